@@ -1,0 +1,241 @@
+//! Everything that tokens are sealed and opened with, and the rules that say which applies to a cell.
+
+use envelope_core::format::{FormatError, direct_aes, kms_envelope};
+use envelope_core::{Binding, DataKey, Format, OpenError, Sealer, detect};
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::error::SealFailure;
+use crate::profile::{LegacyFormat, Profile, Unmarked};
+
+/// What is done with readable tokens. The policy is meant to move one way only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PlaintextPolicy {
+    /// They are read, and written where nothing to seal with is configured; each write is warned of.
+    #[default]
+    Allow,
+    /// They are read, and no longer written.
+    AllowRead,
+    /// They are neither read nor written.
+    Forbid,
+}
+
+/// The form that a token is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WriteFormat {
+    /// An envelope whose data key the key service wrapped: version 2.
+    KmsEnvelope,
+    /// Direct AES under `ENCRYPTION_KEY`: version 1.
+    DirectAes,
+    /// PulsePlan's per-user keys under `TOKEN_ENCRYPTION_KEY`.
+    PulseplanLocal,
+    /// The token itself: version 0.
+    Plaintext,
+}
+
+/// The keys and policies that a store reads and writes with.
+///
+/// Reading takes whatever a row was written with; writing takes the first that is configured of the key service,
+/// the profile's legacy format and plaintext.
+#[derive(Default)]
+pub struct TokenCipher {
+    sealer: Option<Sealer>,
+    direct: Option<DataKey>,
+    plaintext: PlaintextPolicy,
+}
+
+/// How a row says that a cell is stored.
+#[derive(Clone, Copy)]
+pub(crate) enum Recorded<'a> {
+    /// By its version columns.
+    Version { version: Option<&'a str>, key_id: Option<&'a str> },
+    /// Not at all: the text decides.
+    Unmarked(Unmarked),
+}
+
+/// An opened cell.
+pub(crate) struct OpenedCell {
+    pub(crate) plaintext: SecretString,
+    pub(crate) format: Format,
+    /// Whether it is bound to its cell; nothing but an envelope can be.
+    pub(crate) bound: bool,
+}
+
+/// A cell ready to be stored.
+pub(crate) struct SealedCell {
+    pub(crate) text: String,
+    pub(crate) key_id: Option<String>,
+}
+
+impl TokenCipher {
+    /// A cipher that can read and write plaintext only, until it is given keys.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds the key service: what new tokens are sealed under.
+    #[must_use]
+    pub fn with_sealer(mut self, sealer: Sealer) -> Self {
+        self.sealer = Some(sealer);
+        self
+    }
+
+    /// Adds `ENCRYPTION_KEY`, for direct AES.
+    #[must_use]
+    pub fn with_direct_key(mut self, key: DataKey) -> Self {
+        self.direct = Some(key);
+        self
+    }
+
+    /// Says what is done with readable tokens.
+    #[must_use]
+    pub fn with_plaintext_policy(mut self, policy: PlaintextPolicy) -> Self {
+        self.plaintext = policy;
+        self
+    }
+
+    /// The sealer, where a key service is configured.
+    #[must_use]
+    pub fn sealer(&self) -> Option<&Sealer> {
+        self.sealer.as_ref()
+    }
+
+    /// Whether `ENCRYPTION_KEY` is configured.
+    #[must_use]
+    pub fn has_direct_key(&self) -> bool {
+        self.direct.is_some()
+    }
+
+    /// What a new token is written as under this profile.
+    #[must_use]
+    pub fn write_format(&self, profile: &Profile) -> WriteFormat {
+        match profile.legacy {
+            _ if self.sealer.is_some() => WriteFormat::KmsEnvelope,
+            Some(LegacyFormat::DirectAes) if self.direct.is_some() => WriteFormat::DirectAes,
+            _ => WriteFormat::Plaintext,
+        }
+    }
+
+    /// Tells how a cell is stored, without opening it.
+    pub(crate) fn classify(text: &str, recorded: Recorded<'_>) -> Result<Format, OpenError> {
+        let contradiction = Err(OpenError::Malformed(FormatError::ContradictsVersion));
+        match recorded {
+            _ if text.is_empty() => Ok(Format::Plaintext),
+            Recorded::Version { version: None | Some("0"), .. } => match detect(text) {
+                Ok(Format::Plaintext) => Ok(Format::Plaintext),
+                Ok(_) => contradiction,
+                Err(_) if kms_envelope::is_marked(text) => contradiction,
+                // A weak mark (a brace, three hexadecimal parts) on a broken text: the column is believed.
+                Err(_) => Ok(Format::Plaintext),
+            },
+            Recorded::Version { version: Some("1"), .. } if kms_envelope::is_marked(text) => contradiction,
+            Recorded::Version { version: Some("1"), .. } => Ok(Format::DirectAes),
+            Recorded::Version { version: Some("2"), .. } if !kms_envelope::is_marked(text) => contradiction,
+            Recorded::Version { version: Some("2"), .. } => Ok(detect(text)?),
+            Recorded::Version { .. } => Err(FormatError::UnknownVersion.into()),
+            Recorded::Unmarked(unmarked) => match (detect(text)?, unmarked) {
+                (Format::Plaintext, Unmarked::DirectAes) => Ok(Format::DirectAes),
+                (format, _) => Ok(format),
+            },
+        }
+    }
+
+    /// Version, method and key of a text in a table without version columns.
+    pub(crate) fn kind(text: &str, recorded: Recorded<'_>) -> (Option<i64>, String, Option<String>) {
+        let Ok(format) = Self::classify(text, recorded) else { return (None, "malformed".into(), None) };
+        let version = match format {
+            Format::Plaintext => Some(0),
+            Format::DirectAes => Some(1),
+            Format::KmsEnvelope | Format::BoundEnvelope => Some(2),
+            _ => None,
+        };
+        (version, format.name().into(), None)
+    }
+
+    /// Opens a cell by the rules of [`classify`](Self::classify).
+    pub(crate) async fn open(
+        &self,
+        text: &str,
+        recorded: Recorded<'_>,
+        binding: &Binding,
+    ) -> Result<OpenedCell, OpenError> {
+        let format = Self::classify(text, recorded)?;
+        let unbound = |plaintext| Ok(OpenedCell { plaintext, format, bound: false });
+        match format {
+            Format::Plaintext if text.is_empty() => unbound(SecretString::default()),
+            Format::Plaintext if self.plaintext == PlaintextPolicy::Forbid => Err(OpenError::PlaintextRefused),
+            Format::Plaintext => unbound(SecretString::from(text)),
+            Format::DirectAes => {
+                let missing = OpenError::MissingKey { format, variable: "ENCRYPTION_KEY" };
+                unbound(direct_aes::open(self.direct.as_ref().ok_or(missing)?, text)?)
+            }
+            _ => {
+                let missing = OpenError::MissingKey { format, variable: "KMS_KEY_ID" };
+                let key_id = match recorded {
+                    Recorded::Version { key_id, .. } => key_id,
+                    Recorded::Unmarked(_) => None,
+                };
+                let opened = self.sealer.as_ref().ok_or(missing)?.open(text, key_id, binding).await?;
+                Ok(OpenedCell { plaintext: opened.plaintext, format, bound: opened.bound })
+            }
+        }
+    }
+
+    /// Seals a token for a cell.
+    pub(crate) async fn seal(
+        &self,
+        format: WriteFormat,
+        plaintext: &SecretString,
+        binding: &Binding,
+    ) -> Result<SealedCell, SealFailure> {
+        let plaintext = plaintext.expose_secret();
+        match format {
+            WriteFormat::KmsEnvelope => {
+                let missing =
+                    SealFailure::MissingKey { format: Format::KmsEnvelope, variable: "KMS_KEY_ID" };
+                let sealed = self.sealer.as_ref().ok_or(missing)?.seal(plaintext, binding).await?;
+                Ok(SealedCell { text: sealed.text, key_id: sealed.key_id })
+            }
+            WriteFormat::DirectAes => {
+                let missing =
+                    SealFailure::MissingKey { format: Format::DirectAes, variable: "ENCRYPTION_KEY" };
+                let text = direct_aes::seal(self.direct.as_ref().ok_or(missing)?, plaintext);
+                Ok(SealedCell { text, key_id: Some(direct_aes::KEY_ID.into()) })
+            }
+            WriteFormat::Plaintext if self.plaintext == PlaintextPolicy::Allow => {
+                tracing::warn!(
+                    table = binding.table(),
+                    column = binding.column(),
+                    "token is written in plaintext: set KMS_KEY_ID or ENCRYPTION_KEY"
+                );
+                Ok(SealedCell { text: plaintext.to_owned(), key_id: None })
+            }
+            WriteFormat::Plaintext => Err(SealFailure::PlaintextForbidden),
+            WriteFormat::PulseplanLocal => Err(SealFailure::NoUser),
+        }
+    }
+}
+
+impl WriteFormat {
+    /// The number in `encryption_version`.
+    #[must_use]
+    pub fn version(self) -> i32 {
+        match self {
+            Self::Plaintext => 0,
+            Self::DirectAes | Self::PulseplanLocal => 1,
+            Self::KmsEnvelope => 2,
+        }
+    }
+
+    /// The text in `encryption_method`; none beside plaintext.
+    #[must_use]
+    pub fn method(self) -> Option<&'static str> {
+        match self {
+            Self::Plaintext => None,
+            Self::DirectAes => Some("direct-aes"),
+            Self::PulseplanLocal => Some("pulseplan-local"),
+            Self::KmsEnvelope => Some("kms-envelope"),
+        }
+    }
+}

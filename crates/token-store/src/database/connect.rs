@@ -1,0 +1,77 @@
+//! Opening a database by its address.
+
+use sqlx::ConnectOptions as _;
+
+use super::{Database, Pool, WAIT};
+use crate::error::{DatabaseError, StoreError};
+
+impl Database {
+    /// Connects to `postgres://…` or `sqlite://file.db`. A SQLite file must exist; its journal mode is left as it is.
+    ///
+    /// # Errors
+    /// [`StoreError::Address`] for another kind of address, [`StoreError::Database`] if nothing answers.
+    pub async fn connect(url: &str) -> Result<Self, StoreError> {
+        Self::open(url, false).await
+    }
+
+    /// Connects so that nothing can be written: a SQLite file is opened read-only, PostgreSQL is told that every
+    /// transaction is.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub async fn connect_read_only(url: &str) -> Result<Self, StoreError> {
+        Self::open(url, true).await
+    }
+
+    async fn open(url: &str, read_only: bool) -> Result<Self, StoreError> {
+        let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
+        match scheme {
+            #[cfg(feature = "postgres")]
+            "postgres" | "postgresql" => open_postgres(url, read_only).await,
+            #[cfg(feature = "sqlite")]
+            "sqlite" => open_sqlite(url, read_only).await,
+            "" => Err(StoreError::Address { reason: "it is neither postgres://… nor sqlite://…".into() }),
+            other => Err(StoreError::Address { reason: format!("this build has no support for {other}://") }),
+        }
+    }
+}
+
+#[cfg(feature = "postgres")]
+async fn open_postgres(url: &str, read_only: bool) -> Result<Database, StoreError> {
+    let mut options: sqlx::postgres::PgConnectOptions = url.parse().map_err(address)?;
+    if read_only {
+        options = options.options([("default_transaction_read_only", "on")]);
+    }
+    let pool = sqlx::postgres::PgPoolOptions::new()
+        .max_connections(8)
+        .acquire_timeout(WAIT)
+        .connect_with(options.disable_statement_logging())
+        .await
+        .map_err(unreachable)?;
+    Ok(Database { pool: Pool::Postgres(pool) })
+}
+
+#[cfg(feature = "sqlite")]
+async fn open_sqlite(url: &str, read_only: bool) -> Result<Database, StoreError> {
+    let options: sqlx::sqlite::SqliteConnectOptions = url.parse().map_err(address)?;
+    let options = options.read_only(read_only).create_if_missing(false).busy_timeout(WAIT);
+    let pool = sqlx::sqlite::SqlitePoolOptions::new()
+        .max_connections(4)
+        .acquire_timeout(WAIT)
+        .connect_with(options.disable_statement_logging())
+        .await
+        .map_err(unreachable)?;
+    Ok(Database { pool: Pool::Sqlite(pool) })
+}
+
+fn address(error: sqlx::Error) -> StoreError {
+    // The parser's own message may quote the address, and with it a password.
+    let _ = error;
+    StoreError::Address { reason: "it cannot be parsed".into() }
+}
+
+fn unreachable(error: sqlx::Error) -> StoreError {
+    let mut error = DatabaseError::from(error);
+    error.unreachable = true;
+    StoreError::Database(error)
+}

@@ -1,0 +1,133 @@
+//! A profile's table as it stands in a database: the columns that exist, and their types.
+
+use std::collections::HashMap;
+
+use super::{Database, Dialect, Param, quote};
+use crate::error::{DatabaseError, StoreError};
+use crate::profile::{Table, VersionColumns};
+
+/// A table of the profile, resolved against the database, with the SQL fragments that name its parts.
+#[derive(Clone, Debug)]
+pub(crate) struct Layout {
+    pub(crate) table: Table,
+    pub(crate) dialect: Dialect,
+    types: HashMap<String, String>,
+}
+
+/// A column as the database describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Column {
+    pub(crate) name: String,
+    /// The type as it is written in a cast.
+    pub(crate) sql_type: String,
+}
+
+impl Layout {
+    /// Looks the table up; `None` if it does not exist.
+    ///
+    /// # Errors
+    /// [`StoreError::NoColumns`] or [`StoreError::Unsuitable`] if it cannot hold what the profile says.
+    pub(crate) async fn resolve(database: &Database, table: &Table) -> Result<Option<Self>, StoreError> {
+        let columns = columns(database, &table.name).await?;
+        if columns.is_empty() {
+            return Ok(None);
+        }
+        let types: HashMap<_, _> = columns.into_iter().map(|column| (column.name, column.sql_type)).collect();
+        let layout = Self { table: table.clone(), dialect: database.dialect(), types };
+        layout.require_columns()?;
+        layout.require_room()?;
+        if !is_unique(database, table).await? {
+            return Err(StoreError::Unsuitable {
+                table: table.name.clone(),
+                reason: format!("{} is neither its primary key nor unique", table.key.join(", ")),
+            });
+        }
+        Ok(Some(layout))
+    }
+
+    /// The type of a column, for casting text back to it.
+    pub(crate) fn sql_type(&self, column: &str) -> &str {
+        self.types.get(column).map_or("text", String::as_str)
+    }
+
+    pub(crate) fn has(&self, column: &str) -> bool {
+        self.types.contains_key(column)
+    }
+
+    pub(crate) fn version(&self) -> Option<&VersionColumns> {
+        self.table.version.as_ref()
+    }
+
+    fn require_columns(&self) -> Result<(), StoreError> {
+        let table = &self.table;
+        let version = table.version.iter().flat_map(|v| [&v.version, &v.method, &v.key_id]);
+        let wanted = table.key.iter().chain(&table.owner).chain(&table.tokens).chain(&table.plain).chain(version);
+        let missing: Vec<String> = wanted.filter(|name| !self.has(name)).cloned().collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(StoreError::NoColumns { table: table.name.clone(), columns: missing })
+    }
+
+    /// An envelope is several times as long as its token: a column with a length limit would refuse it half-way.
+    fn require_room(&self) -> Result<(), StoreError> {
+        let narrow = self.table.tokens.iter().find(|name| {
+            let sql_type = self.sql_type(name);
+            self.dialect == Dialect::Postgres && sql_type != "text" && sql_type != "character varying"
+        });
+        match narrow {
+            Some(name) => Err(StoreError::Unsuitable {
+                table: self.table.name.clone(),
+                reason: format!("column {name} is {}: change its type to text", self.sql_type(name)),
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The columns of a table in the current schema; none if there is no such table.
+pub(crate) async fn columns(database: &Database, table: &str) -> Result<Vec<Column>, DatabaseError> {
+    let sql = match database.dialect() {
+        Dialect::Postgres => {
+            "SELECT a.attname::text, format_type(a.atttypid, a.atttypmod)::text FROM pg_attribute a \
+             WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"
+        }
+        Dialect::Sqlite => "SELECT name, type FROM pragma_table_info(?)",
+    };
+    let quoted = quote(table);
+    let name = if database.dialect() == Dialect::Postgres { quoted.as_str() } else { table };
+    let rows = database.rows(sql, &[Param::from(name)]).await?;
+    Ok(rows
+        .into_iter()
+        .filter_map(|mut row| {
+            let sql_type = row.pop()??.to_string();
+            let name = row.pop()??.to_string();
+            Some(Column { name, sql_type })
+        })
+        .collect())
+}
+
+/// Whether the profile's key columns, or some of them, are the primary key or a unique index.
+async fn is_unique(database: &Database, table: &Table) -> Result<bool, DatabaseError> {
+    let rows = match database.dialect() {
+        Dialect::Postgres => {
+            let sql = "SELECT i.indexrelid::text, a.attname::text FROM pg_index i \
+                       JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey) \
+                       WHERE i.indrelid = to_regclass($1) AND i.indisunique AND i.indpred IS NULL";
+            database.rows(sql, &[Param::from(quote(&table.name).as_str())]).await?
+        }
+        Dialect::Sqlite => {
+            let sql = "SELECT 'primary key', name FROM pragma_table_info(?1) WHERE pk > 0 UNION ALL \
+                       SELECT l.name, i.name FROM pragma_index_list(?1) l, pragma_index_info(l.name) i \
+                       WHERE l.\"unique\" = 1 AND l.partial = 0";
+            database.rows(sql, &[Param::from(table.name.as_str())]).await?
+        }
+    };
+    let mut indexes: HashMap<String, Vec<String>> = HashMap::new();
+    for row in rows {
+        if let [Some(index), Some(column)] = row.as_slice() {
+            indexes.entry(index.to_string()).or_default().push(column.to_string());
+        }
+    }
+    Ok(indexes.values().any(|columns| columns.iter().all(|column| table.key.contains(column))))
+}

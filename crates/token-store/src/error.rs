@@ -1,0 +1,193 @@
+//! Errors of the store, none of which carries a token.
+
+use envelope_core::{OpenError, SealError};
+
+/// What the database said, without the row values that some servers add to their messages.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
+#[non_exhaustive]
+pub struct DatabaseError {
+    /// What went wrong, in words.
+    pub message: String,
+    /// The SQLSTATE or SQLite result code, where there is one.
+    pub code: Option<String>,
+    /// Whether the database could not be reached at all.
+    pub unreachable: bool,
+}
+
+impl DatabaseError {
+    /// Whether the same statement may succeed at once: a deadlock, a serialization failure, a busy file.
+    pub(crate) fn is_transient(&self) -> bool {
+        // PostgreSQL: deadlock_detected, serialization_failure, lock_not_available. SQLite: BUSY and its extensions.
+        matches!(self.code.as_deref(), Some("40P01" | "40001" | "55P03" | "5" | "261" | "517" | "773"))
+    }
+}
+
+impl From<sqlx::Error> for DatabaseError {
+    fn from(error: sqlx::Error) -> Self {
+        // The error itself is not kept as a source: the details of a PostgreSQL error quote whole rows.
+        let unreachable = matches!(
+            error,
+            sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed
+        );
+        match error {
+            sqlx::Error::Database(database) => Self {
+                message: format!("database refused: {}", database.message()),
+                code: database.code().map(Into::into),
+                unreachable,
+            },
+            sqlx::Error::PoolTimedOut => {
+                Self { message: "no connection to the database in time".into(), code: None, unreachable }
+            }
+            other => Self { message: format!("database: {other}"), code: None, unreachable },
+        }
+    }
+}
+
+/// Why an operation of the store failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The database is unreachable or refused a statement.
+    #[error("database operation failed")]
+    Database(#[from] DatabaseError),
+    /// The address is not one that this build can open.
+    #[error("database address is not usable: {reason}")]
+    Address {
+        /// What is wrong with it; never the address, which may hold a password.
+        reason: String,
+    },
+    /// The database lacks a table.
+    #[error("table {table:?} does not exist in this database")]
+    NoTable {
+        /// The table.
+        table: String,
+    },
+    /// A table lacks columns that the profile needs.
+    #[error("table {table:?} lacks {}", columns.join(", "))]
+    NoColumns {
+        /// The table.
+        table: String,
+        /// The missing columns.
+        columns: Vec<String>,
+    },
+    /// A table's layout cannot be worked with.
+    #[error("table {table:?} is not usable: {reason}")]
+    Unsuitable {
+        /// The table.
+        table: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// There is no such row.
+    #[error("no row {row} in {table:?}")]
+    NotFound {
+        /// The table.
+        table: String,
+        /// The row's key.
+        row: String,
+    },
+    /// The key has another number of parts than the table's primary key.
+    #[error("table {table:?} is keyed by {expected} columns, not {actual}")]
+    KeyLength {
+        /// The table.
+        table: String,
+        /// Number of primary-key columns.
+        expected: usize,
+        /// Number of values that were given.
+        actual: usize,
+    },
+    /// The profile's table has no such column for a token.
+    #[error("table {table:?} has no token column {column:?}")]
+    NoTokenColumn {
+        /// The table.
+        table: String,
+        /// The column that was asked for.
+        column: String,
+    },
+    /// A stored value did not open.
+    #[error("{table} {row}: column {column} does not open")]
+    Open {
+        /// The table.
+        table: String,
+        /// The row's key.
+        row: String,
+        /// The column.
+        column: String,
+        /// Why.
+        source: OpenError,
+    },
+    /// A value was not sealed, and so nothing was written.
+    #[error("{table} {row}: column {column} was not sealed")]
+    Seal {
+        /// The table.
+        table: String,
+        /// The row's key.
+        row: String,
+        /// The column.
+        column: String,
+        /// Why.
+        source: SealFailure,
+    },
+    /// Others kept changing the row; nothing was written.
+    #[error("{table} {row} was changed by others during every attempt")]
+    Contended {
+        /// The table.
+        table: String,
+        /// The row's key.
+        row: String,
+    },
+}
+
+impl StoreError {
+    /// The label of this kind of failure in metrics, logs and reports.
+    #[must_use]
+    pub fn class(&self) -> &'static str {
+        match self {
+            Self::Database(_) => "database",
+            Self::Address { .. } => "misconfigured",
+            Self::NoTable { .. } | Self::NoColumns { .. } | Self::Unsuitable { .. } => "schema",
+            Self::NotFound { .. } => "not_found",
+            Self::KeyLength { .. } | Self::NoTokenColumn { .. } => "invalid_request",
+            Self::Open { source, .. } => source.class(),
+            Self::Seal { source, .. } => source.class(),
+            Self::Contended { .. } => "conflict",
+        }
+    }
+}
+
+/// Why a value was not sealed by the store.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SealFailure {
+    /// The envelope was not made.
+    #[error(transparent)]
+    Envelope(#[from] SealError),
+    /// What this form of writing needs is not configured.
+    #[error("writing {format} values needs {variable}")]
+    MissingKey {
+        /// The format that was to be written.
+        format: envelope_core::Format,
+        /// The variable that must be set.
+        variable: &'static str,
+    },
+    /// Nothing to seal with is configured, and the policy does not let plaintext be written.
+    #[error("plaintext may not be written: set KMS_KEY_ID or ENCRYPTION_KEY")]
+    PlaintextForbidden,
+    /// The row does not name the user that the value's key is derived from.
+    #[error("row names no user to derive a key for")]
+    NoUser,
+}
+
+impl SealFailure {
+    /// The label of this kind of failure in metrics, logs and reports.
+    #[must_use]
+    pub fn class(&self) -> &'static str {
+        match self {
+            Self::Envelope(error) => error.class(),
+            Self::MissingKey { .. } => "missing_key",
+            Self::PlaintextForbidden => "plaintext_forbidden",
+            Self::NoUser => "invalid_request",
+        }
+    }
+}

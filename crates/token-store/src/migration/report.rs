@@ -1,0 +1,68 @@
+//! What a migration did, counted and named.
+
+use serde::Serialize;
+
+/// How many failures a report names; further ones are only counted, so that its size does not grow with the table.
+pub const MAX_LISTED: usize = 10_000;
+
+/// The outcome of a migration. The first four counts divide up `scanned`.
+#[derive(Clone, Debug, Default, Serialize)]
+#[non_exhaustive]
+pub struct MigrationReport {
+    /// Rows that were decided upon.
+    pub scanned: u64,
+    /// Rows that were written, or would be in a dry run.
+    pub migrated: u64,
+    /// Rows that were there already.
+    pub already: u64,
+    /// Rows that others kept changing; their values are whole, and the next run finds them.
+    pub conflicts: u64,
+    /// Rows that could not be moved.
+    pub failed: u64,
+    /// Token values that were sealed.
+    pub values: u64,
+    /// Calls to the key service.
+    pub kms_calls: u64,
+    /// Whether nothing was written.
+    pub dry_run: bool,
+    /// Whether the run was stopped before its end.
+    pub interrupted: bool,
+    /// How long it took, in seconds.
+    pub elapsed_seconds: f64,
+    /// The rows that could not be moved, at most [`MAX_LISTED`].
+    pub failures: Vec<Failure>,
+}
+
+/// A value that could not be moved or opened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Failure {
+    /// The table.
+    pub table: String,
+    /// The row's key, as `column=value,…`.
+    pub row: String,
+    /// The column.
+    pub column: String,
+    /// The kind of failure.
+    pub class: String,
+    /// What went wrong, without any part of the value.
+    pub error: String,
+}
+
+impl Failure {
+    pub(crate) fn new(table: &str, row: String, column: &str, class: &str, error: &dyn std::error::Error) -> Self {
+        Self { table: table.into(), row, column: column.into(), class: class.into(), error: chain(error) }
+    }
+}
+
+/// An error and its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,208 @@
+//! What has to happen to one row, decided and sealed without a transaction.
+
+use envelope_core::format::kms_envelope;
+use envelope_core::{Binding, BindingPolicy, ErrorClass, Format, KeyError, OpenError, SealError};
+use zeroize::Zeroizing;
+
+use crate::cipher::{OpenedCell, Recorded, TokenCipher, WriteFormat};
+use crate::database::layout::Layout;
+use crate::database::rows::{Change, Marks, StoredRow};
+use crate::error::SealFailure;
+use crate::profile::Unmarked;
+
+/// What a row is to become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Goal {
+    pub(crate) format: WriteFormat,
+    /// Also open envelopes, and rewrite those that are not bound to their row.
+    pub(crate) rebind: bool,
+    /// Open what a real run would open, and seal nothing.
+    pub(crate) dry_run: bool,
+}
+
+/// The decision about one row.
+pub(crate) enum RowPlan {
+    /// It is there already.
+    Already,
+    /// It is to be written; so many of its values were sealed.
+    Change { change: Change, sealed: u64 },
+    /// It would be written, with so many sealed values.
+    WouldChange { sealed: u64 },
+    /// It cannot be moved.
+    Failed(CellFailure),
+    /// The key service does not answer, or answers nobody: going on makes no sense.
+    Outage(KeyError),
+}
+
+/// Why a cell, and with it its row, stays as it is.
+#[derive(Clone, Debug)]
+pub(crate) struct CellFailure {
+    pub(crate) column: String,
+    pub(crate) cause: CellCause,
+}
+
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum CellCause {
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(transparent)]
+    Seal(#[from] SealFailure),
+}
+
+impl CellCause {
+    pub(crate) fn class(&self) -> &'static str {
+        match self {
+            Self::Open(error) => error.class(),
+            Self::Seal(error) => error.class(),
+        }
+    }
+
+    /// The key service's own error, where going on would meet it again at every row.
+    fn outage(&self) -> Option<&KeyError> {
+        match self {
+            Self::Seal(SealFailure::Envelope(SealError::Key(error))) => error.class().is_outage().then_some(error),
+            // A disabled or deleted key concerns the rows under that key; another row may stand under another.
+            Self::Open(OpenError::Key(error)) => (error.class().is_retryable()
+                || matches!(error.class(), ErrorClass::Denied | ErrorClass::Misconfigured))
+            .then_some(error),
+            _ => None,
+        }
+    }
+}
+
+/// Plans one row: opens what has to be opened and seals it anew.
+pub(crate) async fn plan(cipher: &TokenCipher, layout: &Layout, unmarked: Unmarked, row: StoredRow, goal: Goal) -> RowPlan {
+    let planner = Planner { cipher, layout, unmarked, goal };
+    match planner.plan(row).await {
+        Ok(plan) => plan,
+        Err(failure) => match failure.cause.outage() {
+            Some(error) => RowPlan::Outage(error.clone()),
+            None => RowPlan::Failed(failure),
+        },
+    }
+}
+
+struct Planner<'a> {
+    cipher: &'a TokenCipher,
+    layout: &'a Layout,
+    unmarked: Unmarked,
+    goal: Goal,
+}
+
+impl Planner<'_> {
+    async fn plan(&self, row: StoredRow) -> Result<RowPlan, CellFailure> {
+        let mut there = self.marks_are_there(&row);
+        let mut opened = Vec::with_capacity(row.values.len());
+        for (column, value) in self.layout.table.tokens.iter().zip(&row.values) {
+            let Some(text) = value.as_ref().filter(|text| !text.is_empty()) else {
+                opened.push(None);
+                continue;
+            };
+            let fail = |cause: OpenError| CellFailure { column: column.clone(), cause: cause.into() };
+            let recorded = recorded(&row, self.layout, self.unmarked);
+            let format = TokenCipher::classify(text, recorded).map_err(fail)?;
+            let at_goal = self.is_goal(format);
+            if at_goal && !self.goal.rebind {
+                opened.push(None);
+                continue;
+            }
+            let binding = row.binding(self.layout, column);
+            let cell = self.cipher.open(text, recorded, &binding).await.map_err(fail)?;
+            there &= at_goal && self.is_bound(&cell, text);
+            opened.push(Some(cell));
+        }
+        if there {
+            return Ok(RowPlan::Already);
+        }
+        self.seal(row, opened).await
+    }
+
+    /// Seals every value of the row, so that all of them stand under the same marks.
+    async fn seal(&self, row: StoredRow, mut opened: Vec<Option<OpenedCell>>) -> Result<RowPlan, CellFailure> {
+        let mut values = Vec::with_capacity(row.values.len());
+        let (mut sealed, mut key_id) = (0, None);
+        for (index, column) in self.layout.table.tokens.iter().enumerate() {
+            let Some(text) = row.values[index].as_ref().filter(|text| !text.is_empty()) else {
+                values.push(row.values[index].clone());
+                continue;
+            };
+            let binding = row.binding(self.layout, column);
+            let cell = match opened[index].take() {
+                Some(cell) => cell,
+                None => self.reopen(&row, text, &binding, column).await?,
+            };
+            sealed += 1;
+            if self.goal.dry_run {
+                continue;
+            }
+            let fail = |cause: SealFailure| CellFailure { column: column.clone(), cause: cause.into() };
+            let new = self.cipher.seal(self.goal.format, &cell.plaintext, &binding).await.map_err(fail)?;
+            values.push(Some(Zeroizing::new(new.text)));
+            key_id = new.key_id.or(key_id);
+        }
+        if self.goal.dry_run {
+            return Ok(RowPlan::WouldChange { sealed });
+        }
+        let key_id = match key_id {
+            None if self.layout.version().is_some() => self.current_key_id().await,
+            known => known,
+        };
+        let marks = Marks {
+            version: self.goal.format.version(),
+            method: self.goal.format.method().map(Into::into),
+            key_id,
+        };
+        Ok(RowPlan::Change { change: Change { old: row, values, marks }, sealed })
+    }
+
+    async fn reopen(
+        &self,
+        row: &StoredRow,
+        text: &str,
+        binding: &Binding,
+        column: &str,
+    ) -> Result<OpenedCell, CellFailure> {
+        let recorded = recorded(row, self.layout, self.unmarked);
+        let opened = self.cipher.open(text, recorded, binding).await;
+        opened.map_err(|cause| CellFailure { column: column.into(), cause: cause.into() })
+    }
+
+    /// The key that stands beside a row without any token: the current one, so that it counts with its neighbours.
+    async fn current_key_id(&self) -> Option<String> {
+        match self.goal.format {
+            WriteFormat::KmsEnvelope => {
+                Some(self.cipher.sealer()?.provider().describe().await.ok()?.key_id)
+            }
+            WriteFormat::DirectAes => Some(envelope_core::format::direct_aes::KEY_ID.into()),
+            _ => None,
+        }
+    }
+
+    /// Whether the version columns need no change; without such columns there is nothing to change.
+    fn marks_are_there(&self, row: &StoredRow) -> bool {
+        self.layout.version().is_none()
+            || row.version.as_deref() == Some(self.goal.format.version().to_string().as_str())
+    }
+
+    fn is_goal(&self, format: Format) -> bool {
+        match self.goal.format {
+            WriteFormat::KmsEnvelope => format == Format::KmsEnvelope,
+            WriteFormat::DirectAes => format == Format::DirectAes,
+            WriteFormat::PulseplanLocal => format == Format::PulseplanLocal,
+            WriteFormat::Plaintext => format == Format::Plaintext,
+        }
+    }
+
+    fn is_bound(&self, cell: &OpenedCell, text: &str) -> bool {
+        let wants_bound = self.cipher.sealer().is_some_and(|sealer| sealer.policy() != BindingPolicy::Off);
+        !self.goal.rebind || !wants_bound || (cell.bound && !kms_envelope::is_encoded_twice(text))
+    }
+}
+
+/// What a row says of its cells.
+pub(crate) fn recorded<'a>(row: &'a StoredRow, layout: &Layout, unmarked: Unmarked) -> Recorded<'a> {
+    match layout.version() {
+        Some(_) => Recorded::Version { version: row.version.as_deref(), key_id: row.key_id.as_deref() },
+        None => Recorded::Unmarked(unmarked),
+    }
+}

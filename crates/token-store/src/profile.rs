@@ -1,0 +1,231 @@
+//! Profiles: which tables hold tokens, how a row is named, and what its values are bound to.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+/// A deployment's tables and conventions.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Profile {
+    /// The name shown in reports.
+    pub name: String,
+    /// What the names of metrics begin with.
+    #[serde(default = "default_prefix")]
+    pub metrics_prefix: String,
+    /// What a rollback writes, and what an unmarked text is read as.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub legacy: Option<LegacyFormat>,
+    /// Whether a text without any mark, in a table without version columns, is plaintext or of the legacy format.
+    #[serde(default)]
+    pub unmarked: Unmarked,
+    /// The pairs that every encryption context of this deployment has.
+    pub context: BTreeMap<String, String>,
+    /// The tables, in the order in which they are worked through.
+    pub tables: Vec<Table>,
+}
+
+/// One table that holds tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Table {
+    /// The table's name, without a schema.
+    pub name: String,
+    /// The primary-key columns, in order.
+    pub key: Vec<String>,
+    /// The columns that hold tokens.
+    pub tokens: Vec<String>,
+    /// Columns that say whom a row belongs to; part of every context of the row.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub owner: Vec<String>,
+    /// The columns that say how a row's tokens are stored, where the table has such.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<VersionColumns>,
+    /// Columns that are stored as they are beside the tokens, such as an expiry: returned by a read, set by a write.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub plain: Vec<String>,
+    /// A column that a write sets to the current time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub updated: Option<String>,
+    /// A condition in SQL that limits which rows are looked at, such as `deleted_at IS NULL`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
+    /// Whether a database without this table is passed over instead of refused.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub optional: bool,
+}
+
+/// The names of the three columns that are always written together with a value.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct VersionColumns {
+    /// 0 plaintext, 1 direct AES, 2 KMS envelope.
+    pub version: String,
+    /// The method in words.
+    pub method: String,
+    /// The key that wrapped the data keys.
+    pub key_id: String,
+}
+
+/// A format of the time before the key service that can still be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum LegacyFormat {
+    /// AES-256-GCM under `ENCRYPTION_KEY`.
+    DirectAes,
+    /// PulsePlan's per-user keys under `TOKEN_ENCRYPTION_KEY`.
+    PulseplanLocal,
+}
+
+/// How a text without a mark is read where no version column says it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Unmarked {
+    /// As a readable token.
+    #[default]
+    Plaintext,
+    /// As direct AES; one that does not open is an error, not plaintext.
+    DirectAes,
+}
+
+impl Profile {
+    /// The built-in profiles, by name.
+    pub const BUILT_IN: [(&'static str, &'static str); 3] = [
+        ("vod-tender", include_str!("../profiles/vod-tender.toml")),
+        ("pulseplan", include_str!("../profiles/pulseplan.toml")),
+        ("autonomous", include_str!("../profiles/autonomous.toml")),
+    ];
+
+    /// Finds a built-in profile by name, or reads one from a TOML file.
+    ///
+    /// # Errors
+    /// [`ProfileError`] if it is neither, or describes no usable layout.
+    pub fn load(name_or_path: &str) -> Result<Self, ProfileError> {
+        if let Some((_, text)) = Self::BUILT_IN.iter().find(|(name, _)| *name == name_or_path) {
+            return Self::from_toml(text);
+        }
+        let path = Path::new(name_or_path);
+        if path.extension().is_none() && !path.exists() {
+            return Err(ProfileError::Unknown { name: name_or_path.into() });
+        }
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ProfileError::Read { path: name_or_path.into(), source })?;
+        Self::from_toml(&text)
+    }
+
+    /// Parses a profile.
+    ///
+    /// # Errors
+    /// [`ProfileError`] naming what is wrong.
+    pub fn from_toml(text: &str) -> Result<Self, ProfileError> {
+        let profile: Self = toml::from_str(text)?;
+        profile.check()?;
+        Ok(profile)
+    }
+
+    /// The pairs of every context, as the sealer takes them.
+    #[must_use]
+    pub fn base_context(&self) -> Vec<(String, String)> {
+        self.context.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+
+    /// The table of this name, or the first one.
+    #[must_use]
+    pub fn table(&self, name: Option<&str>) -> Option<&Table> {
+        match name {
+            Some(name) => self.tables.iter().find(|table| table.name == name),
+            None => self.tables.first(),
+        }
+    }
+
+    fn check(&self) -> Result<(), ProfileError> {
+        let invalid = |reason: String| Err(ProfileError::Invalid { profile: self.name.clone(), reason });
+        let prefix_is_a_name = self.metrics_prefix.starts_with(|c: char| c.is_ascii_lowercase())
+            && self.metrics_prefix.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+        if !prefix_is_a_name {
+            return invalid(format!("metrics_prefix {:?} is not lower-case letters, digits and _", self.metrics_prefix));
+        }
+        if self.tables.is_empty() {
+            return invalid("it names no table".into());
+        }
+        if self.unmarked == Unmarked::DirectAes && self.legacy != Some(LegacyFormat::DirectAes) {
+            return invalid("unmarked = \"direct-aes\" needs legacy = \"direct-aes\"".into());
+        }
+        for (index, table) in self.tables.iter().enumerate() {
+            if table.key.is_empty() || table.tokens.is_empty() {
+                return invalid(format!("table {:?} needs at least one key and one token column", table.name));
+            }
+            if self.tables[..index].iter().any(|other| other.name == table.name) {
+                return invalid(format!("table {:?} stands twice", table.name));
+            }
+            if let Some(name) = table.repeated_column() {
+                return invalid(format!("column {name:?} of table {:?} has two roles", table.name));
+            }
+            if let Some(name) = table.clashing_pair(&self.context) {
+                return invalid(format!(
+                    "column {name:?} of table {:?} has the name of another pair of the encryption context",
+                    table.name
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Table {
+    fn repeated_column(&self) -> Option<&str> {
+        let mut all: Vec<&str> = self.key.iter().chain(&self.tokens).map(String::as_str).collect();
+        if let Some(version) = &self.version {
+            all.extend([version.version.as_str(), &version.method, &version.key_id]);
+        }
+        all.extend(self.owner.iter().chain(&self.plain).chain(&self.updated).map(String::as_str));
+        all.sort_unstable();
+        all.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
+    }
+
+    fn clashing_pair(&self, context: &BTreeMap<String, String>) -> Option<&str> {
+        let names = self.key.iter().chain(&self.owner);
+        names.map(String::as_str).find(|name| matches!(*name, "table" | "column") || context.contains_key(*name))
+    }
+}
+
+fn default_prefix() -> String {
+    "tokens".into()
+}
+
+/// Why a profile was refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProfileError {
+    /// Neither a built-in name nor a file.
+    #[error("unknown profile {name:?}: it is none of vod-tender, pulseplan, autonomous, and no such file exists")]
+    Unknown {
+        /// What was asked for.
+        name: String,
+    },
+    /// The file cannot be read.
+    #[error("profile file {path:?} cannot be read")]
+    Read {
+        /// The path.
+        path: String,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The text is not a profile in TOML.
+    #[error("profile is not valid TOML")]
+    Toml(#[from] toml::de::Error),
+    /// The profile contradicts itself.
+    #[error("profile {profile:?} is not usable: {reason}")]
+    Invalid {
+        /// The profile's name.
+        profile: String,
+        /// What is wrong.
+        reason: String,
+    },
+}

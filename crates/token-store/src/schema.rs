@@ -1,0 +1,69 @@
+//! The schema migration: adds the version columns that a profile's tables lack.
+
+use crate::database::layout::columns;
+use crate::database::{Database, Dialect, quote};
+use crate::error::StoreError;
+use crate::profile::Profile;
+
+/// What a schema migration did, or would do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SchemaReport {
+    /// Statements that were carried out.
+    pub applied: Vec<String>,
+    /// Statements that are still to be carried out.
+    pub pending: Vec<String>,
+    /// Optional tables that this database does not have.
+    pub absent: Vec<String>,
+}
+
+/// Tells what the profile's tables lack.
+///
+/// # Errors
+/// [`StoreError::NoTable`] for a missing table that is not optional, [`StoreError::Database`].
+pub async fn check(database: &Database, profile: &Profile) -> Result<SchemaReport, StoreError> {
+    let mut report = SchemaReport::default();
+    for table in &profile.tables {
+        let existing = columns(database, &table.name).await?;
+        if existing.is_empty() {
+            if !table.optional {
+                return Err(StoreError::NoTable { table: table.name.clone() });
+            }
+            report.absent.push(table.name.clone());
+            continue;
+        }
+        let Some(version) = &table.version else { continue };
+        let wanted = [(&version.version, "INTEGER DEFAULT 0"), (&version.method, "TEXT"), (&version.key_id, "TEXT")];
+        for (name, definition) in wanted {
+            if !existing.iter().any(|column| column.name == *name) {
+                report.pending.push(add_column(database.dialect(), &table.name, name, definition));
+            }
+        }
+    }
+    if profile.tables.iter().all(|table| report.absent.contains(&table.name)) {
+        return Err(StoreError::NoTable { table: report.absent.join(", ") });
+    }
+    Ok(report)
+}
+
+/// Adds what [`check`] finds. Safe to repeat, and to run from several places at once.
+///
+/// # Errors
+/// As [`check`].
+pub async fn migrate(database: &Database, profile: &Profile) -> Result<SchemaReport, StoreError> {
+    let mut report = check(database, profile).await?;
+    for statement in std::mem::take(&mut report.pending) {
+        match database.execute(&statement, &[]).await {
+            Ok(_) => report.applied.push(statement),
+            // SQLite has no IF NOT EXISTS here: somebody else was faster.
+            Err(error) if error.message.contains("duplicate column") => report.applied.push(statement),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(report)
+}
+
+fn add_column(dialect: Dialect, table: &str, column: &str, definition: &str) -> String {
+    let guard = if dialect == Dialect::Postgres { "IF NOT EXISTS " } else { "" };
+    format!("ALTER TABLE {} ADD COLUMN {guard}{} {definition}", quote(table), quote(column))
+}

@@ -1,0 +1,134 @@
+//! How a profile's tokens are stored: the distribution by version, method and key.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::cipher::TokenCipher;
+use crate::database::layout::Layout;
+use crate::database::rows::StoredRow;
+use crate::database::quote;
+use crate::error::StoreError;
+use crate::migration::recorded;
+use crate::store::TokenStore;
+
+/// The rows of a deployment, counted by how they are stored.
+#[derive(Clone, Debug, Default, Serialize)]
+#[non_exhaustive]
+pub struct Status {
+    /// Rows in all tables.
+    pub total: u64,
+    /// Rows that are not under the key service yet.
+    pub pending: u64,
+    /// The rows by table, version, method and key.
+    pub groups: Vec<Group>,
+}
+
+/// Rows that are stored alike.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Group {
+    /// The table.
+    pub table: String,
+    /// 0 plaintext, 1 direct AES, 2 KMS envelope; none where the text alone says it and no number fits.
+    pub encryption_version: Option<i64>,
+    /// The method in words; `malformed` where texts claim a format and are not of it.
+    pub encryption_method: Option<String>,
+    /// The key that stands beside the values.
+    pub encryption_key_id: Option<String>,
+    /// Number of rows.
+    pub count: u64,
+}
+
+type Kind = (Option<i64>, Option<String>, Option<String>);
+
+/// Counts the rows of every table. Nothing is opened, and no key is needed.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn status(store: &TokenStore) -> Result<Status, StoreError> {
+    let mut status = Status::default();
+    for layout in store.layouts() {
+        let kinds = match layout.version() {
+            Some(_) => by_columns(store, layout).await?,
+            None => by_text(store, layout).await?,
+        };
+        for ((encryption_version, encryption_method, encryption_key_id), count) in kinds {
+            status.total += count;
+            if encryption_version != Some(2) {
+                status.pending += count;
+            }
+            let table = layout.table.name.clone();
+            status.groups.push(Group { table, encryption_version, encryption_method, encryption_key_id, count });
+        }
+    }
+    Ok(status)
+}
+
+async fn by_columns(store: &TokenStore, layout: &Layout) -> Result<BTreeMap<Kind, u64>, StoreError> {
+    let Some(version) = layout.version() else { return Ok(BTreeMap::new()) };
+    let columns = [&version.version, &version.method, &version.key_id].map(|name| quote(name));
+    let filter = layout.table.filter.as_ref().map(|filter| format!(" WHERE ({filter})")).unwrap_or_default();
+    let sql = format!(
+        "SELECT CAST({} AS text), CAST({} AS text), CAST({} AS text), CAST(count(*) AS text) FROM {}{filter} GROUP BY {}",
+        columns[0],
+        columns[1],
+        columns[2],
+        quote(&layout.table.name),
+        columns.join(", ")
+    );
+    let mut kinds = BTreeMap::new();
+    for row in store.database().rows(&sql, &[]).await? {
+        let mut cells = row.into_iter().map(|cell| cell.map(|text| text.to_string()));
+        let version = cells.next().flatten().map_or(Some(0), |text| text.parse::<i64>().ok());
+        let method = canonical_method(version, cells.next().flatten());
+        let key_id = cells.next().flatten().filter(|text| !text.is_empty());
+        let count = cells.next().flatten().and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+        *kinds.entry((version, method, key_id)).or_insert(0) += count;
+    }
+    Ok(kinds)
+}
+
+/// The version governs how a row is read; older programs left `direct`, nothing or something stale beside it.
+fn canonical_method(version: Option<i64>, method: Option<String>) -> Option<String> {
+    match (version, method.as_deref()) {
+        (Some(0), _) => Some("plaintext".into()),
+        (Some(1), Some(fallback)) if fallback.starts_with("direct-aes-") => method,
+        (Some(1), _) => Some("direct-aes".into()),
+        (Some(2), _) => Some("kms-envelope".into()),
+        _ => method,
+    }
+}
+
+async fn by_text(store: &TokenStore, layout: &Layout) -> Result<BTreeMap<Kind, u64>, StoreError> {
+    const PAGE: usize = 1_000;
+    let mut kinds = BTreeMap::new();
+    let mut page = store.page(layout, None, PAGE).await?;
+    while let Some(last) = page.last().map(|row| row.key.clone()) {
+        for row in &page {
+            *kinds.entry(kind_of(store, layout, row)).or_insert(0) += 1;
+        }
+        page = store.page(layout, Some(&last), PAGE).await?;
+    }
+    Ok(kinds)
+}
+
+/// A row whose tokens differ in kind counts once, under the names of all its kinds.
+fn kind_of(store: &TokenStore, layout: &Layout, row: &StoredRow) -> Kind {
+    let recorded = recorded(row, layout, store.profile().unmarked);
+    let mut kinds: Vec<(Option<i64>, String, Option<String>)> = Vec::new();
+    for text in row.values.iter().flatten().filter(|text| !text.is_empty()) {
+        let kind = TokenCipher::kind(text, recorded);
+        if !kinds.contains(&kind) {
+            kinds.push(kind);
+        }
+    }
+    match kinds.as_slice() {
+        [] => (Some(0), Some("empty".into()), None),
+        [(version, method, key_id)] => (*version, Some(method.clone()), key_id.clone()),
+        several => {
+            let methods: Vec<&str> = several.iter().map(|(_, method, _)| method.as_str()).collect();
+            (several.iter().map(|(version, ..)| *version).min().flatten(), Some(methods.join("+")), None)
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! The store: one row's tokens, read in every version and written in the newest that is configured.
+
+mod put;
+mod token;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+pub use token::{NewToken, Token, TokenKey, TokenSummary};
+
+use crate::cipher::{TokenCipher, WriteFormat};
+use crate::database::layout::Layout;
+use crate::database::rows::{StoredRow, row_name};
+use crate::database::{Database, Param, quote};
+use crate::error::StoreError;
+use crate::migration::{Goal, RowPlan, plan, recorded};
+use crate::profile::Profile;
+
+/// Tokens in the tables of a profile. Cheap to clone; clones share everything.
+#[derive(Clone)]
+pub struct TokenStore {
+    inner: Arc<Inner>,
+    reseal_on_read: bool,
+}
+
+struct Inner {
+    database: Database,
+    profile: Profile,
+    cipher: TokenCipher,
+    layouts: Vec<Layout>,
+    absent: Vec<String>,
+    resealed: AtomicU64,
+}
+
+impl TokenStore {
+    /// Opens the profile's tables in a database.
+    ///
+    /// # Errors
+    /// [`StoreError::NoTable`], [`StoreError::NoColumns`] or [`StoreError::Unsuitable`] where the tables are not as
+    /// the profile says; [`crate::schema::migrate`] adds version columns.
+    pub async fn open(database: Database, profile: Profile, cipher: TokenCipher) -> Result<Self, StoreError> {
+        let (mut layouts, mut absent) = (Vec::new(), Vec::new());
+        for table in &profile.tables {
+            match Layout::resolve(&database, table).await? {
+                Some(layout) => layouts.push(layout),
+                None if table.optional => absent.push(table.name.clone()),
+                None => return Err(StoreError::NoTable { table: table.name.clone() }),
+            }
+        }
+        if layouts.is_empty() {
+            return Err(StoreError::NoTable { table: absent.join(", ") });
+        }
+        let resealed = AtomicU64::new(0);
+        let inner = Inner { database, profile, cipher, layouts, absent, resealed };
+        Ok(Self { inner: Arc::new(inner), reseal_on_read: false })
+    }
+
+    /// Seals a row anew when it is read in an older form: a gradual migration.
+    ///
+    /// It happens in the background with compare-and-swap, so that it never slows or fails the read.
+    #[must_use]
+    pub fn with_reseal_on_read(mut self) -> Self {
+        self.reseal_on_read = true;
+        self
+    }
+
+    /// How many rows were sealed anew because they were read.
+    #[must_use]
+    pub fn resealed_rows(&self) -> u64 {
+        self.inner.resealed.load(Ordering::Relaxed)
+    }
+
+    /// The profile that the store was opened with.
+    #[must_use]
+    pub fn profile(&self) -> &Profile {
+        &self.inner.profile
+    }
+
+    /// The keys and policies that the store reads and writes with.
+    #[must_use]
+    pub fn cipher(&self) -> &TokenCipher {
+        &self.inner.cipher
+    }
+
+    /// The database.
+    #[must_use]
+    pub fn database(&self) -> &Database {
+        &self.inner.database
+    }
+
+    /// Optional tables of the profile that this database does not have.
+    #[must_use]
+    pub fn absent_tables(&self) -> &[String] {
+        &self.inner.absent
+    }
+
+    /// Reads a row's tokens, whatever version they are stored in.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Open`] if a value does not open, [`StoreError::Database`].
+    pub async fn get(&self, key: &TokenKey) -> Result<Token, StoreError> {
+        let layout = self.layout(key)?;
+        let row = layout.fetch(self.database(), key.values()).await?;
+        let row = row.ok_or_else(|| self.not_found(layout, key))?;
+        let token = self.open_row(layout, &row).await?;
+        if self.reseal_on_read {
+            self.reseal_in_background(layout, row);
+        }
+        Ok(token)
+    }
+
+    /// Deletes a row, and tells whether there was one.
+    ///
+    /// # Errors
+    /// [`StoreError::KeyLength`], [`StoreError::Database`].
+    pub async fn delete(&self, key: &TokenKey) -> Result<bool, StoreError> {
+        let layout = self.layout(key)?;
+        let sql =
+            format!("DELETE FROM {} WHERE {}", quote(&layout.table.name), layout.key_condition(1).join(" AND "));
+        let params: Vec<Param<'_>> = key.values().iter().map(|value| Param::from(value.as_str())).collect();
+        Ok(self.database().execute(&sql, &params).await? > 0)
+    }
+
+    /// Lists rows behind `after` in key order, without opening anything.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`], and those of an unknown table or a key of another length.
+    pub async fn list(
+        &self,
+        table: Option<&str>,
+        after: Option<&TokenKey>,
+        limit: usize,
+    ) -> Result<Vec<TokenSummary>, StoreError> {
+        let layout = self.layout_named(table)?;
+        if let Some(after) = after {
+            self.layout(after)?;
+        }
+        let rows = self.page(layout, after.map(TokenKey::values), limit).await?;
+        Ok(rows.into_iter().map(|row| TokenSummary::new(layout, row)).collect())
+    }
+
+    pub(crate) fn layouts(&self) -> &[Layout] {
+        &self.inner.layouts
+    }
+
+    pub(crate) async fn page(
+        &self,
+        layout: &Layout,
+        after: Option<&[String]>,
+        limit: usize,
+    ) -> Result<Vec<StoredRow>, StoreError> {
+        Ok(layout.page(self.database(), after, limit).await?)
+    }
+
+    fn layout_named(&self, table: Option<&str>) -> Result<&Layout, StoreError> {
+        let found = match table {
+            Some(name) => self.inner.layouts.iter().find(|layout| layout.table.name == name),
+            None => self.inner.layouts.first(),
+        };
+        found.ok_or_else(|| StoreError::NoTable { table: table.unwrap_or_default().into() })
+    }
+
+    fn layout(&self, key: &TokenKey) -> Result<&Layout, StoreError> {
+        let layout = self.layout_named(key.table())?;
+        let (expected, actual) = (layout.table.key.len(), key.values().len());
+        if expected != actual {
+            return Err(StoreError::KeyLength { table: layout.table.name.clone(), expected, actual });
+        }
+        Ok(layout)
+    }
+
+    fn not_found(&self, layout: &Layout, key: &TokenKey) -> StoreError {
+        StoreError::NotFound { table: layout.table.name.clone(), row: row_name(&layout.table.key, key.values()) }
+    }
+
+    async fn open_row(&self, layout: &Layout, row: &StoredRow) -> Result<Token, StoreError> {
+        let recorded = recorded(row, layout, self.profile().unmarked);
+        let mut token = Token::new(layout, row);
+        for (column, value) in layout.table.tokens.iter().zip(&row.values) {
+            let secret = match value {
+                None => None,
+                Some(text) => {
+                    let opened = self.cipher().open(text, recorded, &row.binding(layout, column)).await;
+                    Some(opened.map_err(|source| open_error(layout, row, column, source))?.plaintext)
+                }
+            };
+            token.push(column, secret);
+        }
+        Ok(token)
+    }
+
+    fn reseal_in_background(&self, layout: &Layout, row: StoredRow) {
+        let format = self.cipher().write_format(self.profile());
+        if format == WriteFormat::Plaintext {
+            return;
+        }
+        let (store, layout) = (self.clone(), layout.clone());
+        tokio::spawn(async move {
+            let name = row.name(&layout);
+            if let Err(error) = store.reseal(&layout, row, format).await {
+                tracing::warn!(table = layout.table.name, row = name, class = error.class(), "row was not sealed anew");
+            }
+        });
+    }
+
+    async fn reseal(&self, layout: &Layout, row: StoredRow, format: WriteFormat) -> Result<(), StoreError> {
+        let goal = Goal { format, rebind: false, dry_run: false };
+        if let RowPlan::Change { change, .. } = plan(self.cipher(), layout, self.profile().unmarked, row, goal).await {
+            let swapped = layout.swap(self.database(), &[change]).await?;
+            self.inner.resealed.fetch_add(swapped, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+/// Logs and wraps a value that does not open; the log line names the row and the class, never the value.
+fn open_error(layout: &Layout, row: &StoredRow, column: &str, source: envelope_core::OpenError) -> StoreError {
+    let (table, row) = (layout.table.name.clone(), row.name(layout));
+    tracing::error!(table, row, column, class = source.class(), "token does not open");
+    StoreError::Open { table, row, column: column.into(), source }
+}

@@ -1,0 +1,194 @@
+//! Writing a row: every value that stays is carried over under the new marks, in the same statement.
+
+use envelope_core::Binding;
+use secrecy::SecretString;
+use zeroize::Zeroizing;
+
+use super::{NewToken, TokenKey, TokenStore, open_error};
+use crate::cipher::WriteFormat;
+use crate::database::layout::Layout;
+use crate::database::rows::{Change, Marks, StoredRow, row_name};
+use crate::database::{Dialect, Param, Text, quote};
+use crate::error::{SealFailure, StoreError};
+use crate::migration::recorded;
+
+/// How often a write starts over because others changed the row between its read and its write.
+const ATTEMPTS: u32 = 8;
+
+impl TokenStore {
+    /// Writes tokens into a row, which is made if it does not exist.
+    ///
+    /// Value and version columns always move together: a token that the caller does not set is opened and sealed
+    /// anew where the row's form changes, with compare-and-swap, so that no refresh by others is lost.
+    ///
+    /// # Errors
+    /// [`StoreError::Seal`] where nothing may be written, [`StoreError::Open`] where a kept token does not open,
+    /// [`StoreError::Contended`], [`StoreError::Database`].
+    pub async fn put(&self, key: &TokenKey, token: NewToken) -> Result<(), StoreError> {
+        let layout = self.layout(key)?;
+        check_columns(layout, &token)?;
+        for _ in 0..ATTEMPTS {
+            let done = match layout.fetch(self.database(), key.values()).await? {
+                None => self.insert(layout, key, &token).await?,
+                Some(row) => self.update(layout, row, &token).await?,
+            };
+            if done {
+                return Ok(());
+            }
+        }
+        Err(StoreError::Contended {
+            table: layout.table.name.clone(),
+            row: row_name(&layout.table.key, key.values()),
+        })
+    }
+
+    async fn insert(&self, layout: &Layout, key: &TokenKey, token: &NewToken) -> Result<bool, StoreError> {
+        let row = self.blank_row(layout, key, token)?;
+        let change = self.seal_row(layout, row, token).await?;
+        let mut columns: Vec<(&str, Option<&str>)> = Vec::new();
+        columns.extend(layout.table.key.iter().zip(key.values()).map(|(c, v)| (c.as_str(), Some(v.as_str()))));
+        columns.extend(layout.table.tokens.iter().zip(&change.values).map(|(c, v)| (c.as_str(), v.as_ref().map(|t| t.as_str()))));
+        let version = change.marks.version.to_string();
+        if let Some(names) = layout.version() {
+            columns.push((&names.version, Some(&version)));
+            columns.push((&names.method, change.marks.method.as_deref()));
+            columns.push((&names.key_id, change.marks.key_id.as_deref()));
+        }
+        columns.extend(token.plain.iter().map(|(column, value)| (column.as_str(), value.as_deref())));
+        let mut names: Vec<String> = columns.iter().map(|(column, _)| quote(column)).collect();
+        let mut values: Vec<String> =
+            columns.iter().enumerate().map(|(i, (column, _))| layout.cast(i + 1, column)).collect();
+        if let Some(updated) = present(layout, layout.table.updated.as_deref()) {
+            names.push(quote(updated));
+            values.push(now(layout).into());
+        }
+        let sql = format!(
+            "INSERT INTO {} ({}) VALUES ({}) ON CONFLICT DO NOTHING",
+            quote(&layout.table.name),
+            names.join(", "),
+            values.join(", ")
+        );
+        let params: Vec<Param<'_>> = columns.into_iter().map(|(_, value)| Param::Text(value)).collect();
+        Ok(self.database().execute(&sql, &params).await? == 1)
+    }
+
+    async fn update(&self, layout: &Layout, row: StoredRow, token: &NewToken) -> Result<bool, StoreError> {
+        let change = self.seal_row(layout, row, token).await?;
+        if layout.swap(self.database(), std::slice::from_ref(&change)).await? == 0 {
+            return Ok(false);
+        }
+        self.set_plain(layout, &change.old.key, token).await?;
+        Ok(true)
+    }
+
+    /// The plain columns say nothing of how the tokens are read, so they follow in a statement of their own.
+    async fn set_plain(&self, layout: &Layout, key: &[String], token: &NewToken) -> Result<(), StoreError> {
+        let mut params: Vec<Param<'_>> = key.iter().map(|value| Param::from(value.as_str())).collect();
+        let mut sets = Vec::new();
+        for (column, value) in &token.plain {
+            params.push(Param::Text(value.as_deref()));
+            sets.push(format!("{} = {}", quote(column), layout.cast(params.len(), column)));
+        }
+        if let Some(updated) = present(layout, layout.table.updated.as_deref()) {
+            sets.push(format!("{} = {}", quote(updated), now(layout)));
+        }
+        if sets.is_empty() {
+            return Ok(());
+        }
+        let sql = format!(
+            "UPDATE {} SET {} WHERE {}",
+            quote(&layout.table.name),
+            sets.join(", "),
+            layout.key_condition(1).join(" AND ")
+        );
+        self.database().execute(&sql, &params).await?;
+        Ok(())
+    }
+
+    /// Seals what is new, and carries over what stays.
+    async fn seal_row(&self, layout: &Layout, row: StoredRow, token: &NewToken) -> Result<Change, StoreError> {
+        let format = self.cipher().write_format(self.profile());
+        let mut values: Vec<Option<Text>> = Vec::with_capacity(row.values.len());
+        let mut key_id = None;
+        for (column, stored) in layout.table.tokens.iter().zip(&row.values) {
+            let new = token.tokens.iter().rev().find(|(name, _)| name == column).map(|(_, secret)| secret);
+            let binding = row.binding(layout, column);
+            let kept;
+            let secret = match (new, stored) {
+                (Some(secret), _) => secret.as_ref(),
+                (None, None) => None,
+                (None, Some(text)) => {
+                    let recorded = recorded(&row, layout, self.profile().unmarked);
+                    let opened = self.cipher().open(text, recorded, &binding).await;
+                    kept = opened.map_err(|source| open_error(layout, &row, column, source))?.plaintext;
+                    Some(&kept)
+                }
+            };
+            values.push(match secret {
+                None => None,
+                Some(secret) => {
+                    let (text, key) = self.seal_cell(layout, &row, format, secret, &binding).await?;
+                    key_id = key.or(key_id);
+                    Some(text)
+                }
+            });
+        }
+        let marks = Marks { version: format.version(), method: format.method().map(Into::into), key_id };
+        Ok(Change { old: row, values, marks })
+    }
+
+    async fn seal_cell(
+        &self,
+        layout: &Layout,
+        row: &StoredRow,
+        format: WriteFormat,
+        secret: &SecretString,
+        binding: &Binding,
+    ) -> Result<(Text, Option<String>), StoreError> {
+        let sealed = self.cipher().seal(format, secret, binding).await;
+        let sealed = sealed.map_err(|source| seal_error(layout, row, binding.column(), source))?;
+        Ok((Zeroizing::new(sealed.text), sealed.key_id))
+    }
+
+    /// A row that does not exist yet; its owner comes from the plain columns that are set with it.
+    fn blank_row(&self, layout: &Layout, key: &TokenKey, token: &NewToken) -> Result<StoredRow, StoreError> {
+        let set = |name: &String| {
+            token.plain.iter().rev().find(|(column, _)| column == name).and_then(|(_, value)| value.clone())
+        };
+        Ok(StoredRow {
+            key: key.values().to_vec(),
+            owner: layout.table.owner.iter().map(set).collect(),
+            version: None,
+            method: None,
+            key_id: None,
+            values: layout.table.tokens.iter().map(|_| None).collect(),
+            plain: Vec::new(),
+        })
+    }
+}
+
+fn check_columns(layout: &Layout, token: &NewToken) -> Result<(), StoreError> {
+    let table = &layout.table;
+    let unknown = token.tokens.iter().find(|(column, _)| !table.tokens.contains(column));
+    if let Some((column, _)) = unknown {
+        return Err(StoreError::NoTokenColumn { table: table.name.clone(), column: column.clone() });
+    }
+    let missing: Vec<String> =
+        token.plain.iter().map(|(column, _)| column.clone()).filter(|column| !layout.has(column)).collect();
+    if missing.is_empty() { Ok(()) } else { Err(StoreError::NoColumns { table: table.name.clone(), columns: missing }) }
+}
+
+fn seal_error(layout: &Layout, row: &StoredRow, column: &str, source: SealFailure) -> StoreError {
+    StoreError::Seal { table: layout.table.name.clone(), row: row.name(layout), column: column.into(), source }
+}
+
+fn present<'a>(layout: &Layout, column: Option<&'a str>) -> Option<&'a str> {
+    column.filter(|column| layout.has(column))
+}
+
+fn now(layout: &Layout) -> &'static str {
+    match layout.dialect {
+        Dialect::Postgres => "now()",
+        Dialect::Sqlite => "CURRENT_TIMESTAMP",
+    }
+}

@@ -1,0 +1,170 @@
+//! Tokens as the store takes and returns them.
+
+use std::fmt;
+
+use secrecy::SecretString;
+
+use crate::database::layout::Layout;
+use crate::database::rows::{StoredRow, row_name};
+
+/// Names a row by its primary key, in the first table of the profile unless another is named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenKey {
+    table: Option<String>,
+    values: Vec<String>,
+}
+
+impl TokenKey {
+    /// A row keyed by two columns, as vod-tender's are: provider and channel.
+    pub fn new(provider: impl Into<String>, channel: impl Into<String>) -> Self {
+        Self { table: None, values: vec![provider.into(), channel.into()] }
+    }
+
+    /// A row keyed by any number of columns, their values as text in the profile's order.
+    pub fn from_values<S: Into<String>>(values: impl IntoIterator<Item = S>) -> Self {
+        Self { table: None, values: values.into_iter().map(Into::into).collect() }
+    }
+
+    /// The same key in another table of the profile.
+    #[must_use]
+    pub fn in_table(mut self, table: impl Into<String>) -> Self {
+        self.table = Some(table.into());
+        self
+    }
+
+    pub(crate) fn table(&self) -> Option<&str> {
+        self.table.as_deref()
+    }
+
+    pub(crate) fn values(&self) -> &[String] {
+        &self.values
+    }
+}
+
+/// A row's opened tokens. Its `Debug` shows which columns hold one, and nothing of them.
+#[derive(Debug)]
+pub struct Token {
+    tokens: Vec<(String, Option<SecretString>)>,
+    plain: Vec<(String, Option<String>)>,
+    version: Option<String>,
+}
+
+impl Token {
+    pub(crate) fn new(layout: &Layout, row: &StoredRow) -> Self {
+        let plain = layout.table.plain.iter().cloned().zip(row.plain.iter().cloned()).collect();
+        Self { tokens: Vec::new(), plain, version: row.version.clone() }
+    }
+
+    pub(crate) fn push(&mut self, column: &str, secret: Option<SecretString>) {
+        self.tokens.push((column.into(), secret));
+    }
+
+    /// The token in `access_token`.
+    #[must_use]
+    pub fn access_token(&self) -> Option<&SecretString> {
+        self.column("access_token")
+    }
+
+    /// The token in `refresh_token`.
+    #[must_use]
+    pub fn refresh_token(&self) -> Option<&SecretString> {
+        self.column("refresh_token")
+    }
+
+    /// The token in any token column; `None` for NULL and for a column that the profile does not name.
+    #[must_use]
+    pub fn column(&self, name: &str) -> Option<&SecretString> {
+        self.tokens.iter().find(|(column, _)| column == name)?.1.as_ref()
+    }
+
+    /// A plain column beside the tokens, such as `expires_at`, as text in the database's own notation.
+    #[must_use]
+    pub fn plain(&self, name: &str) -> Option<&str> {
+        self.plain.iter().find(|(column, _)| column == name)?.1.as_deref()
+    }
+
+    /// What `encryption_version` says, where the table has it.
+    #[must_use]
+    pub fn encryption_version(&self) -> Option<i64> {
+        self.version.as_ref()?.parse().ok()
+    }
+}
+
+/// Tokens to be written. Columns that are not set keep what they hold.
+#[derive(Default)]
+pub struct NewToken {
+    pub(crate) tokens: Vec<(String, Option<SecretString>)>,
+    pub(crate) plain: Vec<(String, Option<String>)>,
+}
+
+impl NewToken {
+    /// Nothing yet: every column keeps what it holds.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets `access_token`.
+    #[must_use]
+    pub fn access_token(self, token: impl Into<SecretString>) -> Self {
+        self.column("access_token", Some(token.into()))
+    }
+
+    /// Sets `refresh_token`.
+    #[must_use]
+    pub fn refresh_token(self, token: impl Into<SecretString>) -> Self {
+        self.column("refresh_token", Some(token.into()))
+    }
+
+    /// Sets any token column; `None` writes NULL.
+    #[must_use]
+    pub fn column(mut self, name: impl Into<String>, token: Option<SecretString>) -> Self {
+        self.tokens.push((name.into(), token));
+        self
+    }
+
+    /// Sets a plain column beside the tokens, as text that the database casts to the column's type.
+    #[must_use]
+    pub fn plain(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.plain.push((name.into(), Some(value.into())));
+        self
+    }
+}
+
+impl fmt::Debug for NewToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let columns: Vec<&str> = self.tokens.iter().map(|(column, _)| column.as_str()).collect();
+        f.debug_struct("NewToken").field("columns", &columns).finish_non_exhaustive()
+    }
+}
+
+/// A row in a listing: its key and how it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TokenSummary {
+    /// The table.
+    pub table: String,
+    /// The primary key's values, as text.
+    pub key: Vec<String>,
+    /// The primary key as `column=value,…`.
+    pub row: String,
+    /// What `encryption_version` says, where the table has it.
+    pub encryption_version: Option<i64>,
+    /// What `encryption_method` says.
+    pub encryption_method: Option<String>,
+    /// What `encryption_key_id` says.
+    pub encryption_key_id: Option<String>,
+}
+
+impl TokenSummary {
+    pub(crate) fn new(layout: &Layout, row: StoredRow) -> Self {
+        Self {
+            table: layout.table.name.clone(),
+            row: row_name(&layout.table.key, &row.key),
+            key: row.key,
+            encryption_version: row.version.and_then(|version| version.parse().ok()),
+            encryption_method: row.method,
+            encryption_key_id: row.key_id,
+        }
+    }
+}
