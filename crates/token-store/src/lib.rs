@@ -14,4 +14,4 @@ pub use cipher::{PlaintextPolicy, TokenCipher, WriteFormat};
 pub use database::Database;
 pub use error::StoreError;
 pub use profile::Profile;
-pub use store::{NewToken, Token, TokenKey, TokenStore};
+pub use store::{NewToken, Token, TokenKey, TokenStore, TokenSummary};

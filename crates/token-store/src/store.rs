@@ -139,6 +139,24 @@ impl TokenStore {
         Ok(rows.into_iter().map(|row| TokenSummary::new(layout, row)).collect())
     }
 
+    /// The number of rows in all tables.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn count_rows(&self) -> Result<u64, StoreError> {
+        let mut rows = 0;
+        for layout in self.layouts() {
+            rows += layout.count(self.database()).await?;
+        }
+        Ok(rows)
+    }
+
+    /// What a new token is written as.
+    #[must_use]
+    pub fn write_format(&self) -> WriteFormat {
+        self.cipher().write_format(self.profile())
+    }
+
     pub(crate) fn layouts(&self) -> &[Layout] {
         &self.inner.layouts
     }
@@ -190,7 +208,7 @@ impl TokenStore {
     }
 
     fn reseal_in_background(&self, layout: &Layout, row: StoredRow) {
-        let format = self.cipher().write_format(self.profile());
+        let format = self.write_format();
         if format == WriteFormat::Plaintext {
             return;
         }

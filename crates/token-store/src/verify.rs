@@ -1,6 +1,7 @@
 //! Verification: opens every token, and reports what does not open, what is readable and what is not bound.
 
 use envelope_core::{BindingPolicy, Format, OpenError};
+use futures_util::{StreamExt as _, stream};
 use serde::Serialize;
 
 use crate::database::layout::Layout;
@@ -13,6 +14,8 @@ use crate::store::TokenStore;
 #[derive(Clone, Debug, Default, Serialize)]
 #[non_exhaustive]
 pub struct VerifyReport {
+    /// Rows looked at.
+    pub rows: u64,
     /// Values looked at.
     pub checked: u64,
     /// Values that opened.
@@ -73,71 +76,98 @@ pub async fn verify(
     Ok(report)
 }
 
+/// Opens the rows of one page, several at once, and counts them in their order.
 async fn check_rows(
     store: &TokenStore,
     layout: &Layout,
     rows: &[StoredRow],
     report: &mut VerifyReport,
 ) -> Result<(), Ended> {
-    for row in rows {
-        let recorded = recorded(row, layout, store.profile().unmarked);
-        for (column, value) in layout.table.tokens.iter().zip(&row.values) {
-            let Some(text) = value.as_ref().filter(|text| !text.is_empty()) else { continue };
-            report.checked += 1;
-            match store.cipher().open(text, recorded, &row.binding(layout, column)).await {
-                Ok(cell) => {
-                    report.ok += 1;
-                    judge(store, layout, row, column, cell.format, cell.bound, report);
-                }
-                Err(OpenError::PlaintextRefused) => {
-                    judge(store, layout, row, column, Format::Plaintext, false, report);
-                }
-                Err(OpenError::Key(error)) if error.class().is_retryable() => return Err(Ended::KeyService(error)),
-                Err(error) => {
-                    report.failed += 1;
-                    let failure = Failure::new(&layout.table.name, row.name(layout), column, error.class(), &error);
-                    push(&mut report.failures, failure);
-                }
-            }
+    const CONCURRENCY: usize = 16;
+    let mut checked = stream::iter(rows).map(|row| check_row(store, layout, row)).buffered(CONCURRENCY);
+    while let Some(verdicts) = checked.next().await {
+        report.rows += 1;
+        for verdict in verdicts {
+            report.add(verdict?);
         }
     }
     Ok(())
 }
 
-/// Counts a value that opens by what is still wrong with it.
-fn judge(
+/// What became of one value.
+enum Verdict {
+    Fine,
+    Legacy,
+    Plaintext(Failure),
+    Unbound(Failure),
+    Failed(Failure),
+}
+
+async fn check_row(store: &TokenStore, layout: &Layout, row: &StoredRow) -> Vec<Result<Verdict, Ended>> {
+    let mut verdicts = Vec::with_capacity(row.values.len());
+    for (column, value) in layout.table.tokens.iter().zip(&row.values) {
+        if let Some(text) = value.as_ref().filter(|text| !text.is_empty()) {
+            verdicts.push(check_value(store, layout, row, column, text).await);
+        }
+    }
+    verdicts
+}
+
+async fn check_value(
     store: &TokenStore,
     layout: &Layout,
     row: &StoredRow,
     column: &str,
-    format: Format,
-    bound: bool,
-    report: &mut VerifyReport,
-) {
+    text: &str,
+) -> Result<Verdict, Ended> {
     let binds = store.cipher().sealer().is_some_and(|sealer| sealer.policy() != BindingPolicy::Off);
-    let (class, message) = match format {
-        Format::Plaintext => {
-            report.plaintext += 1;
-            ("plaintext", "readable by anybody with the table: run migrate")
-        }
-        Format::KmsEnvelope if !bound && binds => {
-            report.unbound += 1;
-            ("unbound", "not bound to its row: run migrate --rebind")
-        }
-        Format::KmsEnvelope | Format::BoundEnvelope => return,
-        _ => {
-            report.legacy += 1;
-            return;
-        }
-    };
-    let finding = Failure {
+    let finding = |class: &str, error: &str| Failure {
         table: layout.table.name.clone(),
         row: row.name(layout),
         column: column.into(),
         class: class.into(),
-        error: message.into(),
+        error: error.into(),
     };
-    push(&mut report.findings, finding);
+    let plaintext = || Verdict::Plaintext(finding("plaintext", "readable by anybody with the table: run migrate"));
+    let recorded = recorded(row, layout, store.profile().unmarked);
+    match store.cipher().open(text, recorded, &row.binding(layout, column)).await {
+        Ok(cell) => Ok(match cell.format {
+            Format::Plaintext => plaintext(),
+            Format::KmsEnvelope if !cell.bound && binds => {
+                Verdict::Unbound(finding("unbound", "not bound to its row: run migrate --rebind"))
+            }
+            Format::KmsEnvelope | Format::BoundEnvelope => Verdict::Fine,
+            _ => Verdict::Legacy,
+        }),
+        Err(OpenError::PlaintextRefused) => Ok(plaintext()),
+        Err(OpenError::Key(error)) if error.class().is_retryable() => Err(Ended::KeyService(error)),
+        Err(error) => {
+            Ok(Verdict::Failed(Failure::new(&layout.table.name, row.name(layout), column, error.class(), &error)))
+        }
+    }
+}
+
+impl VerifyReport {
+    fn add(&mut self, verdict: Verdict) {
+        self.checked += 1;
+        self.ok += u64::from(!matches!(verdict, Verdict::Failed(_)));
+        match verdict {
+            Verdict::Fine => {}
+            Verdict::Legacy => self.legacy += 1,
+            Verdict::Plaintext(finding) => {
+                self.plaintext += 1;
+                push(&mut self.findings, finding);
+            }
+            Verdict::Unbound(finding) => {
+                self.unbound += 1;
+                push(&mut self.findings, finding);
+            }
+            Verdict::Failed(failure) => {
+                self.failed += 1;
+                push(&mut self.failures, failure);
+            }
+        }
+    }
 }
 
 fn push(list: &mut Vec<Failure>, failure: Failure) {

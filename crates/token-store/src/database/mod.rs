@@ -44,6 +44,7 @@ pub(crate) enum Dialect {
 pub(crate) enum Param<'a> {
     Text(Option<&'a str>),
     /// A `text[]`; PostgreSQL only.
+    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "only PostgreSQL has arrays"))]
     Texts(Vec<Option<&'a str>>),
 }
 

@@ -107,7 +107,7 @@ impl TokenStore {
 
     /// Seals what is new, and carries over what stays.
     async fn seal_row(&self, layout: &Layout, row: StoredRow, token: &NewToken) -> Result<Change, StoreError> {
-        let format = self.cipher().write_format(self.profile());
+        let format = self.write_format();
         let mut values: Vec<Option<Text>> = Vec::with_capacity(row.values.len());
         let mut key_id = None;
         for (column, stored) in layout.table.tokens.iter().zip(&row.values) {

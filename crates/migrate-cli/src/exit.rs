@@ -1,0 +1,202 @@
+//! Exit codes, and the errors that lead to them.
+
+use std::process::ExitCode;
+
+use envelope_core::{KeyError, OpenError, SealError};
+use kms_provider::keyring::KeyringError;
+use token_store::StoreError;
+use token_store::error::SealFailure;
+use token_store::migration::Ended;
+use token_store::profile::ProfileError;
+
+/// How a program ended; the numbers are a contract with scripts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Everything was done.
+    Done = 0,
+    /// Something nobody foresaw.
+    Unexpected = 1,
+    /// The command line or the configuration is wrong; nothing was done.
+    Usage = 2,
+    /// Finished, but some rows or secrets failed; each is listed.
+    Partial = 3,
+    /// A verification found problems.
+    Problems = 4,
+    /// The key service or secret source is unavailable or refuses.
+    KeyService = 5,
+    /// The database is unavailable or unsuitable.
+    Database = 6,
+    /// Interrupted by a signal, and ended cleanly.
+    Interrupted = 130,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Why a command did not do its work.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CliError {
+    /// The command line or the configuration is wrong. Each problem is a line of its own.
+    #[error("{}", problems.join("\n       "))]
+    Usage {
+        /// What is wrong, one problem an entry.
+        problems: Vec<String>,
+        /// What to do.
+        hint: Option<String>,
+    },
+    /// The key service failed.
+    #[error("key service failed")]
+    Key(#[from] KeyError),
+    /// The local keyring failed.
+    #[error("keyring failed")]
+    Keyring(#[from] KeyringError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Standard input, standard output or a file failed.
+    #[error("{what}")]
+    Io {
+        /// What could not be done.
+        what: String,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl CliError {
+    pub(crate) fn usage(problem: impl Into<String>) -> Self {
+        Self::Usage { problems: vec![problem.into()], hint: None }
+    }
+
+    pub(crate) fn usage_with_hint(problem: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Usage { problems: vec![problem.into()], hint: Some(hint.into()) }
+    }
+
+    pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+        let what = what.into();
+        move |source| Self::Io { what, source }
+    }
+
+    /// The code that the program ends with.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Usage { .. } => Exit::Usage,
+            Self::Key(_) => Exit::KeyService,
+            // Without its file or its master key, the local keyring is a configuration to mend.
+            Self::Keyring(_) => Exit::Usage,
+            Self::Store(error) => store_exit(error),
+            Self::Io { .. } => Exit::Unexpected,
+        }
+    }
+
+    /// What to do about it: a command, a variable, an IAM action.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Usage { hint, .. } => hint.clone(),
+            Self::Key(error) => error.hint().map(Into::into),
+            Self::Keyring(error) => Some(error.hint().into()),
+            Self::Store(error) => store_hint(error),
+            Self::Io { .. } => None,
+        }
+    }
+
+    /// The label of this kind of failure in JSON.
+    #[must_use]
+    pub fn class(&self) -> &'static str {
+        match self {
+            Self::Usage { .. } => "usage",
+            Self::Key(error) => error.class().label(),
+            Self::Keyring(_) => "keyring",
+            Self::Store(error) => error.class(),
+            Self::Io { .. } => "io",
+        }
+    }
+}
+
+impl From<ProfileError> for CliError {
+    fn from(error: ProfileError) -> Self {
+        let hint = "set TOKEN_PROFILE to vod-tender, pulseplan, autonomous or the path of a TOML file";
+        Self::usage_with_hint(chain(&error), hint)
+    }
+}
+
+impl From<Ended> for CliError {
+    fn from(ended: Ended) -> Self {
+        match ended {
+            Ended::KeyService(error) => Self::Key(error),
+            Ended::Store(error) => Self::Store(error),
+            other => Self::usage(other.to_string()),
+        }
+    }
+}
+
+/// An error and its causes in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+fn store_exit(error: &StoreError) -> Exit {
+    match error {
+        StoreError::Address { .. } | StoreError::KeyLength { .. } | StoreError::NoTokenColumn { .. } => Exit::Usage,
+        StoreError::Open { source: OpenError::Key(_), .. } => Exit::KeyService,
+        StoreError::Open { source: OpenError::MissingKey { .. }, .. } => Exit::Usage,
+        StoreError::Open { .. } | StoreError::NotFound { .. } | StoreError::Contended { .. } => Exit::Partial,
+        StoreError::Seal { source: SealFailure::Envelope(SealError::Key(_)), .. } => Exit::KeyService,
+        StoreError::Seal { source: SealFailure::Envelope(_), .. } => Exit::Partial,
+        StoreError::Seal { .. } => Exit::Usage,
+        _ => Exit::Database,
+    }
+}
+
+fn store_hint(error: &StoreError) -> Option<String> {
+    let hint = match error {
+        StoreError::Database(error) if error.unreachable => {
+            "check DATABASE_URL, that the database runs, and that this machine may connect to it"
+        }
+        StoreError::Address { .. } => "set DATABASE_URL to postgres://user:password@host/database or sqlite://file.db",
+        StoreError::NoTable { .. } => "check that DATABASE_URL names the right database, and TOKEN_PROFILE the right profile",
+        StoreError::NoColumns { .. } => "run `migrate-tokens schema`",
+        StoreError::NotFound { .. } | StoreError::KeyLength { .. } => "name the row by every column of its primary key",
+        StoreError::Contended { .. } => "run the command again",
+        StoreError::Open { source, .. } => return open_hint(source),
+        StoreError::Seal { source: SealFailure::Envelope(SealError::Key(error)), .. } => {
+            return error.hint().map(Into::into);
+        }
+        _ => return None,
+    };
+    Some(hint.into())
+}
+
+/// What to do about a value that does not open.
+pub(crate) fn open_hint(error: &OpenError) -> Option<String> {
+    let hint = match error {
+        OpenError::NotAuthentic => {
+            "check ENCRYPTION_CONTEXT, the key, and whether the value was copied here from another row"
+        }
+        OpenError::MissingKey { variable, .. } => return Some(format!("set {variable}")),
+        OpenError::UnboundRefused => "run `migrate-tokens migrate --rebind` with BINDING=accept-unbound",
+        OpenError::PlaintextRefused => "set PLAINTEXT_POLICY=allow-read and run `migrate-tokens migrate`",
+        OpenError::DevelopmentToken => "replace the token; a development token has no place in production",
+        OpenError::Key(error) => return error.hint().map(Into::into),
+        _ => return None,
+    };
+    Some(hint.into())
+}

@@ -1,0 +1,15 @@
+//! The two programs, `migrate-tokens` and `manage-secrets`: the only place where everything is wired together.
+
+pub mod exit;
+pub mod migrate_tokens;
+
+mod output;
+mod progress;
+mod services;
+mod settings;
+mod startup;
+
+/// The workspace's README, so that its examples are compiled and run as doctests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

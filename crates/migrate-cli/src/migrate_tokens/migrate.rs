@@ -1,0 +1,236 @@
+//! `migrate` and `rollback`: move every row to one format.
+
+use envelope_core::BindingPolicy;
+use serde::Serialize;
+use token_store::migration::{self, Failure, MigrationOptions, MigrationReport};
+use token_store::{WriteFormat, profile::LegacyFormat};
+
+use super::Options;
+use crate::exit::{CliError, Exit, chain};
+use crate::output::{emit, note};
+use crate::progress::Progress;
+use crate::services::{Access, Services};
+use crate::settings::Settings;
+use crate::startup::stop_on_signals;
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// What every row becomes
+    #[arg(long, value_enum, default_value_t)]
+    to: Target,
+    /// Also open envelopes, and rewrite those that are not bound to their row
+    #[arg(long)]
+    rebind: bool,
+    #[command(flatten)]
+    how: How,
+}
+
+#[derive(clap::Args)]
+pub(super) struct RollbackArgs {
+    #[command(flatten)]
+    how: How,
+}
+
+#[derive(clap::Args)]
+struct How {
+    /// Decide and count everything, write nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Rows read and written at once
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    batch_size: u32,
+    /// Rows sealed at once
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    concurrency: u32,
+    /// Rows to migrate at most
+    #[arg(long, value_name = "N")]
+    limit: Option<u64>,
+    /// Calls to the key service a second at most
+    #[arg(long, value_name = "KMS_CALLS_PER_SECOND", value_parser = parse_rate)]
+    rate: Option<f64>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Target {
+    /// Envelopes whose data keys the key service wraps
+    #[default]
+    KmsEnvelope,
+    /// AES-256-GCM under ENCRYPTION_KEY
+    DirectAes,
+    /// PulsePlan's per-user keys under TOKEN_ENCRYPTION_KEY
+    PulseplanLocal,
+}
+
+pub(super) async fn run(args: Args, settings: Settings, options: Options) -> Result<Exit, CliError> {
+    let format = match args.to {
+        Target::KmsEnvelope => WriteFormat::KmsEnvelope,
+        Target::DirectAes => WriteFormat::DirectAes,
+        Target::PulseplanLocal => WriteFormat::PulseplanLocal,
+    };
+    migrate(format, args.rebind, args.how, settings, options).await
+}
+
+/// `rollback`: the same as migrating to the profile's legacy format.
+pub(super) async fn run_rollback(args: RollbackArgs, settings: Settings, options: Options) -> Result<Exit, CliError> {
+    let format = match settings.profile.legacy {
+        Some(LegacyFormat::DirectAes) => WriteFormat::DirectAes,
+        Some(LegacyFormat::PulseplanLocal) => WriteFormat::PulseplanLocal,
+        _ => {
+            return Err(CliError::usage_with_hint(
+                format!("profile {:?} has no legacy format that can be written", settings.profile.name),
+                "restore the tokens from a backup, or keep reading them through the key service",
+            ));
+        }
+    };
+    migrate(format, false, args.how, settings, options).await
+}
+
+async fn migrate(
+    to: WriteFormat,
+    rebind: bool,
+    how: How,
+    settings: Settings,
+    options: Options,
+) -> Result<Exit, CliError> {
+    check_settings(to, rebind, &settings)?;
+    let access = if how.dry_run { Access::ReadOnly } else { Access::ReadWrite };
+    let services = Services::connect(settings, access, how.rate).await?;
+    check_rows(&services).await?;
+    let mut migration = MigrationOptions::to(to);
+    migration.rebind = rebind;
+    migration.dry_run = how.dry_run;
+    migration.batch_size = how.batch_size as usize;
+    migration.concurrency = how.concurrency as usize;
+    migration.limit = how.limit;
+
+    let total = services.store.count_rows().await?;
+    let verb = if how.dry_run { "would have migrated" } else { "migrated" };
+    let mut progress = Progress::new(verb, total, options.no_progress);
+    let stop = stop_on_signals();
+    let outcome = migration::run(&services.store, &migration, &stop, |report| {
+        progress.update(report.migrated + report.already);
+    })
+    .await;
+    progress.finish();
+
+    let mut report = outcome.report;
+    report.kms_calls = services.kms_calls();
+    if report.dry_run && to == WriteFormat::KmsEnvelope {
+        // What was not sealed now takes one call a value then.
+        report.kms_calls += report.values;
+    }
+    finish(report, outcome.ended_by.map(CliError::from), options)
+}
+
+/// Prints the report, whatever the run ended with.
+fn finish(report: MigrationReport, ended_by: Option<CliError>, options: Options) -> Result<Exit, CliError> {
+    let error = ended_by.as_ref().map(|error| ErrorReport {
+        class: error.class(),
+        message: chain(error),
+        hint: error.hint(),
+    });
+    let exit = match &ended_by {
+        Some(error) => error.exit(),
+        None if report.interrupted => Exit::Interrupted,
+        None if report.failed > 0 || report.conflicts > 0 => Exit::Partial,
+        None => Exit::Done,
+    };
+    if let Some(error) = &error {
+        note(&format!("error: {}", error.message));
+        error.hint.iter().for_each(|hint| note(&format!("hint:  {hint}")));
+        note("what was written until then is whole; run the same command again to go on");
+    }
+    emit(options.format, &FullReport { report, error }, |full| lines(&full.report))?;
+    Ok(exit)
+}
+
+#[derive(Serialize)]
+struct FullReport {
+    #[serde(flatten)]
+    report: MigrationReport,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<ErrorReport>,
+}
+
+#[derive(Serialize)]
+struct ErrorReport {
+    class: &'static str,
+    message: String,
+    hint: Option<String>,
+}
+
+/// What must be configured before the first row is looked at.
+fn check_settings(to: WriteFormat, rebind: bool, settings: &Settings) -> Result<(), CliError> {
+    let missing = |variable: &str, what: &str| {
+        Err(CliError::usage_with_hint(format!("{variable} is not set"), format!("set it to {what}")))
+    };
+    match to {
+        WriteFormat::KmsEnvelope if settings.key.is_none() => {
+            missing("KMS_KEY_ID", "an alias, ARN or id of an AWS KMS key, or keyring:<file>")
+        }
+        WriteFormat::DirectAes if settings.direct_key.is_none() => missing("ENCRYPTION_KEY", "base64 of 32 bytes"),
+        _ if rebind && (to != WriteFormat::KmsEnvelope || settings.binding == BindingPolicy::Off) => {
+            Err(CliError::usage("--rebind needs --to kms-envelope and BINDING other than off"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Rows that nothing configured can open are a configuration to mend before anything is written.
+async fn check_rows(services: &Services) -> Result<(), CliError> {
+    if services.store.profile().tables.iter().all(|table| table.version.is_none()) {
+        // Only opening a value tells; the run itself names what it cannot open.
+        return Ok(());
+    }
+    let status = token_store::status::status(&services.store).await?;
+    let cipher = services.store.cipher();
+    let has = |version| status.groups.iter().any(|group| group.encryption_version == Some(version) && group.count > 0);
+    let missing = |variable: &str, method: &str| {
+        Err(CliError::usage_with_hint(
+            format!("{variable} is not set, and the table holds {method} rows"),
+            format!("set {variable} to what those rows were written with"),
+        ))
+    };
+    if has(1) && !cipher.has_direct_key() {
+        return missing("ENCRYPTION_KEY", "direct-aes");
+    }
+    if has(2) && cipher.sealer().is_none() {
+        return missing("KMS_KEY_ID", "kms-envelope");
+    }
+    Ok(())
+}
+
+pub(super) fn lines(report: &MigrationReport) -> String {
+    let verb = if report.dry_run { "would be migrated" } else { "migrated" };
+    let mut lines = vec![format!(
+        "{} rows: {} {verb} ({} values), {} already there, {} conflicts, {} failed; {} key service calls, {:.1} s",
+        report.scanned,
+        report.migrated,
+        report.values,
+        report.already,
+        report.conflicts,
+        report.failed,
+        report.kms_calls,
+        report.elapsed_seconds
+    )];
+    lines.extend(failure_lines(&report.failures));
+    if report.conflicts > 0 {
+        lines.push("rows in conflict were changed by others meanwhile; run the command again".into());
+    }
+    if report.interrupted {
+        lines.push("interrupted; run the same command again to go on".into());
+    }
+    lines.join("\n")
+}
+
+/// One line for each value that could not be moved or opened.
+pub(super) fn failure_lines(failures: &[Failure]) -> impl Iterator<Item = String> {
+    failures.iter().map(|f| format!("{}  {} {}: {} ({})", f.class, f.table, f.row, f.error, f.column))
+}
+
+fn parse_rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(rate),
+        _ => Err("not a number of calls a second above zero".into()),
+    }
+}

@@ -1,0 +1,140 @@
+//! The command line of `migrate-tokens`.
+
+mod demo;
+mod doctor;
+mod keyring;
+mod migrate;
+mod profile;
+mod schema;
+mod status;
+mod token;
+mod verify;
+
+use std::ffi::OsString;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::exit::{CliError, Exit};
+use crate::output::{Format, report_error};
+use crate::settings::Settings;
+use crate::startup;
+
+const EXAMPLES: &str = "\
+Examples:
+  migrate-tokens demo                        the whole story on a SQLite file and a local keyring
+  migrate-tokens schema                      add the columns that the tables lack
+  migrate-tokens status --format json        how the tokens are stored today
+  migrate-tokens migrate --dry-run           what a migration would do
+  migrate-tokens migrate                     move every token under the key service
+  migrate-tokens verify                      open every token
+  migrate-tokens rollback                    back to direct AES
+  echo -n \"$TOKEN\" | migrate-tokens put --row provider=twitch,channel=my-channel
+
+Configuration comes from the environment: DATABASE_URL, KMS_KEY_ID, ENCRYPTION_KEY, …; `migrate-tokens doctor` lists
+and checks it, docs/configuration.md explains it.
+
+Exit codes: 0 done, 1 unexpected, 2 usage or configuration, 3 some rows failed, 4 verification found problems,
+5 key service unavailable or refusing, 6 database unavailable or unsuitable, 130 interrupted.";
+
+/// Moves tokens in a database under envelope encryption with AWS KMS or a local keyring, and looks after them there.
+#[derive(Parser)]
+#[command(name = "migrate-tokens", version, after_help = EXAMPLES)]
+struct Cli {
+    #[command(flatten)]
+    options: Options,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options that stand before or after the command.
+#[derive(clap::Args, Clone, Copy)]
+pub(crate) struct Options {
+    /// Tables and lines for people, or one JSON document on standard output
+    #[arg(long, global = true, value_enum, default_value_t)]
+    pub(crate) format: Format,
+    /// Which log lines go to standard error: off, error, warn, info, debug or trace
+    #[arg(long, global = true, default_value = "warn", value_name = "LEVEL")]
+    pub(crate) log_level: LevelFilter,
+    /// Neither progress bar nor progress lines
+    #[arg(long, global = true)]
+    pub(crate) no_progress: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Add what the profile's tables lack; safe to repeat
+    Schema(schema::Args),
+    /// Show how the tokens are stored: rows by version, method and key
+    Status,
+    /// Move every row that is not there yet
+    Migrate(migrate::Args),
+    /// Move every row back to the format of the time before the key service
+    Rollback(migrate::RollbackArgs),
+    /// Open every token; look for readable and unbound ones
+    Verify(verify::Args),
+    /// Check configuration, database, schema and key service, each with a hint
+    Doctor,
+    /// Show one token's row; its value only with --reveal
+    Get(token::GetArgs),
+    /// Write one token, read from standard input
+    Put(token::PutArgs),
+    /// Make, list, rotate or fill the local keyring
+    Keyring(keyring::Args),
+    /// Print a profile, or check it against the database
+    Profile(profile::Args),
+    /// Tell the whole story on embedded parts: a SQLite table and a local keyring
+    Demo(demo::Args),
+    /// Print a completion script for a shell
+    Completions {
+        /// bash, zsh or fish
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Runs the program with its arguments, the first being its own name.
+pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
+            let _ = error.print();
+            return exit;
+        }
+    };
+    startup::logging(cli.options.log_level);
+    startup::forbid_core_dumps();
+    match dispatch(cli.command, cli.options).await {
+        Ok(exit) => exit,
+        Err(error) => {
+            report_error(cli.options.format, &error);
+            error.exit()
+        }
+    }
+}
+
+async fn dispatch(command: Command, options: Options) -> Result<Exit, CliError> {
+    // Neither needs the environment to be in order.
+    let command = match command {
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "migrate-tokens", &mut std::io::stdout());
+            return Ok(Exit::Done);
+        }
+        Command::Demo(args) => return demo::run(args, options).await,
+        Command::Doctor => return doctor::run(Settings::from_environment(), options).await,
+        other => other,
+    };
+    let settings = Settings::from_environment()?;
+    match command {
+        Command::Schema(args) => schema::run(args, settings, options).await,
+        Command::Status => status::run(settings, options).await,
+        Command::Migrate(args) => migrate::run(args, settings, options).await,
+        Command::Rollback(args) => migrate::run_rollback(args, settings, options).await,
+        Command::Verify(args) => verify::run(args, settings, options).await,
+        Command::Get(args) => token::run_get(args, settings, options).await,
+        Command::Put(args) => token::run_put(args, settings, options).await,
+        Command::Keyring(args) => keyring::run(args, settings, options),
+        Command::Profile(args) => profile::run(args, settings, options).await,
+        Command::Completions { .. } | Command::Demo(_) | Command::Doctor => Ok(Exit::Done),
+    }
+}

@@ -1,0 +1,68 @@
+//! `profile`: prints a profile, or checks it against the database.
+
+use serde::Serialize;
+use token_store::{Profile, TokenCipher, TokenStore};
+
+use super::Options;
+use crate::exit::{CliError, Exit};
+use crate::output::emit;
+use crate::services::{Access, database};
+use crate::settings::Settings;
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Print a profile as TOML
+    Show {
+        /// A built-in name or a TOML file; TOKEN_PROFILE if left out
+        profile: Option<String>,
+    },
+    /// Check a profile against the database
+    Check {
+        /// A built-in name or a TOML file; TOKEN_PROFILE if left out
+        profile: Option<String>,
+    },
+}
+
+#[derive(Serialize)]
+struct Checked {
+    profile: String,
+    tables: Vec<String>,
+    absent: Vec<String>,
+}
+
+pub(super) async fn run(args: Args, settings: Settings, options: Options) -> Result<Exit, CliError> {
+    match args.command {
+        Command::Show { profile } => {
+            let profile = pick(profile, &settings)?;
+            emit(options.format, &profile, |profile| {
+                toml::to_string(profile).unwrap_or_else(|error| format!("# cannot be shown as TOML: {error}"))
+            })?;
+        }
+        Command::Check { profile } => {
+            let profile = pick(profile, &settings)?;
+            let database = database(&settings, Access::ReadOnly).await?;
+            let store = TokenStore::open(database, profile, TokenCipher::new()).await?;
+            let absent = store.absent_tables().to_vec();
+            let tables = store.profile().tables.iter().map(|table| table.name.clone());
+            let tables = tables.filter(|name| !absent.contains(name)).collect();
+            let checked = Checked { profile: store.profile().name.clone(), tables, absent };
+            emit(options.format, &checked, |checked| {
+                format!("profile {:?} fits the database: {}", checked.profile, checked.tables.join(", "))
+            })?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn pick(name: Option<String>, settings: &Settings) -> Result<Profile, CliError> {
+    match name {
+        Some(name) => Ok(Profile::load(&name)?),
+        None => Ok(settings.profile.clone()),
+    }
+}

@@ -1,0 +1,46 @@
+//! `schema`: adds what the profile's tables lack.
+
+use serde::Serialize;
+use token_store::schema::{self, SchemaReport};
+
+use super::Options;
+use crate::exit::{CliError, Exit};
+use crate::output::emit;
+use crate::services::{Access, database};
+use crate::settings::Settings;
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// Only tell what is lacking; exit 4 if anything is
+    #[arg(long)]
+    check: bool,
+}
+
+#[derive(Serialize)]
+struct Report {
+    applied: Vec<String>,
+    pending: Vec<String>,
+    absent: Vec<String>,
+}
+
+pub(super) async fn run(args: Args, settings: Settings, options: Options) -> Result<Exit, CliError> {
+    let access = if args.check { Access::ReadOnly } else { Access::ReadWrite };
+    let database = database(&settings, access).await?;
+    let SchemaReport { applied, pending, absent, .. } = match args.check {
+        true => schema::check(&database, &settings.profile).await?,
+        false => schema::migrate(&database, &settings.profile).await?,
+    };
+    let report = Report { applied, pending, absent };
+    emit(options.format, &report, lines)?;
+    Ok(if report.pending.is_empty() { Exit::Done } else { Exit::Problems })
+}
+
+fn lines(report: &Report) -> String {
+    let mut lines: Vec<String> = report.applied.iter().map(|statement| format!("applied  {statement}")).collect();
+    lines.extend(report.pending.iter().map(|statement| format!("pending  {statement}")));
+    lines.extend(report.absent.iter().map(|table| format!("absent   {table}, which is optional")));
+    if report.applied.is_empty() && report.pending.is_empty() {
+        lines.push("schema is complete".into());
+    }
+    lines.join("\n")
+}

@@ -1,0 +1,166 @@
+//! `get` and `put`: one token, for operators.
+
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Serialize;
+use token_store::profile::Table;
+use token_store::{NewToken, TokenKey};
+use tokio::io::AsyncReadExt as _;
+use zeroize::Zeroize as _;
+
+use super::Options;
+use crate::exit::{CliError, Exit};
+use crate::output::emit;
+use crate::services::{Access, Services};
+use crate::settings::Settings;
+
+#[derive(clap::Args)]
+pub(super) struct GetArgs {
+    #[command(flatten)]
+    cell: Cell,
+    /// Print the value itself
+    #[arg(long)]
+    reveal: bool,
+}
+
+#[derive(clap::Args)]
+pub(super) struct PutArgs {
+    #[command(flatten)]
+    cell: Cell,
+}
+
+#[derive(clap::Args)]
+struct Cell {
+    /// The row, by its primary key: column=value,column=value; a comma inside a value is written \,
+    #[arg(long, value_name = "k=v,k=v")]
+    row: String,
+    /// The token column; the profile's first if left out
+    #[arg(long, value_name = "C")]
+    column: Option<String>,
+    /// The table; the profile's first if left out
+    #[arg(long)]
+    table: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Report {
+    table: String,
+    row: String,
+    column: String,
+    encryption_version: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<String>,
+}
+
+pub(super) async fn run_get(args: GetArgs, settings: Settings, options: Options) -> Result<Exit, CliError> {
+    let (table, column, key) = args.cell.resolve(&settings)?;
+    let services = Services::connect(settings, Access::ReadOnly, None).await?;
+    let token = services.store.get(&key).await?;
+    let secret = token.column(&column);
+    let value = args.reveal.then(|| secret.map(|secret| secret.expose_secret().to_owned())).flatten();
+    let mut report =
+        Report { table, row: args.cell.row, column, encryption_version: token.encryption_version(), value };
+    emit(options.format, &report, |report| match (&report.value, secret.is_some()) {
+        (Some(value), _) => value.clone(),
+        (None, false) => format!("{} {}: {} is NULL", report.table, report.row, report.column),
+        (None, true) => {
+            format!("{} {}: {} opens; --reveal prints it", report.table, report.row, report.column)
+        }
+    })?;
+    report.value.zeroize();
+    Ok(Exit::Done)
+}
+
+pub(super) async fn run_put(args: PutArgs, settings: Settings, options: Options) -> Result<Exit, CliError> {
+    let (table, column, key) = args.cell.resolve(&settings)?;
+    let value = read_secret().await?;
+    let services = Services::connect(settings, Access::ReadWrite, None).await?;
+    services.store.put(&key, NewToken::new().column(&column, Some(value))).await?;
+    let version = services.store.write_format().version();
+    let report = Report { table, row: args.cell.row, column, encryption_version: Some(i64::from(version)), value: None };
+    emit(options.format, &report, |report| {
+        format!("{} {}: {} written in version {version}", report.table, report.row, report.column)
+    })?;
+    Ok(Exit::Done)
+}
+
+impl Cell {
+    /// The table, column and key that the arguments name.
+    fn resolve(&self, settings: &Settings) -> Result<(String, String, TokenKey), CliError> {
+        let table = settings.profile.table(self.table.as_deref()).ok_or_else(|| {
+            let names: Vec<&str> = settings.profile.tables.iter().map(|table| table.name.as_str()).collect();
+            CliError::usage_with_hint("--table names no table of the profile", format!("one of {}", names.join(", ")))
+        })?;
+        let column = match &self.column {
+            Some(column) if table.tokens.contains(column) => column.clone(),
+            Some(column) => {
+                return Err(CliError::usage_with_hint(
+                    format!("--column {column:?} is no token column of {:?}", table.name),
+                    format!("one of {}", table.tokens.join(", ")),
+                ));
+            }
+            None => table.tokens[0].clone(),
+        };
+        let key = TokenKey::from_values(key_values(table, &self.row)?).in_table(&table.name);
+        Ok((table.name.clone(), column, key))
+    }
+}
+
+/// The primary key's values out of `column=value,…`, in the profile's order.
+fn key_values(table: &Table, row: &str) -> Result<Vec<String>, CliError> {
+    let hint = format!("--row {}", table.key.iter().map(|column| format!("{column}=…")).collect::<Vec<_>>().join(","));
+    let mut pairs = Vec::new();
+    for pair in split_escaped(row) {
+        let (column, value) = pair
+            .split_once('=')
+            .ok_or_else(|| CliError::usage_with_hint(format!("--row: {pair:?} is not column=value"), &hint))?;
+        if !table.key.iter().any(|name| name == column) {
+            let problem = format!("--row: {column:?} is not in the primary key of {:?}", table.name);
+            return Err(CliError::usage_with_hint(problem, &hint));
+        }
+        if pairs.iter().any(|(name, _)| name == column) {
+            return Err(CliError::usage_with_hint(format!("--row: {column:?} stands twice"), &hint));
+        }
+        pairs.push((column.to_owned(), value.to_owned()));
+    }
+    let values = table.key.iter().map(|name| {
+        let found = pairs.iter().find(|(column, _)| column == name).map(|(_, value)| value.clone());
+        found.ok_or_else(|| CliError::usage_with_hint(format!("--row: {name:?} is missing"), &hint))
+    });
+    values.collect()
+}
+
+/// Splits at commas; a backslash takes the next character as it is.
+fn split_escaped(text: &str) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        let last = parts.len() - 1;
+        match character {
+            ',' => parts.push(String::new()),
+            '\\' => parts[last].extend(characters.next()),
+            other => parts[last].push(other),
+        }
+    }
+    parts
+}
+
+/// Reads a secret from standard input; one line break at its end is not part of it.
+async fn read_secret() -> Result<SecretString, CliError> {
+    const LIMIT: u64 = envelope_core::format::MAX_PLAINTEXT_LEN as u64 + 2;
+    let mut text = zeroize::Zeroizing::new(String::with_capacity(64 * 1024));
+    let read = tokio::io::stdin().take(LIMIT + 1).read_to_string(&mut text).await;
+    read.map_err(CliError::io("standard input cannot be read as UTF-8 text"))?;
+    let value = text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
+    Ok(SecretString::from(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::split_escaped;
+
+    #[test]
+    fn commas_in_values_are_escaped() {
+        assert_eq!(split_escaped(r"a=1,b=x\,y\\z"), ["a=1", r"b=x,y\z"]);
+        assert_eq!(split_escaped(""), [""]);
+    }
+}

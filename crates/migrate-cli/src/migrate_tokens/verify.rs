@@ -1,0 +1,45 @@
+//! `verify`: opens every token.
+
+use token_store::verify::{VerifyReport, verify};
+
+use super::Options;
+use super::migrate::failure_lines;
+use crate::exit::{CliError, Exit};
+use crate::output::emit;
+use crate::progress::Progress;
+use crate::services::{Access, Services};
+use crate::settings::Settings;
+use crate::startup::stop_on_signals;
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// Open the tokens of N random rows of each table instead of all
+    #[arg(long, value_name = "N")]
+    sample: Option<u32>,
+}
+
+pub(super) async fn run(args: Args, settings: Settings, options: Options) -> Result<Exit, CliError> {
+    let services = Services::connect(settings, Access::ReadOnly, None).await?;
+    let total = services.store.count_rows().await?;
+    let mut progress = Progress::new("verified", total, options.no_progress);
+    let stop = stop_on_signals();
+    let sample = args.sample.map(|size| size as usize);
+    let report = verify(&services.store, sample, &stop, |report| progress.update(report.rows)).await?;
+    progress.finish();
+    emit(options.format, &report, lines)?;
+    Ok(match () {
+        () if report.interrupted => Exit::Interrupted,
+        () if report.found_problems() => Exit::Problems,
+        () => Exit::Done,
+    })
+}
+
+pub(super) fn lines(report: &VerifyReport) -> String {
+    let mut lines = vec![format!(
+        "{} values: {} open, {} fail, {} plaintext, {} unbound, {} in a legacy format, which binds no value to its row",
+        report.checked, report.ok, report.failed, report.plaintext, report.unbound, report.legacy
+    )];
+    lines.extend(failure_lines(&report.failures));
+    lines.extend(failure_lines(&report.findings));
+    lines.join("\n")
+}

@@ -1,0 +1,66 @@
+//! Standard output: a table or lines for people, or exactly one JSON document for machines.
+
+use std::io::Write as _;
+
+use comfy_table::{ContentArrangement, Table, presets};
+use serde::Serialize;
+
+use crate::exit::{CliError, chain};
+
+/// Whom the output is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// Tables and lines.
+    #[default]
+    Human,
+    /// One JSON document.
+    Json,
+}
+
+/// Prints a result.
+pub(crate) fn emit<T: Serialize>(format: Format, value: &T, human: impl FnOnce(&T) -> String) -> Result<(), CliError> {
+    let text = match format {
+        Format::Human => human(value),
+        Format::Json => serde_json::to_string_pretty(value)
+            .map_err(|error| CliError::usage(format!("report cannot be written as JSON: {error}")))?,
+    };
+    print(&text)
+}
+
+/// Prints lines to standard output; a reader that went away is not an error, a full disk is.
+pub(crate) fn print(text: &str) -> Result<(), CliError> {
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{}", text.trim_end_matches('\n')).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(CliError::io("standard output cannot be written")(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Prints a line to standard error; there is nowhere to report that this failed.
+pub(crate) fn note(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// Tells what went wrong and what to do, on standard error and, for machines, as the JSON document.
+pub(crate) fn report_error(format: Format, error: &CliError) {
+    note(&format!("error: {}", chain(error)));
+    if let Some(hint) = error.hint() {
+        note(&format!("hint:  {hint}"));
+    }
+    if format == Format::Json {
+        let document = serde_json::json!({
+            "error": { "class": error.class(), "message": chain(error), "hint": error.hint() }
+        });
+        let _ = print(&format!("{document:#}"));
+    }
+}
+
+/// A table in the plain style of this program.
+pub(crate) fn table(headings: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(headings);
+    table
+}

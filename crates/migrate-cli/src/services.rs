@@ -1,0 +1,120 @@
+//! Puts a key service, a cipher and a store together from the settings.
+
+use std::sync::Arc;
+
+use envelope_core::{ErrorClass, KeyError, KeyProvider, Sealer};
+use kms_provider::keyring::Keyring;
+use kms_provider::{CacheOptions, Caching, Counting, KeyUri};
+use token_store::{Database, TokenCipher, TokenStore};
+
+use crate::exit::CliError;
+use crate::settings::Settings;
+
+/// How the database is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    ReadOnly,
+    ReadWrite,
+}
+
+/// A key service with everything around it, and the count of the calls that reach it.
+pub(crate) struct KeyService {
+    pub(crate) provider: Arc<dyn KeyProvider>,
+    pub(crate) calls: Arc<Counting>,
+}
+
+/// A store and the key service below it.
+pub(crate) struct Services {
+    pub(crate) store: TokenStore,
+    pub(crate) calls: Option<Arc<Counting>>,
+}
+
+impl Services {
+    /// Connects to everything that the settings name. Most commands start here.
+    pub(crate) async fn connect(settings: Settings, access: Access, rate: Option<f64>) -> Result<Self, CliError> {
+        let database = database(&settings, access).await?;
+        let key_service = key_service(&settings, rate).await?;
+        let mut cipher = TokenCipher::new().with_plaintext_policy(settings.plaintext);
+        let mut calls = None;
+        if let Some(service) = key_service {
+            let sealer = Sealer::new(service.provider, settings.profile.base_context())
+                .map_err(|error| CliError::usage(format!("ENCRYPTION_CONTEXT: {error}")))?;
+            cipher = cipher.with_sealer(sealer.with_policy(settings.binding));
+            calls = Some(service.calls);
+        }
+        if let Some(key) = settings.direct_key {
+            cipher = cipher.with_direct_key(key);
+        }
+        let store = TokenStore::open(database, settings.profile, cipher).await?;
+        for table in store.absent_tables() {
+            tracing::info!(table, "table does not exist here and is passed over");
+        }
+        Ok(Self { store, calls })
+    }
+
+    /// Calls made to the key service so far.
+    pub(crate) fn kms_calls(&self) -> u64 {
+        self.calls.as_ref().map_or(0, |calls| calls.counts().total())
+    }
+}
+
+/// Opens the database that `DATABASE_URL` names.
+pub(crate) async fn database(settings: &Settings, access: Access) -> Result<Database, CliError> {
+    let Some(url) = &settings.database_url else {
+        return Err(CliError::usage_with_hint(
+            "DATABASE_URL is not set",
+            "set it to postgres://user:password@host/database or sqlite://file.db",
+        ));
+    };
+    let database = match access {
+        Access::ReadOnly => Database::connect_read_only(url.trim()).await,
+        Access::ReadWrite => Database::connect(url.trim()).await,
+    };
+    Ok(database?)
+}
+
+/// Opens the key service that `KMS_KEY_ID` names, if it is set.
+pub(crate) async fn key_service(settings: &Settings, rate: Option<f64>) -> Result<Option<KeyService>, CliError> {
+    let Some(uri) = &settings.key else { return Ok(None) };
+    let backend: Arc<dyn KeyProvider> = match uri {
+        KeyUri::Keyring(path) => Arc::new(open_keyring(settings, path)?),
+        KeyUri::Aws(key_id) => aws(settings, key_id).await?,
+        other => return Err(CliError::usage(format!("KMS_KEY_ID: {other} is not supported by this build"))),
+    };
+    let calls = Arc::new(Counting::new(backend));
+    let paced: Arc<dyn KeyProvider> = match rate {
+        Some(rate) => Arc::new(kms_provider::Pacing::new(calls.clone(), rate)),
+        None => calls.clone(),
+    };
+    // What a program of one run seals, it does not read again.
+    let options = CacheOptions::default()
+        .with_ttl(settings.cache_ttl)
+        .with_max_entries(settings.cache_max)
+        .with_remember_generated(false);
+    let provider: Arc<dyn KeyProvider> = Arc::new(Caching::with_options(paced, options));
+    tracing::info!(key = %uri, "KMS envelope encryption enabled");
+    Ok(Some(KeyService { provider, calls }))
+}
+
+/// Opens the local keyring with `KMS_MASTER_KEY`.
+pub(crate) fn open_keyring(settings: &Settings, path: &std::path::Path) -> Result<Keyring, CliError> {
+    Ok(Keyring::open(path, master_key(settings)?)?)
+}
+
+/// `KMS_MASTER_KEY`, or what to do without it.
+pub(crate) fn master_key(settings: &Settings) -> Result<&envelope_core::DataKey, CliError> {
+    settings.master_key.as_ref().ok_or_else(|| {
+        CliError::usage_with_hint("KMS_MASTER_KEY is not set", "make one with `openssl rand -base64 32`")
+    })
+}
+
+#[cfg(feature = "aws")]
+async fn aws(settings: &Settings, key_id: &str) -> Result<Arc<dyn KeyProvider>, CliError> {
+    Ok(Arc::new(kms_provider::Aws::connect(key_id, &settings.allowed_keys).await?))
+}
+
+#[cfg(not(feature = "aws"))]
+async fn aws(_settings: &Settings, key_id: &str) -> Result<Arc<dyn KeyProvider>, CliError> {
+    let error = KeyError::new(ErrorClass::Misconfigured, format!("this build has no AWS KMS, which {key_id} is in"));
+    Err(error.with_hint("build with the feature `aws`, or set KMS_KEY_ID=keyring:<file>").into())
+}

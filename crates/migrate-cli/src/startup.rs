@@ -1,0 +1,56 @@
+//! What both programs do first: logs to standard error, no core dumps, signals that end a run cleanly.
+
+use token_store::migration::StopFlag;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::exit::Exit;
+
+/// The crates whose log lines follow `--log-level`. Dependencies stay at warnings: at `trace`, network libraries
+/// write out what they send and receive, and that holds plaintext data keys.
+const OURS: [&str; 6] = ["envelope_core", "kms_provider", "secrets_cache", "token_store", "migrate_cli", "audit"];
+
+/// Starts logging; a second call in one process changes nothing.
+pub(crate) fn logging(level: LevelFilter) {
+    let targets = Targets::new().with_default(LevelFilter::WARN.min(level)).with_targets(OURS.map(|name| (name, level)));
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let _ = tracing_subscriber::registry().with(lines).with(targets).try_init();
+}
+
+/// Forbids core dumps, in which plaintext keys would lie on disk.
+pub(crate) fn forbid_core_dumps() {
+    if let Err(error) = rlimit::setrlimit(rlimit::Resource::CORE, 0, 0) {
+        tracing::warn!(%error, "core dumps could not be forbidden");
+    }
+}
+
+/// A flag that SIGINT and SIGTERM set; a second signal ends the program at once.
+pub(crate) fn stop_on_signals() -> StopFlag {
+    let flag = StopFlag::default();
+    let handle = flag.clone();
+    tokio::spawn(async move {
+        for _ in 0..2 {
+            signal().await;
+            if handle.is_set() {
+                std::process::exit(Exit::Interrupted as i32);
+            }
+            tracing::warn!("stopping after the batch in hand; once more to stop at once");
+            handle.stop();
+        }
+    });
+    flag
+}
+
+async fn signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let interrupted = tokio::signal::ctrl_c();
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminated) => {
+            tokio::select! { _ = interrupted => {}, _ = terminated.recv() => {} }
+        }
+        Err(_) => {
+            let _ = interrupted.await;
+        }
+    }
+}
