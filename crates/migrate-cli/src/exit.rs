@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use envelope_core::{KeyError, OpenError, SealError};
+use envelope_core::{ErrorClass, KeyError, OpenError, SealError};
 use kms_provider::keyring::KeyringError;
 use token_store::StoreError;
 use token_store::error::SealFailure;
@@ -88,7 +88,7 @@ impl CliError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Usage { .. } => Exit::Usage,
-            Self::Key(_) => Exit::KeyService,
+            Self::Key(error) => key_exit(error),
             // Without its file or its master key, the local keyring is a configuration to mend.
             Self::Keyring(_) => Exit::Usage,
             Self::Store(error) => store_exit(error),
@@ -153,13 +153,18 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// A missing Region or credential is mended on this side.
+fn key_exit(error: &KeyError) -> Exit {
+    if error.class() == ErrorClass::Misconfigured { Exit::Usage } else { Exit::KeyService }
+}
+
 fn store_exit(error: &StoreError) -> Exit {
     match error {
         StoreError::Address { .. } | StoreError::KeyLength { .. } | StoreError::NoTokenColumn { .. } => Exit::Usage,
-        StoreError::Open { source: OpenError::Key(_), .. } => Exit::KeyService,
+        StoreError::Open { source: OpenError::Key(error), .. } => key_exit(error),
         StoreError::Open { source: OpenError::MissingKey { .. }, .. } => Exit::Usage,
         StoreError::Open { .. } | StoreError::NotFound { .. } | StoreError::Contended { .. } => Exit::Partial,
-        StoreError::Seal { source: SealFailure::Envelope(SealError::Key(_)), .. } => Exit::KeyService,
+        StoreError::Seal { source: SealFailure::Envelope(SealError::Key(error)), .. } => key_exit(error),
         StoreError::Seal { source: SealFailure::Envelope(_), .. } => Exit::Partial,
         StoreError::Seal { .. } => Exit::Usage,
         _ => Exit::Database,

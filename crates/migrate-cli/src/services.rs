@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use envelope_core::{ErrorClass, KeyError, KeyProvider, Sealer};
+use envelope_core::format::node_json::DataKeyRing;
+#[cfg(not(feature = "aws"))]
+use envelope_core::{ErrorClass, KeyError};
+use envelope_core::{KeyProvider, Sealer};
 use kms_provider::keyring::Keyring;
 use kms_provider::{CacheOptions, Caching, Counting, KeyUri};
 use token_store::{Database, TokenCipher, TokenStore};
@@ -21,6 +24,8 @@ pub(crate) enum Access {
 pub(crate) struct KeyService {
     pub(crate) provider: Arc<dyn KeyProvider>,
     pub(crate) calls: Arc<Counting>,
+    /// The local keyring's data keys, which Node KMSService's envelopes name.
+    pub(crate) ring: Option<Arc<dyn DataKeyRing>>,
 }
 
 /// A store and the key service below it.
@@ -39,11 +44,21 @@ impl Services {
         if let Some(service) = key_service {
             let sealer = Sealer::new(service.provider, settings.profile.base_context())
                 .map_err(|error| CliError::usage(format!("ENCRYPTION_CONTEXT: {error}")))?;
-            cipher = cipher.with_sealer(sealer.with_policy(settings.binding));
+            let sealer = sealer.with_policy(settings.binding).with_format(settings.envelope);
+            cipher = cipher.with_sealer(sealer.map_err(|error| CliError::usage(format!("BINDING: {error}")))?);
             calls = Some(service.calls);
+            if let Some(ring) = service.ring {
+                cipher = cipher.with_data_key_ring(ring);
+            }
         }
         if let Some(key) = settings.direct_key {
             cipher = cipher.with_direct_key(key);
+        }
+        if let Some(keys) = settings.user_keys {
+            cipher = cipher.with_user_keys(keys);
+        }
+        if let Some(key) = settings.development_key {
+            cipher = cipher.with_development_key(key);
         }
         let store = TokenStore::open(database, settings.profile, cipher).await?;
         for table in store.absent_tables() {
@@ -76,8 +91,13 @@ pub(crate) async fn database(settings: &Settings, access: Access) -> Result<Data
 /// Opens the key service that `KMS_KEY_ID` names, if it is set.
 pub(crate) async fn key_service(settings: &Settings, rate: Option<f64>) -> Result<Option<KeyService>, CliError> {
     let Some(uri) = &settings.key else { return Ok(None) };
+    let mut ring: Option<Arc<dyn DataKeyRing>> = None;
     let backend: Arc<dyn KeyProvider> = match uri {
-        KeyUri::Keyring(path) => Arc::new(open_keyring(settings, path)?),
+        KeyUri::Keyring(path) => {
+            let keyring = Arc::new(open_keyring(settings, path)?);
+            ring = Some(keyring.clone());
+            keyring
+        }
         KeyUri::Aws(key_id) => aws(settings, key_id).await?,
         other => return Err(CliError::usage(format!("KMS_KEY_ID: {other} is not supported by this build"))),
     };
@@ -93,7 +113,7 @@ pub(crate) async fn key_service(settings: &Settings, rate: Option<f64>) -> Resul
         .with_remember_generated(false);
     let provider: Arc<dyn KeyProvider> = Arc::new(Caching::with_options(paced, options));
     tracing::info!(key = %uri, "KMS envelope encryption enabled");
-    Ok(Some(KeyService { provider, calls }))
+    Ok(Some(KeyService { provider, calls, ring }))
 }
 
 /// Opens the local keyring with `KMS_MASTER_KEY`.

@@ -1,10 +1,14 @@
 //! Settings: every variable that the programs read, in the one place that reads them.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
+use envelope_core::format::autonomous::DevKey;
+use envelope_core::format::pulseplan_local::MasterKey;
+use envelope_core::sealer::EnvelopeFormat;
 use envelope_core::{BindingPolicy, DataKey};
 use kms_provider::KeyUri;
-use token_store::{PlaintextPolicy, Profile};
+use token_store::{PlaintextPolicy, Profile, UserKeys};
 
 use crate::exit::CliError;
 
@@ -28,8 +32,11 @@ pub(crate) struct Settings {
     pub(crate) allowed_keys: Vec<String>,
     pub(crate) direct_key: Option<DataKey>,
     pub(crate) master_key: Option<DataKey>,
+    pub(crate) user_keys: Option<UserKeys>,
+    pub(crate) development_key: Option<DevKey>,
     pub(crate) cache_ttl: Duration,
     pub(crate) cache_max: u64,
+    pub(crate) envelope: EnvelopeFormat,
     pub(crate) binding: BindingPolicy,
     pub(crate) plaintext: PlaintextPolicy,
     pub(crate) environment: Environment,
@@ -89,8 +96,12 @@ impl Settings {
             allowed_keys: reader.list("KMS_ALLOWED_KEYS"),
             direct_key: reader.key("ENCRYPTION_KEY"),
             master_key: reader.key("KMS_MASTER_KEY"),
+            user_keys: reader.user_keys(),
+            development_key: reader.development_key(environment),
             cache_ttl: reader.duration("DEK_CACHE_TTL").unwrap_or(Duration::from_secs(300)),
             cache_max: reader.number("DEK_CACHE_MAX").unwrap_or(10_000),
+            envelope: reader
+                .choice("ENVELOPE_FORMAT", &[("v2", EnvelopeFormat::V2), ("v3", EnvelopeFormat::V3)]),
             binding: reader.choice(
                 "BINDING",
                 &[
@@ -110,7 +121,9 @@ impl Settings {
             environment,
             profile: profile.unwrap_or_else(fallback_profile),
         };
-        reader.choice("ENVELOPE_FORMAT", &[("v2", ())]);
+        if settings.envelope == EnvelopeFormat::V3 && settings.binding == BindingPolicy::Off {
+            reader.problem("BINDING", "is off, and ENVELOPE_FORMAT=v3 always binds: set one of them otherwise");
+        }
         reader.choice("DATA_KEY_REUSE", &[("off", ())]);
         reader.choice("KMS_FALLBACK", &[("off", ())]);
         match reader.problems {
@@ -148,6 +161,40 @@ impl<V: Fn(&str) -> Option<String>> Reader<V> {
             Err(error) => {
                 let error: envelope_core::key::KeyTextError = error;
                 self.problem(name, format_args!("{error}; base64 of exactly 32 bytes is wanted: {KEY_HINT}"));
+                None
+            }
+        }
+    }
+
+    fn user_keys(&mut self) -> Option<UserKeys> {
+        let version = match self.number("ENCRYPTION_KEY_VERSION") {
+            None => Some(NonZeroU32::MIN),
+            Some(number) => u32::try_from(number).ok().and_then(NonZeroU32::new),
+        };
+        let Some(version) = version else {
+            self.problem("ENCRYPTION_KEY_VERSION", "is not a positive whole number");
+            return None;
+        };
+        let text = zeroize::Zeroizing::new(self.text("TOKEN_ENCRYPTION_KEY")?);
+        match MasterKey::from_variable(&text) {
+            Ok(master) => Some(UserKeys::new(master, version)),
+            Err(error) => {
+                self.problem("TOKEN_ENCRYPTION_KEY", error);
+                None
+            }
+        }
+    }
+
+    /// The development key is not even looked at in production.
+    fn development_key(&mut self, environment: Environment) -> Option<DevKey> {
+        if environment == Environment::Production {
+            return None;
+        }
+        let text = zeroize::Zeroizing::new(self.text("DEV_ENCRYPTION_KEY")?);
+        match DevKey::from_variable(text.trim()) {
+            Ok(key) => Some(key),
+            Err(error) => {
+                self.problem("DEV_ENCRYPTION_KEY", format_args!("{error}; a Fernet key is wanted"));
                 None
             }
         }

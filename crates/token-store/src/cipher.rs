@@ -1,8 +1,16 @@
 //! Everything that tokens are sealed and opened with, and the rules that say which applies to a cell.
 
-use envelope_core::format::{FormatError, direct_aes, kms_envelope};
+mod user_keys;
+
+use std::sync::Arc;
+
+use envelope_core::format::node_json::{self, DataKeyRing};
+use envelope_core::format::{FormatError, autonomous, direct_aes, has_strong_mark, pulseplan_kms, pulseplan_local};
+use envelope_core::sealer::EnvelopeFormat;
 use envelope_core::{Binding, DataKey, Format, OpenError, Sealer, detect};
 use secrecy::{ExposeSecret, SecretString};
+
+pub use user_keys::UserKeys;
 
 use crate::error::SealFailure;
 use crate::profile::{LegacyFormat, Profile, Unmarked};
@@ -41,6 +49,9 @@ pub enum WriteFormat {
 pub struct TokenCipher {
     sealer: Option<Sealer>,
     direct: Option<DataKey>,
+    user_keys: Option<UserKeys>,
+    development: Option<autonomous::DevKey>,
+    ring: Option<Arc<dyn DataKeyRing>>,
     plaintext: PlaintextPolicy,
 }
 
@@ -88,6 +99,27 @@ impl TokenCipher {
         self
     }
 
+    /// Adds `TOKEN_ENCRYPTION_KEY`, for PulsePlan's per-user keys.
+    #[must_use]
+    pub fn with_user_keys(mut self, keys: UserKeys) -> Self {
+        self.user_keys = Some(keys);
+        self
+    }
+
+    /// Adds `DEV_ENCRYPTION_KEY`, so that the autonomous platform's development tokens open. Not for production.
+    #[must_use]
+    pub fn with_development_key(mut self, key: autonomous::DevKey) -> Self {
+        self.development = Some(key);
+        self
+    }
+
+    /// Adds the data keys that Node KMSService's envelopes name.
+    #[must_use]
+    pub fn with_data_key_ring(mut self, ring: Arc<dyn DataKeyRing>) -> Self {
+        self.ring = Some(ring);
+        self
+    }
+
     /// Says what is done with readable tokens.
     #[must_use]
     pub fn with_plaintext_policy(mut self, policy: PlaintextPolicy) -> Self {
@@ -97,8 +129,14 @@ impl TokenCipher {
 
     /// The sealer, where a key service is configured.
     #[must_use]
-    pub fn sealer(&self) -> Option<&Sealer> {
+    pub fn key_service(&self) -> Option<&Sealer> {
         self.sealer.as_ref()
+    }
+
+    /// Whether PulsePlan's per-user keys are configured.
+    #[must_use]
+    pub fn has_user_keys(&self) -> bool {
+        self.user_keys.is_some()
     }
 
     /// Whether `ENCRYPTION_KEY` is configured.
@@ -113,6 +151,7 @@ impl TokenCipher {
         match profile.legacy {
             _ if self.sealer.is_some() => WriteFormat::KmsEnvelope,
             Some(LegacyFormat::DirectAes) if self.direct.is_some() => WriteFormat::DirectAes,
+            Some(LegacyFormat::PulseplanLocal) if self.user_keys.is_some() => WriteFormat::PulseplanLocal,
             _ => WriteFormat::Plaintext,
         }
     }
@@ -125,13 +164,13 @@ impl TokenCipher {
             Recorded::Version { version: None | Some("0"), .. } => match detect(text) {
                 Ok(Format::Plaintext) => Ok(Format::Plaintext),
                 Ok(_) => contradiction,
-                Err(_) if kms_envelope::is_marked(text) => contradiction,
+                Err(_) if has_strong_mark(text) => contradiction,
                 // A weak mark (a brace, three hexadecimal parts) on a broken text: the column is believed.
                 Err(_) => Ok(Format::Plaintext),
             },
-            Recorded::Version { version: Some("1"), .. } if kms_envelope::is_marked(text) => contradiction,
+            Recorded::Version { version: Some("1"), .. } if has_strong_mark(text) => contradiction,
             Recorded::Version { version: Some("1"), .. } => Ok(Format::DirectAes),
-            Recorded::Version { version: Some("2"), .. } if !kms_envelope::is_marked(text) => contradiction,
+            Recorded::Version { version: Some("2"), .. } if !has_strong_mark(text) => contradiction,
             Recorded::Version { version: Some("2"), .. } => Ok(detect(text)?),
             Recorded::Version { .. } => Err(FormatError::UnknownVersion.into()),
             Recorded::Unmarked(unmarked) => match (detect(text)?, unmarked) {
@@ -144,13 +183,19 @@ impl TokenCipher {
     /// Version, method and key of a text in a table without version columns.
     pub(crate) fn kind(text: &str, recorded: Recorded<'_>) -> (Option<i64>, String, Option<String>) {
         let Ok(format) = Self::classify(text, recorded) else { return (None, "malformed".into(), None) };
-        let version = match format {
-            Format::Plaintext => Some(0),
-            Format::DirectAes => Some(1),
-            Format::KmsEnvelope | Format::BoundEnvelope => Some(2),
-            _ => None,
+        let (version, key_id) = match format {
+            Format::Plaintext => (Some(0), None),
+            Format::DirectAes => (Some(1), Some(direct_aes::KEY_ID.into())),
+            Format::KmsEnvelope | Format::BoundEnvelope => (Some(2), None),
+            Format::PulseplanLocal => {
+                (None, pulseplan_local::Envelope::parse(text).ok().map(|envelope| format!("v{}", envelope.version())))
+            }
+            Format::PulseplanKms => {
+                (None, pulseplan_kms::Envelope::parse(text).ok().map(|envelope| envelope.key_id().to_owned()))
+            }
+            _ => (None, None),
         };
-        (version, format.name().into(), None)
+        (version, format.name().into(), key_id)
     }
 
     /// Opens a cell by the rules of [`classify`](Self::classify).
@@ -167,18 +212,68 @@ impl TokenCipher {
             Format::Plaintext if self.plaintext == PlaintextPolicy::Forbid => Err(OpenError::PlaintextRefused),
             Format::Plaintext => unbound(SecretString::from(text)),
             Format::DirectAes => {
-                let missing = OpenError::MissingKey { format, variable: "ENCRYPTION_KEY" };
-                unbound(direct_aes::open(self.direct.as_ref().ok_or(missing)?, text)?)
+                let key = self.direct.as_ref().ok_or(missing(format, "ENCRYPTION_KEY"))?;
+                unbound(direct_aes::open(key, text)?)
             }
-            _ => {
-                let missing = OpenError::MissingKey { format, variable: "KMS_KEY_ID" };
+            Format::PulseplanLocal => {
+                let keys = self.user_keys.as_ref().ok_or(missing(format, "TOKEN_ENCRYPTION_KEY"))?;
+                // Without its user a row has no key; it opens under none.
+                unbound(keys.open(text, binding.owner_id().ok_or(OpenError::NotAuthentic)?).await?)
+            }
+            Format::PulseplanKms => {
+                let sealer = self.sealer(format)?;
+                let expected = sealer.plain_context(binding)?;
+                unbound(pulseplan_kms::open(sealer.provider().as_ref(), text, &expected).await?)
+            }
+            Format::Autonomous => {
+                unbound(autonomous::open(self.sealer(format)?.provider().as_ref(), text).await?)
+            }
+            Format::AutonomousDev => {
+                let key = self.development.as_ref().ok_or(OpenError::DevelopmentToken)?;
+                unbound(autonomous::open_dev(key, text)?)
+            }
+            Format::NodeJson => unbound(self.open_node_json(text, binding)?),
+            Format::KmsEnvelope | Format::BoundEnvelope => {
                 let key_id = match recorded {
                     Recorded::Version { key_id, .. } => key_id,
                     Recorded::Unmarked(_) => None,
                 };
-                let opened = self.sealer.as_ref().ok_or(missing)?.open(text, key_id, binding).await?;
+                let opened = self.sealer(format)?.open(text, key_id, binding).await?;
                 Ok(OpenedCell { plaintext: opened.plaintext, format, bound: opened.bound })
             }
+            _ => Err(FormatError::UnknownVersion.into()),
+        }
+    }
+
+    /// The associated data of such a value is its owner or its row's key, or there is none; what stands inside it
+    /// is not believed.
+    fn open_node_json(&self, text: &str, binding: &Binding) -> Result<SecretString, OpenError> {
+        let ring = self.ring.as_ref().ok_or(missing(Format::NodeJson, "KMS_KEY_ID=keyring:<file>"))?;
+        let names = [binding.owner_id(), binding.key_id()].into_iter().flatten().map(|name| Some(name.as_bytes()));
+        let mut refused = OpenError::NotAuthentic;
+        for aad in names.chain([None]) {
+            match node_json::open_text(ring.as_ref(), aad, text) {
+                Err(error) => refused = error,
+                opened => return opened,
+            }
+        }
+        Err(refused)
+    }
+
+    fn sealer(&self, format: Format) -> Result<&Sealer, OpenError> {
+        self.sealer.as_ref().ok_or(missing(format, "KMS_KEY_ID"))
+    }
+
+    /// The format that a row must be in to count as moved.
+    pub(crate) fn goal(&self, format: WriteFormat) -> Format {
+        match format {
+            WriteFormat::KmsEnvelope => match self.sealer.as_ref().map(Sealer::format) {
+                Some(EnvelopeFormat::V3) => Format::BoundEnvelope,
+                _ => Format::KmsEnvelope,
+            },
+            WriteFormat::DirectAes => Format::DirectAes,
+            WriteFormat::PulseplanLocal => Format::PulseplanLocal,
+            WriteFormat::Plaintext => Format::Plaintext,
         }
     }
 
@@ -212,9 +307,19 @@ impl TokenCipher {
                 Ok(SealedCell { text: plaintext.to_owned(), key_id: None })
             }
             WriteFormat::Plaintext => Err(SealFailure::PlaintextForbidden),
-            WriteFormat::PulseplanLocal => Err(SealFailure::NoUser),
+            WriteFormat::PulseplanLocal => {
+                let missing =
+                    SealFailure::MissingKey { format: Format::PulseplanLocal, variable: "TOKEN_ENCRYPTION_KEY" };
+                let keys = self.user_keys.as_ref().ok_or(missing)?;
+                let text = keys.seal(plaintext, binding.owner_id().ok_or(SealFailure::NoUser)?).await;
+                Ok(SealedCell { text, key_id: None })
+            }
         }
     }
+}
+
+fn missing(format: Format, variable: &'static str) -> OpenError {
+    OpenError::MissingKey { format, variable }
 }
 
 impl WriteFormat {

@@ -10,7 +10,7 @@ pub mod status;
 mod store;
 pub mod verify;
 
-pub use cipher::{PlaintextPolicy, TokenCipher, WriteFormat};
+pub use cipher::{PlaintextPolicy, TokenCipher, UserKeys, WriteFormat};
 pub use database::Database;
 pub use error::StoreError;
 pub use profile::Profile;

@@ -120,7 +120,7 @@ async fn check_value(
     column: &str,
     text: &str,
 ) -> Result<Verdict, Ended> {
-    let binds = store.cipher().sealer().is_some_and(|sealer| sealer.policy() != BindingPolicy::Off);
+    let binds = store.cipher().key_service().is_some_and(|sealer| sealer.policy() != BindingPolicy::Off);
     let finding = |class: &str, error: &str| Failure {
         table: layout.table.name.clone(),
         row: row.name(layout),

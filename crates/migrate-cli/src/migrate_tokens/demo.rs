@@ -9,6 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use envelope_core::format::direct_aes;
 use envelope_core::{DataKey, KeyProvider, Sealer};
+use kms_provider::Counting;
 use kms_provider::keyring::Keyring;
 use serde::Serialize;
 use serde_json::Value;
@@ -70,6 +71,7 @@ pub(super) async fn run(args: Args, options: Options) -> Result<Exit, CliError> 
 struct Demo {
     dir: PathBuf,
     store: TokenStore,
+    calls: Arc<Counting>,
     options: Options,
     steps: Vec<Step>,
 }
@@ -87,13 +89,14 @@ impl Demo {
         write_env(&dir, &master, &direct)?;
         make_table(&dir.join("tokens.db"), args.rows, &direct).await?;
         let keyring: Arc<dyn KeyProvider> = Arc::new(Keyring::init(dir.join("keyring.json"), &master)?);
+        let calls = Arc::new(Counting::new(keyring));
         let profile = Profile::load("vod-tender")?;
         let database = Database::connect(&format!("sqlite://{}", dir.join("tokens.db").display())).await?;
         schema::migrate(&database, &profile).await?;
-        let sealer = Sealer::new(keyring, profile.base_context()).map_err(|error| CliError::usage(error.to_string()))?;
+        let sealer = Sealer::new(calls.clone(), profile.base_context()).map_err(|error| CliError::usage(error.to_string()))?;
         let cipher = TokenCipher::new().with_sealer(sealer).with_direct_key(direct);
         let store = TokenStore::open(database, profile, cipher).await?;
-        Ok(Self { dir, store, options, steps: Vec::new() })
+        Ok(Self { dir, store, calls, options, steps: Vec::new() })
     }
 
     fn step<T: Serialize>(
@@ -114,7 +117,12 @@ impl Demo {
     async fn migrate(&mut self, step: &'static str, to: WriteFormat, dry_run: bool) -> Result<(), CliError> {
         let mut options = MigrationOptions::to(to);
         options.dry_run = dry_run;
-        let outcome = migration::run(&self.store, &options, &StopFlag::default(), |_| {}).await;
+        let before = self.calls.counts().total();
+        let mut outcome = migration::run(&self.store, &options, &StopFlag::default(), |_| {}).await;
+        outcome.report.kms_calls = self.calls.counts().total() - before;
+        if dry_run {
+            outcome.report.kms_calls += outcome.report.values;
+        }
         if let Some(ended) = outcome.ended_by {
             return Err(ended.into());
         }

@@ -194,7 +194,7 @@ async fn check_rows(services: &Services) -> Result<(), CliError> {
     if has(1) && !cipher.has_direct_key() {
         return missing("ENCRYPTION_KEY", "direct-aes");
     }
-    if has(2) && cipher.sealer().is_none() {
+    if has(2) && cipher.key_service().is_none() {
         return missing("KMS_KEY_ID", "kms-envelope");
     }
     Ok(())

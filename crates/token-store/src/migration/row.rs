@@ -171,7 +171,7 @@ impl Planner<'_> {
     async fn current_key_id(&self) -> Option<String> {
         match self.goal.format {
             WriteFormat::KmsEnvelope => {
-                Some(self.cipher.sealer()?.provider().describe().await.ok()?.key_id)
+                Some(self.cipher.key_service()?.provider().describe().await.ok()?.key_id)
             }
             WriteFormat::DirectAes => Some(envelope_core::format::direct_aes::KEY_ID.into()),
             _ => None,
@@ -185,16 +185,11 @@ impl Planner<'_> {
     }
 
     fn is_goal(&self, format: Format) -> bool {
-        match self.goal.format {
-            WriteFormat::KmsEnvelope => format == Format::KmsEnvelope,
-            WriteFormat::DirectAes => format == Format::DirectAes,
-            WriteFormat::PulseplanLocal => format == Format::PulseplanLocal,
-            WriteFormat::Plaintext => format == Format::Plaintext,
-        }
+        format == self.cipher.goal(self.goal.format)
     }
 
     fn is_bound(&self, cell: &OpenedCell, text: &str) -> bool {
-        let wants_bound = self.cipher.sealer().is_some_and(|sealer| sealer.policy() != BindingPolicy::Off);
+        let wants_bound = self.cipher.key_service().is_some_and(|sealer| sealer.policy() != BindingPolicy::Off);
         !self.goal.rebind || !wants_bound || (cell.bound && !kms_envelope::is_encoded_twice(text))
     }
 }
