@@ -1,5 +1,7 @@
 //! What both programs do first: logs to standard error, no core dumps, signals that end a run cleanly.
 
+use std::io::IsTerminal as _;
+
 use token_store::migration::StopFlag;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -14,7 +16,9 @@ const OURS: [&str; 6] = ["envelope_core", "kms_provider", "secrets_cache", "toke
 /// Starts logging; a second call in one process changes nothing.
 pub(crate) fn logging(level: LevelFilter) {
     let targets = Targets::new().with_default(LevelFilter::WARN.min(level)).with_targets(OURS.map(|name| (name, level)));
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    // Looking for a Region on an instance that is none warns in many lines of what our own error says in one.
+    let targets = targets.with_target("aws_config", LevelFilter::ERROR.min(level));
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     let _ = tracing_subscriber::registry().with(lines).with(targets).try_init();
 }
 

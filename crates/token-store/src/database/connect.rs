@@ -1,6 +1,8 @@
 //! Opening a database by its address.
 
 use sqlx::ConnectOptions as _;
+#[cfg(feature = "postgres")]
+use sqlx::Connection as _;
 
 use super::{Database, Pool, WAIT};
 use crate::error::{DatabaseError, StoreError};
@@ -42,13 +44,13 @@ async fn open_postgres(url: &str, read_only: bool) -> Result<Database, StoreErro
     if read_only {
         options = options.options([("default_transaction_read_only", "on")]);
     }
-    let pool = sqlx::postgres::PgPoolOptions::new()
-        .max_connections(8)
-        .acquire_timeout(WAIT)
-        .connect_with(options.disable_statement_logging())
-        .await
-        .map_err(unreachable)?;
-    Ok(Database { pool: Pool::Postgres(pool) })
+    let options = options.disable_statement_logging();
+    // A pool keeps trying and then only says that time ran out; one connection says what is wrong, at once.
+    let first = tokio::time::timeout(WAIT, sqlx::PgConnection::connect_with(&options)).await;
+    let first = first.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(unreachable)?;
+    let _ = first.close().await;
+    let pool = sqlx::postgres::PgPoolOptions::new().max_connections(8).acquire_timeout(WAIT);
+    Ok(Database { pool: Pool::Postgres(pool.connect_lazy_with(options)) })
 }
 
 #[cfg(feature = "sqlite")]
