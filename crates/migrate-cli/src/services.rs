@@ -51,6 +51,9 @@ impl Services {
                 cipher = cipher.with_data_key_ring(ring);
             }
         }
+        if settings.fallback {
+            cipher = cipher.with_local_fallback();
+        }
         if let Some(key) = settings.direct_key {
             cipher = cipher.with_direct_key(key);
         }

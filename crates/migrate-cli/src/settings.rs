@@ -39,6 +39,7 @@ pub(crate) struct Settings {
     pub(crate) envelope: EnvelopeFormat,
     pub(crate) binding: BindingPolicy,
     pub(crate) plaintext: PlaintextPolicy,
+    pub(crate) fallback: bool,
     pub(crate) environment: Environment,
 }
 
@@ -118,14 +119,17 @@ impl Settings {
                     ("forbid", PlaintextPolicy::Forbid),
                 ],
             ),
+            fallback: reader.choice("KMS_FALLBACK", &[("off", false), ("local", true)]),
             environment,
             profile: profile.unwrap_or_else(fallback_profile),
         };
         if settings.envelope == EnvelopeFormat::V3 && settings.binding == BindingPolicy::Off {
             reader.problem("BINDING", "is off, and ENVELOPE_FORMAT=v3 always binds: set one of them otherwise");
         }
+        if settings.fallback && settings.direct_key.is_none() {
+            reader.problem("ENCRYPTION_KEY", "is not set, and KMS_FALLBACK=local writes under it");
+        }
         reader.choice("DATA_KEY_REUSE", &[("off", ())]);
-        reader.choice("KMS_FALLBACK", &[("off", ())]);
         match reader.problems {
             problems if problems.is_empty() => Ok(settings),
             problems => Err(CliError::Usage { problems, hint: Some("docs/configuration.md lists every variable".into()) }),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use envelope_core::format::node_json::{self, DataKeyRing};
 use envelope_core::format::{FormatError, autonomous, direct_aes, has_strong_mark, pulseplan_kms, pulseplan_local};
 use envelope_core::sealer::EnvelopeFormat;
-use envelope_core::{Binding, DataKey, Format, OpenError, Sealer, detect};
+use envelope_core::{Binding, DataKey, ErrorClass, Format, OpenError, SealError, Sealer, detect};
 use secrecy::{ExposeSecret, SecretString};
 
 pub use user_keys::UserKeys;
@@ -26,6 +26,9 @@ pub enum PlaintextPolicy {
     /// They are neither read nor written.
     Forbid,
 }
+
+/// The method beside a value that was written in direct AES because the key service was unavailable.
+pub(crate) const FALLBACK_METHOD: &str = "direct-aes-fallback";
 
 /// The form that a token is written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +56,7 @@ pub struct TokenCipher {
     development: Option<autonomous::DevKey>,
     ring: Option<Arc<dyn DataKeyRing>>,
     plaintext: PlaintextPolicy,
+    fallback: bool,
 }
 
 /// How a row says that a cell is stored.
@@ -127,6 +131,21 @@ impl TokenCipher {
         self
     }
 
+    /// Lets new tokens be written in direct AES while the key service is unavailable, marked so that a migration finds
+    /// and heals them. Never for reads, and never where the key service refuses.
+    #[must_use]
+    pub fn with_local_fallback(mut self) -> Self {
+        self.fallback = true;
+        self
+    }
+
+    /// Whether a write that failed like this may fall back to direct AES.
+    pub(crate) fn may_fall_back(&self, failure: &SealFailure) -> bool {
+        let SealFailure::Envelope(SealError::Key(error)) = failure else { return false };
+        let is_away = matches!(error.class(), ErrorClass::Unavailable | ErrorClass::Timeout);
+        self.fallback && self.direct.is_some() && is_away
+    }
+
     /// The sealer, where a key service is configured.
     #[must_use]
     pub fn key_service(&self) -> Option<&Sealer> {
@@ -196,6 +215,26 @@ impl TokenCipher {
             _ => (None, None),
         };
         (version, format.name().into(), key_id)
+    }
+
+    /// The key that a text needs to be opened: none for plaintext, an error where it cannot be told.
+    pub(crate) fn needed_key(text: &str, recorded: Recorded<'_>) -> Result<Option<String>, ()> {
+        let named = match recorded {
+            Recorded::Version { key_id, .. } => key_id.filter(|id| !id.is_empty()).map(ToOwned::to_owned),
+            Recorded::Unmarked(_) => None,
+        };
+        match Self::classify(text, recorded).map_err(|_| ())? {
+            Format::Plaintext => Ok(None),
+            Format::DirectAes => Ok(Some("ENCRYPTION_KEY".into())),
+            Format::AutonomousDev => Ok(Some("DEV_ENCRYPTION_KEY".into())),
+            Format::PulseplanLocal => Ok(Self::kind(text, recorded).2.map(|v| format!("TOKEN_ENCRYPTION_KEY {v}"))),
+            Format::PulseplanKms => Ok(Self::kind(text, recorded).2),
+            Format::NodeJson => match node_json::Envelope::parse(text) {
+                Ok(envelope) => Ok(Some(format!("keyring:{}", envelope.key_id()))),
+                Err(_) => Err(()),
+            },
+            _ => named.map(Some).ok_or(()),
+        }
     }
 
     /// Opens a cell by the rules of [`classify`](Self::classify).

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use envelope_core::Format;
 use serde::Serialize;
 
-use crate::cipher::TokenCipher;
+use crate::cipher::{TokenCipher, WriteFormat};
 use crate::database::layout::Layout;
 use crate::database::rows::StoredRow;
 use crate::database::quote;
@@ -101,15 +102,8 @@ fn canonical_method(version: Option<i64>, method: Option<String>) -> Option<Stri
 }
 
 async fn by_text(store: &TokenStore, layout: &Layout) -> Result<BTreeMap<Kind, u64>, StoreError> {
-    const PAGE: usize = 1_000;
     let mut kinds = BTreeMap::new();
-    let mut page = store.page(layout, None, PAGE).await?;
-    while let Some(last) = page.last().map(|row| row.key.clone()) {
-        for row in &page {
-            *kinds.entry(kind_of(store, layout, row)).or_insert(0) += 1;
-        }
-        page = store.page(layout, Some(&last), PAGE).await?;
-    }
+    for_each_row(store, layout, |row| *kinds.entry(kind_of(store, layout, row)).or_insert(0) += 1).await?;
     Ok(kinds)
 }
 
@@ -131,4 +125,104 @@ fn kind_of(store: &TokenStore, layout: &Layout, row: &StoredRow) -> Kind {
             (several.iter().map(|(version, ..)| *version).min().flatten(), Some(methods.join("+")), None)
         }
     }
+}
+
+/// Which keys stored values still need.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct KeyUse {
+    /// Every key that is named beside or inside a value, and the variables that hold local keys.
+    pub keys: Vec<KeyCount>,
+    /// Values whose key cannot be told: malformed ones, and envelopes in tables without a column for it. While there
+    /// are any, no key can be called unused.
+    pub unreadable: u64,
+}
+
+/// A key, and how many values need it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct KeyCount {
+    /// A key ARN, `keyring:<id>`, or the variable of a local key.
+    pub key_id: String,
+    /// Number of token values.
+    pub values: u64,
+}
+
+/// Counts values by the key that they need, page by page. Nothing is opened.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn key_use(store: &TokenStore) -> Result<KeyUse, StoreError> {
+    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+    let mut unreadable = 0;
+    for layout in store.layouts() {
+        for_each_row(store, layout, |row| {
+            let recorded = recorded(row, layout, store.profile().unmarked);
+            for text in row.values.iter().flatten().filter(|text| !text.is_empty()) {
+                match TokenCipher::needed_key(text, recorded) {
+                    Ok(None) => {}
+                    Ok(Some(key)) => *counts.entry(key).or_insert(0) += 1,
+                    Err(()) => unreadable += 1,
+                }
+            }
+        })
+        .await?;
+    }
+    let keys = counts.into_iter().map(|(key_id, values)| KeyCount { key_id, values }).collect();
+    Ok(KeyUse { keys, unreadable })
+}
+
+/// What a migration to the key service has before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Workload {
+    /// Rows in all tables.
+    pub rows: u64,
+    /// Rows that are to be moved.
+    pub pending: u64,
+    /// Values that are to be sealed, one data key each.
+    pub seal_calls: u64,
+    /// Values that only the key service can open first.
+    pub open_calls: u64,
+}
+
+/// Counts what a migration to the key service would have to do, page by page. Nothing is opened.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn workload(store: &TokenStore) -> Result<Workload, StoreError> {
+    let mut work = Workload::default();
+    let goal = store.cipher().goal(WriteFormat::KmsEnvelope);
+    for layout in store.layouts() {
+        for_each_row(store, layout, |row| {
+            work.rows += 1;
+            let recorded = recorded(row, layout, store.profile().unmarked);
+            let texts = row.values.iter().flatten().filter(|text| !text.is_empty());
+            let formats: Vec<_> = texts.filter_map(|text| TokenCipher::classify(text, recorded).ok()).collect();
+            if formats.iter().any(|format| *format != goal) {
+                work.pending += 1;
+                work.seal_calls += formats.len() as u64;
+                work.open_calls += formats.iter().filter(|format| needs_key_service(**format)).count() as u64;
+            }
+        })
+        .await?;
+    }
+    Ok(work)
+}
+
+fn needs_key_service(format: Format) -> bool {
+    matches!(
+        format,
+        Format::KmsEnvelope | Format::BoundEnvelope | Format::PulseplanKms | Format::Autonomous
+    )
+}
+
+async fn for_each_row(store: &TokenStore, layout: &Layout, mut visit: impl FnMut(&StoredRow)) -> Result<(), StoreError> {
+    const PAGE: usize = 1_000;
+    let mut page = store.page(layout, None, PAGE).await?;
+    while let Some(last) = page.last().map(|row| row.key.clone()) {
+        page.iter().for_each(&mut visit);
+        page = store.page(layout, Some(&last), PAGE).await?;
+    }
+    Ok(())
 }

@@ -30,6 +30,7 @@ struct Inner {
     layouts: Vec<Layout>,
     absent: Vec<String>,
     resealed: AtomicU64,
+    fallback_writes: AtomicU64,
 }
 
 impl TokenStore {
@@ -50,8 +51,8 @@ impl TokenStore {
         if layouts.is_empty() {
             return Err(StoreError::NoTable { table: absent.join(", ") });
         }
-        let resealed = AtomicU64::new(0);
-        let inner = Inner { database, profile, cipher, layouts, absent, resealed };
+        let (resealed, fallback_writes) = (AtomicU64::new(0), AtomicU64::new(0));
+        let inner = Inner { database, profile, cipher, layouts, absent, resealed, fallback_writes };
         Ok(Self { inner: Arc::new(inner), reseal_on_read: false })
     }
 
@@ -68,6 +69,12 @@ impl TokenStore {
     #[must_use]
     pub fn resealed_rows(&self) -> u64 {
         self.inner.resealed.load(Ordering::Relaxed)
+    }
+
+    /// How many rows were written in direct AES because the key service was unavailable.
+    #[must_use]
+    pub fn fallback_writes(&self) -> u64 {
+        self.inner.fallback_writes.load(Ordering::Relaxed)
     }
 
     /// The profile that the store was opened with.

@@ -116,7 +116,7 @@ impl Demo {
 
     async fn migrate(&mut self, step: &'static str, to: WriteFormat, dry_run: bool) -> Result<(), CliError> {
         let mut options = MigrationOptions::to(to);
-        options.dry_run = dry_run;
+        options.run.dry_run = dry_run;
         let before = self.calls.counts().total();
         let mut outcome = migration::run(&self.store, &options, &StopFlag::default(), |_| {}).await;
         outcome.report.kms_calls = self.calls.counts().total() - before;

@@ -2,7 +2,7 @@
 
 use envelope_core::BindingPolicy;
 use serde::Serialize;
-use token_store::migration::{self, Failure, MigrationOptions, MigrationReport};
+use token_store::migration::{self, Failure, MigrationOptions, MigrationReport, RunOptions};
 use token_store::{WriteFormat, profile::LegacyFormat};
 
 use super::Options;
@@ -31,23 +31,33 @@ pub(super) struct RollbackArgs {
     how: How,
 }
 
+/// How a run over all rows goes about it.
 #[derive(clap::Args)]
-struct How {
+pub(super) struct How {
     /// Decide and count everything, write nothing
     #[arg(long)]
-    dry_run: bool,
+    pub(super) dry_run: bool,
     /// Rows read and written at once
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    batch_size: u32,
+    pub(super) batch_size: u32,
     /// Rows sealed at once
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1_000))]
-    concurrency: u32,
+    pub(super) concurrency: u32,
     /// Rows to migrate at most
     #[arg(long, value_name = "N")]
-    limit: Option<u64>,
+    pub(super) limit: Option<u64>,
     /// Calls to the key service a second at most
     #[arg(long, value_name = "KMS_CALLS_PER_SECOND", value_parser = parse_rate)]
-    rate: Option<f64>,
+    pub(super) rate: Option<f64>,
+}
+
+impl How {
+    pub(super) fn apply(&self, run: &mut RunOptions) {
+        run.dry_run = self.dry_run;
+        run.batch_size = self.batch_size as usize;
+        run.concurrency = self.concurrency as usize;
+        run.limit = self.limit;
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -98,10 +108,7 @@ async fn migrate(
     check_rows(&services).await?;
     let mut migration = MigrationOptions::to(to);
     migration.rebind = rebind;
-    migration.dry_run = how.dry_run;
-    migration.batch_size = how.batch_size as usize;
-    migration.concurrency = how.concurrency as usize;
-    migration.limit = how.limit;
+    how.apply(&mut migration.run);
 
     let total = services.store.count_rows().await?;
     let verb = if how.dry_run { "would have migrated" } else { "migrated" };
@@ -122,19 +129,29 @@ async fn migrate(
     finish(report, outcome.ended_by.map(CliError::from), options)
 }
 
-/// Prints the report, whatever the run ended with.
 fn finish(report: MigrationReport, ended_by: Option<CliError>, options: Options) -> Result<Exit, CliError> {
+    let exit = match () {
+        () if report.interrupted => Exit::Interrupted,
+        () if report.failed > 0 || report.conflicts > 0 => Exit::Partial,
+        () => Exit::Done,
+    };
+    print_report(report, ended_by, exit, options, lines)
+}
+
+/// Prints a report, whatever the run ended with.
+pub(super) fn print_report<R: Serialize>(
+    report: R,
+    ended_by: Option<CliError>,
+    exit: Exit,
+    options: Options,
+    lines: impl FnOnce(&R) -> String,
+) -> Result<Exit, CliError> {
+    let exit = ended_by.as_ref().map_or(exit, CliError::exit);
     let error = ended_by.as_ref().map(|error| ErrorReport {
         class: error.class(),
         message: chain(error),
         hint: error.hint(),
     });
-    let exit = match &ended_by {
-        Some(error) => error.exit(),
-        None if report.interrupted => Exit::Interrupted,
-        None if report.failed > 0 || report.conflicts > 0 => Exit::Partial,
-        None => Exit::Done,
-    };
     if let Some(error) = &error {
         note(&format!("error: {}", error.message));
         error.hint.iter().for_each(|hint| note(&format!("hint:  {hint}")));
@@ -145,9 +162,9 @@ fn finish(report: MigrationReport, ended_by: Option<CliError>, options: Options)
 }
 
 #[derive(Serialize)]
-struct FullReport {
+struct FullReport<R> {
     #[serde(flatten)]
-    report: MigrationReport,
+    report: R,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<ErrorReport>,
 }

@@ -2,9 +2,11 @@
 
 mod demo;
 mod doctor;
+mod estimate;
 mod keyring;
 mod migrate;
 mod profile;
+mod rewrap;
 mod schema;
 mod status;
 mod token;
@@ -66,15 +68,19 @@ enum Command {
     /// Add what the profile's tables lack; safe to repeat
     Schema(schema::Args),
     /// Show how the tokens are stored: rows by version, method and key
-    Status,
+    Status(status::Args),
     /// Move every row that is not there yet
     Migrate(migrate::Args),
     /// Move every row back to the format of the time before the key service
     Rollback(migrate::RollbackArgs),
+    /// Wrap data keys under another key of the key service; tokens stay sealed
+    Rewrap(rewrap::Args),
     /// Open every token; look for readable and unbound ones
     Verify(verify::Args),
     /// Check configuration, database, schema and key service, each with a hint
     Doctor,
+    /// Reckon rows, calls, time and money of a migration, and the monthly cost after it
+    Estimate(estimate::Args),
     /// Show one token's row; its value only with --reveal
     Get(token::GetArgs),
     /// Write one token, read from standard input
@@ -127,9 +133,11 @@ async fn dispatch(command: Command, options: Options) -> Result<Exit, CliError> 
     let settings = Settings::from_environment()?;
     match command {
         Command::Schema(args) => schema::run(args, settings, options).await,
-        Command::Status => status::run(settings, options).await,
+        Command::Status(args) => status::run(args, settings, options).await,
+        Command::Estimate(args) => estimate::run(args, settings, options).await,
         Command::Migrate(args) => migrate::run(args, settings, options).await,
         Command::Rollback(args) => migrate::run_rollback(args, settings, options).await,
+        Command::Rewrap(args) => rewrap::run(args, settings, options).await,
         Command::Verify(args) => verify::run(args, settings, options).await,
         Command::Get(args) => token::run_get(args, settings, options).await,
         Command::Put(args) => token::run_put(args, settings, options).await,

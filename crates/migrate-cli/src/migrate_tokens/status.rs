@@ -1,7 +1,8 @@
 //! `status`: how the tokens are stored.
 
-use token_store::TokenStore;
-use token_store::status::{Status, status};
+use serde::Serialize;
+use token_store::status::{KeyUse, Status, key_use, status};
+use token_store::{TokenCipher, TokenStore};
 
 use super::Options;
 use crate::exit::{CliError, Exit};
@@ -9,12 +10,44 @@ use crate::output::{emit, table};
 use crate::services::{Access, database};
 use crate::settings::Settings;
 
-pub(super) async fn run(settings: Settings, options: Options) -> Result<Exit, CliError> {
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// Also count values by the key that they need
+    #[arg(long)]
+    keys: bool,
+}
+
+#[derive(Serialize)]
+struct Report {
+    #[serde(flatten)]
+    status: Status,
+    #[serde(flatten)]
+    keys: Option<KeyUse>,
+}
+
+pub(super) async fn run(args: Args, settings: Settings, options: Options) -> Result<Exit, CliError> {
     let database = database(&settings, Access::ReadOnly).await?;
     // Counting needs no key: the cipher stays empty.
-    let store = TokenStore::open(database, settings.profile, token_store::TokenCipher::new()).await?;
-    emit(options.format, &status(&store).await?, lines)?;
+    let store = TokenStore::open(database, settings.profile, TokenCipher::new()).await?;
+    let keys = if args.keys { Some(key_use(&store).await?) } else { None };
+    let report = Report { status: status(&store).await?, keys };
+    emit(options.format, &report, |report| {
+        let keys = report.keys.as_ref().map(key_lines).unwrap_or_default();
+        format!("{}{keys}", lines(&report.status))
+    })?;
     Ok(Exit::Done)
+}
+
+fn key_lines(usage: &KeyUse) -> String {
+    let mut rows = table(&["key", "values"]);
+    for key in &usage.keys {
+        rows.add_row([key.key_id.clone(), key.values.to_string()]);
+    }
+    let caution = match usage.unreadable {
+        0 => String::new(),
+        values => format!("\n{values} values do not tell their key: call no key unused while there are any"),
+    };
+    format!("\n\n{rows}{caution}")
 }
 
 pub(super) fn lines(status: &Status) -> String {

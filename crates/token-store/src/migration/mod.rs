@@ -6,16 +6,18 @@
 //! meanwhile is never overwritten.
 
 mod report;
+mod rewrap;
 mod row;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use envelope_core::KeyError;
+use envelope_core::{ErrorClass, KeyError};
 use futures_util::{StreamExt as _, stream};
 
-pub use report::{Failure, MAX_LISTED, MigrationReport};
+pub use report::{Failure, MAX_LISTED, MigrationReport, RewrapReport};
+use rewrap::{RewrapGoal, plan_rewrap};
 pub(crate) use row::{Goal, RowPlan, plan, recorded};
 
 use crate::cipher::WriteFormat;
@@ -27,7 +29,7 @@ use crate::store::TokenStore;
 /// How often a row that others changed is looked at again before it is left to the next run.
 const ATTEMPTS: u32 = 4;
 
-/// How a migration is carried out.
+/// What a migration turns every row into.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct MigrationOptions {
@@ -35,21 +37,46 @@ pub struct MigrationOptions {
     pub to: WriteFormat,
     /// Also open envelopes, and rewrite those that are not bound to their row.
     pub rebind: bool,
+    /// How it goes about it.
+    pub run: RunOptions,
+}
+
+impl MigrationOptions {
+    /// Every row becomes this, with the usual [`RunOptions`].
+    #[must_use]
+    pub fn to(format: WriteFormat) -> Self {
+        Self { to: format, rebind: false, run: RunOptions::default() }
+    }
+}
+
+/// Which data keys a rewrap wraps anew: under the key that the store's key service seals with now.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct RewrapOptions {
+    /// Only those of rows that name this key beside them; all, if left out.
+    pub from: Option<String>,
+    /// How it goes about it.
+    pub run: RunOptions,
+}
+
+/// How a run goes about it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RunOptions {
     /// Decide and count everything, write nothing.
     pub dry_run: bool,
     /// Rows read and written at once.
     pub batch_size: usize,
     /// Rows sealed at once.
     pub concurrency: usize,
-    /// Rows to migrate at most.
+    /// Rows to change at most.
     pub limit: Option<u64>,
 }
 
-impl MigrationOptions {
-    /// Batches of 500 rows, 16 at a time, without a limit.
-    #[must_use]
-    pub fn to(format: WriteFormat) -> Self {
-        Self { to: format, rebind: false, dry_run: false, batch_size: 500, concurrency: 16, limit: None }
+impl Default for RunOptions {
+    /// Batches of 500 rows, 16 rows at a time, without a limit.
+    fn default() -> Self {
+        Self { dry_run: false, batch_size: 500, concurrency: 16, limit: None }
     }
 }
 
@@ -73,9 +100,9 @@ impl StopFlag {
 /// How a run ended: always with a report, even where the key service or the database gave up on the way.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct MigrationOutcome {
+pub struct Outcome<R> {
     /// What was done until then.
-    pub report: MigrationReport,
+    pub report: R,
     /// Why it ended early, if it did.
     pub ended_by: Option<Ended>,
 }
@@ -98,21 +125,69 @@ pub async fn run(
     options: &MigrationOptions,
     stop: &StopFlag,
     progress: impl FnMut(&MigrationReport),
-) -> MigrationOutcome {
-    let started = Instant::now();
-    let report = MigrationReport { dry_run: options.dry_run, ..MigrationReport::default() };
-    let mut run = Run { store, options, stop, progress, report };
-    let ended_by = run.tables().await.err();
-    run.report.elapsed_seconds = started.elapsed().as_secs_f64();
-    MigrationOutcome { report: run.report, ended_by }
+) -> Outcome<MigrationReport> {
+    let goal = Goal { format: options.to, rebind: options.rebind, dry_run: options.run.dry_run };
+    Run::new(store, Work::Convert(goal), &options.run, stop, progress).finish().await
+}
+
+/// Wraps the data keys of every row anew, without opening a token. `progress` is called after each batch.
+pub async fn rewrap(
+    store: &TokenStore,
+    options: &RewrapOptions,
+    stop: &StopFlag,
+    progress: impl FnMut(&MigrationReport),
+) -> Outcome<RewrapReport> {
+    let to = match store.cipher().key_service() {
+        Some(sealer) => sealer.provider().describe().await,
+        None => Err(KeyError::new(ErrorClass::Misconfigured, "no key service is configured").with_hint("set KMS_KEY_ID")),
+    };
+    let to = match to {
+        Ok(key) => key.key_id,
+        Err(error) => return Outcome { report: RewrapReport::default(), ended_by: Some(Ended::KeyService(error)) },
+    };
+    let goal = RewrapGoal { from: options.from.clone(), to, dry_run: options.run.dry_run };
+    let outcome = Run::new(store, Work::Rewrap(goal), &options.run, stop, progress).finish().await;
+    Outcome { report: outcome.report.into(), ended_by: outcome.ended_by }
+}
+
+/// What is done to each row.
+enum Work {
+    Convert(Goal),
+    Rewrap(RewrapGoal),
+}
+
+impl Work {
+    async fn plan(&self, store: &TokenStore, layout: &Layout, row: StoredRow) -> RowPlan {
+        match self {
+            Self::Convert(goal) => plan(store.cipher(), layout, store.profile().unmarked, row, *goal).await,
+            Self::Rewrap(goal) => {
+                plan_rewrap(store.cipher(), layout, row, goal).await.unwrap_or_else(RowPlan::from)
+            }
+        }
+    }
 }
 
 struct Run<'a, P> {
     store: &'a TokenStore,
-    options: &'a MigrationOptions,
+    work: Work,
+    options: &'a RunOptions,
     stop: &'a StopFlag,
     progress: P,
     report: MigrationReport,
+}
+
+impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
+    fn new(store: &'a TokenStore, work: Work, options: &'a RunOptions, stop: &'a StopFlag, progress: P) -> Self {
+        let report = MigrationReport { dry_run: options.dry_run, ..MigrationReport::default() };
+        Self { store, work, options, stop, progress, report }
+    }
+
+    async fn finish(mut self) -> Outcome<MigrationReport> {
+        let started = Instant::now();
+        let ended_by = self.tables().await.err();
+        self.report.elapsed_seconds = started.elapsed().as_secs_f64();
+        Outcome { report: self.report, ended_by }
+    }
 }
 
 impl<P: FnMut(&MigrationReport)> Run<'_, P> {
@@ -174,17 +249,33 @@ impl<P: FnMut(&MigrationReport)> Run<'_, P> {
         Ok(batch)
     }
 
+    /// Plans rows, at most as many as there is room for changes: beyond that, calls would be made for nothing.
     async fn plan_rows(&self, layout: &Layout, rows: Vec<StoredRow>, batch: &mut Batch) -> Vec<PlannedChange> {
-        let goal = Goal { format: self.options.to, rebind: self.options.rebind, dry_run: self.options.dry_run };
-        let unmarked = self.store.profile().unmarked;
-        let cipher = self.store.cipher();
+        let mut changes = Vec::new();
+        let mut rows = rows.into_iter();
+        let remaining = self.remaining().map_or(usize::MAX, |rows| usize::try_from(rows).unwrap_or(usize::MAX));
+        loop {
+            let taken = usize::try_from(batch.report.migrated).unwrap_or(usize::MAX).saturating_add(changes.len());
+            let wave: Vec<StoredRow> = rows.by_ref().take(remaining.saturating_sub(taken)).collect();
+            if wave.is_empty() || batch.outage.is_some() {
+                return changes;
+            }
+            self.plan_wave(layout, wave, &mut changes, batch).await;
+        }
+    }
+
+    async fn plan_wave(
+        &self,
+        layout: &Layout,
+        rows: Vec<StoredRow>,
+        changes: &mut Vec<PlannedChange>,
+        batch: &mut Batch,
+    ) {
         let plans = stream::iter(rows).map(|row| async move {
             let name = row.name(layout);
-            (name, plan(cipher, layout, unmarked, row, goal).await)
+            (name, self.work.plan(self.store, layout, row).await)
         });
         let mut plans = plans.buffered(self.options.concurrency.max(1));
-        let mut changes = Vec::new();
-        let room = self.remaining().map_or(usize::MAX, |rows| usize::try_from(rows).unwrap_or(usize::MAX));
         while let Some((name, plan)) = plans.next().await {
             match plan {
                 RowPlan::Already => batch.decided(|report| report.already += 1),
@@ -198,14 +289,10 @@ impl<P: FnMut(&MigrationReport)> Run<'_, P> {
                 RowPlan::Change { change, sealed } => changes.push(PlannedChange { change, sealed }),
                 RowPlan::Outage(error) => {
                     batch.outage = Some(error);
-                    break;
+                    return;
                 }
             }
-            if changes.len() + batch.report.migrated as usize >= room {
-                break;
-            }
         }
-        changes
     }
 
     /// Writes what was planned, and returns the rows that somebody else changed first, as they are now.

@@ -33,6 +33,52 @@ pub struct MigrationReport {
     pub failures: Vec<Failure>,
 }
 
+/// The outcome of a rewrap. `rewrapped`, `already` and `failed`, with `conflicts`, divide up `scanned`.
+#[derive(Clone, Debug, Default, Serialize)]
+#[non_exhaustive]
+pub struct RewrapReport {
+    /// Rows that were decided upon.
+    pub scanned: u64,
+    /// Rows whose data keys were wrapped anew, or would be in a dry run.
+    pub rewrapped: u64,
+    /// Rows under the right key already, and rows without an envelope.
+    pub already: u64,
+    /// Rows that others kept changing; the next run finds them.
+    pub conflicts: u64,
+    /// Rows whose data keys could not be wrapped anew.
+    pub failed: u64,
+    /// Values whose data keys were wrapped anew.
+    pub values: u64,
+    /// Calls to the key service.
+    pub kms_calls: u64,
+    /// Whether nothing was written.
+    pub dry_run: bool,
+    /// Whether the run was stopped before its end.
+    pub interrupted: bool,
+    /// How long it took, in seconds.
+    pub elapsed_seconds: f64,
+    /// The rows that could not be rewrapped, at most [`MAX_LISTED`].
+    pub failures: Vec<Failure>,
+}
+
+impl From<MigrationReport> for RewrapReport {
+    fn from(report: MigrationReport) -> Self {
+        Self {
+            scanned: report.scanned,
+            rewrapped: report.migrated,
+            already: report.already,
+            conflicts: report.conflicts,
+            failed: report.failed,
+            values: report.values,
+            kms_calls: report.kms_calls,
+            dry_run: report.dry_run,
+            interrupted: report.interrupted,
+            elapsed_seconds: report.elapsed_seconds,
+            failures: report.failures,
+        }
+    }
+}
+
 /// A value that could not be moved or opened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]

@@ -71,14 +71,23 @@ impl CellCause {
 }
 
 /// Plans one row: opens what has to be opened and seals it anew.
-pub(crate) async fn plan(cipher: &TokenCipher, layout: &Layout, unmarked: Unmarked, row: StoredRow, goal: Goal) -> RowPlan {
+pub(crate) async fn plan(
+    cipher: &TokenCipher,
+    layout: &Layout,
+    unmarked: Unmarked,
+    row: StoredRow,
+    goal: Goal,
+) -> RowPlan {
     let planner = Planner { cipher, layout, unmarked, goal };
-    match planner.plan(row).await {
-        Ok(plan) => plan,
-        Err(failure) => match failure.cause.outage() {
-            Some(error) => RowPlan::Outage(error.clone()),
-            None => RowPlan::Failed(failure),
-        },
+    planner.plan(row).await.unwrap_or_else(RowPlan::from)
+}
+
+impl From<CellFailure> for RowPlan {
+    fn from(failure: CellFailure) -> Self {
+        match failure.cause.outage() {
+            Some(error) => Self::Outage(error.clone()),
+            None => Self::Failed(failure),
+        }
     }
 }
 

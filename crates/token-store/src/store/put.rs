@@ -1,11 +1,13 @@
 //! Writing a row: every value that stays is carried over under the new marks, in the same statement.
 
+use std::sync::atomic::Ordering;
+
 use envelope_core::Binding;
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
 use super::{NewToken, TokenKey, TokenStore, open_error};
-use crate::cipher::WriteFormat;
+use crate::cipher::{FALLBACK_METHOD, WriteFormat};
 use crate::database::layout::Layout;
 use crate::database::rows::{Change, Marks, StoredRow, row_name};
 use crate::database::{Dialect, Param, Text, quote};
@@ -105,9 +107,39 @@ impl TokenStore {
         Ok(())
     }
 
-    /// Seals what is new, and carries over what stays.
+    /// Seals what is new, and carries over what stays; in direct AES where the operator has chosen that for outages.
     async fn seal_row(&self, layout: &Layout, row: StoredRow, token: &NewToken) -> Result<Change, StoreError> {
         let format = self.write_format();
+        let (values, mut marks) = match self.seal_values(layout, &row, token, format).await {
+            Err(StoreError::Seal { source, .. }) if self.cipher().may_fall_back(&source) => {
+                let sealed = self.seal_values(layout, &row, token, WriteFormat::DirectAes).await?;
+                self.count_fallback(layout, &row, &source);
+                sealed
+            }
+            sealed => return sealed.map(|(values, marks)| Change { old: row, values, marks }),
+        };
+        marks.method = Some(FALLBACK_METHOD.into());
+        Ok(Change { old: row, values, marks })
+    }
+
+    fn count_fallback(&self, layout: &Layout, row: &StoredRow, failure: &SealFailure) {
+        self.inner.fallback_writes.fetch_add(1, Ordering::Relaxed);
+        tracing::warn!(
+            table = layout.table.name,
+            row = row.name(layout),
+            class = failure.class(),
+            "key service is unavailable: token is written in direct AES; `migrate-tokens migrate` heals it"
+        );
+        tracing::warn!(target: "audit", event = "fallback_write", table = layout.table.name, row = row.name(layout));
+    }
+
+    async fn seal_values(
+        &self,
+        layout: &Layout,
+        row: &StoredRow,
+        token: &NewToken,
+        format: WriteFormat,
+    ) -> Result<(Vec<Option<Text>>, Marks), StoreError> {
         let mut values: Vec<Option<Text>> = Vec::with_capacity(row.values.len());
         let mut key_id = None;
         for (column, stored) in layout.table.tokens.iter().zip(&row.values) {
@@ -118,23 +150,23 @@ impl TokenStore {
                 (Some(secret), _) => secret.as_ref(),
                 (None, None) => None,
                 (None, Some(text)) => {
-                    let recorded = recorded(&row, layout, self.profile().unmarked);
+                    let recorded = recorded(row, layout, self.profile().unmarked);
                     let opened = self.cipher().open(text, recorded, &binding).await;
-                    kept = opened.map_err(|source| open_error(layout, &row, column, source))?.plaintext;
+                    kept = opened.map_err(|source| open_error(layout, row, column, source))?.plaintext;
                     Some(&kept)
                 }
             };
             values.push(match secret {
                 None => None,
                 Some(secret) => {
-                    let (text, key) = self.seal_cell(layout, &row, format, secret, &binding).await?;
+                    let (text, key) = self.seal_cell(layout, row, format, secret, &binding).await?;
                     key_id = key.or(key_id);
                     Some(text)
                 }
             });
         }
         let marks = Marks { version: format.version(), method: format.method().map(Into::into), key_id };
-        Ok(Change { old: row, values, marks })
+        Ok((values, marks))
     }
 
     async fn seal_cell(

@@ -1,0 +1,59 @@
+//! Rewrapping: data keys under another key of the key service, payloads untouched and unseen.
+
+use envelope_core::format::has_strong_mark;
+use zeroize::Zeroizing;
+
+use super::row::{CellFailure, RowPlan};
+use crate::cipher::TokenCipher;
+use crate::database::layout::Layout;
+use crate::database::rows::{Change, Marks, StoredRow};
+use crate::error::SealFailure;
+
+/// Which data keys are wrapped anew.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RewrapGoal {
+    /// Only those of rows that name this key.
+    pub(crate) from: Option<String>,
+    /// The key that they come under, as it stands beside rows; where a row names it, nothing is left to do.
+    pub(crate) to: String,
+    pub(crate) dry_run: bool,
+}
+
+/// Plans one row. Rows without an envelope, or under another key than `from`, are left as they are.
+pub(crate) async fn plan_rewrap(
+    cipher: &TokenCipher,
+    layout: &Layout,
+    row: StoredRow,
+    goal: &RewrapGoal,
+) -> Result<RowPlan, CellFailure> {
+    let key_id = row.key_id.clone();
+    let is_other = goal.from.is_some() && layout.version().is_some() && key_id != goal.from;
+    let envelopes = row.values.iter().flatten().filter(|text| has_strong_mark(text)).count() as u64;
+    if envelopes == 0 || is_other || key_id.as_deref() == Some(&goal.to) {
+        return Ok(RowPlan::Already);
+    }
+    if goal.dry_run {
+        return Ok(RowPlan::WouldChange { sealed: envelopes });
+    }
+    let mut values = Vec::with_capacity(row.values.len());
+    let (mut rewrapped, mut new_key_id) = (0, None);
+    for (column, value) in layout.table.tokens.iter().zip(&row.values) {
+        let Some(text) = value.as_ref().filter(|text| has_strong_mark(text)) else {
+            values.push(value.clone());
+            continue;
+        };
+        let missing = SealFailure::MissingKey { format: envelope_core::Format::KmsEnvelope, variable: "KMS_KEY_ID" };
+        let fail = |cause: super::row::CellCause| CellFailure { column: column.clone(), cause };
+        let sealer = cipher.key_service().ok_or_else(|| fail(missing.into()))?;
+        let new = sealer.rewrap(text, key_id.as_deref(), &row.binding(layout, column)).await;
+        let new = new.map_err(|error| fail(error.into()))?;
+        rewrapped += u64::from(new.changed);
+        new_key_id = new.key_id.or(new_key_id);
+        values.push(Some(Zeroizing::new(new.text)));
+    }
+    if rewrapped == 0 {
+        return Ok(RowPlan::Already);
+    }
+    let marks = Marks { version: 2, method: Some("kms-envelope".into()), key_id: new_key_id };
+    Ok(RowPlan::Change { change: Change { old: row, values, marks }, sealed: rewrapped })
+}
