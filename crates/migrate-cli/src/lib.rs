@@ -8,6 +8,7 @@ mod progress;
 mod services;
 mod settings;
 mod startup;
+mod telemetry;
 
 /// The workspace's README, so that its examples are compiled and run as doctests.
 #[cfg(doctest)]

@@ -12,6 +12,7 @@ use token_store::{Database, TokenCipher, TokenStore};
 
 use crate::exit::CliError;
 use crate::settings::Settings;
+use crate::telemetry::{Readiness, Telemetry};
 
 /// How the database is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,16 +37,23 @@ pub(crate) struct Services {
 
 impl Services {
     /// Connects to everything that the settings name. Most commands start here.
-    pub(crate) async fn connect(settings: Settings, access: Access, rate: Option<f64>) -> Result<Self, CliError> {
+    pub(crate) async fn connect(
+        settings: Settings,
+        access: Access,
+        rate: Option<f64>,
+        telemetry: &Telemetry,
+    ) -> Result<Self, CliError> {
         let database = database(&settings, access).await?;
         let key_service = key_service(&settings, rate).await?;
         let mut cipher = TokenCipher::new().with_plaintext_policy(settings.plaintext);
         let mut calls = None;
+        let mut readiness = Readiness { database: Some(database.clone()), provider: None };
         if let Some(service) = key_service {
             let sealer = Sealer::new(service.provider, settings.profile.base_context())
                 .map_err(|error| CliError::usage(format!("ENCRYPTION_CONTEXT: {error}")))?;
             let sealer = sealer.with_policy(settings.binding).with_format(settings.envelope);
             cipher = cipher.with_sealer(sealer.map_err(|error| CliError::usage(format!("BINDING: {error}")))?);
+            readiness.provider = Some(service.calls.clone());
             calls = Some(service.calls);
             if let Some(ring) = service.ring {
                 cipher = cipher.with_data_key_ring(ring);
@@ -67,6 +75,8 @@ impl Services {
         for table in store.absent_tables() {
             tracing::info!(table, "table does not exist here and is passed over");
         }
+        telemetry.register(|registry| token_store::metrics::register(registry, &store));
+        telemetry.set_ready(readiness);
         Ok(Self { store, calls })
     }
 

@@ -3,6 +3,7 @@
 mod cipher;
 mod database;
 pub mod error;
+pub mod metrics;
 pub mod migration;
 pub mod profile;
 pub mod schema;
@@ -14,4 +15,4 @@ pub use cipher::{PlaintextPolicy, TokenCipher, UserKeys, WriteFormat};
 pub use database::Database;
 pub use error::StoreError;
 pub use profile::Profile;
-pub use store::{NewToken, Token, TokenKey, TokenStore, TokenSummary};
+pub use store::{NewToken, Token, TokenKey, TokenStore, TokenSummary, Written};

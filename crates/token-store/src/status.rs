@@ -63,6 +63,13 @@ pub async fn status(store: &TokenStore) -> Result<Status, StoreError> {
             status.groups.push(Group { table, encryption_version, encryption_method, encryption_key_id, count });
         }
     }
+    let mut by_version = store.rows_by_version();
+    by_version.values_mut().for_each(|rows| *rows = 0);
+    for group in &status.groups {
+        let version = group.encryption_version.map_or("other".into(), |version| version.to_string());
+        *by_version.entry(version).or_insert(0) += group.count;
+    }
+    drop(by_version);
     Ok(status)
 }
 

@@ -3,10 +3,11 @@
 mod put;
 mod token;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub use token::{NewToken, Token, TokenKey, TokenSummary};
+pub use token::{NewToken, Token, TokenKey, TokenSummary, Written};
 
 use crate::cipher::{TokenCipher, WriteFormat};
 use crate::database::layout::Layout;
@@ -31,6 +32,7 @@ struct Inner {
     absent: Vec<String>,
     resealed: AtomicU64,
     fallback_writes: AtomicU64,
+    rows_by_version: Mutex<BTreeMap<String, u64>>,
 }
 
 impl TokenStore {
@@ -52,7 +54,8 @@ impl TokenStore {
             return Err(StoreError::NoTable { table: absent.join(", ") });
         }
         let (resealed, fallback_writes) = (AtomicU64::new(0), AtomicU64::new(0));
-        let inner = Inner { database, profile, cipher, layouts, absent, resealed, fallback_writes };
+        let rows_by_version = Mutex::default();
+        let inner = Inner { database, profile, cipher, layouts, absent, resealed, fallback_writes, rows_by_version };
         Ok(Self { inner: Arc::new(inner), reseal_on_read: false })
     }
 
@@ -162,6 +165,11 @@ impl TokenStore {
     #[must_use]
     pub fn write_format(&self) -> WriteFormat {
         self.cipher().write_format(self.profile())
+    }
+
+    /// Rows by version as the last [`status`](crate::status::status) of this store counted them.
+    pub(crate) fn rows_by_version(&self) -> MutexGuard<'_, BTreeMap<String, u64>> {
+        self.inner.rows_by_version.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn layouts(&self) -> &[Layout] {

@@ -46,7 +46,7 @@ struct Report {
 
 pub(super) async fn run(args: Args, settings: Settings, options: Options) -> Result<Exit, CliError> {
     args.check()?;
-    let services = Services::connect(settings, Access::ReadOnly, None).await?;
+    let services = Services::connect(settings, Access::ReadOnly, None, &options.telemetry).await?;
     let work = workload(&services.store).await?;
     let kms_calls = work.seal_calls + work.open_calls;
     let monthly_calls =

@@ -104,7 +104,7 @@ async fn migrate(
 ) -> Result<Exit, CliError> {
     check_settings(to, rebind, &settings)?;
     let access = if how.dry_run { Access::ReadOnly } else { Access::ReadWrite };
-    let services = Services::connect(settings, access, how.rate).await?;
+    let services = Services::connect(settings, access, how.rate, &options.telemetry).await?;
     check_rows(&services).await?;
     let mut migration = MigrationOptions::to(to);
     migration.rebind = rebind;

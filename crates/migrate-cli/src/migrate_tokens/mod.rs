@@ -13,6 +13,7 @@ mod token;
 mod verify;
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use tracing_subscriber::filter::LevelFilter;
@@ -21,6 +22,7 @@ use crate::exit::{CliError, Exit};
 use crate::output::{Format, report_error};
 use crate::settings::Settings;
 use crate::startup;
+use crate::telemetry::Telemetry;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -50,7 +52,7 @@ struct Cli {
 }
 
 /// Options that stand before or after the command.
-#[derive(clap::Args, Clone, Copy)]
+#[derive(clap::Args, Clone)]
 pub(crate) struct Options {
     /// Tables and lines for people, or one JSON document on standard output
     #[arg(long, global = true, value_enum, default_value_t)]
@@ -61,6 +63,11 @@ pub(crate) struct Options {
     /// Neither progress bar nor progress lines
     #[arg(long, global = true)]
     pub(crate) no_progress: bool,
+    /// Serve /metrics, /healthz and /readyz on this address while the program runs
+    #[arg(long, global = true, value_name = "ADDR")]
+    pub(crate) metrics_listen: Option<SocketAddr>,
+    #[arg(skip)]
+    pub(crate) telemetry: Telemetry,
 }
 
 #[derive(Subcommand)]
@@ -110,16 +117,20 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     };
     startup::logging(cli.options.log_level);
     startup::forbid_core_dumps();
+    let format = cli.options.format;
     match dispatch(cli.command, cli.options).await {
         Ok(exit) => exit,
         Err(error) => {
-            report_error(cli.options.format, &error);
+            report_error(format, &error);
             error.exit()
         }
     }
 }
 
 async fn dispatch(command: Command, options: Options) -> Result<Exit, CliError> {
+    if let Some(address) = options.metrics_listen {
+        options.telemetry.serve(address).await?;
+    }
     // Neither needs the environment to be in order.
     let command = match command {
         Command::Completions { shell } => {

@@ -37,7 +37,7 @@ pub(super) async fn run(args: Args, mut settings: Settings, options: Options) ->
         _ => {}
     }
     let access = if args.how.dry_run { Access::ReadOnly } else { Access::ReadWrite };
-    let services = Services::connect(settings, access, args.how.rate).await?;
+    let services = Services::connect(settings, access, args.how.rate, &options.telemetry).await?;
     let mut rewrap = RewrapOptions::default();
     rewrap.from = args.from;
     args.how.apply(&mut rewrap.run);

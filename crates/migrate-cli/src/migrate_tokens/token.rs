@@ -53,7 +53,7 @@ struct Report {
 
 pub(super) async fn run_get(args: GetArgs, settings: Settings, options: Options) -> Result<Exit, CliError> {
     let (table, column, key) = args.cell.resolve(&settings)?;
-    let services = Services::connect(settings, Access::ReadOnly, None).await?;
+    let services = Services::connect(settings, Access::ReadOnly, None, &options.telemetry).await?;
     let token = services.store.get(&key).await?;
     let secret = token.column(&column);
     let value = args.reveal.then(|| secret.map(|secret| secret.expose_secret().to_owned())).flatten();
@@ -73,12 +73,13 @@ pub(super) async fn run_get(args: GetArgs, settings: Settings, options: Options)
 pub(super) async fn run_put(args: PutArgs, settings: Settings, options: Options) -> Result<Exit, CliError> {
     let (table, column, key) = args.cell.resolve(&settings)?;
     let value = read_secret().await?;
-    let services = Services::connect(settings, Access::ReadWrite, None).await?;
-    services.store.put(&key, NewToken::new().column(&column, Some(value))).await?;
-    let version = services.store.write_format().version();
-    let report = Report { table, row: args.cell.row, column, encryption_version: Some(i64::from(version)), value: None };
+    let services = Services::connect(settings, Access::ReadWrite, None, &options.telemetry).await?;
+    let written = services.store.put(&key, NewToken::new().column(&column, Some(value))).await?;
+    let encryption_version = Some(i64::from(written.encryption_version));
+    let report = Report { table, row: args.cell.row, column, encryption_version, value: None };
     emit(options.format, &report, |report| {
-        format!("{} {}: {} written in version {version}", report.table, report.row, report.column)
+        let method = written.encryption_method.as_deref().unwrap_or("plaintext");
+        format!("{} {}: {} written as {method}", report.table, report.row, report.column)
     })?;
     Ok(Exit::Done)
 }

@@ -19,7 +19,7 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args, settings: Settings, options: Options) -> Result<Exit, CliError> {
-    let services = Services::connect(settings, Access::ReadOnly, None).await?;
+    let services = Services::connect(settings, Access::ReadOnly, None, &options.telemetry).await?;
     let total = services.store.count_rows().await?;
     let mut progress = Progress::new("verified", total, options.no_progress);
     let stop = stop_on_signals();

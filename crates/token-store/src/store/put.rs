@@ -6,7 +6,7 @@ use envelope_core::Binding;
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
-use super::{NewToken, TokenKey, TokenStore, open_error};
+use super::{NewToken, TokenKey, TokenStore, Written, open_error};
 use crate::cipher::{FALLBACK_METHOD, WriteFormat};
 use crate::database::layout::Layout;
 use crate::database::rows::{Change, Marks, StoredRow, row_name};
@@ -26,7 +26,7 @@ impl TokenStore {
     /// # Errors
     /// [`StoreError::Seal`] where nothing may be written, [`StoreError::Open`] where a kept token does not open,
     /// [`StoreError::Contended`], [`StoreError::Database`].
-    pub async fn put(&self, key: &TokenKey, token: NewToken) -> Result<(), StoreError> {
+    pub async fn put(&self, key: &TokenKey, token: NewToken) -> Result<Written, StoreError> {
         let layout = self.layout(key)?;
         check_columns(layout, &token)?;
         for _ in 0..ATTEMPTS {
@@ -34,8 +34,8 @@ impl TokenStore {
                 None => self.insert(layout, key, &token).await?,
                 Some(row) => self.update(layout, row, &token).await?,
             };
-            if done {
-                return Ok(());
+            if let Some(written) = done {
+                return Ok(written);
             }
         }
         Err(StoreError::Contended {
@@ -44,7 +44,7 @@ impl TokenStore {
         })
     }
 
-    async fn insert(&self, layout: &Layout, key: &TokenKey, token: &NewToken) -> Result<bool, StoreError> {
+    async fn insert(&self, layout: &Layout, key: &TokenKey, token: &NewToken) -> Result<Option<Written>, StoreError> {
         let row = self.blank_row(layout, key, token)?;
         let change = self.seal_row(layout, row, token).await?;
         let mut columns: Vec<(&str, Option<&str>)> = Vec::new();
@@ -71,16 +71,17 @@ impl TokenStore {
             values.join(", ")
         );
         let params: Vec<Param<'_>> = columns.into_iter().map(|(_, value)| Param::Text(value)).collect();
-        Ok(self.database().execute(&sql, &params).await? == 1)
+        let inserted = self.database().execute(&sql, &params).await? == 1;
+        Ok(inserted.then(|| Written::from(&change.marks)))
     }
 
-    async fn update(&self, layout: &Layout, row: StoredRow, token: &NewToken) -> Result<bool, StoreError> {
+    async fn update(&self, layout: &Layout, row: StoredRow, token: &NewToken) -> Result<Option<Written>, StoreError> {
         let change = self.seal_row(layout, row, token).await?;
         if layout.swap(self.database(), std::slice::from_ref(&change)).await? == 0 {
-            return Ok(false);
+            return Ok(None);
         }
         self.set_plain(layout, &change.old.key, token).await?;
-        Ok(true)
+        Ok(Some(Written::from(&change.marks)))
     }
 
     /// The plain columns say nothing of how the tokens are read, so they follow in a statement of their own.

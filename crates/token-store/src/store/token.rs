@@ -5,7 +5,7 @@ use std::fmt;
 use secrecy::SecretString;
 
 use crate::database::layout::Layout;
-use crate::database::rows::{StoredRow, row_name};
+use crate::database::rows::{Marks, StoredRow, row_name};
 
 /// Names a row by its primary key, in the first table of the profile unless another is named.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,6 +135,22 @@ impl fmt::Debug for NewToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let columns: Vec<&str> = self.tokens.iter().map(|(column, _)| column.as_str()).collect();
         f.debug_struct("NewToken").field("columns", &columns).finish_non_exhaustive()
+    }
+}
+
+/// How a row was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Written {
+    /// 0 plaintext, 1 direct AES, 2 KMS envelope.
+    pub encryption_version: i32,
+    /// The method in words; `direct-aes-fallback` where the key service was unavailable.
+    pub encryption_method: Option<String>,
+}
+
+impl From<&Marks> for Written {
+    fn from(marks: &Marks) -> Self {
+        Self { encryption_version: marks.version, encryption_method: marks.method.clone() }
     }
 }
 

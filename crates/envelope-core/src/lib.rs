@@ -1,0 +1,24 @@
+#![doc = include_str!("../README.md")]
+
+pub mod binding;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+pub mod context;
+pub mod error;
+pub mod field;
+pub mod format;
+pub mod key;
+pub mod provider;
+pub mod rewrap;
+pub mod sealer;
+
+mod aead;
+mod text;
+
+pub use binding::Binding;
+pub use context::EncryptionContext;
+pub use error::{OpenError, SealError};
+pub use format::{Format, detect};
+pub use key::{DataKey, WrappedDataKey};
+pub use provider::{ErrorClass, KeyError, KeyProvider};
+pub use sealer::{BindingPolicy, EnvelopeFormat, Opened, Sealed, Sealer};

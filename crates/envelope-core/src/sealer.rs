@@ -1,0 +1,327 @@
+//! The sealer: what a service calls to seal and open a value for a cell.
+
+use std::sync::Arc;
+
+use secrecy::SecretString;
+
+use crate::binding::Binding;
+use crate::context::{ContextError, EncryptionContext};
+use crate::error::{OpenError, SealError};
+use crate::format::bound::{self, Suite};
+use crate::format::{MAX_PLAINTEXT_LEN, kms_envelope};
+use crate::key::{DataKey, WrappedDataKey};
+use crate::provider::{ErrorClass, KeyProvider};
+use crate::rewrap::{Rewrapped, StoredKey};
+
+/// Whether a value's data key is bound to the value's cell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BindingPolicy {
+    /// Write bound values; read both.
+    #[default]
+    AcceptUnbound,
+    /// Write bound values; refuse unbound ones.
+    Require,
+    /// Write unbound values, for tables that other programs read; read both.
+    Off,
+}
+
+/// Which envelope new values are written in. Both are always read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EnvelopeFormat {
+    /// `kms:v2:…`: bound by the encryption context of its data key, which serves this one value.
+    #[default]
+    V2,
+    /// `kms:v3:…`: bound by associated data, under a data key that may serve many values.
+    V3,
+}
+
+/// Seals and opens values under data keys of one provider.
+pub struct Sealer {
+    provider: Arc<dyn KeyProvider>,
+    base: Vec<(String, String)>,
+    /// The context of `base` alone, which the data keys of version 3 are wrapped under.
+    base_context: EncryptionContext,
+    policy: BindingPolicy,
+    format: EnvelopeFormat,
+    suite: Suite,
+}
+
+impl Sealer {
+    /// Seals under `provider`; `base` are the pairs that every context of this application has, such as
+    /// `Application` and `Purpose`.
+    ///
+    /// # Errors
+    /// [`ContextError`] if `base` does not make a context.
+    pub fn new(provider: Arc<dyn KeyProvider>, base: Vec<(String, String)>) -> Result<Self, ContextError> {
+        let pairs = base.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let base_context = EncryptionContext::new(pairs)?;
+        Ok(Self {
+            provider,
+            base,
+            base_context,
+            policy: BindingPolicy::default(),
+            format: EnvelopeFormat::default(),
+            suite: Suite::default(),
+        })
+    }
+
+    /// Changes how values are bound to their cells. Set it before [`with_format`](Self::with_format), which checks
+    /// the two against each other.
+    #[must_use]
+    pub fn with_policy(mut self, policy: BindingPolicy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// Changes which envelope new values are written in.
+    ///
+    /// # Errors
+    /// [`UnboundV3`] for version 3 under [`BindingPolicy::Off`]: that version cannot leave a value unbound.
+    pub fn with_format(mut self, format: EnvelopeFormat) -> Result<Self, UnboundV3> {
+        self.format = format;
+        self.check_format()?;
+        Ok(self)
+    }
+
+    /// Changes the suite of new version 3 envelopes. Every suite is always read.
+    #[must_use]
+    pub fn with_suite(mut self, suite: Suite) -> Self {
+        self.suite = suite;
+        self
+    }
+
+    /// The provider that makes and unwraps the data keys.
+    #[must_use]
+    pub fn provider(&self) -> &Arc<dyn KeyProvider> {
+        &self.provider
+    }
+
+    /// How values are bound to their cells.
+    #[must_use]
+    pub fn policy(&self) -> BindingPolicy {
+        self.policy
+    }
+
+    /// Which envelope new values are written in.
+    #[must_use]
+    pub fn format(&self) -> EnvelopeFormat {
+        self.format
+    }
+
+    /// The context of this application for a row's owner, without the row's identity.
+    ///
+    /// # Errors
+    /// [`ContextError`] if the row's owner does not make one.
+    pub fn plain_context(&self, binding: &Binding) -> Result<EncryptionContext, ContextError> {
+        binding.plain_context(&self.base)
+    }
+
+    /// Seals a value for a cell: in version 2 under a data key of its own, in version 3 under the one that the
+    /// provider gives.
+    ///
+    /// The empty string stays the empty string, and costs no call.
+    ///
+    /// # Errors
+    /// [`SealError`]. Nothing weaker is ever returned in its place.
+    pub async fn seal(&self, plaintext: &str, binding: &Binding) -> Result<Sealed, SealError> {
+        if plaintext.len() > MAX_PLAINTEXT_LEN {
+            return Err(SealError::TooLong {
+                actual: plaintext.len(),
+                limit: MAX_PLAINTEXT_LEN,
+            });
+        }
+        if plaintext.is_empty() {
+            return Ok(Sealed {
+                text: String::new(),
+                key_id: None,
+            });
+        }
+        match self.format {
+            EnvelopeFormat::V2 => self.seal_v2(plaintext, binding).await,
+            EnvelopeFormat::V3 => self.seal_v3(plaintext, binding).await,
+        }
+    }
+
+    /// Opens a value that stands in this cell. `key_id` is the key that the row names, if it names one.
+    ///
+    /// # Errors
+    /// [`OpenError`]; the same one for a damaged value and for one that was copied here from another cell.
+    pub async fn open(
+        &self,
+        text: &str,
+        key_id: Option<&str>,
+        binding: &Binding,
+    ) -> Result<Opened, OpenError> {
+        if text.is_empty() {
+            return Ok(Opened {
+                plaintext: SecretString::default(),
+                bound: true,
+            });
+        }
+        if text.starts_with(bound::MARK) {
+            return self.open_v3(text, key_id, binding).await;
+        }
+        let mut envelope = kms_envelope::Envelope::parse(text)?;
+        let wrapped = envelope.wrapped_data_key(key_id)?;
+        let bound = binding.bound_context(&self.base)?;
+        if let Some(key) = self.provider.unwrap_cached(&wrapped, &bound) {
+            return Ok(Opened {
+                plaintext: envelope.open(&key)?,
+                bound: true,
+            });
+        }
+        let plain = binding.plain_context(&self.base)?;
+        let (key, bound) = match self.policy {
+            BindingPolicy::Off => {
+                let (key, plain_first) = self.unwrap_either(&wrapped, &plain, &bound).await?;
+                (key, !plain_first)
+            }
+            BindingPolicy::AcceptUnbound | BindingPolicy::Require => {
+                self.unwrap_either(&wrapped, &bound, &plain).await?
+            }
+        };
+        if !bound && self.policy == BindingPolicy::Require {
+            return Err(OpenError::UnboundRefused);
+        }
+        Ok(Opened {
+            plaintext: envelope.open(&key)?,
+            bound,
+        })
+    }
+
+    /// Wraps a stored value's data key under the provider's current key, without opening the value.
+    ///
+    /// A value that is under that key already, and the empty string, come back as they are.
+    ///
+    /// # Errors
+    /// [`OpenError`], as for [`open`](Self::open).
+    pub async fn rewrap(
+        &self,
+        text: &str,
+        key_id: Option<&str>,
+        binding: &Binding,
+    ) -> Result<Rewrapped, OpenError> {
+        if text.is_empty() {
+            return Ok(Rewrapped::unchanged(text, key_id));
+        }
+        let stored = StoredKey::parse(text, key_id)?;
+        let mut refused = OpenError::NotAuthentic;
+        for context in stored.contexts(&self.base, binding, self.policy)? {
+            match self
+                .provider
+                .rewrap(stored.wrapped(), &context)
+                .await
+                .map_err(OpenError::from)
+            {
+                Ok(wrapped) => return Ok(stored.replace(&wrapped)?),
+                Err(OpenError::NotAuthentic) => refused = OpenError::NotAuthentic,
+                Err(error) => return Err(error),
+            }
+        }
+        Err(refused)
+    }
+
+    fn check_format(&self) -> Result<(), UnboundV3> {
+        match (self.format, self.policy) {
+            (EnvelopeFormat::V3, BindingPolicy::Off) => Err(UnboundV3),
+            _ => Ok(()),
+        }
+    }
+
+    async fn seal_v2(&self, plaintext: &str, binding: &Binding) -> Result<Sealed, SealError> {
+        let context = match self.policy {
+            BindingPolicy::Off => binding.plain_context(&self.base)?,
+            BindingPolicy::AcceptUnbound | BindingPolicy::Require => binding.bound_context(&self.base)?,
+        };
+        let generated = self.provider.generate(&context).await?;
+        let text = kms_envelope::seal(&generated.key.0, &generated.wrapped, plaintext);
+        Ok(Sealed {
+            text,
+            key_id: generated.wrapped.key_id().map(Into::into),
+        })
+    }
+
+    async fn seal_v3(&self, plaintext: &str, binding: &Binding) -> Result<Sealed, SealError> {
+        // Checked again, because the policy may have been changed after the format.
+        self.check_format()?;
+        let generated = self.provider.generate(&self.base_context).await?;
+        let text = bound::seal(
+            self.suite,
+            &generated.key.0,
+            &generated.wrapped,
+            binding,
+            plaintext.as_bytes(),
+        )?;
+        Ok(Sealed {
+            text,
+            key_id: generated.wrapped.key_id().map(Into::into),
+        })
+    }
+
+    async fn open_v3(
+        &self,
+        text: &str,
+        key_id: Option<&str>,
+        binding: &Binding,
+    ) -> Result<Opened, OpenError> {
+        let envelope = bound::Envelope::parse(text)?;
+        let wrapped = envelope.wrapped_data_key(key_id)?;
+        let key = match self.provider.unwrap_cached(&wrapped, &self.base_context) {
+            Some(key) => key,
+            None => self.provider.unwrap(&wrapped, &self.base_context).await?,
+        };
+        Ok(Opened {
+            plaintext: envelope.open(&key, binding)?,
+            bound: true,
+        })
+    }
+
+    /// Unwraps under one context or the other, and tells whether it was the first.
+    ///
+    /// Both are looked up in memory before anybody is asked, so that an unbound value that is read twice costs no
+    /// failed call the second time.
+    async fn unwrap_either(
+        &self,
+        wrapped: &WrappedDataKey,
+        first: &EncryptionContext,
+        second: &EncryptionContext,
+    ) -> Result<(Arc<DataKey>, bool), OpenError> {
+        for (context, is_first) in [(first, true), (second, false)] {
+            if let Some(key) = self.provider.unwrap_cached(wrapped, context) {
+                return Ok((key, is_first));
+            }
+        }
+        match self.provider.unwrap(wrapped, first).await {
+            Ok(key) => Ok((key, true)),
+            Err(error) if error.class() == ErrorClass::ContextMismatchOrCorrupt => {
+                Ok((self.provider.unwrap(wrapped, second).await?, false))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Version 3 envelopes were asked for, and values without binding: that version binds every value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("version 3 envelopes bind every value to its row, and binding is off")]
+pub struct UnboundV3;
+
+/// A sealed value and the key that wrapped its data key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Sealed {
+    /// The text to store.
+    pub text: String,
+    /// The key to store beside it; none for the empty string.
+    pub key_id: Option<String>,
+}
+
+/// An opened value.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Opened {
+    /// The value; printing it takes an explicit `expose_secret`.
+    pub plaintext: SecretString,
+    /// Whether it is bound to its cell. Only opening a value can tell.
+    pub bound: bool,
+}

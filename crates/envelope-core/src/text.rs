@@ -1,0 +1,63 @@
+//! Strict text encodings: one spelling for every value, anything else refused.
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
+
+use crate::format::FormatError;
+
+/// Decodes standard base64 with padding; white space, missing padding and stray trailing bits are refused.
+pub(crate) fn decode_base64(text: &str) -> Result<Vec<u8>, FormatError> {
+    STANDARD.decode(text).map_err(|_| FormatError::Base64)
+}
+
+pub(crate) fn encode_base64(bytes: &[u8]) -> String {
+    STANDARD.encode(bytes)
+}
+
+pub(crate) fn push_base64(bytes: &[u8], out: &mut String) {
+    STANDARD.encode_string(bytes, out);
+}
+
+/// Decodes base64url without padding, as strictly (RFC 4648, section 5).
+pub(crate) fn decode_base64url(text: &str) -> Result<Vec<u8>, FormatError> {
+    URL_SAFE_NO_PAD.decode(text).map_err(|_| FormatError::Base64)
+}
+
+pub(crate) fn push_base64url(bytes: &[u8], out: &mut String) {
+    URL_SAFE_NO_PAD.encode_string(bytes, out);
+}
+
+/// Decodes base64url with padding, as Fernet keys and tokens are spelled.
+pub(crate) fn decode_base64url_padded(text: &str) -> Result<Vec<u8>, FormatError> {
+    URL_SAFE.decode(text).map_err(|_| FormatError::Base64)
+}
+
+/// Decodes lower-case hexadecimal.
+pub(crate) fn decode_hex(text: &str) -> Result<Vec<u8>, FormatError> {
+    if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return Err(FormatError::Hex);
+    }
+    hex::decode(text).map_err(|_| FormatError::Hex)
+}
+
+/// Checks that a text is spelled like one JSON object on one line, before a parser reads it.
+///
+/// JSON allows white space around tokens and either case in `\u` escapes, so one object has many spellings.
+/// The programs that wrote these objects use none but spaces and lower case; demanding that leaves no byte
+/// that could be changed without being noticed.
+pub(crate) fn check_json_spelling(text: &str) -> Result<(), FormatError> {
+    let bytes = text.as_bytes();
+    if !text.starts_with('{') || !text.ends_with('}') || bytes.iter().any(|&byte| byte < b' ') {
+        return Err(FormatError::Json);
+    }
+    let mut rest = bytes;
+    while let Some(at) = rest.iter().position(|&byte| byte == b'\\') {
+        // Both bytes of an escape are passed over, so that `\\u` is not taken for the start of one.
+        let (escape, tail) = rest[at..].split_at(2.min(rest.len() - at));
+        if escape == b"\\u" && tail.iter().take(4).any(u8::is_ascii_uppercase) {
+            return Err(FormatError::Json);
+        }
+        rest = tail;
+    }
+    Ok(())
+}

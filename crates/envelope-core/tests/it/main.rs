@@ -1,0 +1,25 @@
+//! What this crate promises, one module a promise.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    unreachable_pub,
+    missing_docs,
+    reason = "tests fail by panicking, and their helpers are for themselves"
+)]
+
+mod bound_envelopes_follow_their_vectors;
+mod contexts_are_unambiguous;
+mod damaged_values_are_typed_errors;
+mod decoding_undoes_encoding;
+mod detection_answers_every_text;
+mod every_stored_format_opens;
+mod fields_open_in_their_cell;
+mod keys_and_nonces_never_repeat;
+mod nobody_gets_somebody_elses_value;
+mod non_canonical_forms_are_refused;
+mod nothing_is_downgraded;
+mod primitives_pass_wycheproof;
+mod rewrapping_leaves_the_payload;
+mod secrets_do_not_leak;
+mod support;

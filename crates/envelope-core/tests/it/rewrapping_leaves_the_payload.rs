@@ -1,0 +1,147 @@
+//! Rewrapping changes the wrapped key only, never sees the plaintext, and changes nothing where nothing is to change.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use envelope_core::provider::{GeneratedDataKey, KeyDescription};
+use envelope_core::rewrap::StoredKey;
+use envelope_core::{
+    Binding, BindingPolicy, DataKey, EncryptionContext, EnvelopeFormat, KeyError, KeyProvider, OpenError,
+    Sealer, WrappedDataKey,
+};
+use secrecy::ExposeSecret;
+
+use crate::support::memory::MemoryKms;
+use crate::support::{now, pairs, vectors};
+
+/// A key service that gives out no key while a rewrap is under way, and can be told that its key is current.
+#[derive(Default)]
+struct Guarded {
+    kms: MemoryKms,
+    current: AtomicBool,
+    sealed_off: AtomicBool,
+}
+
+#[async_trait]
+impl KeyProvider for Guarded {
+    async fn generate(&self, context: &EncryptionContext) -> Result<GeneratedDataKey, KeyError> {
+        self.kms.generate(context).await
+    }
+    async fn unwrap(
+        &self,
+        wrapped: &WrappedDataKey,
+        context: &EncryptionContext,
+    ) -> Result<Arc<DataKey>, KeyError> {
+        assert!(
+            !self.sealed_off.load(Ordering::SeqCst),
+            "a rewrap asked for a plaintext key"
+        );
+        self.kms.unwrap(wrapped, context).await
+    }
+    async fn rewrap(
+        &self,
+        wrapped: &WrappedDataKey,
+        context: &EncryptionContext,
+    ) -> Result<WrappedDataKey, KeyError> {
+        if self.current.load(Ordering::SeqCst) {
+            self.kms.unwrap(wrapped, context).await?;
+            return Ok(wrapped.clone());
+        }
+        self.kms.rewrap(wrapped, context).await
+    }
+    async fn describe(&self) -> Result<KeyDescription, KeyError> {
+        self.kms.describe().await
+    }
+}
+
+fn binding() -> Binding {
+    Binding::new("t", "c").key("id", "1").owner("tenant", "acme")
+}
+
+#[test]
+fn both_envelopes_are_rewrapped_without_being_opened() {
+    for (format, policy) in [
+        (EnvelopeFormat::V2, BindingPolicy::AcceptUnbound),
+        (EnvelopeFormat::V2, BindingPolicy::Off),
+        (EnvelopeFormat::V2, BindingPolicy::Require),
+        (EnvelopeFormat::V3, BindingPolicy::Require),
+    ] {
+        let kms = Arc::new(Guarded::default());
+        let sealer = Sealer::new(kms.clone(), pairs(&[("Application", "a")])).unwrap();
+        let sealer = sealer.with_policy(policy).with_format(format).unwrap();
+        let sealed = now(sealer.seal("token", &binding())).unwrap();
+
+        kms.sealed_off.store(true, Ordering::SeqCst);
+        let rewrapped = now(sealer.rewrap(&sealed.text, None, &binding())).unwrap();
+        assert!(rewrapped.changed && rewrapped.text != sealed.text && rewrapped.key_id.is_some());
+        assert_eq!(payload(&rewrapped.text), payload(&sealed.text));
+
+        kms.sealed_off.store(false, Ordering::SeqCst);
+        let opened = now(sealer.open(&rewrapped.text, None, &binding())).unwrap();
+        assert_eq!(opened.plaintext.expose_secret(), "token");
+
+        kms.current.store(true, Ordering::SeqCst);
+        let again = now(sealer.rewrap(&rewrapped.text, None, &binding())).unwrap();
+        assert_eq!((again.text, again.changed), (rewrapped.text, false));
+    }
+}
+
+#[test]
+fn the_spelling_that_is_no_longer_written_stays_where_nothing_changes() {
+    let vector = vectors::all()
+        .into_iter()
+        .find(|vector| vector.format == "kms-v2-twice")
+        .unwrap();
+    let stored = StoredKey::parse(&vector.stored, None).unwrap();
+    let same = stored.replace(stored.wrapped()).unwrap();
+    assert_eq!(
+        (same.text.as_str(), same.changed),
+        (vector.stored.as_str(), false)
+    );
+    let other = stored
+        .replace(&WrappedDataKey::new(*b"other", None).unwrap())
+        .unwrap();
+    assert!(other.changed && other.text.starts_with("kms:v2:"));
+}
+
+#[test]
+fn what_does_not_belong_here_is_not_rewrapped() {
+    for format in [EnvelopeFormat::V2, EnvelopeFormat::V3] {
+        let sealer = Sealer::new(Arc::new(MemoryKms::new()), pairs(&[("Application", "a")])).unwrap();
+        let sealer = sealer.with_format(format).unwrap();
+        let sealed = now(sealer.seal("token", &binding())).unwrap();
+        let other = Sealer::new(sealer.provider().clone(), pairs(&[("Application", "b")])).unwrap();
+        assert!(matches!(
+            now(other.rewrap(&sealed.text, None, &binding())),
+            Err(OpenError::NotAuthentic)
+        ));
+    }
+    let sealer = Sealer::new(Arc::new(MemoryKms::new()), pairs(&[])).unwrap();
+    assert!(matches!(
+        now(sealer.rewrap("token", None, &binding())),
+        Err(OpenError::Malformed(_))
+    ));
+    let empty = now(sealer.rewrap("", None, &binding())).unwrap();
+    assert_eq!((empty.text.as_str(), empty.changed), ("", false));
+}
+
+/// What stands in a value beside its wrapped key.
+fn payload(text: &str) -> Vec<u8> {
+    let stored = StoredKey::parse(text, None).unwrap();
+    let wrapped = stored.wrapped().bytes();
+    let bytes = match text.strip_prefix("kms:v3:") {
+        Some(encoded) => {
+            base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, encoded).unwrap()
+        }
+        None => {
+            let parts = text.rsplit(':').take(2).map(vectors::decode);
+            parts.collect::<Vec<_>>().into_iter().rev().flatten().collect()
+        }
+    };
+    let at = bytes
+        .windows(wrapped.len())
+        .position(|window| window == wrapped)
+        .unwrap();
+    [&bytes[..at], &bytes[at + wrapped.len()..]].concat()
+}

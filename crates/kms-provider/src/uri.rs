@@ -1,0 +1,197 @@
+//! Key URIs: the one setting that selects a key service and the key in it.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// What `KMS_KEY_ID` selects.
+///
+/// ```
+/// use kms_provider::KeyUri;
+///
+/// assert_eq!("keyring:/etc/app/keys.json".parse(), Ok(KeyUri::Keyring("/etc/app/keys.json".into())));
+/// assert_eq!("alias/tokens".parse(), Ok(KeyUri::Aws("alias/tokens".into())));
+/// assert!("vault:transit/tokens".parse::<KeyUri>().is_err());
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum KeyUri {
+    /// AWS KMS: a key ARN, an alias ARN, `alias/<name>` or a bare key id.
+    Aws(String),
+    /// The local keyring in this file.
+    Keyring(PathBuf),
+}
+
+impl FromStr for KeyUri {
+    type Err = KeyUriError;
+
+    /// Reads a key URI; surrounding white space is ignored.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let text = text.trim();
+        if text.is_empty() {
+            return Err(KeyUriError::Empty);
+        }
+        if text.starts_with("arn:") {
+            return if is_kms_arn(text) {
+                Ok(Self::Aws(text.into()))
+            } else {
+                Err(KeyUriError::OtherArn)
+            };
+        }
+        if is_alias(text) {
+            return Ok(Self::Aws(text.into()));
+        }
+        match text.split_once(':') {
+            Some(("keyring", "")) => Err(KeyUriError::NoFile),
+            Some(("keyring", file)) => Ok(Self::Keyring(file.into())),
+            Some((scheme, _)) if is_scheme(scheme) => Err(KeyUriError::Unsupported {
+                scheme: scheme.to_ascii_lowercase(),
+            }),
+            None if is_key_id(text) => Ok(Self::Aws(text.into())),
+            _ => Err(KeyUriError::Unrecognized),
+        }
+    }
+}
+
+impl fmt::Display for KeyUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Aws(key) => f.write_str(key),
+            Self::Keyring(file) => write!(f, "keyring:{}", file.display()),
+        }
+    }
+}
+
+/// Why a text is not a key URI. The text itself is not repeated: somebody may have put a secret there.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyUriError {
+    /// There is no text.
+    #[error("key URI is empty: {ACCEPTED}")]
+    Empty,
+    /// The scheme belongs to a key service that this build does not know.
+    #[error("key service {scheme:?} is not supported: {ACCEPTED}")]
+    Unsupported {
+        /// The part before the colon.
+        scheme: String,
+    },
+    /// `keyring:` without a file.
+    #[error("keyring: needs the path of a file behind it")]
+    NoFile,
+    /// An ARN, but not one of a KMS key or alias.
+    #[error("this ARN does not name a KMS key or alias (arn:aws:kms:<region>:<account>:key/<id>)")]
+    OtherArn,
+    /// Anything else.
+    #[error("not a key URI: {ACCEPTED}")]
+    Unrecognized,
+}
+
+const ACCEPTED: &str = "expected alias/<name>, a KMS key ARN, a KMS key id, or keyring:<file>";
+
+/// `arn:<partition>:kms:<region>:<account>:key/<id>` or the same with `alias/<name>`.
+fn is_kms_arn(text: &str) -> bool {
+    let parts: Vec<&str> = text.splitn(6, ':').collect();
+    let [_, partition, "kms", region, account, resource] = parts[..] else {
+        return false;
+    };
+    let resource_ok = resource.strip_prefix("key/").is_some_and(is_key_id) || is_alias(resource);
+    !partition.is_empty() && !region.is_empty() && !account.is_empty() && resource_ok
+}
+
+/// The characters that an alias may have, by the `AliasName` field of the KMS API reference.
+fn is_alias(text: &str) -> bool {
+    text.strip_prefix("alias/").is_some_and(|name| {
+        !name.is_empty()
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'_' | b'-'))
+    })
+}
+
+/// A UUID, or `mrk-` and 32 hexadecimal digits: more is left to the key service.
+fn is_key_id(text: &str) -> bool {
+    (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+}
+
+/// RFC 3986, section 3.1; short, so that no long secret is repeated as a scheme.
+fn is_scheme(text: &str) -> bool {
+    (1..=16).contains(&text.len())
+        && text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<KeyUri, KeyUriError> {
+        text.parse()
+    }
+
+    #[test]
+    fn every_spelling_of_an_aws_key_is_accepted_and_displayed_unchanged() {
+        for text in [
+            "alias/vod-tender/tokens_1",
+            "arn:aws:kms:eu-central-1:123456789012:key/0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0",
+            "arn:aws-cn:kms:cn-north-1:123456789012:alias/tokens",
+            "arn:aws:kms:us-east-1:123456789012:key/mrk-0123456789abcdef0123456789abcdef",
+            "0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0",
+            "mrk-0123456789abcdef0123456789abcdef",
+        ] {
+            assert_eq!(parse(text), Ok(KeyUri::Aws(text.into())));
+            assert_eq!(parse(text).map(|uri| uri.to_string()), Ok(text.into()));
+            assert_eq!(parse(&format!(" {text}\n")), Ok(KeyUri::Aws(text.into())));
+        }
+    }
+
+    #[test]
+    fn a_keyring_names_its_file() {
+        assert_eq!(
+            parse("keyring:a b/c:d.json"),
+            Ok(KeyUri::Keyring("a b/c:d.json".into()))
+        );
+        assert_eq!(
+            parse("keyring:k.json").map(|uri| uri.to_string()),
+            Ok("keyring:k.json".into())
+        );
+        assert_eq!(parse("keyring:"), Err(KeyUriError::NoFile));
+    }
+
+    #[test]
+    fn another_key_service_is_named_as_unsupported() {
+        for (text, scheme) in [
+            ("vault:transit/tokens", "vault"),
+            ("pkcs11:token=x;object=y", "pkcs11"),
+            ("gcp-kms://projects/p", "gcp-kms"),
+            ("Keyring:file", "keyring"),
+        ] {
+            assert_eq!(
+                parse(text),
+                Err(KeyUriError::Unsupported {
+                    scheme: scheme.into()
+                }),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_key_is_refused_and_never_repeated() {
+        const SECRET: &str = "c2VjcmV0LXRoYXQtc2xpcHBlZA==";
+        for text in ["", " ", "alias/", "alias/a b", "keys.json", SECRET, "a/b"] {
+            assert!(
+                parse(text).is_err_and(|error| !error.to_string().contains(SECRET)),
+                "{text}"
+            );
+        }
+        for text in [
+            "arn:aws:s3:::bucket",
+            "arn:aws:kms:us-east-1:123456789012:grant/x",
+            "arn:aws:kms:::key/a",
+        ] {
+            assert_eq!(parse(text), Err(KeyUriError::OtherArn));
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! Real servers, emulators, fault injection and vectors for the tests of this workspace.
+//!
+//! Nothing here is published, and nothing but `tests/` may depend on it. A test that needs a real server says
+//! so in its first line:
+//!
+//! ```no_run
+//! # async fn a_migration_survives() {
+//! let database = test_support::part!(postgres);
+//! println!("{}", database.url());
+//! # }
+//! ```
+//!
+//! Where the part cannot run, the test ends there, and is recorded as not run: see [`parts`].
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failing helper has to fail the test that called it"
+)]
+#![expect(
+    clippy::print_stderr,
+    reason = "a test that did not run says so where people look"
+)]
+
+pub mod docker;
+pub mod emulator;
+pub mod faults;
+pub mod moto;
+pub mod parts;
+pub mod postgres;
+pub mod servers;
+pub mod sql;
+pub mod vectors;
+
+mod leash;
+mod paths;
+mod process;
+
+pub use parts::Unavailable;
+
+/// Gets a part that a test needs, or ends the test as "not run" where this machine does not have it.
+///
+/// - `part!(postgres)` is a fresh [`postgres::TestDatabase`];
+/// - `part!(docker)` is a [`docker::Engine`];
+/// - `part!(moto)` is a [`moto::Moto`].
+///
+/// A test that returns something names it: `part!(postgres, Ok(()))`.
+#[macro_export]
+macro_rules! part {
+    ($part:ident) => {
+        $crate::part!($part, ())
+    };
+    ($part:ident, $otherwise:expr) => {{
+        fn here() {}
+        let test = $crate::parts::test_name(env!("CARGO_PKG_NAME"), &here);
+        match $crate::parts::settle(stringify!($part), &test, $crate::parts::$part(&test).await) {
+            Some(handle) => handle,
+            None => return $otherwise,
+        }
+    }};
+}

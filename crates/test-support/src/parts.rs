@@ -1,0 +1,125 @@
+//! The rule for a test whose server is missing: it is recorded by name, never passed over in silence.
+//!
+//! `TOKENSEAL_NOT_RUN` names a file that gets one line a test (`part<TAB>test<TAB>reason`), from which
+//! `cargo xtask ci` prints its summary. `TOKENSEAL_REQUIRE` lists parts, comma-separated, without which a test
+//! fails instead.
+
+use std::any::type_name_of_val;
+use std::fmt;
+use std::fs::OpenOptions;
+use std::io::Write;
+
+use crate::docker::{self, Engine};
+use crate::moto::{self, Moto};
+use crate::postgres::{self, TestDatabase};
+
+/// What may be done to get a part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effort {
+    /// Use what is on the machine.
+    UseWhatIsThere,
+    /// Also install programs below the build directory, and build or pull images.
+    Install,
+}
+
+/// Why a part cannot be had on this machine, and what to do about it.
+#[derive(Clone, Debug)]
+pub struct Unavailable(String);
+
+impl Unavailable {
+    /// States the reason in a sentence fragment.
+    pub fn new(reason: impl Into<String>) -> Self {
+        Self(reason.into())
+    }
+
+    /// An error met while doing something that the part needs.
+    pub(crate) fn while_doing(what: &str, error: impl fmt::Display) -> Self {
+        Self(format!("{what}: {error}"))
+    }
+}
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // One line a reason: it ends up in tables and in a tab-separated file.
+        f.write_str(&self.0.split_whitespace().collect::<Vec<_>>().join(" "))
+    }
+}
+
+impl std::error::Error for Unavailable {}
+
+/// A part that whoever started this process has already looked for, by the environment variable about it.
+///
+/// Its value is an address, or `unavailable:` and the reason, so that no test process looks again.
+pub(crate) fn announced(variable: &str) -> Option<Result<String, Unavailable>> {
+    let value = std::env::var(variable).ok().filter(|value| !value.is_empty())?;
+    Some(match value.strip_prefix("unavailable:") {
+        Some(reason) => Err(Unavailable::new(reason)),
+        None => Ok(value),
+    })
+}
+
+/// A fresh database on a real PostgreSQL server.
+///
+/// # Errors
+/// No server is running, and none can be started here.
+pub async fn postgres(test: &str) -> Result<TestDatabase, Unavailable> {
+    postgres::try_database(test).await
+}
+
+/// A container engine that can start PostgreSQL.
+///
+/// # Errors
+/// No engine answers, or it has no PostgreSQL image.
+pub async fn docker(_test: &str) -> Result<Engine, Unavailable> {
+    docker::engine().await
+}
+
+/// The independent AWS emulator.
+///
+/// # Errors
+/// It is not running, and not installed.
+pub async fn moto(_test: &str) -> Result<Moto, Unavailable> {
+    moto::running().await
+}
+
+/// Passes an available part through, and records the test that must do without.
+///
+/// # Panics
+/// The part is missing and `TOKENSEAL_REQUIRE` lists it.
+pub fn settle<T>(part: &str, test: &str, outcome: Result<T, Unavailable>) -> Option<T> {
+    match outcome {
+        Ok(handle) => Some(handle),
+        Err(reason) if required(part) => panic!("the required part `{part}` is missing: {reason}"),
+        Err(reason) => {
+            record_not_run(part, test, &reason);
+            None
+        }
+    }
+}
+
+/// A test by its crate and the path of an item inside it, for the [`part!`](crate::part) macro.
+pub fn test_name<T>(package: &str, inner: &T) -> String {
+    let path = type_name_of_val(inner)
+        .trim_end_matches("::here")
+        .replace("::{{closure}}", "");
+    format!("{package}/{path}")
+}
+
+fn required(part: &str) -> bool {
+    std::env::var("TOKENSEAL_REQUIRE").is_ok_and(|list| list.split(',').any(|entry| entry.trim() == part))
+}
+
+fn record_not_run(part: &str, test: &str, reason: &Unavailable) {
+    eprintln!("not run: {test}: {reason}");
+    let Ok(path) = std::env::var("TOKENSEAL_NOT_RUN") else {
+        return;
+    };
+    let mut file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&path)
+        .unwrap_or_else(|error| panic!("cannot open {path}, named by TOKENSEAL_NOT_RUN: {error}"));
+    // One write a line, so that lines of tests running side by side do not mix.
+    file.write_all(format!("{part}\t{test}\t{reason}\n").as_bytes())
+        .unwrap_or_else(|error| panic!("cannot write {path}, named by TOKENSEAL_NOT_RUN: {error}"));
+}

@@ -1,0 +1,58 @@
+//! `cargo xtask ci`, and each of its steps as a command of its own.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::bail;
+
+use crate::options::Options;
+use crate::report::Report;
+use crate::steps::{STEPS, Step};
+use crate::summary;
+
+/// A step that ran, and how long it took.
+pub(crate) struct Done {
+    pub(crate) name: &'static str,
+    pub(crate) report: Report,
+    pub(crate) seconds: f64,
+}
+
+pub(crate) fn run(name: &str, args: &[String]) -> anyhow::Result<ExitCode> {
+    let steps: Vec<&Step> = STEPS
+        .iter()
+        .filter(|step| name == "ci" || name == step.name)
+        .collect();
+    if steps.is_empty() {
+        bail!("unknown command `{name}`: see `cargo xtask help`");
+    }
+    let options = Options::parse(args)?;
+    let done = run_steps(&steps, &options);
+    let skipped: Vec<&str> = steps[done.len()..].iter().map(|step| step.name).collect();
+    Ok(if summary::print(&done, &skipped, &options) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn run_steps(steps: &[&Step], options: &Options) -> Vec<Done> {
+    let mut done = Vec::new();
+    for step in steps {
+        println!("\n== {} ==", step.name);
+        let start = Instant::now();
+        let report = (step.run)(options).unwrap_or_else(|error| Report::failed(&error));
+        if let Some(failure) = &report.failure {
+            eprintln!("{} failed: {failure}", step.name);
+        }
+        let failed = report.failure.is_some();
+        done.push(Done {
+            name: step.name,
+            report,
+            seconds: start.elapsed().as_secs_f64(),
+        });
+        if failed && options.fail_fast {
+            break;
+        }
+    }
+    done
+}

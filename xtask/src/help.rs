@@ -1,0 +1,41 @@
+//! `cargo xtask help`.
+
+use std::process::ExitCode;
+
+use crate::parts::KNOWN_PARTS;
+use crate::steps::STEPS;
+
+pub(crate) fn run() -> anyhow::Result<ExitCode> {
+    println!("usage: cargo xtask <command> [options]\n\ncommands:");
+    let others = [
+        (
+            "ci",
+            "every step from `fmt` to `docs`, and what ran and what did not",
+        ),
+        (
+            "bench",
+            "the benches, written into docs/performance.md; --quick for a rough idea",
+        ),
+        (
+            "demo",
+            "the whole story on embedded parts; arguments go to `migrate-tokens demo`",
+        ),
+        (
+            "aws-live",
+            "the tests against a real AWS account; needs credentials and KMS_TEST_KEY_ID",
+        ),
+        ("help", "this list"),
+    ];
+    let steps = STEPS.iter().map(|step| (step.name, step.summary));
+    for (name, summary) in steps.chain(others) {
+        println!("  {name:<9} {summary}");
+    }
+    println!("\noptions of `ci` and of its steps:");
+    println!(
+        "  --require A,B   fail if one of these parts did not run: {}",
+        KNOWN_PARTS.join(", ")
+    );
+    println!("  --fail-fast     stop at the first step that fails");
+    println!("  -- ARGS         for `test` and `doctest`: arguments for `cargo test`");
+    Ok(ExitCode::SUCCESS)
+}

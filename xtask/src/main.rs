@@ -1,0 +1,37 @@
+//! The project's own commands: `cargo xtask help` lists them.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program that talks to people"
+)]
+
+use std::process::ExitCode;
+
+mod aws_live;
+mod bench;
+mod cargo;
+mod ci;
+mod demo;
+mod help;
+mod options;
+mod parts;
+mod report;
+mod steps;
+mod summary;
+
+fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1);
+    let command = args.next().unwrap_or_default();
+    let args: Vec<String> = args.collect();
+    let outcome = match command.as_str() {
+        "bench" => bench::run(&args),
+        "demo" => demo::run(&args),
+        "aws-live" => aws_live::run(&args),
+        "help" | "--help" | "-h" | "" => help::run(),
+        name => ci::run(name, &args),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}

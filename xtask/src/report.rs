@@ -1,0 +1,56 @@
+//! What a step found out, beyond whether it failed.
+
+use std::ops::AddAssign;
+
+/// Numbers of tests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) passed: usize,
+    pub(crate) failed: usize,
+    pub(crate) ignored: usize,
+}
+
+impl AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.ignored += other.ignored;
+    }
+}
+
+/// A part, and whether it could run: how, or why not.
+#[derive(Clone, Debug)]
+pub(crate) struct PartOutcome {
+    pub(crate) name: String,
+    pub(crate) outcome: Result<String, String>,
+}
+
+/// A test that did not run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NotRun {
+    /// The part that it lacked, or `ignored`.
+    pub(crate) part: String,
+    pub(crate) test: String,
+    pub(crate) reason: String,
+}
+
+/// What a step reports.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    /// Why the step failed, if it did.
+    pub(crate) failure: Option<String>,
+    pub(crate) tally: Tally,
+    pub(crate) failed_tests: Vec<String>,
+    pub(crate) parts: Vec<PartOutcome>,
+    pub(crate) not_run: Vec<NotRun>,
+}
+
+impl Report {
+    /// The report of a step that has nothing to tell but its failure.
+    pub(crate) fn failed(error: &anyhow::Error) -> Self {
+        Self {
+            failure: Some(format!("{error:#}")),
+            ..Self::default()
+        }
+    }
+}

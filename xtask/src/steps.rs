@@ -1,0 +1,59 @@
+//! The steps of `ci`, in their order.
+
+use crate::options::Options;
+use crate::report::Report;
+
+mod clippy;
+mod deny;
+mod docs;
+mod doctest;
+mod fmt;
+mod layers;
+mod links;
+mod test;
+mod test_output;
+
+/// A step: an error that it returns, and a failure in its report, fail it alike.
+pub(crate) struct Step {
+    pub(crate) name: &'static str,
+    pub(crate) summary: &'static str,
+    pub(crate) run: fn(&Options) -> anyhow::Result<Report>,
+}
+
+pub(crate) const STEPS: [Step; 7] = [
+    Step {
+        name: "fmt",
+        summary: "the code is formatted",
+        run: fmt::run,
+    },
+    Step {
+        name: "clippy",
+        summary: "no warning, with all features together and with each alone",
+        run: clippy::run,
+    },
+    Step {
+        name: "test",
+        summary: "the tests, against real servers where there are any",
+        run: test::run,
+    },
+    Step {
+        name: "doctest",
+        summary: "the examples in the documentation run",
+        run: doctest::run,
+    },
+    Step {
+        name: "layers",
+        summary: "crates depend only on what they may",
+        run: layers::run,
+    },
+    Step {
+        name: "deny",
+        summary: "licences, banned crates, sources, advisories",
+        run: deny::run,
+    },
+    Step {
+        name: "docs",
+        summary: "the documentation builds, and no link in it is broken",
+        run: docs::run,
+    },
+];

@@ -1,0 +1,10 @@
+//! `cargo xtask fmt`.
+
+use crate::cargo::{cargo, run as run_command};
+use crate::options::Options;
+use crate::report::Report;
+
+pub(crate) fn run(_options: &Options) -> anyhow::Result<Report> {
+    run_command(cargo().args(["fmt", "--all", "--check"]))?;
+    Ok(Report::default())
+}
