@@ -18,7 +18,11 @@ pub(crate) enum Format {
 }
 
 /// Prints a result.
-pub(crate) fn emit<T: Serialize>(format: Format, value: &T, human: impl FnOnce(&T) -> String) -> Result<(), CliError> {
+pub(crate) fn emit<T: Serialize>(
+    format: Format,
+    value: &T,
+    human: impl FnOnce(&T) -> String,
+) -> Result<(), CliError> {
     let text = match format {
         Format::Human => human(value),
         Format::Json => serde_json::to_string_pretty(value)
@@ -60,7 +64,9 @@ pub(crate) fn report_error(format: Format, error: &CliError) {
 /// A table in the plain style of this program.
 pub(crate) fn table(headings: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(headings);
     table
 }

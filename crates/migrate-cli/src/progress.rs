@@ -25,14 +25,22 @@ impl Progress {
         let bar = (!silent && std::io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
             #[expect(clippy::expect_used, reason = "the template is a constant")]
-            let style = ProgressStyle::with_template("{msg} [{bar:40}] {pos}/{len} tokens, {per_sec}, {eta} left")
-                .expect("the template is valid")
-                .progress_chars("=> ");
+            let style =
+                ProgressStyle::with_template("{msg} [{bar:40}] {pos}/{len} tokens, {per_sec}, {eta} left")
+                    .expect("the template is valid")
+                    .progress_chars("=> ");
             bar.set_style(style);
             bar.set_message(verb);
             bar
         });
-        Self { verb, total, bar, last_line: None, done: 0, silent }
+        Self {
+            verb,
+            total,
+            bar,
+            last_line: None,
+            done: 0,
+            silent,
+        }
     }
 
     pub(crate) fn update(&mut self, done: u64) {

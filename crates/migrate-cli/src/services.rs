@@ -47,12 +47,18 @@ impl Services {
         let key_service = key_service(&settings, rate).await?;
         let mut cipher = TokenCipher::new().with_plaintext_policy(settings.plaintext);
         let mut calls = None;
-        let mut readiness = Readiness { database: Some(database.clone()), provider: None };
+        let mut readiness = Readiness {
+            database: Some(database.clone()),
+            provider: None,
+        };
         if let Some(service) = key_service {
             let sealer = Sealer::new(service.provider, settings.profile.base_context())
                 .map_err(|error| CliError::usage(format!("ENCRYPTION_CONTEXT: {error}")))?;
-            let sealer = sealer.with_policy(settings.binding).with_format(settings.envelope);
-            cipher = cipher.with_sealer(sealer.map_err(|error| CliError::usage(format!("BINDING: {error}")))?);
+            let sealer = sealer
+                .with_policy(settings.binding)
+                .with_format(settings.envelope);
+            cipher =
+                cipher.with_sealer(sealer.map_err(|error| CliError::usage(format!("BINDING: {error}")))?);
             readiness.provider = Some(service.calls.clone());
             calls = Some(service.calls);
             if let Some(ring) = service.ring {
@@ -102,7 +108,10 @@ pub(crate) async fn database(settings: &Settings, access: Access) -> Result<Data
 }
 
 /// Opens the key service that `KMS_KEY_ID` names, if it is set.
-pub(crate) async fn key_service(settings: &Settings, rate: Option<f64>) -> Result<Option<KeyService>, CliError> {
+pub(crate) async fn key_service(
+    settings: &Settings,
+    rate: Option<f64>,
+) -> Result<Option<KeyService>, CliError> {
     let Some(uri) = &settings.key else { return Ok(None) };
     let mut ring: Option<Arc<dyn DataKeyRing>> = None;
     let backend: Arc<dyn KeyProvider> = match uri {
@@ -112,7 +121,11 @@ pub(crate) async fn key_service(settings: &Settings, rate: Option<f64>) -> Resul
             keyring
         }
         KeyUri::Aws(key_id) => aws(settings, key_id).await?,
-        other => return Err(CliError::usage(format!("KMS_KEY_ID: {other} is not supported by this build"))),
+        other => {
+            return Err(CliError::usage(format!(
+                "KMS_KEY_ID: {other} is not supported by this build"
+            )));
+        }
     };
     let calls = Arc::new(Counting::new(backend));
     let paced: Arc<dyn KeyProvider> = match rate {
@@ -126,7 +139,11 @@ pub(crate) async fn key_service(settings: &Settings, rate: Option<f64>) -> Resul
         .with_remember_generated(false);
     let provider: Arc<dyn KeyProvider> = Arc::new(Caching::with_options(paced, options));
     tracing::info!(key = %uri, "KMS envelope encryption enabled");
-    Ok(Some(KeyService { provider, calls, ring }))
+    Ok(Some(KeyService {
+        provider,
+        calls,
+        ring,
+    }))
 }
 
 /// Opens the local keyring with `KMS_MASTER_KEY`.
@@ -137,17 +154,27 @@ pub(crate) fn open_keyring(settings: &Settings, path: &std::path::Path) -> Resul
 /// `KMS_MASTER_KEY`, or what to do without it.
 pub(crate) fn master_key(settings: &Settings) -> Result<&envelope_core::DataKey, CliError> {
     settings.master_key.as_ref().ok_or_else(|| {
-        CliError::usage_with_hint("KMS_MASTER_KEY is not set", "make one with `openssl rand -base64 32`")
+        CliError::usage_with_hint(
+            "KMS_MASTER_KEY is not set",
+            "make one with `openssl rand -base64 32`",
+        )
     })
 }
 
 #[cfg(feature = "aws")]
 async fn aws(settings: &Settings, key_id: &str) -> Result<Arc<dyn KeyProvider>, CliError> {
-    Ok(Arc::new(kms_provider::Aws::connect(key_id, &settings.allowed_keys).await?))
+    Ok(Arc::new(
+        kms_provider::Aws::connect(key_id, &settings.allowed_keys).await?,
+    ))
 }
 
 #[cfg(not(feature = "aws"))]
 async fn aws(_settings: &Settings, key_id: &str) -> Result<Arc<dyn KeyProvider>, CliError> {
-    let error = KeyError::new(ErrorClass::Misconfigured, format!("this build has no AWS KMS, which {key_id} is in"));
-    Err(error.with_hint("build with the feature `aws`, or set KMS_KEY_ID=keyring:<file>").into())
+    let error = KeyError::new(
+        ErrorClass::Misconfigured,
+        format!("this build has no AWS KMS, which {key_id} is in"),
+    );
+    Err(error
+        .with_hint("build with the feature `aws`, or set KMS_KEY_ID=keyring:<file>")
+        .into())
 }

@@ -22,8 +22,8 @@ pub struct Sql {
 
 #[derive(Debug)]
 enum Pool {
-    Sqlite(sqlx::SqlitePool, TempDir),
-    Postgres(sqlx::PgPool, TestDatabase),
+    Sqlite(sqlx::SqlitePool, #[expect(dead_code, reason = "held for its Drop")] TempDir),
+    Postgres(sqlx::PgPool, #[expect(dead_code, reason = "held for its Drop")] TestDatabase),
 }
 
 impl Sql {

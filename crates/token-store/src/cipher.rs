@@ -5,7 +5,9 @@ mod user_keys;
 use std::sync::Arc;
 
 use envelope_core::format::node_json::{self, DataKeyRing};
-use envelope_core::format::{FormatError, autonomous, direct_aes, has_strong_mark, pulseplan_kms, pulseplan_local};
+use envelope_core::format::{
+    FormatError, autonomous, direct_aes, has_strong_mark, pulseplan_kms, pulseplan_local,
+};
 use envelope_core::sealer::EnvelopeFormat;
 use envelope_core::{Binding, DataKey, ErrorClass, Format, OpenError, SealError, Sealer, detect};
 use secrecy::{ExposeSecret, SecretString};
@@ -63,7 +65,10 @@ pub struct TokenCipher {
 #[derive(Clone, Copy)]
 pub(crate) enum Recorded<'a> {
     /// By its version columns.
-    Version { version: Option<&'a str>, key_id: Option<&'a str> },
+    Version {
+        version: Option<&'a str>,
+        key_id: Option<&'a str>,
+    },
     /// Not at all: the text decides.
     Unmarked(Unmarked),
 }
@@ -141,7 +146,9 @@ impl TokenCipher {
 
     /// Whether a write that failed like this may fall back to direct AES.
     pub(crate) fn may_fall_back(&self, failure: &SealFailure) -> bool {
-        let SealFailure::Envelope(SealError::Key(error)) = failure else { return false };
+        let SealFailure::Envelope(SealError::Key(error)) = failure else {
+            return false;
+        };
         let is_away = matches!(error.class(), ErrorClass::Unavailable | ErrorClass::Timeout);
         self.fallback && self.direct.is_some() && is_away
     }
@@ -180,17 +187,28 @@ impl TokenCipher {
         let contradiction = Err(OpenError::Malformed(FormatError::ContradictsVersion));
         match recorded {
             _ if text.is_empty() => Ok(Format::Plaintext),
-            Recorded::Version { version: None | Some("0"), .. } => match detect(text) {
+            Recorded::Version {
+                version: None | Some("0"),
+                ..
+            } => match detect(text) {
                 Ok(Format::Plaintext) => Ok(Format::Plaintext),
                 Ok(_) => contradiction,
                 Err(_) if has_strong_mark(text) => contradiction,
                 // A weak mark (a brace, three hexadecimal parts) on a broken text: the column is believed.
                 Err(_) => Ok(Format::Plaintext),
             },
-            Recorded::Version { version: Some("1"), .. } if has_strong_mark(text) => contradiction,
-            Recorded::Version { version: Some("1"), .. } => Ok(Format::DirectAes),
-            Recorded::Version { version: Some("2"), .. } if !has_strong_mark(text) => contradiction,
-            Recorded::Version { version: Some("2"), .. } => Ok(detect(text)?),
+            Recorded::Version {
+                version: Some("1"), ..
+            } if has_strong_mark(text) => contradiction,
+            Recorded::Version {
+                version: Some("1"), ..
+            } => Ok(Format::DirectAes),
+            Recorded::Version {
+                version: Some("2"), ..
+            } if !has_strong_mark(text) => contradiction,
+            Recorded::Version {
+                version: Some("2"), ..
+            } => Ok(detect(text)?),
             Recorded::Version { .. } => Err(FormatError::UnknownVersion.into()),
             Recorded::Unmarked(unmarked) => match (detect(text)?, unmarked) {
                 (Format::Plaintext, Unmarked::DirectAes) => Ok(Format::DirectAes),
@@ -201,17 +219,25 @@ impl TokenCipher {
 
     /// Version, method and key of a text in a table without version columns.
     pub(crate) fn kind(text: &str, recorded: Recorded<'_>) -> (Option<i64>, String, Option<String>) {
-        let Ok(format) = Self::classify(text, recorded) else { return (None, "malformed".into(), None) };
+        let Ok(format) = Self::classify(text, recorded) else {
+            return (None, "malformed".into(), None);
+        };
         let (version, key_id) = match format {
             Format::Plaintext => (Some(0), None),
             Format::DirectAes => (Some(1), Some(direct_aes::KEY_ID.into())),
             Format::KmsEnvelope | Format::BoundEnvelope => (Some(2), None),
-            Format::PulseplanLocal => {
-                (None, pulseplan_local::Envelope::parse(text).ok().map(|envelope| format!("v{}", envelope.version())))
-            }
-            Format::PulseplanKms => {
-                (None, pulseplan_kms::Envelope::parse(text).ok().map(|envelope| envelope.key_id().to_owned()))
-            }
+            Format::PulseplanLocal => (
+                None,
+                pulseplan_local::Envelope::parse(text)
+                    .ok()
+                    .map(|envelope| format!("v{}", envelope.version())),
+            ),
+            Format::PulseplanKms => (
+                None,
+                pulseplan_kms::Envelope::parse(text)
+                    .ok()
+                    .map(|envelope| envelope.key_id().to_owned()),
+            ),
             _ => (None, None),
         };
         (version, format.name().into(), key_id)
@@ -227,7 +253,9 @@ impl TokenCipher {
             Format::Plaintext => Ok(None),
             Format::DirectAes => Ok(Some("ENCRYPTION_KEY".into())),
             Format::AutonomousDev => Ok(Some("DEV_ENCRYPTION_KEY".into())),
-            Format::PulseplanLocal => Ok(Self::kind(text, recorded).2.map(|v| format!("TOKEN_ENCRYPTION_KEY {v}"))),
+            Format::PulseplanLocal => Ok(Self::kind(text, recorded)
+                .2
+                .map(|v| format!("TOKEN_ENCRYPTION_KEY {v}"))),
             Format::PulseplanKms => Ok(Self::kind(text, recorded).2),
             Format::NodeJson => match node_json::Envelope::parse(text) {
                 Ok(envelope) => Ok(Some(format!("keyring:{}", envelope.key_id()))),
@@ -245,19 +273,33 @@ impl TokenCipher {
         binding: &Binding,
     ) -> Result<OpenedCell, OpenError> {
         let format = Self::classify(text, recorded)?;
-        let unbound = |plaintext| Ok(OpenedCell { plaintext, format, bound: false });
+        let unbound = |plaintext| {
+            Ok(OpenedCell {
+                plaintext,
+                format,
+                bound: false,
+            })
+        };
         match format {
             Format::Plaintext if text.is_empty() => unbound(SecretString::default()),
-            Format::Plaintext if self.plaintext == PlaintextPolicy::Forbid => Err(OpenError::PlaintextRefused),
+            Format::Plaintext if self.plaintext == PlaintextPolicy::Forbid => {
+                Err(OpenError::PlaintextRefused)
+            }
             Format::Plaintext => unbound(SecretString::from(text)),
             Format::DirectAes => {
                 let key = self.direct.as_ref().ok_or(missing(format, "ENCRYPTION_KEY"))?;
                 unbound(direct_aes::open(key, text)?)
             }
             Format::PulseplanLocal => {
-                let keys = self.user_keys.as_ref().ok_or(missing(format, "TOKEN_ENCRYPTION_KEY"))?;
+                let keys = self
+                    .user_keys
+                    .as_ref()
+                    .ok_or(missing(format, "TOKEN_ENCRYPTION_KEY"))?;
                 // Without its user a row has no key; it opens under none.
-                unbound(keys.open(text, binding.owner_id().ok_or(OpenError::NotAuthentic)?).await?)
+                unbound(
+                    keys.open(text, binding.owner_id().ok_or(OpenError::NotAuthentic)?)
+                        .await?,
+                )
             }
             Format::PulseplanKms => {
                 let sealer = self.sealer(format)?;
@@ -278,7 +320,11 @@ impl TokenCipher {
                     Recorded::Unmarked(_) => None,
                 };
                 let opened = self.sealer(format)?.open(text, key_id, binding).await?;
-                Ok(OpenedCell { plaintext: opened.plaintext, format, bound: opened.bound })
+                Ok(OpenedCell {
+                    plaintext: opened.plaintext,
+                    format,
+                    bound: opened.bound,
+                })
             }
             _ => Err(FormatError::UnknownVersion.into()),
         }
@@ -287,8 +333,14 @@ impl TokenCipher {
     /// The associated data of such a value is its owner or its row's key, or there is none; what stands inside it
     /// is not believed.
     fn open_node_json(&self, text: &str, binding: &Binding) -> Result<SecretString, OpenError> {
-        let ring = self.ring.as_ref().ok_or(missing(Format::NodeJson, "KMS_KEY_ID=keyring:<file>"))?;
-        let names = [binding.owner_id(), binding.key_id()].into_iter().flatten().map(|name| Some(name.as_bytes()));
+        let ring = self
+            .ring
+            .as_ref()
+            .ok_or(missing(Format::NodeJson, "KMS_KEY_ID=keyring:<file>"))?;
+        let names = [binding.owner_id(), binding.key_id()]
+            .into_iter()
+            .flatten()
+            .map(|name| Some(name.as_bytes()));
         let mut refused = OpenError::NotAuthentic;
         for aad in names.chain([None]) {
             match node_json::open_text(ring.as_ref(), aad, text) {
@@ -326,16 +378,31 @@ impl TokenCipher {
         let plaintext = plaintext.expose_secret();
         match format {
             WriteFormat::KmsEnvelope => {
-                let missing =
-                    SealFailure::MissingKey { format: Format::KmsEnvelope, variable: "KMS_KEY_ID" };
-                let sealed = self.sealer.as_ref().ok_or(missing)?.seal(plaintext, binding).await?;
-                Ok(SealedCell { text: sealed.text, key_id: sealed.key_id })
+                let missing = SealFailure::MissingKey {
+                    format: Format::KmsEnvelope,
+                    variable: "KMS_KEY_ID",
+                };
+                let sealed = self
+                    .sealer
+                    .as_ref()
+                    .ok_or(missing)?
+                    .seal(plaintext, binding)
+                    .await?;
+                Ok(SealedCell {
+                    text: sealed.text,
+                    key_id: sealed.key_id,
+                })
             }
             WriteFormat::DirectAes => {
-                let missing =
-                    SealFailure::MissingKey { format: Format::DirectAes, variable: "ENCRYPTION_KEY" };
+                let missing = SealFailure::MissingKey {
+                    format: Format::DirectAes,
+                    variable: "ENCRYPTION_KEY",
+                };
                 let text = direct_aes::seal(self.direct.as_ref().ok_or(missing)?, plaintext);
-                Ok(SealedCell { text, key_id: Some(direct_aes::KEY_ID.into()) })
+                Ok(SealedCell {
+                    text,
+                    key_id: Some(direct_aes::KEY_ID.into()),
+                })
             }
             WriteFormat::Plaintext if self.plaintext == PlaintextPolicy::Allow => {
                 tracing::warn!(
@@ -343,14 +410,21 @@ impl TokenCipher {
                     column = binding.column(),
                     "token is written in plaintext: set KMS_KEY_ID or ENCRYPTION_KEY"
                 );
-                Ok(SealedCell { text: plaintext.to_owned(), key_id: None })
+                Ok(SealedCell {
+                    text: plaintext.to_owned(),
+                    key_id: None,
+                })
             }
             WriteFormat::Plaintext => Err(SealFailure::PlaintextForbidden),
             WriteFormat::PulseplanLocal => {
-                let missing =
-                    SealFailure::MissingKey { format: Format::PulseplanLocal, variable: "TOKEN_ENCRYPTION_KEY" };
+                let missing = SealFailure::MissingKey {
+                    format: Format::PulseplanLocal,
+                    variable: "TOKEN_ENCRYPTION_KEY",
+                };
                 let keys = self.user_keys.as_ref().ok_or(missing)?;
-                let text = keys.seal(plaintext, binding.owner_id().ok_or(SealFailure::NoUser)?).await;
+                let text = keys
+                    .seal(plaintext, binding.owner_id().ok_or(SealFailure::NoUser)?)
+                    .await;
                 Ok(SealedCell { text, key_id: None })
             }
         }

@@ -21,7 +21,10 @@ pub const ROWS: &str = "token_rows";
 /// Registers the store's metrics under the profile's prefix. A counter's name ends in `_total` when it is scraped.
 pub fn register(registry: &mut Registry, store: &TokenStore) {
     let prefix = store.profile().metrics_prefix.clone();
-    registry.register_collector(Box::new(StoreMetrics { store: store.clone(), prefix }));
+    registry.register_collector(Box::new(StoreMetrics {
+        store: store.clone(),
+        prefix,
+    }));
 }
 
 struct StoreMetrics {
@@ -31,14 +34,20 @@ struct StoreMetrics {
 
 impl fmt::Debug for StoreMetrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StoreMetrics").field("prefix", &self.prefix).finish_non_exhaustive()
+        f.debug_struct("StoreMetrics")
+            .field("prefix", &self.prefix)
+            .finish_non_exhaustive()
     }
 }
 
 impl Collector for StoreMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let counters = [
-            (RESEALED, "Rows sealed anew because they were read in an older form", self.store.resealed_rows()),
+            (
+                RESEALED,
+                "Rows sealed anew because they were read in an older form",
+                self.store.resealed_rows(),
+            ),
             (
                 FALLBACK_WRITES,
                 "Rows written in direct AES because the key service was unavailable",

@@ -112,10 +112,14 @@ impl Profile {
         }
         let path = Path::new(name_or_path);
         if path.extension().is_none() && !path.exists() {
-            return Err(ProfileError::Unknown { name: name_or_path.into() });
+            return Err(ProfileError::Unknown {
+                name: name_or_path.into(),
+            });
         }
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ProfileError::Read { path: name_or_path.into(), source })?;
+        let text = std::fs::read_to_string(path).map_err(|source| ProfileError::Read {
+            path: name_or_path.into(),
+            source,
+        })?;
         Self::from_toml(&text)
     }
 
@@ -132,7 +136,10 @@ impl Profile {
     /// The pairs of every context, as the sealer takes them.
     #[must_use]
     pub fn base_context(&self) -> Vec<(String, String)> {
-        self.context.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
+        self.context
+            .iter()
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect()
     }
 
     /// The table of this name, or the first one.
@@ -145,11 +152,22 @@ impl Profile {
     }
 
     fn check(&self) -> Result<(), ProfileError> {
-        let invalid = |reason: String| Err(ProfileError::Invalid { profile: self.name.clone(), reason });
+        let invalid = |reason: String| {
+            Err(ProfileError::Invalid {
+                profile: self.name.clone(),
+                reason,
+            })
+        };
         let prefix_is_a_name = self.metrics_prefix.starts_with(|c: char| c.is_ascii_lowercase())
-            && self.metrics_prefix.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+            && self
+                .metrics_prefix
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
         if !prefix_is_a_name {
-            return invalid(format!("metrics_prefix {:?} is not lower-case letters, digits and _", self.metrics_prefix));
+            return invalid(format!(
+                "metrics_prefix {:?} is not lower-case letters, digits and _",
+                self.metrics_prefix
+            ));
         }
         if self.tables.is_empty() {
             return invalid("it names no table".into());
@@ -159,7 +177,10 @@ impl Profile {
         }
         for (index, table) in self.tables.iter().enumerate() {
             if table.key.is_empty() || table.tokens.is_empty() {
-                return invalid(format!("table {:?} needs at least one key and one token column", table.name));
+                return invalid(format!(
+                    "table {:?} needs at least one key and one token column",
+                    table.name
+                ));
             }
             if self.tables[..index].iter().any(|other| other.name == table.name) {
                 return invalid(format!("table {:?} stands twice", table.name));
@@ -184,14 +205,22 @@ impl Table {
         if let Some(version) = &self.version {
             all.extend([version.version.as_str(), &version.method, &version.key_id]);
         }
-        all.extend(self.owner.iter().chain(&self.plain).chain(&self.updated).map(String::as_str));
+        all.extend(
+            self.owner
+                .iter()
+                .chain(&self.plain)
+                .chain(&self.updated)
+                .map(String::as_str),
+        );
         all.sort_unstable();
         all.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
     }
 
     fn clashing_pair(&self, context: &BTreeMap<String, String>) -> Option<&str> {
         let names = self.key.iter().chain(&self.owner);
-        names.map(String::as_str).find(|name| matches!(*name, "table" | "column") || context.contains_key(*name))
+        names
+            .map(String::as_str)
+            .find(|name| matches!(*name, "table" | "column") || context.contains_key(*name))
     }
 }
 
@@ -204,7 +233,9 @@ fn default_prefix() -> String {
 #[non_exhaustive]
 pub enum ProfileError {
     /// Neither a built-in name nor a file.
-    #[error("unknown profile {name:?}: it is none of vod-tender, pulseplan, autonomous, and no such file exists")]
+    #[error(
+        "unknown profile {name:?}: it is none of vod-tender, pulseplan, autonomous, and no such file exists"
+    )]
     Unknown {
         /// What was asked for.
         name: String,

@@ -47,16 +47,34 @@ impl TokenStore {
             match Layout::resolve(&database, table).await? {
                 Some(layout) => layouts.push(layout),
                 None if table.optional => absent.push(table.name.clone()),
-                None => return Err(StoreError::NoTable { table: table.name.clone() }),
+                None => {
+                    return Err(StoreError::NoTable {
+                        table: table.name.clone(),
+                    });
+                }
             }
         }
         if layouts.is_empty() {
-            return Err(StoreError::NoTable { table: absent.join(", ") });
+            return Err(StoreError::NoTable {
+                table: absent.join(", "),
+            });
         }
         let (resealed, fallback_writes) = (AtomicU64::new(0), AtomicU64::new(0));
         let rows_by_version = Mutex::default();
-        let inner = Inner { database, profile, cipher, layouts, absent, resealed, fallback_writes, rows_by_version };
-        Ok(Self { inner: Arc::new(inner), reseal_on_read: false })
+        let inner = Inner {
+            database,
+            profile,
+            cipher,
+            layouts,
+            absent,
+            resealed,
+            fallback_writes,
+            rows_by_version,
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+            reseal_on_read: false,
+        })
     }
 
     /// Seals a row anew when it is read in an older form: a gradual migration.
@@ -125,9 +143,16 @@ impl TokenStore {
     /// [`StoreError::KeyLength`], [`StoreError::Database`].
     pub async fn delete(&self, key: &TokenKey) -> Result<bool, StoreError> {
         let layout = self.layout(key)?;
-        let sql =
-            format!("DELETE FROM {} WHERE {}", quote(&layout.table.name), layout.key_condition(1).join(" AND "));
-        let params: Vec<Param<'_>> = key.values().iter().map(|value| Param::from(value.as_str())).collect();
+        let sql = format!(
+            "DELETE FROM {} WHERE {}",
+            quote(&layout.table.name),
+            layout.key_condition(1).join(" AND ")
+        );
+        let params: Vec<Param<'_>> = key
+            .values()
+            .iter()
+            .map(|value| Param::from(value.as_str()))
+            .collect();
         Ok(self.database().execute(&sql, &params).await? > 0)
     }
 
@@ -146,7 +171,10 @@ impl TokenStore {
             self.layout(after)?;
         }
         let rows = self.page(layout, after.map(TokenKey::values), limit).await?;
-        Ok(rows.into_iter().map(|row| TokenSummary::new(layout, row)).collect())
+        Ok(rows
+            .into_iter()
+            .map(|row| TokenSummary::new(layout, row))
+            .collect())
     }
 
     /// The number of rows in all tables.
@@ -169,7 +197,10 @@ impl TokenStore {
 
     /// Rows by version as the last [`status`](crate::status::status) of this store counted them.
     pub(crate) fn rows_by_version(&self) -> MutexGuard<'_, BTreeMap<String, u64>> {
-        self.inner.rows_by_version.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner
+            .rows_by_version
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn layouts(&self) -> &[Layout] {
@@ -190,20 +221,29 @@ impl TokenStore {
             Some(name) => self.inner.layouts.iter().find(|layout| layout.table.name == name),
             None => self.inner.layouts.first(),
         };
-        found.ok_or_else(|| StoreError::NoTable { table: table.unwrap_or_default().into() })
+        found.ok_or_else(|| StoreError::NoTable {
+            table: table.unwrap_or_default().into(),
+        })
     }
 
     fn layout(&self, key: &TokenKey) -> Result<&Layout, StoreError> {
         let layout = self.layout_named(key.table())?;
         let (expected, actual) = (layout.table.key.len(), key.values().len());
         if expected != actual {
-            return Err(StoreError::KeyLength { table: layout.table.name.clone(), expected, actual });
+            return Err(StoreError::KeyLength {
+                table: layout.table.name.clone(),
+                expected,
+                actual,
+            });
         }
         Ok(layout)
     }
 
     fn not_found(&self, layout: &Layout, key: &TokenKey) -> StoreError {
-        StoreError::NotFound { table: layout.table.name.clone(), row: row_name(&layout.table.key, key.values()) }
+        StoreError::NotFound {
+            table: layout.table.name.clone(),
+            row: row_name(&layout.table.key, key.values()),
+        }
     }
 
     async fn open_row(&self, layout: &Layout, row: &StoredRow) -> Result<Token, StoreError> {
@@ -213,8 +253,15 @@ impl TokenStore {
             let secret = match value {
                 None => None,
                 Some(text) => {
-                    let opened = self.cipher().open(text, recorded, &row.binding(layout, column)).await;
-                    Some(opened.map_err(|source| open_error(layout, row, column, source))?.plaintext)
+                    let opened = self
+                        .cipher()
+                        .open(text, recorded, &row.binding(layout, column))
+                        .await;
+                    Some(
+                        opened
+                            .map_err(|source| open_error(layout, row, column, source))?
+                            .plaintext,
+                    )
                 }
             };
             token.push(column, secret);
@@ -231,14 +278,25 @@ impl TokenStore {
         tokio::spawn(async move {
             let name = row.name(&layout);
             if let Err(error) = store.reseal(&layout, row, format).await {
-                tracing::warn!(table = layout.table.name, row = name, class = error.class(), "row was not sealed anew");
+                tracing::warn!(
+                    table = layout.table.name,
+                    row = name,
+                    class = error.class(),
+                    "row was not sealed anew"
+                );
             }
         });
     }
 
     async fn reseal(&self, layout: &Layout, row: StoredRow, format: WriteFormat) -> Result<(), StoreError> {
-        let goal = Goal { format, rebind: false, dry_run: false };
-        if let RowPlan::Change { change, .. } = plan(self.cipher(), layout, self.profile().unmarked, row, goal).await {
+        let goal = Goal {
+            format,
+            rebind: false,
+            dry_run: false,
+        };
+        if let RowPlan::Change { change, .. } =
+            plan(self.cipher(), layout, self.profile().unmarked, row, goal).await
+        {
             let swapped = layout.swap(self.database(), &[change]).await?;
             self.inner.resealed.fetch_add(swapped, Ordering::Relaxed);
         }
@@ -247,8 +305,18 @@ impl TokenStore {
 }
 
 /// Logs and wraps a value that does not open; the log line names the row and the class, never the value.
-fn open_error(layout: &Layout, row: &StoredRow, column: &str, source: envelope_core::OpenError) -> StoreError {
+fn open_error(
+    layout: &Layout,
+    row: &StoredRow,
+    column: &str,
+    source: envelope_core::OpenError,
+) -> StoreError {
     let (table, row) = (layout.table.name.clone(), row.name(layout));
     tracing::error!(table, row, column, class = source.class(), "token does not open");
-    StoreError::Open { table, row, column: column.into(), source }
+    StoreError::Open {
+        table,
+        row,
+        column: column.into(),
+        source,
+    }
 }

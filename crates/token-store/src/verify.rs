@@ -58,7 +58,10 @@ pub async fn verify(
     let mut report = VerifyReport::default();
     for layout in store.layouts() {
         if let Some(size) = sample {
-            let rows = layout.sample(store.database(), size).await.map_err(StoreError::from)?;
+            let rows = layout
+                .sample(store.database(), size)
+                .await
+                .map_err(StoreError::from)?;
             check_rows(store, layout, &rows, &mut report).await?;
             continue;
         }
@@ -84,7 +87,9 @@ async fn check_rows(
     report: &mut VerifyReport,
 ) -> Result<(), Ended> {
     const CONCURRENCY: usize = 16;
-    let mut checked = stream::iter(rows).map(|row| check_row(store, layout, row)).buffered(CONCURRENCY);
+    let mut checked = stream::iter(rows)
+        .map(|row| check_row(store, layout, row))
+        .buffered(CONCURRENCY);
     while let Some(verdicts) = checked.next().await {
         report.rows += 1;
         for verdict in verdicts {
@@ -120,7 +125,10 @@ async fn check_value(
     column: &str,
     text: &str,
 ) -> Result<Verdict, Ended> {
-    let binds = store.cipher().key_service().is_some_and(|sealer| sealer.policy() != BindingPolicy::Off);
+    let binds = store
+        .cipher()
+        .key_service()
+        .is_some_and(|sealer| sealer.policy() != BindingPolicy::Off);
     let finding = |class: &str, error: &str| Failure {
         table: layout.table.name.clone(),
         row: row.name(layout),
@@ -128,9 +136,18 @@ async fn check_value(
         class: class.into(),
         error: error.into(),
     };
-    let plaintext = || Verdict::Plaintext(finding("plaintext", "readable by anybody with the table: run migrate"));
+    let plaintext = || {
+        Verdict::Plaintext(finding(
+            "plaintext",
+            "readable by anybody with the table: run migrate",
+        ))
+    };
     let recorded = recorded(row, layout, store.profile().unmarked);
-    match store.cipher().open(text, recorded, &row.binding(layout, column)).await {
+    match store
+        .cipher()
+        .open(text, recorded, &row.binding(layout, column))
+        .await
+    {
         Ok(cell) => Ok(match cell.format {
             Format::Plaintext => plaintext(),
             Format::KmsEnvelope if !cell.bound && binds => {
@@ -141,9 +158,13 @@ async fn check_value(
         }),
         Err(OpenError::PlaintextRefused) => Ok(plaintext()),
         Err(OpenError::Key(error)) if error.class().is_retryable() => Err(Ended::KeyService(error)),
-        Err(error) => {
-            Ok(Verdict::Failed(Failure::new(&layout.table.name, row.name(layout), column, error.class(), &error)))
-        }
+        Err(error) => Ok(Verdict::Failed(Failure::new(
+            &layout.table.name,
+            row.name(layout),
+            column,
+            error.class(),
+            &error,
+        ))),
     }
 }
 

@@ -81,13 +81,20 @@ pub(super) async fn run(args: Args, settings: Settings, options: Options) -> Res
 }
 
 /// `rollback`: the same as migrating to the profile's legacy format.
-pub(super) async fn run_rollback(args: RollbackArgs, settings: Settings, options: Options) -> Result<Exit, CliError> {
+pub(super) async fn run_rollback(
+    args: RollbackArgs,
+    settings: Settings,
+    options: Options,
+) -> Result<Exit, CliError> {
     let format = match settings.profile.legacy {
         Some(LegacyFormat::DirectAes) => WriteFormat::DirectAes,
         Some(LegacyFormat::PulseplanLocal) => WriteFormat::PulseplanLocal,
         _ => {
             return Err(CliError::usage_with_hint(
-                format!("profile {:?} has no legacy format that can be written", settings.profile.name),
+                format!(
+                    "profile {:?} has no legacy format that can be written",
+                    settings.profile.name
+                ),
                 "restore the tokens from a backup, or keep reading them through the key service",
             ));
         }
@@ -103,7 +110,11 @@ async fn migrate(
     options: Options,
 ) -> Result<Exit, CliError> {
     check_settings(to, rebind, &settings)?;
-    let access = if how.dry_run { Access::ReadOnly } else { Access::ReadWrite };
+    let access = if how.dry_run {
+        Access::ReadOnly
+    } else {
+        Access::ReadWrite
+    };
     let services = Services::connect(settings, access, how.rate, &options.telemetry).await?;
     check_rows(&services).await?;
     let mut migration = MigrationOptions::to(to);
@@ -111,7 +122,11 @@ async fn migrate(
     how.apply(&mut migration.run);
 
     let total = services.store.count_rows().await?;
-    let verb = if how.dry_run { "would have migrated" } else { "migrated" };
+    let verb = if how.dry_run {
+        "would have migrated"
+    } else {
+        "migrated"
+    };
     let mut progress = Progress::new(verb, total, options.no_progress);
     let stop = stop_on_signals();
     let outcome = migration::run(&services.store, &migration, &stop, |report| {
@@ -157,7 +172,9 @@ pub(super) fn print_report<R: Serialize>(
         error.hint.iter().for_each(|hint| note(&format!("hint:  {hint}")));
         note("what was written until then is whole; run the same command again to go on");
     }
-    emit(options.format, &FullReport { report, error }, |full| lines(&full.report))?;
+    emit(options.format, &FullReport { report, error }, |full| {
+        lines(&full.report)
+    })?;
     Ok(exit)
 }
 
@@ -179,29 +196,46 @@ struct ErrorReport {
 /// What must be configured before the first row is looked at.
 fn check_settings(to: WriteFormat, rebind: bool, settings: &Settings) -> Result<(), CliError> {
     let missing = |variable: &str, what: &str| {
-        Err(CliError::usage_with_hint(format!("{variable} is not set"), format!("set it to {what}")))
+        Err(CliError::usage_with_hint(
+            format!("{variable} is not set"),
+            format!("set it to {what}"),
+        ))
     };
     match to {
-        WriteFormat::KmsEnvelope if settings.key.is_none() => {
-            missing("KMS_KEY_ID", "an alias, ARN or id of an AWS KMS key, or keyring:<file>")
+        WriteFormat::KmsEnvelope if settings.key.is_none() => missing(
+            "KMS_KEY_ID",
+            "an alias, ARN or id of an AWS KMS key, or keyring:<file>",
+        ),
+        WriteFormat::DirectAes if settings.direct_key.is_none() => {
+            missing("ENCRYPTION_KEY", "base64 of 32 bytes")
         }
-        WriteFormat::DirectAes if settings.direct_key.is_none() => missing("ENCRYPTION_KEY", "base64 of 32 bytes"),
-        _ if rebind && (to != WriteFormat::KmsEnvelope || settings.binding == BindingPolicy::Off) => {
-            Err(CliError::usage("--rebind needs --to kms-envelope and BINDING other than off"))
-        }
+        _ if rebind && (to != WriteFormat::KmsEnvelope || settings.binding == BindingPolicy::Off) => Err(
+            CliError::usage("--rebind needs --to kms-envelope and BINDING other than off"),
+        ),
         _ => Ok(()),
     }
 }
 
 /// Rows that nothing configured can open are a configuration to mend before anything is written.
 async fn check_rows(services: &Services) -> Result<(), CliError> {
-    if services.store.profile().tables.iter().all(|table| table.version.is_none()) {
+    if services
+        .store
+        .profile()
+        .tables
+        .iter()
+        .all(|table| table.version.is_none())
+    {
         // Only opening a value tells; the run itself names what it cannot open.
         return Ok(());
     }
     let status = token_store::status::status(&services.store).await?;
     let cipher = services.store.cipher();
-    let has = |version| status.groups.iter().any(|group| group.encryption_version == Some(version) && group.count > 0);
+    let has = |version| {
+        status
+            .groups
+            .iter()
+            .any(|group| group.encryption_version == Some(version) && group.count > 0)
+    };
     let missing = |variable: &str, method: &str| {
         Err(CliError::usage_with_hint(
             format!("{variable} is not set, and the table holds {method} rows"),
@@ -218,7 +252,11 @@ async fn check_rows(services: &Services) -> Result<(), CliError> {
 }
 
 pub(super) fn lines(report: &MigrationReport) -> String {
-    let verb = if report.dry_run { "would be migrated" } else { "migrated" };
+    let verb = if report.dry_run {
+        "would be migrated"
+    } else {
+        "migrated"
+    };
     let mut lines = vec![format!(
         "{} rows: {} {verb} ({} values), {} already there, {} conflicts, {} failed; {} key service calls, {:.1} s",
         report.scanned,
@@ -242,7 +280,9 @@ pub(super) fn lines(report: &MigrationReport) -> String {
 
 /// One line for each value that could not be moved or opened.
 pub(super) fn failure_lines(failures: &[Failure]) -> impl Iterator<Item = String> {
-    failures.iter().map(|f| format!("{}  {} {}: {} ({})", f.class, f.table, f.row, f.error, f.column))
+    failures
+        .iter()
+        .map(|f| format!("{}  {} {}: {} ({})", f.class, f.table, f.row, f.error, f.column))
 }
 
 fn parse_rate(text: &str) -> Result<f64, String> {

@@ -110,7 +110,11 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
-            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
+            let exit = if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Done
+            };
             let _ = error.print();
             return exit;
         }
@@ -134,7 +138,12 @@ async fn dispatch(command: Command, options: Options) -> Result<Exit, CliError> 
     // Neither needs the environment to be in order.
     let command = match command {
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "migrate-tokens", &mut std::io::stdout());
+            clap_complete::generate(
+                shell,
+                &mut Cli::command(),
+                "migrate-tokens",
+                &mut std::io::stdout(),
+            );
             return Ok(Exit::Done);
         }
         Command::Demo(args) => return demo::run(args, options).await,

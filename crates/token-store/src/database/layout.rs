@@ -32,8 +32,15 @@ impl Layout {
         if columns.is_empty() {
             return Ok(None);
         }
-        let types: HashMap<_, _> = columns.into_iter().map(|column| (column.name, column.sql_type)).collect();
-        let layout = Self { table: table.clone(), dialect: database.dialect(), types };
+        let types: HashMap<_, _> = columns
+            .into_iter()
+            .map(|column| (column.name, column.sql_type))
+            .collect();
+        let layout = Self {
+            table: table.clone(),
+            dialect: database.dialect(),
+            types,
+        };
         layout.require_columns()?;
         layout.require_room()?;
         if !is_unique(database, table).await? {
@@ -60,13 +67,25 @@ impl Layout {
 
     fn require_columns(&self) -> Result<(), StoreError> {
         let table = &self.table;
-        let version = table.version.iter().flat_map(|v| [&v.version, &v.method, &v.key_id]);
-        let wanted = table.key.iter().chain(&table.owner).chain(&table.tokens).chain(&table.plain).chain(version);
+        let version = table
+            .version
+            .iter()
+            .flat_map(|v| [&v.version, &v.method, &v.key_id]);
+        let wanted = table
+            .key
+            .iter()
+            .chain(&table.owner)
+            .chain(&table.tokens)
+            .chain(&table.plain)
+            .chain(version);
         let missing: Vec<String> = wanted.filter(|name| !self.has(name)).cloned().collect();
         if missing.is_empty() {
             return Ok(());
         }
-        Err(StoreError::NoColumns { table: table.name.clone(), columns: missing })
+        Err(StoreError::NoColumns {
+            table: table.name.clone(),
+            columns: missing,
+        })
     }
 
     /// An envelope is several times as long as its token: a column with a length limit would refuse it half-way.
@@ -78,7 +97,10 @@ impl Layout {
         match narrow {
             Some(name) => Err(StoreError::Unsuitable {
                 table: self.table.name.clone(),
-                reason: format!("column {name} is {}: change its type to text", self.sql_type(name)),
+                reason: format!(
+                    "column {name} is {}: change its type to text",
+                    self.sql_type(name)
+                ),
             }),
             None => Ok(()),
         }
@@ -95,7 +117,11 @@ pub(crate) async fn columns(database: &Database, table: &str) -> Result<Vec<Colu
         Dialect::Sqlite => "SELECT name, type FROM pragma_table_info(?)",
     };
     let quoted = quote(table);
-    let name = if database.dialect() == Dialect::Postgres { quoted.as_str() } else { table };
+    let name = if database.dialect() == Dialect::Postgres {
+        quoted.as_str()
+    } else {
+        table
+    };
     let rows = database.rows(sql, &[Param::from(name)]).await?;
     Ok(rows
         .into_iter()
@@ -114,7 +140,9 @@ async fn is_unique(database: &Database, table: &Table) -> Result<bool, DatabaseE
             let sql = "SELECT i.indexrelid::text, a.attname::text FROM pg_index i \
                        JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey) \
                        WHERE i.indrelid = to_regclass($1) AND i.indisunique AND i.indpred IS NULL";
-            database.rows(sql, &[Param::from(quote(&table.name).as_str())]).await?
+            database
+                .rows(sql, &[Param::from(quote(&table.name).as_str())])
+                .await?
         }
         Dialect::Sqlite => {
             let sql = "SELECT 'primary key', name FROM pragma_table_info(?1) WHERE pk > 0 UNION ALL \
@@ -126,8 +154,13 @@ async fn is_unique(database: &Database, table: &Table) -> Result<bool, DatabaseE
     let mut indexes: HashMap<String, Vec<String>> = HashMap::new();
     for row in rows {
         if let [Some(index), Some(column)] = row.as_slice() {
-            indexes.entry(index.to_string()).or_default().push(column.to_string());
+            indexes
+                .entry(index.to_string())
+                .or_default()
+                .push(column.to_string());
         }
     }
-    Ok(indexes.values().any(|columns| columns.iter().all(|column| table.key.contains(column))))
+    Ok(indexes
+        .values()
+        .any(|columns| columns.iter().all(|column| table.key.contains(column))))
 }

@@ -44,7 +44,10 @@ pub(crate) enum Dialect {
 pub(crate) enum Param<'a> {
     Text(Option<&'a str>),
     /// A `text[]`; PostgreSQL only.
-    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "only PostgreSQL has arrays"))]
+    #[cfg_attr(
+        not(feature = "postgres"),
+        expect(dead_code, reason = "only PostgreSQL has arrays")
+    )]
     Texts(Vec<Option<&'a str>>),
 }
 
@@ -89,12 +92,16 @@ impl Database {
             #[cfg(feature = "postgres")]
             Pool::Postgres(pool) => {
                 let rows = bind_postgres(sql, params).fetch_all(pool).await?;
-                rows.iter().map(|row| text_row(row.len(), |index| row.try_get(index))).collect()
+                rows.iter()
+                    .map(|row| text_row(row.len(), |index| row.try_get(index)))
+                    .collect()
             }
             #[cfg(feature = "sqlite")]
             Pool::Sqlite(pool) => {
                 let rows = bind_sqlite(sql, params).fetch_all(pool).await?;
-                rows.iter().map(|row| text_row(row.len(), |index| row.try_get(index))).collect()
+                rows.iter()
+                    .map(|row| text_row(row.len(), |index| row.try_get(index)))
+                    .collect()
             }
         }
     }
@@ -114,7 +121,9 @@ fn text_row(
     length: usize,
     mut get: impl FnMut(usize) -> Result<Option<String>, sqlx::Error>,
 ) -> Result<TextRow, DatabaseError> {
-    (0..length).map(|index| Ok(get(index)?.map(Zeroizing::new))).collect()
+    (0..length)
+        .map(|index| Ok(get(index)?.map(Zeroizing::new)))
+        .collect()
 }
 
 #[cfg(feature = "postgres")]
@@ -127,9 +136,12 @@ fn bind_postgres(
     for param in params {
         query = match param {
             Param::Text(text) => query.bind(text.map(ToOwned::to_owned)),
-            Param::Texts(texts) => {
-                query.bind(texts.iter().map(|text| text.map(ToOwned::to_owned)).collect::<Vec<Option<String>>>())
-            }
+            Param::Texts(texts) => query.bind(
+                texts
+                    .iter()
+                    .map(|text| text.map(ToOwned::to_owned))
+                    .collect::<Vec<Option<String>>>(),
+            ),
         };
     }
     query

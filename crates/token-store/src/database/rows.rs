@@ -58,7 +58,11 @@ impl StoredRow {
 /// Writes a key as `column=value,…`; commas and backslashes inside a value are escaped with a backslash.
 pub(crate) fn row_name(columns: &[String], values: &[String]) -> String {
     let escape = |value: &String| value.replace('\\', "\\\\").replace(',', "\\,");
-    let pairs: Vec<String> = columns.iter().zip(values).map(|(c, v)| format!("{c}={}", escape(v))).collect();
+    let pairs: Vec<String> = columns
+        .iter()
+        .zip(values)
+        .map(|(c, v)| format!("{c}={}", escape(v)))
+        .collect();
     pairs.join(",")
 }
 
@@ -70,12 +74,26 @@ impl Layout {
         after: Option<&[String]>,
         limit: usize,
     ) -> Result<Vec<StoredRow>, DatabaseError> {
-        let mut conditions: Vec<String> = self.table.filter.iter().map(|filter| format!("({filter})")).collect();
+        let mut conditions: Vec<String> = self
+            .table
+            .filter
+            .iter()
+            .map(|filter| format!("({filter})"))
+            .collect();
         let mut params = Vec::new();
         if let Some(after) = after {
-            let placeholders: Vec<String> =
-                self.table.key.iter().enumerate().map(|(i, column)| self.cast(i + 1, column)).collect();
-            conditions.push(format!("({}) > ({})", self.key_columns("").join(", "), placeholders.join(", ")));
+            let placeholders: Vec<String> = self
+                .table
+                .key
+                .iter()
+                .enumerate()
+                .map(|(i, column)| self.cast(i + 1, column))
+                .collect();
+            conditions.push(format!(
+                "({}) > ({})",
+                self.key_columns("").join(", "),
+                placeholders.join(", ")
+            ));
             params.extend(after.iter().map(|value| Param::from(value.as_str())));
         }
         let sql = format!(
@@ -85,11 +103,20 @@ impl Layout {
             where_clause(&conditions),
             self.key_columns("").join(", "),
         );
-        Ok(database.rows(&sql, &params).await?.into_iter().map(|row| self.stored_row(row)).collect())
+        Ok(database
+            .rows(&sql, &params)
+            .await?
+            .into_iter()
+            .map(|row| self.stored_row(row))
+            .collect())
     }
 
     /// A random sample of rows.
-    pub(crate) async fn sample(&self, database: &Database, size: usize) -> Result<Vec<StoredRow>, DatabaseError> {
+    pub(crate) async fn sample(
+        &self,
+        database: &Database,
+        size: usize,
+    ) -> Result<Vec<StoredRow>, DatabaseError> {
         let filter: Vec<String> = self.table.filter.iter().cloned().collect();
         let sql = format!(
             "SELECT {} FROM {}{} ORDER BY random() LIMIT {size}",
@@ -97,7 +124,12 @@ impl Layout {
             quote(&self.table.name),
             where_clause(&filter),
         );
-        Ok(database.rows(&sql, &[]).await?.into_iter().map(|row| self.stored_row(row)).collect())
+        Ok(database
+            .rows(&sql, &[])
+            .await?
+            .into_iter()
+            .map(|row| self.stored_row(row))
+            .collect())
     }
 
     /// One row by its key.
@@ -108,12 +140,21 @@ impl Layout {
     ) -> Result<Option<StoredRow>, DatabaseError> {
         let sql = format!(
             "SELECT {} FROM {} WHERE {}",
-            self.selected().into_iter().chain(self.selected_plain()).collect::<Vec<_>>().join(", "),
+            self.selected()
+                .into_iter()
+                .chain(self.selected_plain())
+                .collect::<Vec<_>>()
+                .join(", "),
             quote(&self.table.name),
             self.key_condition(1).join(" AND ")
         );
         let params: Vec<Param<'_>> = key.iter().map(|value| Param::from(value.as_str())).collect();
-        Ok(database.rows(&sql, &params).await?.into_iter().next().map(|row| self.stored_row(row)))
+        Ok(database
+            .rows(&sql, &params)
+            .await?
+            .into_iter()
+            .next()
+            .map(|row| self.stored_row(row)))
     }
 
     /// The number of rows that the profile looks at.
@@ -125,7 +166,10 @@ impl Layout {
             where_clause(&filter)
         );
         let rows = database.rows(&sql, &[]).await?;
-        Ok(rows.first().and_then(|row| row.first()?.as_ref()?.parse().ok()).unwrap_or(0))
+        Ok(rows
+            .first()
+            .and_then(|row| row.first()?.as_ref()?.parse().ok())
+            .unwrap_or(0))
     }
 
     /// Writes every change whose row still holds what was read, all in one statement a few hundred rows long, and
@@ -160,11 +204,19 @@ impl Layout {
             Dialect::Postgres => format!("n.c{}", index + 1),
             Dialect::Sqlite => format!("n.column{}", index + 1),
         };
-        let same = if self.dialect == Dialect::Postgres { "IS NOT DISTINCT FROM" } else { "IS" };
+        let same = if self.dialect == Dialect::Postgres {
+            "IS NOT DISTINCT FROM"
+        } else {
+            "IS"
+        };
         let mut sets = Vec::new();
         let mut conditions = Vec::new();
         for (index, column) in self.table.key.iter().enumerate() {
-            conditions.push(format!("{name}.{} = {}", quote(column), self.cast_source(&source(index), column)));
+            conditions.push(format!(
+                "{name}.{} = {}",
+                quote(column),
+                self.cast_source(&source(index), column)
+            ));
         }
         for (index, column) in self.table.tokens.iter().enumerate() {
             let column = quote(column);
@@ -178,7 +230,11 @@ impl Layout {
                 quote(&version.version),
                 source(first)
             ));
-            sets.push(format!("{} = CAST({} AS integer)", quote(&version.version), source(first + 1)));
+            sets.push(format!(
+                "{} = CAST({} AS integer)",
+                quote(&version.version),
+                source(first + 1)
+            ));
             sets.push(format!("{} = {}", quote(&version.method), source(first + 2)));
             sets.push(format!("{} = {}", quote(&version.key_id), source(first + 3)));
         }
@@ -193,7 +249,11 @@ impl Layout {
                 format!("(VALUES {}) AS n", vec![row.as_str(); rows].join(", "))
             }
         };
-        format!("UPDATE {name} SET {} FROM {relation} WHERE {}", sets.join(", "), conditions.join(" AND "))
+        format!(
+            "UPDATE {name} SET {} FROM {relation} WHERE {}",
+            sets.join(", "),
+            conditions.join(" AND ")
+        )
     }
 
     fn swap_params<'a>(&self, changes: &'a [Change]) -> Vec<Param<'a>> {
@@ -214,8 +274,19 @@ impl Layout {
 
     fn change_values<'a>(&self, change: &'a Change) -> Vec<Option<&'a str>> {
         let mut values: Vec<Option<&str>> = change.old.key.iter().map(|value| Some(value.as_str())).collect();
-        values.extend(change.old.values.iter().map(|value| value.as_ref().map(|text| text.as_str())));
-        values.extend(change.values.iter().map(|value| value.as_ref().map(|text| text.as_str())));
+        values.extend(
+            change
+                .old
+                .values
+                .iter()
+                .map(|value| value.as_ref().map(|text| text.as_str())),
+        );
+        values.extend(
+            change
+                .values
+                .iter()
+                .map(|value| value.as_ref().map(|text| text.as_str())),
+        );
         if self.version().is_some() {
             values.push(change.old.version.as_deref());
             values.push(Some(change.marks.version_text()));
@@ -228,7 +299,8 @@ impl Layout {
     /// Key columns compared with placeholders from `first` on.
     pub(crate) fn key_condition(&self, first: usize) -> Vec<String> {
         let keys = self.table.key.iter().enumerate();
-        keys.map(|(i, column)| format!("{} = {}", quote(column), self.cast(first + i, column))).collect()
+        keys.map(|(i, column)| format!("{} = {}", quote(column), self.cast(first + i, column)))
+            .collect()
     }
 
     /// A placeholder that takes text and has a column's type.
@@ -251,32 +323,73 @@ impl Layout {
     }
 
     fn key_columns(&self, suffix: &str) -> Vec<String> {
-        self.table.key.iter().map(|column| format!("{}{suffix}", quote(column))).collect()
+        self.table
+            .key
+            .iter()
+            .map(|column| format!("{}{suffix}", quote(column)))
+            .collect()
     }
 
     fn selected(&self) -> Vec<String> {
-        let version = self.version().into_iter().flat_map(|v| [&v.version, &v.method, &v.key_id]);
-        let columns = self.table.key.iter().chain(&self.table.owner).chain(version).chain(&self.table.tokens);
-        columns.map(|column| format!("CAST({} AS text)", quote(column))).collect()
+        let version = self
+            .version()
+            .into_iter()
+            .flat_map(|v| [&v.version, &v.method, &v.key_id]);
+        let columns = self
+            .table
+            .key
+            .iter()
+            .chain(&self.table.owner)
+            .chain(version)
+            .chain(&self.table.tokens);
+        columns
+            .map(|column| format!("CAST({} AS text)", quote(column)))
+            .collect()
     }
 
     fn selected_plain(&self) -> impl Iterator<Item = String> {
-        self.table.plain.iter().map(|column| format!("CAST({} AS text)", quote(column)))
+        self.table
+            .plain
+            .iter()
+            .map(|column| format!("CAST({} AS text)", quote(column)))
     }
 
     fn stored_row(&self, row: TextRow) -> StoredRow {
         let mut cells = row.into_iter();
         let mut plain = |count: usize| -> Vec<Option<String>> {
-            cells.by_ref().take(count).map(|cell| cell.map(|text| text.to_string())).collect()
+            cells
+                .by_ref()
+                .take(count)
+                .map(|cell| cell.map(|text| text.to_string()))
+                .collect()
         };
-        let key = plain(self.table.key.len()).into_iter().map(Option::unwrap_or_default).collect();
+        let key = plain(self.table.key.len())
+            .into_iter()
+            .map(Option::unwrap_or_default)
+            .collect();
         let owner = plain(self.table.owner.len());
-        let mut marks = if self.version().is_some() { plain(3) } else { vec![None; 3] }.into_iter();
-        let (version, method, key_id) =
-            (marks.next().flatten(), marks.next().flatten(), marks.next().flatten());
+        let mut marks = if self.version().is_some() {
+            plain(3)
+        } else {
+            vec![None; 3]
+        }
+        .into_iter();
+        let (version, method, key_id) = (
+            marks.next().flatten(),
+            marks.next().flatten(),
+            marks.next().flatten(),
+        );
         let values = cells.by_ref().take(self.table.tokens.len()).collect();
         let plain = cells.map(|cell| cell.map(|text| text.to_string())).collect();
-        StoredRow { key, owner, version, method, key_id, values, plain }
+        StoredRow {
+            key,
+            owner,
+            version,
+            method,
+            key_id,
+            values,
+            plain,
+        }
     }
 }
 

@@ -45,7 +45,11 @@ impl MigrationOptions {
     /// Every row becomes this, with the usual [`RunOptions`].
     #[must_use]
     pub fn to(format: WriteFormat) -> Self {
-        Self { to: format, rebind: false, run: RunOptions::default() }
+        Self {
+            to: format,
+            rebind: false,
+            run: RunOptions::default(),
+        }
     }
 }
 
@@ -76,7 +80,12 @@ pub struct RunOptions {
 impl Default for RunOptions {
     /// Batches of 500 rows, 16 rows at a time, without a limit.
     fn default() -> Self {
-        Self { dry_run: false, batch_size: 500, concurrency: 16, limit: None }
+        Self {
+            dry_run: false,
+            batch_size: 500,
+            concurrency: 16,
+            limit: None,
+        }
     }
 }
 
@@ -126,8 +135,14 @@ pub async fn run(
     stop: &StopFlag,
     progress: impl FnMut(&MigrationReport),
 ) -> Outcome<MigrationReport> {
-    let goal = Goal { format: options.to, rebind: options.rebind, dry_run: options.run.dry_run };
-    Run::new(store, Work::Convert(goal), &options.run, stop, progress).finish().await
+    let goal = Goal {
+        format: options.to,
+        rebind: options.rebind,
+        dry_run: options.run.dry_run,
+    };
+    Run::new(store, Work::Convert(goal), &options.run, stop, progress)
+        .finish()
+        .await
 }
 
 /// Wraps the data keys of every row anew, without opening a token. `progress` is called after each batch.
@@ -139,15 +154,32 @@ pub async fn rewrap(
 ) -> Outcome<RewrapReport> {
     let to = match store.cipher().key_service() {
         Some(sealer) => sealer.provider().describe().await,
-        None => Err(KeyError::new(ErrorClass::Misconfigured, "no key service is configured").with_hint("set KMS_KEY_ID")),
+        None => Err(
+            KeyError::new(ErrorClass::Misconfigured, "no key service is configured")
+                .with_hint("set KMS_KEY_ID"),
+        ),
     };
     let to = match to {
         Ok(key) => key.key_id,
-        Err(error) => return Outcome { report: RewrapReport::default(), ended_by: Some(Ended::KeyService(error)) },
+        Err(error) => {
+            return Outcome {
+                report: RewrapReport::default(),
+                ended_by: Some(Ended::KeyService(error)),
+            };
+        }
     };
-    let goal = RewrapGoal { from: options.from.clone(), to, dry_run: options.run.dry_run };
-    let outcome = Run::new(store, Work::Rewrap(goal), &options.run, stop, progress).finish().await;
-    Outcome { report: outcome.report.into(), ended_by: outcome.ended_by }
+    let goal = RewrapGoal {
+        from: options.from.clone(),
+        to,
+        dry_run: options.run.dry_run,
+    };
+    let outcome = Run::new(store, Work::Rewrap(goal), &options.run, stop, progress)
+        .finish()
+        .await;
+    Outcome {
+        report: outcome.report.into(),
+        ended_by: outcome.ended_by,
+    }
 }
 
 /// What is done to each row.
@@ -160,9 +192,9 @@ impl Work {
     async fn plan(&self, store: &TokenStore, layout: &Layout, row: StoredRow) -> RowPlan {
         match self {
             Self::Convert(goal) => plan(store.cipher(), layout, store.profile().unmarked, row, *goal).await,
-            Self::Rewrap(goal) => {
-                plan_rewrap(store.cipher(), layout, row, goal).await.unwrap_or_else(RowPlan::from)
-            }
+            Self::Rewrap(goal) => plan_rewrap(store.cipher(), layout, row, goal)
+                .await
+                .unwrap_or_else(RowPlan::from),
         }
     }
 }
@@ -177,16 +209,35 @@ struct Run<'a, P> {
 }
 
 impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
-    fn new(store: &'a TokenStore, work: Work, options: &'a RunOptions, stop: &'a StopFlag, progress: P) -> Self {
-        let report = MigrationReport { dry_run: options.dry_run, ..MigrationReport::default() };
-        Self { store, work, options, stop, progress, report }
+    fn new(
+        store: &'a TokenStore,
+        work: Work,
+        options: &'a RunOptions,
+        stop: &'a StopFlag,
+        progress: P,
+    ) -> Self {
+        let report = MigrationReport {
+            dry_run: options.dry_run,
+            ..MigrationReport::default()
+        };
+        Self {
+            store,
+            work,
+            options,
+            stop,
+            progress,
+            report,
+        }
     }
 
     async fn finish(mut self) -> Outcome<MigrationReport> {
         let started = Instant::now();
         let ended_by = self.tables().await.err();
         self.report.elapsed_seconds = started.elapsed().as_secs_f64();
-        Outcome { report: self.report, ended_by }
+        Outcome {
+            report: self.report,
+            ended_by,
+        }
     }
 }
 
@@ -200,7 +251,13 @@ impl<P: FnMut(&MigrationReport)> Run<'_, P> {
                 let was_full = page.len() == self.options.batch_size;
                 // The next page is read while this one is sealed and written.
                 let next = async {
-                    if was_full { self.store.page(layout, last.as_deref(), self.options.batch_size).await } else { Ok(Vec::new()) }
+                    if was_full {
+                        self.store
+                            .page(layout, last.as_deref(), self.options.batch_size)
+                            .await
+                    } else {
+                        Ok(Vec::new())
+                    }
                 };
                 let (next, batch) = tokio::join!(next, self.batch(layout, page));
                 let mut batch = batch?;
@@ -228,7 +285,9 @@ impl<P: FnMut(&MigrationReport)> Run<'_, P> {
     }
 
     fn remaining(&self) -> Option<u64> {
-        self.options.limit.map(|limit| limit.saturating_sub(self.report.migrated))
+        self.options
+            .limit
+            .map(|limit| limit.saturating_sub(self.report.migrated))
     }
 
     /// Plans and writes one page; rows that changed meanwhile are read and planned again.
@@ -250,14 +309,23 @@ impl<P: FnMut(&MigrationReport)> Run<'_, P> {
     }
 
     /// Plans rows, at most as many as there is room for changes: beyond that, calls would be made for nothing.
-    async fn plan_rows(&self, layout: &Layout, rows: Vec<StoredRow>, batch: &mut Batch) -> Vec<PlannedChange> {
+    async fn plan_rows(
+        &self,
+        layout: &Layout,
+        rows: Vec<StoredRow>,
+        batch: &mut Batch,
+    ) -> Vec<PlannedChange> {
         let mut changes = Vec::new();
         let mut rows = rows.into_iter();
-        let remaining = self.remaining().map_or(usize::MAX, |rows| usize::try_from(rows).unwrap_or(usize::MAX));
+        let remaining = self
+            .remaining()
+            .map_or(usize::MAX, |rows| usize::try_from(rows).unwrap_or(usize::MAX));
         loop {
-            let taken = usize::try_from(batch.report.migrated).unwrap_or(usize::MAX).saturating_add(changes.len());
+            let taken = usize::try_from(batch.report.migrated)
+                .unwrap_or(usize::MAX)
+                .saturating_add(changes.len());
             let wave: Vec<StoredRow> = rows.by_ref().take(remaining.saturating_sub(taken)).collect();
-            if wave.is_empty() || batch.outage.is_some() {
+            if wave.is_empty() || batch.outage.is_some() || self.stop.is_set() {
                 return changes;
             }
             self.plan_wave(layout, wave, &mut changes, batch).await;
@@ -277,21 +345,33 @@ impl<P: FnMut(&MigrationReport)> Run<'_, P> {
         });
         let mut plans = plans.buffered(self.options.concurrency.max(1));
         while let Some((name, plan)) = plans.next().await {
-            match plan {
-                RowPlan::Already => batch.decided(|report| report.already += 1),
-                RowPlan::Failed(failure) => {
-                    let class = failure.cause.class();
-                    let failure = Failure::new(&layout.table.name, name, &failure.column, class, &failure.cause);
-                    batch.decided(|report| report.failed += 1);
-                    batch.report.failures.push(failure);
-                }
-                RowPlan::WouldChange { sealed } => batch.written(sealed),
-                RowPlan::Change { change, sealed } => changes.push(PlannedChange { change, sealed }),
-                RowPlan::Outage(error) => {
-                    batch.outage = Some(error);
-                    return;
-                }
+            // Each planned row counts before a stop is heeded; the rest of a slow batch is left to the next run.
+            self.count_plan(layout, name, plan, changes, batch);
+            if batch.outage.is_some() || self.stop.is_set() {
+                return;
             }
+        }
+    }
+
+    fn count_plan(
+        &self,
+        layout: &Layout,
+        name: String,
+        plan: RowPlan,
+        changes: &mut Vec<PlannedChange>,
+        batch: &mut Batch,
+    ) {
+        match plan {
+            RowPlan::Already => batch.decided(|report| report.already += 1),
+            RowPlan::Failed(failure) => {
+                let class = failure.cause.class();
+                let failure = Failure::new(&layout.table.name, name, &failure.column, class, &failure.cause);
+                batch.decided(|report| report.failed += 1);
+                batch.report.failures.push(failure);
+            }
+            RowPlan::WouldChange { sealed } => batch.written(sealed),
+            RowPlan::Change { change, sealed } => changes.push(PlannedChange { change, sealed }),
+            RowPlan::Outage(error) => batch.outage = Some(error),
         }
     }
 
@@ -305,16 +385,24 @@ impl<P: FnMut(&MigrationReport)> Run<'_, P> {
         if changes.is_empty() {
             return Ok(Vec::new());
         }
-        let (sealed, changes): (Vec<u64>, Vec<Change>) =
-            changes.into_iter().map(|planned| (planned.sealed, planned.change)).unzip();
-        let swapped = layout.swap(self.store.database(), &changes).await.map_err(StoreError::from)?;
+        let (sealed, changes): (Vec<u64>, Vec<Change>) = changes
+            .into_iter()
+            .map(|planned| (planned.sealed, planned.change))
+            .unzip();
+        let swapped = layout
+            .swap(self.store.database(), &changes)
+            .await
+            .map_err(StoreError::from)?;
         if swapped == changes.len() as u64 {
             sealed.into_iter().for_each(|values| batch.written(values));
             return Ok(Vec::new());
         }
         let mut changed = Vec::new();
         for (values, change) in sealed.into_iter().zip(changes) {
-            let now = layout.fetch(self.store.database(), &change.old.key).await.map_err(StoreError::from)?;
+            let now = layout
+                .fetch(self.store.database(), &change.old.key)
+                .await
+                .map_err(StoreError::from)?;
             match now {
                 Some(row) if change.is_written(&row, layout) => batch.written(values),
                 Some(row) => changed.push(row),
@@ -334,7 +422,9 @@ impl<P: FnMut(&MigrationReport)> Run<'_, P> {
         report.conflicts += batch.report.conflicts;
         report.failed += batch.report.failed;
         report.values += batch.report.values;
-        report.failures.extend(batch.report.failures.into_iter().take(room));
+        report
+            .failures
+            .extend(batch.report.failures.into_iter().take(room));
     }
 }
 

@@ -96,8 +96,20 @@ pub struct Failure {
 }
 
 impl Failure {
-    pub(crate) fn new(table: &str, row: String, column: &str, class: &str, error: &dyn std::error::Error) -> Self {
-        Self { table: table.into(), row, column: column.into(), class: class.into(), error: chain(error) }
+    pub(crate) fn new(
+        table: &str,
+        row: String,
+        column: &str,
+        class: &str,
+        error: &dyn std::error::Error,
+    ) -> Self {
+        Self {
+            table: table.into(),
+            row,
+            column: column.into(),
+            class: class.into(),
+            error: chain(error),
+        }
     }
 }
 

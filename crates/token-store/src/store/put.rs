@@ -44,22 +44,49 @@ impl TokenStore {
         })
     }
 
-    async fn insert(&self, layout: &Layout, key: &TokenKey, token: &NewToken) -> Result<Option<Written>, StoreError> {
+    async fn insert(
+        &self,
+        layout: &Layout,
+        key: &TokenKey,
+        token: &NewToken,
+    ) -> Result<Option<Written>, StoreError> {
         let row = self.blank_row(layout, key, token)?;
         let change = self.seal_row(layout, row, token).await?;
         let mut columns: Vec<(&str, Option<&str>)> = Vec::new();
-        columns.extend(layout.table.key.iter().zip(key.values()).map(|(c, v)| (c.as_str(), Some(v.as_str()))));
-        columns.extend(layout.table.tokens.iter().zip(&change.values).map(|(c, v)| (c.as_str(), v.as_ref().map(|t| t.as_str()))));
+        columns.extend(
+            layout
+                .table
+                .key
+                .iter()
+                .zip(key.values())
+                .map(|(c, v)| (c.as_str(), Some(v.as_str()))),
+        );
+        columns.extend(
+            layout
+                .table
+                .tokens
+                .iter()
+                .zip(&change.values)
+                .map(|(c, v)| (c.as_str(), v.as_ref().map(|t| t.as_str()))),
+        );
         let version = change.marks.version.to_string();
         if let Some(names) = layout.version() {
             columns.push((&names.version, Some(&version)));
             columns.push((&names.method, change.marks.method.as_deref()));
             columns.push((&names.key_id, change.marks.key_id.as_deref()));
         }
-        columns.extend(token.plain.iter().map(|(column, value)| (column.as_str(), value.as_deref())));
+        columns.extend(
+            token
+                .plain
+                .iter()
+                .map(|(column, value)| (column.as_str(), value.as_deref())),
+        );
         let mut names: Vec<String> = columns.iter().map(|(column, _)| quote(column)).collect();
-        let mut values: Vec<String> =
-            columns.iter().enumerate().map(|(i, (column, _))| layout.cast(i + 1, column)).collect();
+        let mut values: Vec<String> = columns
+            .iter()
+            .enumerate()
+            .map(|(i, (column, _))| layout.cast(i + 1, column))
+            .collect();
         if let Some(updated) = present(layout, layout.table.updated.as_deref()) {
             names.push(quote(updated));
             values.push(now(layout).into());
@@ -75,9 +102,18 @@ impl TokenStore {
         Ok(inserted.then(|| Written::from(&change.marks)))
     }
 
-    async fn update(&self, layout: &Layout, row: StoredRow, token: &NewToken) -> Result<Option<Written>, StoreError> {
+    async fn update(
+        &self,
+        layout: &Layout,
+        row: StoredRow,
+        token: &NewToken,
+    ) -> Result<Option<Written>, StoreError> {
         let change = self.seal_row(layout, row, token).await?;
-        if layout.swap(self.database(), std::slice::from_ref(&change)).await? == 0 {
+        if layout
+            .swap(self.database(), std::slice::from_ref(&change))
+            .await?
+            == 0
+        {
             return Ok(None);
         }
         self.set_plain(layout, &change.old.key, token).await?;
@@ -90,7 +126,11 @@ impl TokenStore {
         let mut sets = Vec::new();
         for (column, value) in &token.plain {
             params.push(Param::Text(value.as_deref()));
-            sets.push(format!("{} = {}", quote(column), layout.cast(params.len(), column)));
+            sets.push(format!(
+                "{} = {}",
+                quote(column),
+                layout.cast(params.len(), column)
+            ));
         }
         if let Some(updated) = present(layout, layout.table.updated.as_deref()) {
             sets.push(format!("{} = {}", quote(updated), now(layout)));
@@ -109,18 +149,35 @@ impl TokenStore {
     }
 
     /// Seals what is new, and carries over what stays; in direct AES where the operator has chosen that for outages.
-    async fn seal_row(&self, layout: &Layout, row: StoredRow, token: &NewToken) -> Result<Change, StoreError> {
+    async fn seal_row(
+        &self,
+        layout: &Layout,
+        row: StoredRow,
+        token: &NewToken,
+    ) -> Result<Change, StoreError> {
         let format = self.write_format();
         let (values, mut marks) = match self.seal_values(layout, &row, token, format).await {
             Err(StoreError::Seal { source, .. }) if self.cipher().may_fall_back(&source) => {
-                let sealed = self.seal_values(layout, &row, token, WriteFormat::DirectAes).await?;
+                let sealed = self
+                    .seal_values(layout, &row, token, WriteFormat::DirectAes)
+                    .await?;
                 self.count_fallback(layout, &row, &source);
                 sealed
             }
-            sealed => return sealed.map(|(values, marks)| Change { old: row, values, marks }),
+            sealed => {
+                return sealed.map(|(values, marks)| Change {
+                    old: row,
+                    values,
+                    marks,
+                });
+            }
         };
         marks.method = Some(FALLBACK_METHOD.into());
-        Ok(Change { old: row, values, marks })
+        Ok(Change {
+            old: row,
+            values,
+            marks,
+        })
     }
 
     fn count_fallback(&self, layout: &Layout, row: &StoredRow, failure: &SealFailure) {
@@ -144,7 +201,12 @@ impl TokenStore {
         let mut values: Vec<Option<Text>> = Vec::with_capacity(row.values.len());
         let mut key_id = None;
         for (column, stored) in layout.table.tokens.iter().zip(&row.values) {
-            let new = token.tokens.iter().rev().find(|(name, _)| name == column).map(|(_, secret)| secret);
+            let new = token
+                .tokens
+                .iter()
+                .rev()
+                .find(|(name, _)| name == column)
+                .map(|(_, secret)| secret);
             let binding = row.binding(layout, column);
             let kept;
             let secret = match (new, stored) {
@@ -153,7 +215,9 @@ impl TokenStore {
                 (None, Some(text)) => {
                     let recorded = recorded(row, layout, self.profile().unmarked);
                     let opened = self.cipher().open(text, recorded, &binding).await;
-                    kept = opened.map_err(|source| open_error(layout, row, column, source))?.plaintext;
+                    kept = opened
+                        .map_err(|source| open_error(layout, row, column, source))?
+                        .plaintext;
                     Some(&kept)
                 }
             };
@@ -166,7 +230,11 @@ impl TokenStore {
                 }
             });
         }
-        let marks = Marks { version: format.version(), method: format.method().map(Into::into), key_id };
+        let marks = Marks {
+            version: format.version(),
+            method: format.method().map(Into::into),
+            key_id,
+        };
         Ok((values, marks))
     }
 
@@ -186,7 +254,12 @@ impl TokenStore {
     /// A row that does not exist yet; its owner comes from the plain columns that are set with it.
     fn blank_row(&self, layout: &Layout, key: &TokenKey, token: &NewToken) -> Result<StoredRow, StoreError> {
         let set = |name: &String| {
-            token.plain.iter().rev().find(|(column, _)| column == name).and_then(|(_, value)| value.clone())
+            token
+                .plain
+                .iter()
+                .rev()
+                .find(|(column, _)| column == name)
+                .and_then(|(_, value)| value.clone())
         };
         Ok(StoredRow {
             key: key.values().to_vec(),
@@ -202,17 +275,39 @@ impl TokenStore {
 
 fn check_columns(layout: &Layout, token: &NewToken) -> Result<(), StoreError> {
     let table = &layout.table;
-    let unknown = token.tokens.iter().find(|(column, _)| !table.tokens.contains(column));
+    let unknown = token
+        .tokens
+        .iter()
+        .find(|(column, _)| !table.tokens.contains(column));
     if let Some((column, _)) = unknown {
-        return Err(StoreError::NoTokenColumn { table: table.name.clone(), column: column.clone() });
+        return Err(StoreError::NoTokenColumn {
+            table: table.name.clone(),
+            column: column.clone(),
+        });
     }
-    let missing: Vec<String> =
-        token.plain.iter().map(|(column, _)| column.clone()).filter(|column| !layout.has(column)).collect();
-    if missing.is_empty() { Ok(()) } else { Err(StoreError::NoColumns { table: table.name.clone(), columns: missing }) }
+    let missing: Vec<String> = token
+        .plain
+        .iter()
+        .map(|(column, _)| column.clone())
+        .filter(|column| !layout.has(column))
+        .collect();
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(StoreError::NoColumns {
+            table: table.name.clone(),
+            columns: missing,
+        })
+    }
 }
 
 fn seal_error(layout: &Layout, row: &StoredRow, column: &str, source: SealFailure) -> StoreError {
-    StoreError::Seal { table: layout.table.name.clone(), row: row.name(layout), column: column.into(), source }
+    StoreError::Seal {
+        table: layout.table.name.clone(),
+        row: row.name(layout),
+        column: column.into(),
+        source,
+    }
 }
 
 fn present<'a>(layout: &Layout, column: Option<&'a str>) -> Option<&'a str> {
