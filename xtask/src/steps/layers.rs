@@ -10,13 +10,17 @@ use crate::options::Options;
 use crate::report::Report;
 
 /// For each of our crates, those of ours that it may depend on outside of its tests.
-const MAY_USE: [(&str, &[&str]); 7] = [
+const MAY_USE: [(&str, &[&str]); 8] = [
     ("envelope-core", &[]),
     ("kms-provider", &["envelope-core"]),
     ("secrets-cache", &["envelope-core"]),
     ("token-store", &["envelope-core"]),
     (
         "migrate-cli",
+        &["envelope-core", "kms-provider", "secrets-cache", "token-store"],
+    ),
+    (
+        "example-service",
         &["envelope-core", "kms-provider", "secrets-cache", "token-store"],
     ),
     ("test-support", &["envelope-core"]),
