@@ -20,6 +20,19 @@ pub trait KeyProvider: Send + Sync {
     /// Makes a data key and wraps it under the current key and this context.
     async fn generate(&self, context: &EncryptionContext) -> Result<GeneratedDataKey, KeyError>;
 
+    /// Makes a data key for one message of `message_len` bytes of plaintext, which may serve other messages too.
+    ///
+    /// Only for formats that derive a key of its own for every message from it. Unless a decorator reuses keys, it is a
+    /// new one each time.
+    async fn generate_shared(
+        &self,
+        context: &EncryptionContext,
+        message_len: usize,
+    ) -> Result<GeneratedDataKey, KeyError> {
+        let _ = message_len;
+        self.generate(context).await
+    }
+
     /// Unwraps a data key. The context must equal the one that it was wrapped under.
     async fn unwrap(
         &self,

@@ -244,7 +244,10 @@ impl Sealer {
     async fn seal_v3(&self, plaintext: &str, binding: &Binding) -> Result<Sealed, SealError> {
         // Checked again, because the policy may have been changed after the format.
         self.check_format()?;
-        let generated = self.provider.generate(&self.base_context).await?;
+        let shared = self
+            .provider
+            .generate_shared(&self.base_context, plaintext.len());
+        let generated = shared.await?;
         let text = bound::seal(
             self.suite,
             &generated.key.0,

@@ -30,14 +30,10 @@ fn data_keys(criterion: &mut Criterion) {
 
     let mut group = criterion.benchmark_group("keyring");
     group.bench_function("generate", |bench| {
-        bench
-            .to_async(&runtime)
-            .iter(|| keyring.generate(black_box(&context)));
+        bench.to_async(&runtime).iter(|| keyring.generate(black_box(&context)));
     });
     group.bench_function("unwrap", |bench| {
-        bench
-            .to_async(&runtime)
-            .iter(|| keyring.unwrap(black_box(&made.wrapped), &context));
+        bench.to_async(&runtime).iter(|| keyring.unwrap(black_box(&made.wrapped), &context));
     });
     group.finish();
 
@@ -46,19 +42,13 @@ fn data_keys(criterion: &mut Criterion) {
         bench.iter(|| cached.unwrap_cached(black_box(&made.wrapped), &context));
     });
     group.bench_function("unwrap, hit", |bench| {
-        bench
-            .to_async(&runtime)
-            .iter(|| cached.unwrap(black_box(&made.wrapped), &context));
+        bench.to_async(&runtime).iter(|| cached.unwrap(black_box(&made.wrapped), &context));
     });
     group.bench_function("unwrap, miss", |bench| {
-        bench
-            .to_async(&runtime)
-            .iter(|| cold.unwrap(black_box(&made.wrapped), &context));
+        bench.to_async(&runtime).iter(|| cold.unwrap(black_box(&made.wrapped), &context));
     });
     group.bench_function("generate, kept", |bench| {
-        bench
-            .to_async(&runtime)
-            .iter(|| cached.generate(black_box(&context)));
+        bench.to_async(&runtime).iter(|| cached.generate(black_box(&context)));
     });
     group.finish();
 }

@@ -20,10 +20,7 @@ impl Counting {
     /// Counts the calls that reach `inner`.
     #[must_use]
     pub fn new(inner: Arc<dyn KeyProvider>) -> Self {
-        Self {
-            inner,
-            counters: Counters::default(),
-        }
+        Self { inner, counters: Counters::default() }
     }
 
     /// The calls made so far.
@@ -35,9 +32,7 @@ impl Counting {
 
 impl std::fmt::Debug for Counting {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Counting")
-            .field("counts", &self.counts())
-            .finish_non_exhaustive()
+        f.debug_struct("Counting").field("counts", &self.counts()).finish_non_exhaustive()
     }
 }
 
@@ -46,6 +41,15 @@ impl KeyProvider for Counting {
     async fn generate(&self, context: &EncryptionContext) -> Result<GeneratedDataKey, KeyError> {
         Counters::add(&self.counters.generate);
         self.inner.generate(context).await
+    }
+
+    async fn generate_shared(
+        &self,
+        context: &EncryptionContext,
+        message_len: usize,
+    ) -> Result<GeneratedDataKey, KeyError> {
+        Counters::add(&self.counters.generate);
+        self.inner.generate_shared(context, message_len).await
     }
 
     async fn unwrap(

@@ -30,12 +30,7 @@ where
     V: Clone + Send + Sync + 'static,
 {
     pub(crate) fn new() -> Self {
-        Self {
-            board: Arc::new(Mutex::new(Board {
-                flights: HashMap::new(),
-                departed: 0,
-            })),
-        }
+        Self { board: Arc::new(Mutex::new(Board { flights: HashMap::new(), departed: 0 })) }
     }
 
     /// Waits for the call under way for `key`, or for a new one.
@@ -77,11 +72,7 @@ where
         }
         board.departed += 1;
         let number = board.departed;
-        let landing = Landing {
-            board: self.board.clone(),
-            key: key.clone(),
-            number,
-        };
+        let landing = Landing { board: self.board.clone(), key: key.clone(), number };
         let call = call();
         let flight = async move {
             let _landing = landing;
@@ -107,11 +98,7 @@ impl<K: Eq + Hash, V> Drop for Landing<K, V> {
     fn drop(&mut self) {
         let mut board = lock(&self.board);
         // Somebody may have started the next flight for the same key already.
-        if board
-            .flights
-            .get(&self.key)
-            .is_some_and(|(number, _)| *number == self.number)
-        {
+        if board.flights.get(&self.key).is_some_and(|(number, _)| *number == self.number) {
             board.flights.remove(&self.key);
         }
     }

@@ -8,10 +8,17 @@ pub mod counting;
 pub mod keyring;
 #[cfg(feature = "memory")]
 pub mod memory;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 pub mod pacing;
+pub mod regions;
+pub mod resilience;
+pub mod reuse;
 pub mod uri;
 
 mod flight;
+mod janitor;
+mod jitter;
 mod redact;
 #[cfg(any(feature = "keyring", feature = "memory"))]
 mod wrapping;
@@ -24,6 +31,11 @@ pub use counting::{CallCounts, Counting};
 pub use keyring::Keyring;
 #[cfg(feature = "memory")]
 pub use memory::Memory;
+#[cfg(feature = "metrics")]
+pub use metrics::{KmsMetrics, Metered};
 pub use pacing::Pacing;
 pub use redact::redact_arn;
+pub use regions::{Region, Regions};
+pub use resilience::{Resilience, ResilienceOptions};
+pub use reuse::{Reuse, ReuseLimits};
 pub use uri::KeyUri;

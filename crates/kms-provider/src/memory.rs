@@ -25,10 +25,7 @@ impl Memory {
     /// Starts with one key, `memory:1`.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            keys: RwLock::new(vec![new_key()]),
-            counters: Counters::default(),
-        }
+        Self { keys: RwLock::new(vec![new_key()]), counters: Counters::default() }
     }
 
     /// Makes a new current key and returns its key id; the earlier ones still unwrap.
@@ -89,9 +86,7 @@ impl Default for Memory {
 
 impl std::fmt::Debug for Memory {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Memory")
-            .field("keys", &self.read().len())
-            .finish_non_exhaustive()
+        f.debug_struct("Memory").field("keys", &self.read().len()).finish_non_exhaustive()
     }
 }
 
@@ -170,18 +165,12 @@ fn wrap(
 
 fn name(bytes: Box<[u8]>, number: usize) -> Result<WrappedDataKey, KeyError> {
     WrappedDataKey::new(bytes, Some(&key_id(number))).map_err(|error| {
-        KeyError::new(
-            ErrorClass::InvalidRequest,
-            "wrapped data key has an impossible length",
-        )
-        .with_source(error)
+        KeyError::new(ErrorClass::InvalidRequest, "wrapped data key has an impossible length")
+            .with_source(error)
     })
 }
 
 fn foreign(claim: &str) -> KeyError {
-    KeyError::new(
-        ErrorClass::WrongKey,
-        format!("wrapped under a key that is not here ({})", shown(claim)),
-    )
-    .with_hint("the in-memory key service opens only what the same instance wrapped")
+    KeyError::new(ErrorClass::WrongKey, format!("wrapped under a key that is not here ({})", shown(claim)))
+        .with_hint("the in-memory key service opens only what the same instance wrapped")
 }

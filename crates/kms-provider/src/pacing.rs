@@ -24,11 +24,7 @@ impl Pacing {
     #[must_use]
     pub fn new(inner: Arc<dyn KeyProvider>, per_second: f64) -> Self {
         let interval = Duration::try_from_secs_f64(per_second.recip()).unwrap_or(Duration::ZERO);
-        Self {
-            inner,
-            interval,
-            next: Mutex::new(Instant::now()),
-        }
+        Self { inner, interval, next: Mutex::new(Instant::now()) }
     }
 
     async fn turn(&self) {
@@ -48,9 +44,7 @@ impl Pacing {
 
 impl std::fmt::Debug for Pacing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pacing")
-            .field("interval", &self.interval)
-            .finish_non_exhaustive()
+        f.debug_struct("Pacing").field("interval", &self.interval).finish_non_exhaustive()
     }
 }
 
@@ -59,6 +53,15 @@ impl KeyProvider for Pacing {
     async fn generate(&self, context: &EncryptionContext) -> Result<GeneratedDataKey, KeyError> {
         self.turn().await;
         self.inner.generate(context).await
+    }
+
+    async fn generate_shared(
+        &self,
+        context: &EncryptionContext,
+        message_len: usize,
+    ) -> Result<GeneratedDataKey, KeyError> {
+        self.turn().await;
+        self.inner.generate_shared(context, message_len).await
     }
 
     async fn unwrap(

@@ -20,9 +20,7 @@ const MAX_SHOWN: usize = 160;
 pub fn redact_arn(text: &str) -> Cow<'_, str> {
     let mut parts = text.splitn(6, ':');
     let is_arn = parts.next() == Some("arn");
-    let account = parts
-        .nth(3)
-        .filter(|account| account.len() > 4 && account.is_ascii());
+    let account = parts.nth(3).filter(|account| account.len() > 4 && account.is_ascii());
     match account {
         Some(account) if is_arn => {
             let short = format!("…{}", &account[account.len() - 4..]);
@@ -35,11 +33,7 @@ pub fn redact_arn(text: &str) -> Cow<'_, str> {
 /// A key name that stood beside a value, fit for a message: bounded, on one line, account id shortened.
 #[cfg(any(feature = "aws", feature = "keyring", feature = "memory"))]
 pub(crate) fn shown(claim: &str) -> String {
-    redact_arn(claim)
-        .chars()
-        .take(MAX_SHOWN)
-        .flat_map(char::escape_debug)
-        .collect()
+    redact_arn(claim).chars().take(MAX_SHOWN).flat_map(char::escape_debug).collect()
 }
 
 #[cfg(test)]
@@ -52,10 +46,7 @@ mod tests {
             redact_arn("arn:aws:kms:us-east-1:123456789012:alias/x"),
             "arn:aws:kms:us-east-1:…9012:alias/x"
         );
-        assert_eq!(
-            redact_arn("arn:aws:kms:us-east-1::key/x"),
-            "arn:aws:kms:us-east-1::key/x"
-        );
+        assert_eq!(redact_arn("arn:aws:kms:us-east-1::key/x"), "arn:aws:kms:us-east-1::key/x");
         assert_eq!(redact_arn("arn:aws:kms"), "arn:aws:kms");
         assert_eq!(redact_arn(""), "");
     }

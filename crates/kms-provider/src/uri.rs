@@ -32,11 +32,7 @@ impl FromStr for KeyUri {
             return Err(KeyUriError::Empty);
         }
         if text.starts_with("arn:") {
-            return if is_kms_arn(text) {
-                Ok(Self::Aws(text.into()))
-            } else {
-                Err(KeyUriError::OtherArn)
-            };
+            return if is_kms_arn(text) { Ok(Self::Aws(text.into())) } else { Err(KeyUriError::OtherArn) };
         }
         if is_alias(text) {
             return Ok(Self::Aws(text.into()));
@@ -44,9 +40,9 @@ impl FromStr for KeyUri {
         match text.split_once(':') {
             Some(("keyring", "")) => Err(KeyUriError::NoFile),
             Some(("keyring", file)) => Ok(Self::Keyring(file.into())),
-            Some((scheme, _)) if is_scheme(scheme) => Err(KeyUriError::Unsupported {
-                scheme: scheme.to_ascii_lowercase(),
-            }),
+            Some((scheme, _)) if is_scheme(scheme) => {
+                Err(KeyUriError::Unsupported { scheme: scheme.to_ascii_lowercase() })
+            }
             None if is_key_id(text) => Ok(Self::Aws(text.into())),
             _ => Err(KeyUriError::Unrecognized),
         }
@@ -101,10 +97,7 @@ fn is_kms_arn(text: &str) -> bool {
 /// The characters that an alias may have, by the `AliasName` field of the KMS API reference.
 fn is_alias(text: &str) -> bool {
     text.strip_prefix("alias/").is_some_and(|name| {
-        !name.is_empty()
-            && name
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'_' | b'-'))
+        !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'_' | b'-'))
     })
 }
 
@@ -117,9 +110,7 @@ fn is_key_id(text: &str) -> bool {
 fn is_scheme(text: &str) -> bool {
     (1..=16).contains(&text.len())
         && text.starts_with(|c: char| c.is_ascii_alphabetic())
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
 }
 
 #[cfg(test)]
@@ -148,14 +139,8 @@ mod tests {
 
     #[test]
     fn a_keyring_names_its_file() {
-        assert_eq!(
-            parse("keyring:a b/c:d.json"),
-            Ok(KeyUri::Keyring("a b/c:d.json".into()))
-        );
-        assert_eq!(
-            parse("keyring:k.json").map(|uri| uri.to_string()),
-            Ok("keyring:k.json".into())
-        );
+        assert_eq!(parse("keyring:a b/c:d.json"), Ok(KeyUri::Keyring("a b/c:d.json".into())));
+        assert_eq!(parse("keyring:k.json").map(|uri| uri.to_string()), Ok("keyring:k.json".into()));
         assert_eq!(parse("keyring:"), Err(KeyUriError::NoFile));
     }
 
@@ -167,13 +152,7 @@ mod tests {
             ("gcp-kms://projects/p", "gcp-kms"),
             ("Keyring:file", "keyring"),
         ] {
-            assert_eq!(
-                parse(text),
-                Err(KeyUriError::Unsupported {
-                    scheme: scheme.into()
-                }),
-                "{text}"
-            );
+            assert_eq!(parse(text), Err(KeyUriError::Unsupported { scheme: scheme.into() }), "{text}");
         }
     }
 
@@ -181,16 +160,11 @@ mod tests {
     fn what_is_no_key_is_refused_and_never_repeated() {
         const SECRET: &str = "c2VjcmV0LXRoYXQtc2xpcHBlZA==";
         for text in ["", " ", "alias/", "alias/a b", "keys.json", SECRET, "a/b"] {
-            assert!(
-                parse(text).is_err_and(|error| !error.to_string().contains(SECRET)),
-                "{text}"
-            );
+            assert!(parse(text).is_err_and(|error| !error.to_string().contains(SECRET)), "{text}");
         }
-        for text in [
-            "arn:aws:s3:::bucket",
-            "arn:aws:kms:us-east-1:123456789012:grant/x",
-            "arn:aws:kms:::key/a",
-        ] {
+        for text in
+            ["arn:aws:s3:::bucket", "arn:aws:kms:us-east-1:123456789012:grant/x", "arn:aws:kms:::key/a"]
+        {
             assert_eq!(parse(text), Err(KeyUriError::OtherArn));
         }
     }

@@ -26,10 +26,7 @@ pub(crate) fn wrap(cipher: &Aes256Gcm, id: &str, key: &DataKey, context: &Encryp
 }
 
 /// Seals `secret`, of any length, in the layout above.
-#[expect(
-    clippy::expect_used,
-    reason = "callers keep ids within 255 bytes and secrets within 4 KiB"
-)]
+#[expect(clippy::expect_used, reason = "callers keep ids within 255 bytes and secrets within 4 KiB")]
 pub(crate) fn seal(
     cipher: &Aes256Gcm,
     purpose: &[u8],
@@ -129,11 +126,9 @@ impl<'a> Parsed<'a> {
 
 /// The one answer to another context and to damage, so that nothing is learnt by trying.
 pub(crate) fn does_not_open() -> KeyError {
-    KeyError::new(
-        ErrorClass::ContextMismatchOrCorrupt,
-        "wrapped data key does not open",
+    KeyError::new(ErrorClass::ContextMismatchOrCorrupt, "wrapped data key does not open").with_hint(
+        "present the encryption context it was wrapped under; if that is right, the bytes are damaged",
     )
-    .with_hint("present the encryption context it was wrapped under; if that is right, the bytes are damaged")
 }
 
 fn associated_data(purpose: &[u8], named: &[u8], context: &EncryptionContext) -> Vec<u8> {

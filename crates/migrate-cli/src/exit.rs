@@ -170,7 +170,7 @@ fn key_exit(error: &KeyError) -> Exit {
 
 fn store_exit(error: &StoreError) -> Exit {
     match error {
-        StoreError::Address { .. } | StoreError::KeyLength { .. } | StoreError::NoTokenColumn { .. } => {
+        StoreError::NotStorable { .. } | StoreError::Address { .. } | StoreError::KeyLength { .. } | StoreError::NoTokenColumn { .. } => {
             Exit::Usage
         }
         StoreError::Open {
@@ -206,6 +206,7 @@ fn store_hint(error: &StoreError) -> Option<String> {
         StoreError::NoTable { .. } => {
             "check that DATABASE_URL names the right database, and TOKEN_PROFILE the right profile"
         }
+        StoreError::NotStorable { .. } => "set KMS_KEY_ID, or name in the profile what its tables hold (`unmarked`, `legacy`)",
         StoreError::NoColumns { .. } => "run `migrate-tokens schema`",
         StoreError::NotFound { .. } | StoreError::KeyLength { .. } => {
             "name the row by every column of its primary key"

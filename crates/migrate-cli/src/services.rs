@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use envelope_core::format::node_json::DataKeyRing;
 #[cfg(not(feature = "aws"))]
-use envelope_core::{ErrorClass, KeyError};
-use envelope_core::{KeyProvider, Sealer};
+use envelope_core::KeyError;
+use envelope_core::{ErrorClass, KeyProvider, Sealer};
 use kms_provider::keyring::Keyring;
 use kms_provider::{CacheOptions, Caching, Counting, KeyUri};
 use token_store::{Database, TokenCipher, TokenStore};
@@ -84,6 +84,16 @@ impl Services {
         telemetry.register(|registry| token_store::metrics::register(registry, &store));
         telemetry.set_ready(readiness);
         Ok(Self { store, calls })
+    }
+
+    /// Asks the key service for its key before a long run, so that a key that is gone is told once and not for every
+    /// value. Who may not ask finds out by using it.
+    pub(crate) async fn check_key(&self) -> Result<(), CliError> {
+        let Some(calls) = &self.calls else { return Ok(()) };
+        match calls.describe().await {
+            Err(error) if error.class() != ErrorClass::Denied => Err(error.into()),
+            _ => Ok(()),
+        }
     }
 
     /// Calls made to the key service so far.

@@ -353,8 +353,9 @@ impl<V: Fn(&str) -> Option<String>> Reader<V> {
             }
         };
         if let Some(text) = self.text("ENCRYPTION_CONTEXT") {
-            match parse_pairs(&text) {
-                Ok(pairs) => profile.context = pairs,
+            let pairs = parse_pairs(&text);
+            match pairs.and_then(|pairs| profile.clone().with_context(pairs).map_err(|error| error.to_string())) {
+                Ok(with_context) => profile = with_context,
                 Err(problem) => self.problem("ENCRYPTION_CONTEXT", problem),
             }
         }

@@ -23,6 +23,7 @@ struct Shared {
 
 /// What must answer for the program to be ready.
 #[derive(Clone)]
+#[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "nobody asks where nothing is served"))]
 pub(crate) struct Readiness {
     pub(crate) database: Option<Database>,
     pub(crate) provider: Option<Arc<dyn KeyProvider>>,

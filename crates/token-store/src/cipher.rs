@@ -59,6 +59,7 @@ pub struct TokenCipher {
     ring: Option<Arc<dyn DataKeyRing>>,
     plaintext: PlaintextPolicy,
     fallback: bool,
+    sealer_only_opens: bool,
 }
 
 /// How a row says that a cell is stored.
@@ -99,6 +100,14 @@ impl TokenCipher {
     pub fn with_sealer(mut self, sealer: Sealer) -> Self {
         self.sealer = Some(sealer);
         self
+    }
+
+    /// Adds the key service for opening only: the first step of a rollout, in which every instance learns to read
+    /// envelopes before the first one writes any.
+    #[must_use]
+    pub fn with_sealer_for_reading(mut self, sealer: Sealer) -> Self {
+        self.sealer_only_opens = true;
+        self.with_sealer(sealer)
     }
 
     /// Adds `ENCRYPTION_KEY`, for direct AES.
@@ -145,12 +154,12 @@ impl TokenCipher {
     }
 
     /// Whether a write that failed like this may fall back to direct AES.
-    pub(crate) fn may_fall_back(&self, failure: &SealFailure) -> bool {
+    pub(crate) fn may_fall_back(&self, profile: &Profile, failure: &SealFailure) -> bool {
         let SealFailure::Envelope(SealError::Key(error)) = failure else {
             return false;
         };
         let is_away = matches!(error.class(), ErrorClass::Unavailable | ErrorClass::Timeout);
-        self.fallback && self.direct.is_some() && is_away
+        self.fallback && self.direct.is_some() && profile.can_store(WriteFormat::DirectAes) && is_away
     }
 
     /// The sealer, where a key service is configured.
@@ -175,7 +184,7 @@ impl TokenCipher {
     #[must_use]
     pub fn write_format(&self, profile: &Profile) -> WriteFormat {
         match profile.legacy {
-            _ if self.sealer.is_some() => WriteFormat::KmsEnvelope,
+            _ if self.sealer.is_some() && !self.sealer_only_opens => WriteFormat::KmsEnvelope,
             Some(LegacyFormat::DirectAes) if self.direct.is_some() => WriteFormat::DirectAes,
             Some(LegacyFormat::PulseplanLocal) if self.user_keys.is_some() => WriteFormat::PulseplanLocal,
             _ => WriteFormat::Plaintext,

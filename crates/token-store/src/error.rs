@@ -106,6 +106,14 @@ pub enum StoreError {
         /// Number of values that were given.
         actual: usize,
     },
+    /// A column that the store itself takes care of was given as a plain one.
+    #[error("column {column:?} of table {table:?} cannot be set beside the tokens")]
+    NotPlain {
+        /// The table.
+        table: String,
+        /// The column: part of the key, a token, a mark, or the owner of a row that exists already.
+        column: String,
+    },
     /// The profile's table has no such column for a token.
     #[error("table {table:?} has no token column {column:?}")]
     NoTokenColumn {
@@ -138,6 +146,14 @@ pub enum StoreError {
         /// Why.
         source: SealFailure,
     },
+    /// What is written in this form could not be told from other texts in the profile's tables.
+    #[error("{format} values cannot be told from others in the tables of profile {profile:?}")]
+    NotStorable {
+        /// The form that was to be written.
+        format: &'static str,
+        /// The profile.
+        profile: String,
+    },
     /// Others kept changing the row; nothing was written.
     #[error("{table} {row} was changed by others during every attempt")]
     Contended {
@@ -157,7 +173,8 @@ impl StoreError {
             Self::Address { .. } => "misconfigured",
             Self::NoTable { .. } | Self::NoColumns { .. } | Self::Unsuitable { .. } => "schema",
             Self::NotFound { .. } => "not_found",
-            Self::KeyLength { .. } | Self::NoTokenColumn { .. } => "invalid_request",
+            Self::NotStorable { .. } => "misconfigured",
+            Self::KeyLength { .. } | Self::NotPlain { .. } | Self::NoTokenColumn { .. } => "invalid_request",
             Self::Open { source, .. } => source.class(),
             Self::Seal { source, .. } => source.class(),
             Self::Contended { .. } => "conflict",

@@ -5,6 +5,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cipher::WriteFormat;
+
 /// A deployment's tables and conventions.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -151,6 +153,50 @@ impl Profile {
         }
     }
 
+    /// The same profile with other pairs in every encryption context.
+    ///
+    /// # Errors
+    /// [`ProfileError::Invalid`] if a pair is named like a column that is bound.
+    pub fn with_context(mut self, context: BTreeMap<String, String>) -> Result<Self, ProfileError> {
+        self.context = context;
+        self.check()?;
+        Ok(self)
+    }
+
+    /// Whether what is written in this form into the profile's tables can be told from everything else there.
+    #[must_use]
+    pub fn can_store(&self, format: WriteFormat) -> bool {
+        match format {
+            WriteFormat::KmsEnvelope => true,
+            WriteFormat::DirectAes => self.marks_everything() || self.unmarked == Unmarked::DirectAes,
+            WriteFormat::PulseplanLocal => self.legacy == Some(LegacyFormat::PulseplanLocal),
+            WriteFormat::Plaintext => self.marks_everything() || self.unmarked == Unmarked::Plaintext,
+        }
+    }
+
+    fn marks_everything(&self) -> bool {
+        self.tables.iter().all(|table| table.version.is_some())
+    }
+
+    /// Why a rollback would write into this table what nobody could read afterwards.
+    fn unreadable_legacy(&self, table: &Table) -> Option<String> {
+        let name = &table.name;
+        match self.legacy? {
+            LegacyFormat::DirectAes if table.version.is_none() && self.unmarked != Unmarked::DirectAes => {
+                Some(format!(
+                    "table {name:?} has no version columns, so legacy = \"direct-aes\" needs unmarked = \"direct-aes\""
+                ))
+            }
+            LegacyFormat::PulseplanLocal if table.version.is_some() => {
+                Some(format!("table {name:?} has version columns, which have no number for \"pulseplan-local\""))
+            }
+            LegacyFormat::PulseplanLocal if table.owner.is_empty() => {
+                Some(format!("table {name:?} names no owner, whom \"pulseplan-local\" derives its keys for"))
+            }
+            _ => None,
+        }
+    }
+
     fn check(&self) -> Result<(), ProfileError> {
         let invalid = |reason: String| {
             Err(ProfileError::Invalid {
@@ -176,6 +222,9 @@ impl Profile {
             return invalid("unmarked = \"direct-aes\" needs legacy = \"direct-aes\"".into());
         }
         for (index, table) in self.tables.iter().enumerate() {
+            if let Some(reason) = self.unreadable_legacy(table) {
+                return invalid(reason);
+            }
             if table.key.is_empty() || table.tokens.is_empty() {
                 return invalid(format!(
                     "table {:?} needs at least one key and one token column",

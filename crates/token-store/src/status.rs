@@ -85,7 +85,7 @@ async fn by_columns(store: &TokenStore, layout: &Layout) -> Result<BTreeMap<Kind
     let Some(version) = layout.version() else {
         return Ok(BTreeMap::new());
     };
-    let columns = [&version.version, &version.method, &version.key_id].map(|name| quote(name));
+    let columns = [&version.version, &version.method, &version.key_id].map(|name| layout.as_text(name));
     let filter = layout
         .table
         .filter
@@ -93,12 +93,11 @@ async fn by_columns(store: &TokenStore, layout: &Layout) -> Result<BTreeMap<Kind
         .map(|filter| format!(" WHERE ({filter})"))
         .unwrap_or_default();
     let sql = format!(
-        "SELECT CAST({} AS text), CAST({} AS text), CAST({} AS text), CAST(count(*) AS text) FROM {}{filter} GROUP BY {}",
+        "SELECT {}, {}, {}, CAST(count(*) AS text) FROM {}{filter} GROUP BY 1, 2, 3",
         columns[0],
         columns[1],
         columns[2],
-        quote(&layout.table.name),
-        columns.join(", ")
+        quote(&layout.table.name)
     );
     let mut kinds = BTreeMap::new();
     for row in store.database().rows(&sql, &[]).await? {

@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub use token::{NewToken, Token, TokenKey, TokenSummary, Written};
 
 use crate::cipher::{TokenCipher, WriteFormat};
-use crate::database::layout::Layout;
-use crate::database::rows::{StoredRow, row_name};
+use crate::database::layout::{Columns, Layout};
+use crate::database::rows::{Range, StoredRow, row_name};
 use crate::database::{Database, Param, quote};
 use crate::error::StoreError;
 use crate::migration::{Goal, RowPlan, plan, recorded};
@@ -42,9 +42,27 @@ impl TokenStore {
     /// [`StoreError::NoTable`], [`StoreError::NoColumns`] or [`StoreError::Unsuitable`] where the tables are not as
     /// the profile says; [`crate::schema::migrate`] adds version columns.
     pub async fn open(database: Database, profile: Profile, cipher: TokenCipher) -> Result<Self, StoreError> {
+        Self::open_with(database, profile, cipher, Columns::All).await
+    }
+
+    /// Opens the profile's tables for counting, also before [`crate::schema::migrate`] has run: version columns that
+    /// are missing count as NULL.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), but for version columns.
+    pub async fn open_for_status(database: Database, profile: Profile) -> Result<Self, StoreError> {
+        Self::open_with(database, profile, TokenCipher::new(), Columns::VersionMayLack).await
+    }
+
+    async fn open_with(
+        database: Database,
+        profile: Profile,
+        cipher: TokenCipher,
+        columns: Columns,
+    ) -> Result<Self, StoreError> {
         let (mut layouts, mut absent) = (Vec::new(), Vec::new());
         for table in &profile.tables {
-            match Layout::resolve(&database, table).await? {
+            match Layout::resolve(&database, table, columns).await? {
                 Some(layout) => layouts.push(layout),
                 None if table.optional => absent.push(table.name.clone()),
                 None => {
@@ -184,7 +202,7 @@ impl TokenStore {
     pub async fn count_rows(&self) -> Result<u64, StoreError> {
         let mut rows = 0;
         for layout in self.layouts() {
-            rows += layout.count(self.database()).await?;
+            rows += layout.count_range(self.database(), Range::default()).await?;
         }
         Ok(rows)
     }
@@ -193,6 +211,14 @@ impl TokenStore {
     #[must_use]
     pub fn write_format(&self) -> WriteFormat {
         self.cipher().write_format(self.profile())
+    }
+
+    pub(crate) fn check_storable(&self, format: WriteFormat) -> Result<(), StoreError> {
+        if self.profile().can_store(format) {
+            return Ok(());
+        }
+        let format = format.method().unwrap_or("plaintext");
+        Err(StoreError::NotStorable { format, profile: self.profile().name.clone() })
     }
 
     /// Rows by version as the last [`status`](crate::status::status) of this store counted them.
@@ -213,7 +239,7 @@ impl TokenStore {
         after: Option<&[String]>,
         limit: usize,
     ) -> Result<Vec<StoredRow>, StoreError> {
-        Ok(layout.page(self.database(), after, limit).await?)
+        Ok(layout.page(self.database(), Range::behind(after), limit).await?)
     }
 
     fn layout_named(&self, table: Option<&str>) -> Result<&Layout, StoreError> {
@@ -271,7 +297,7 @@ impl TokenStore {
 
     fn reseal_in_background(&self, layout: &Layout, row: StoredRow) {
         let format = self.write_format();
-        if format == WriteFormat::Plaintext {
+        if format == WriteFormat::Plaintext || !self.profile().can_store(format) {
             return;
         }
         let (store, layout) = (self.clone(), layout.clone());

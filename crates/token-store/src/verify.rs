@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::database::layout::Layout;
 use crate::database::rows::StoredRow;
 use crate::error::StoreError;
-use crate::migration::{Ended, Failure, MAX_LISTED, StopFlag, recorded};
+use crate::migration::{Ended, Failure, MAX_LISTED, StopFlag, concerns_every_value, recorded};
 use crate::store::TokenStore;
 
 /// What a verification found. Every count is of token values; empty ones and NULLs are left out.
@@ -93,7 +93,8 @@ async fn check_rows(
     while let Some(verdicts) = checked.next().await {
         report.rows += 1;
         for verdict in verdicts {
-            report.add(verdict?);
+            let (opened, verdict) = verdict?;
+            report.add(opened, verdict);
         }
     }
     Ok(())
@@ -108,7 +109,7 @@ enum Verdict {
     Failed(Failure),
 }
 
-async fn check_row(store: &TokenStore, layout: &Layout, row: &StoredRow) -> Vec<Result<Verdict, Ended>> {
+async fn check_row(store: &TokenStore, layout: &Layout, row: &StoredRow) -> Vec<Result<(bool, Verdict), Ended>> {
     let mut verdicts = Vec::with_capacity(row.values.len());
     for (column, value) in layout.table.tokens.iter().zip(&row.values) {
         if let Some(text) = value.as_ref().filter(|text| !text.is_empty()) {
@@ -124,7 +125,7 @@ async fn check_value(
     row: &StoredRow,
     column: &str,
     text: &str,
-) -> Result<Verdict, Ended> {
+) -> Result<(bool, Verdict), Ended> {
     let binds = store
         .cipher()
         .key_service()
@@ -136,42 +137,33 @@ async fn check_value(
         class: class.into(),
         error: error.into(),
     };
-    let plaintext = || {
-        Verdict::Plaintext(finding(
-            "plaintext",
-            "readable by anybody with the table: run migrate",
-        ))
-    };
+    let plaintext = || Verdict::Plaintext(finding("plaintext", "readable by anybody with the table: run migrate"));
+    let unbound = || Verdict::Unbound(finding("unbound", "not bound to its row: run migrate --rebind"));
     let recorded = recorded(row, layout, store.profile().unmarked);
-    match store
-        .cipher()
-        .open(text, recorded, &row.binding(layout, column))
-        .await
-    {
-        Ok(cell) => Ok(match cell.format {
-            Format::Plaintext => plaintext(),
-            Format::KmsEnvelope if !cell.bound && binds => {
-                Verdict::Unbound(finding("unbound", "not bound to its row: run migrate --rebind"))
-            }
-            Format::KmsEnvelope | Format::BoundEnvelope => Verdict::Fine,
-            _ => Verdict::Legacy,
-        }),
-        Err(OpenError::PlaintextRefused) => Ok(plaintext()),
-        Err(OpenError::Key(error)) if error.class().is_retryable() => Err(Ended::KeyService(error)),
-        Err(error) => Ok(Verdict::Failed(Failure::new(
-            &layout.table.name,
-            row.name(layout),
-            column,
-            error.class(),
-            &error,
-        ))),
+    match store.cipher().open(text, recorded, &row.binding(layout, column)).await {
+        Ok(cell) => {
+            let verdict = match cell.format {
+                Format::Plaintext => plaintext(),
+                Format::KmsEnvelope if !cell.bound && binds => unbound(),
+                Format::KmsEnvelope | Format::BoundEnvelope => Verdict::Fine,
+                _ => Verdict::Legacy,
+            };
+            Ok((true, verdict))
+        }
+        Err(OpenError::PlaintextRefused) => Ok((false, plaintext())),
+        Err(OpenError::UnboundRefused) => Ok((false, unbound())),
+        Err(OpenError::Key(error)) if concerns_every_value(&error) => Err(Ended::KeyService(error)),
+        Err(error) => {
+            let failure = Failure::new(&layout.table.name, row.name(layout), column, error.class(), &error);
+            Ok((false, Verdict::Failed(failure)))
+        }
     }
 }
 
 impl VerifyReport {
-    fn add(&mut self, verdict: Verdict) {
+    fn add(&mut self, opened: bool, verdict: Verdict) {
         self.checked += 1;
-        self.ok += u64::from(!matches!(verdict, Verdict::Failed(_)));
+        self.ok += u64::from(opened);
         match verdict {
             Verdict::Fine => {}
             Verdict::Legacy => self.legacy += 1,

@@ -95,11 +95,8 @@ pub(super) fn no_credentials(cause: Option<&CredentialsError>) -> KeyError {
 }
 
 fn not_sent(operation: Operation) -> KeyError {
-    KeyError::new(
-        ErrorClass::Misconfigured,
-        format!("{} could not be sent to AWS KMS", operation.name()),
-    )
-    .with_hint("set AWS_REGION, and check AWS_ENDPOINT_URL and AWS_ENDPOINT_URL_KMS if they are set")
+    KeyError::new(ErrorClass::Misconfigured, format!("{} could not be sent to AWS KMS", operation.name()))
+        .with_hint("set AWS_REGION, and check AWS_ENDPOINT_URL and AWS_ENDPOINT_URL_KMS if they are set")
 }
 
 /// Error codes: `API_GenerateDataKey`, `API_Decrypt`, `API_ReEncrypt`, `API_DescribeKey` and `CommonErrors` of the AWS KMS

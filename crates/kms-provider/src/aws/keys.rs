@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use envelope_core::KeyError;
 use envelope_core::provider::ErrorClass;
+use tokio::time::Instant;
 
 use crate::flight::SingleFlight;
 use crate::redact::{redact_arn, shown};
@@ -54,11 +55,7 @@ impl AllowedKeys {
                 keys.push(other);
             }
         }
-        Self {
-            keys,
-            aliases: Arc::default(),
-            flights: SingleFlight::new(),
-        }
+        Self { keys, aliases: Arc::default(), flights: SingleFlight::new() }
     }
 
     /// The key that wraps, as it was configured.
@@ -93,9 +90,7 @@ impl AllowedKeys {
         };
         if alias_name(claim).is_some() {
             let index = self.keys.iter().position(|key| key.is_same_alias(claim));
-            return index
-                .map(|index| self.starting_with(index))
-                .ok_or_else(|| self.foreign(claim));
+            return index.map(|index| self.starting_with(index)).ok_or_else(|| self.foreign(claim));
         }
         if key_id(claim).is_none() {
             return Err(self.foreign(claim));
@@ -116,14 +111,8 @@ impl AllowedKeys {
 
     /// Every allowed key, in the configured order but for the first one to try.
     fn starting_with(&self, index: usize) -> Pins {
-        let (first, others) = (
-            &self.keys[index],
-            self.keys.iter().enumerate().filter(|(i, _)| *i != index),
-        );
-        std::iter::once(first)
-            .chain(others.map(|(_, key)| key))
-            .map(|key| key.text().into())
-            .collect()
+        let (first, others) = (&self.keys[index], self.keys.iter().enumerate().filter(|(i, _)| *i != index));
+        std::iter::once(first).chain(others.map(|(_, key)| key)).map(|key| key.text().into()).collect()
     }
 
     async fn resolved<F>(
@@ -148,13 +137,7 @@ impl AllowedKeys {
                 (resolve(alias.to_owned()), self.aliases.clone(), Box::from(alias));
             async move {
                 let arn: Arc<str> = answer.await?.into();
-                lock(&aliases).insert(
-                    alias,
-                    Resolved {
-                        arn: arn.clone(),
-                        at: Instant::now(),
-                    },
-                );
+                lock(&aliases).insert(alias, Resolved { arn: arn.clone(), at: Instant::now() });
                 Ok(arn)
             }
         });
@@ -170,13 +153,7 @@ impl AllowedKeys {
     }
 
     fn remember(&self, alias: &str, arn: Arc<str>) {
-        lock(&self.aliases).insert(
-            alias.into(),
-            Resolved {
-                arn,
-                at: Instant::now(),
-            },
-        );
+        lock(&self.aliases).insert(alias.into(), Resolved { arn, at: Instant::now() });
     }
 
     fn foreign(&self, claim: &str) -> KeyError {
@@ -188,9 +165,7 @@ impl AllowedKeys {
 
 impl fmt::Debug for AllowedKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list()
-            .entries(self.keys.iter().map(|key| redact_arn(key.text())))
-            .finish()
+        f.debug_list().entries(self.keys.iter().map(|key| redact_arn(key.text()))).finish()
     }
 }
 
@@ -219,11 +194,10 @@ impl AllowedKey {
     }
 
     fn is_same_alias(&self, claim: &str) -> bool {
-        self.alias()
-            .is_some_and(|own| match (own.starts_with("arn:"), claim.starts_with("arn:")) {
-                (true, true) => own == claim,
-                _ => alias_name(own) == alias_name(claim),
-            })
+        self.alias().is_some_and(|own| match (own.starts_with("arn:"), claim.starts_with("arn:")) {
+            (true, true) => own == claim,
+            _ => alias_name(own) == alias_name(claim),
+        })
     }
 
     /// Whether a claimed key ARN or id is this key, as far as that can be told without asking. An id without an ARN is

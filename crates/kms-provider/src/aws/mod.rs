@@ -3,6 +3,7 @@
 mod error;
 mod keys;
 mod provider;
+mod single_attempt;
 
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_kms::Client;
@@ -64,11 +65,7 @@ impl Aws {
         key: impl Into<String>,
         allowed: impl IntoIterator<Item = impl Into<String>>,
     ) -> Result<Self, KeyError> {
-        Self::from_config(
-            &aws_config::load_defaults(BehaviorVersion::latest()).await,
-            key,
-            allowed,
-        )
+        Self::from_config(&aws_config::load_defaults(BehaviorVersion::latest()).await, key, allowed)
     }
 
     /// Uses an SDK configuration. What it leaves open is set to [`CONNECT_TIMEOUT`], [`ATTEMPT_TIMEOUT`],
@@ -116,18 +113,13 @@ impl Aws {
         key: impl Into<String>,
         allowed: impl IntoIterator<Item = impl Into<String>>,
     ) -> Self {
-        Self {
-            client,
-            keys: AllowedKeys::new(key.into(), allowed.into_iter().map(Into::into)),
-        }
+        Self { client, keys: AllowedKeys::new(key.into(), allowed.into_iter().map(Into::into)) }
     }
 }
 
 impl std::fmt::Debug for Aws {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Aws")
-            .field("keys", &self.keys)
-            .finish_non_exhaustive()
+        f.debug_struct("Aws").field("keys", &self.keys).finish_non_exhaustive()
     }
 }
 

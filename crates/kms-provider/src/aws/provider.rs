@@ -25,10 +25,8 @@ impl KeyProvider for Aws {
             .key_id(key_id)
             .key_spec(DataKeySpec::Aes256)
             .set_encryption_context(pairs(context));
-        let answer = request
-            .send()
-            .await
-            .map_err(|error| map_error(Operation::GenerateDataKey, key_id, error))?;
+        let answer =
+            request.send().await.map_err(|error| map_error(Operation::GenerateDataKey, key_id, error))?;
         // Taken out first, so that it is wiped whatever is wrong with the rest.
         let plaintext = secret(answer.plaintext);
         let (Some(plaintext), Some(wrapped), Some(arn)) = (plaintext, answer.ciphertext_blob, answer.key_id)
@@ -37,10 +35,7 @@ impl KeyProvider for Aws {
         };
         self.keys.learn_current(&arn);
         let key = DataKey::from_slice(&plaintext).map_err(|_| not_an_answer(Operation::GenerateDataKey))?;
-        Ok(GeneratedDataKey::new(
-            Arc::new(key),
-            named(wrapped.into_inner(), &arn)?,
-        ))
+        Ok(GeneratedDataKey::new(Arc::new(key), named(wrapped.into_inner(), &arn)?))
     }
 
     async fn unwrap(
@@ -74,10 +69,7 @@ impl KeyProvider for Aws {
                 .destination_key_id(self.keys.current())
                 .set_source_encryption_context(pairs(context))
                 .set_destination_encryption_context(pairs(context));
-            request
-                .send()
-                .await
-                .map_err(|error| map_error(Operation::ReEncrypt, pin, error))
+            request.send().await.map_err(|error| map_error(Operation::ReEncrypt, pin, error))
         });
         let answer = answer.await?;
         let (Some(rewrapped), Some(arn)) = (answer.ciphertext_blob, answer.key_id) else {
@@ -87,22 +79,13 @@ impl KeyProvider for Aws {
         // Only KMS knows which key the bytes are really under, so that they were already under the current one is seen
         // from its answer and not from the claim.
         let unchanged = answer.source_key_id.as_ref() == Some(&arn);
-        named(
-            if unchanged {
-                wrapped.bytes().into()
-            } else {
-                rewrapped.into_inner()
-            },
-            &arn,
-        )
+        named(if unchanged { wrapped.bytes().into() } else { rewrapped.into_inner() }, &arn)
     }
 
     async fn describe(&self) -> Result<KeyDescription, KeyError> {
         let key_id = self.keys.current();
         let metadata = describe(&self.client, key_id).await?;
-        let arn = metadata
-            .arn
-            .ok_or_else(|| not_an_answer(Operation::DescribeKey))?;
+        let arn = metadata.arn.ok_or_else(|| not_an_answer(Operation::DescribeKey))?;
         self.keys.learn_current(&arn);
         match metadata.key_state {
             None | Some(KeyState::Enabled) => Ok(KeyDescription::new(arn, "aws-kms")),
@@ -137,10 +120,7 @@ impl Aws {
                 .ciphertext_blob(Blob::new(ciphertext))
                 .key_id(pin)
                 .set_encryption_context(pairs(context));
-            request
-                .send()
-                .await
-                .map_err(|error| map_error(Operation::Decrypt, pin, error))
+            request.send().await.map_err(|error| map_error(Operation::Decrypt, pin, error))
         });
         secret(answer.await?.plaintext).ok_or_else(|| not_an_answer(Operation::Decrypt))
     }
@@ -186,9 +166,7 @@ fn is_about_the_key(class: ErrorClass) -> bool {
 async fn describe(client: &aws_sdk_kms::Client, key_id: &str) -> Result<KeyMetadata, KeyError> {
     let answer = client.describe_key().key_id(key_id).send().await;
     let answer = answer.map_err(|error| map_error(Operation::DescribeKey, key_id, error))?;
-    answer
-        .key_metadata
-        .ok_or_else(|| not_an_answer(Operation::DescribeKey))
+    answer.key_metadata.ok_or_else(|| not_an_answer(Operation::DescribeKey))
 }
 
 fn unusable(arn: &str, state: &KeyState) -> KeyError {
@@ -197,11 +175,7 @@ fn unusable(arn: &str, state: &KeyState) -> KeyError {
         KeyState::Unavailable => ErrorClass::Unavailable,
         _ => ErrorClass::PendingDeletion,
     };
-    KeyError::new(
-        class,
-        format!("AWS KMS key {} is in state {}", redact_arn(arn), state.as_str()),
-    )
-    .with_hint(
+    KeyError::new(class, format!("AWS KMS key {} is in state {}", redact_arn(arn), state.as_str())).with_hint(
         "kms:EnableKey enables a disabled key; kms:CancelKeyDeletion keeps one that is pending deletion",
     )
 }
@@ -213,12 +187,7 @@ fn secret(blob: Option<Blob>) -> Option<Zeroizing<Vec<u8>>> {
 
 /// The context as the SDK takes it; an empty one is left out of the call.
 fn pairs(context: &EncryptionContext) -> Option<HashMap<String, String>> {
-    let pairs = || {
-        context
-            .pairs()
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .collect()
-    };
+    let pairs = || context.pairs().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     (!context.is_empty()).then(pairs)
 }
 

@@ -1,87 +1,65 @@
 //! A decorator that keeps unwrapped data keys for a while.
 
-mod janitor;
+mod options;
+mod refusals;
+mod store;
 
-use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use envelope_core::provider::{GeneratedDataKey, KeyDescription};
 use envelope_core::{DataKey, EncryptionContext, KeyError, KeyProvider, WrappedDataKey};
-use foldhash::quality::RandomState;
-use moka::sync::Cache;
 use secrecy::SecretSlice;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout};
 
-use self::janitor::Janitor;
+use self::refusals::{Refusals, is_refusal, is_state_of_key};
+use self::store::{Entry, Kept, Store, Wanted};
 use crate::flight::SingleFlight;
+use crate::janitor::Janitor;
 
-/// Keeps unwrapped data keys in memory, bounded by time and number, so that reading a value again costs no call.
+pub use self::options::{CacheOptions, MAX_NEGATIVE_TTL};
+
+/// Most keys that are fetched anew in the background at a time, so that callers who wait are not held up by it.
+const MAX_REFRESHES: usize = 20;
+
+/// How long fetching a key anew may take before it is given up.
+const REFRESH_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Keeps unwrapped data keys in memory, bounded by time, number and bytes, so that reading a value again costs no call.
 ///
 /// - A hit needs the same wrapped bytes, the same claimed key id and the same context, byte for byte: no hash stands
 ///   in for them, so a hit can never skip a check that the key service would have made.
 /// - Callers who want the same key at the same time share one call. A caller who goes away strands nobody.
-/// - Failures are given to those who waited and are not remembered.
+/// - A key that is still read when its time is nearly over is fetched anew in the background, once for everybody, so that
+///   nobody waits for a key in steady use. It needs a Tokio runtime; without one, nothing is fetched ahead.
+/// - Failures are given to those who waited and are not remembered, unless [`negative_ttl`] says so, and then only
+///   permanent ones and briefly.
+/// - An expired key is never used, unless [`stale_for`] says so, and then only in an outage and up to its end.
+/// - What the key service refuses is forgotten at once: a later outage does not bring it back.
 /// - An expired key is dropped, and so wiped, within seconds, even when nobody asks for anything.
 ///
 /// One cache belongs to one provider: entries do not say who unwrapped them.
+///
+/// [`negative_ttl`]: CacheOptions::negative_ttl
+/// [`stale_for`]: CacheOptions::stale_for
 pub struct Caching {
-    inner: Arc<dyn KeyProvider>,
-    entries: Entries,
-    flights: SingleFlight<Entry, Arc<DataKey>>,
-    counters: Arc<Counters>,
-    remember_generated: bool,
+    shared: Arc<Shared>,
     janitor: Janitor,
 }
 
-/// What is kept, for how long, and how much of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct CacheOptions {
-    /// How long an unwrapped key is kept: five minutes. Up to a tenth is taken off at random, so that keys that
-    /// came together do not all go together.
-    pub ttl: Duration,
-    /// Most keys kept: 10,000. An entry takes about half a KiB, and never more than 15 KiB. A generated key
-    /// takes two, see [`remember_generated`](Self::remember_generated).
-    pub max_entries: u64,
-    /// Whether freshly generated keys are kept too, which is the default: what was just written is read soon.
-    /// They are found with and without the key id beside the value, because not every table has a column for it.
-    /// Switch it off for bulk writes.
-    pub remember_generated: bool,
-}
-
-impl Default for CacheOptions {
-    fn default() -> Self {
-        Self {
-            ttl: Duration::from_secs(300),
-            max_entries: 10_000,
-            remember_generated: true,
-        }
-    }
-}
-
-impl CacheOptions {
-    /// Changes how long a key is kept.
-    #[must_use]
-    pub fn with_ttl(self, ttl: Duration) -> Self {
-        Self { ttl, ..self }
-    }
-
-    /// Changes how many keys are kept at most.
-    #[must_use]
-    pub fn with_max_entries(self, max_entries: u64) -> Self {
-        Self { max_entries, ..self }
-    }
-
-    /// Changes whether freshly generated keys are kept.
-    #[must_use]
-    pub fn with_remember_generated(self, remember_generated: bool) -> Self {
-        Self {
-            remember_generated,
-            ..self
-        }
-    }
+/// What fetches in the background need too.
+struct Shared {
+    inner: Arc<dyn KeyProvider>,
+    options: CacheOptions,
+    store: Store,
+    refusals: Refusals,
+    flights: SingleFlight<Entry, Arc<DataKey>>,
+    refreshes: Arc<Semaphore>,
+    counters: Arc<Counters>,
 }
 
 /// What a cache has done so far.
@@ -92,10 +70,18 @@ pub struct CacheCounts {
     pub hits: u64,
     /// Keys that were not there when somebody waited for them.
     pub misses: u64,
-    /// Calls made to fetch them; fewer than misses where callers shared one.
+    /// Calls made to fetch them; fewer than misses where callers shared one, and those made ahead of time included.
     pub loads: u64,
-    /// Keys dropped because of their age or their number.
+    /// Those of the calls that failed.
+    pub load_failures: u64,
+    /// Keys dropped because of their age, their number or their size.
     pub evictions: u64,
+    /// Keys fetched anew ahead of their expiry, whether it succeeded or not.
+    pub refreshes: u64,
+    /// Misses answered with an expired key because the key service did not answer.
+    pub stale_served: u64,
+    /// Refusals given again without asking. They are neither hits nor misses.
+    pub refused_again: u64,
 }
 
 impl Caching {
@@ -109,25 +95,16 @@ impl Caching {
     #[must_use]
     pub fn with_options(inner: Arc<dyn KeyProvider>, options: CacheOptions) -> Self {
         let counters = Arc::new(Counters::default());
-        let evictions = counters.clone();
-        let entries = Cache::builder()
-            .max_capacity(options.max_entries)
-            .expire_after(JitteredExpiry {
-                ttl: options.ttl,
-                seed: RandomState::default(),
-            })
-            .eviction_listener(move |_, _, cause| {
-                if cause.was_evicted() {
-                    Counters::add(&evictions.evictions);
-                }
-            })
-            .build_with_hasher(RandomState::default());
         Self {
-            inner,
-            entries,
-            flights: SingleFlight::new(),
-            counters,
-            remember_generated: options.remember_generated,
+            shared: Arc::new(Shared {
+                inner,
+                options,
+                store: Store::new(&options, counters.clone()),
+                refusals: Refusals::new(options.negative_ttl),
+                flights: SingleFlight::new(),
+                refreshes: Arc::new(Semaphore::new(MAX_REFRESHES)),
+                counters,
+            }),
             janitor: Janitor::default(),
         }
     }
@@ -135,19 +112,13 @@ impl Caching {
     /// What the cache has done so far.
     #[must_use]
     pub fn counts(&self) -> CacheCounts {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        CacheCounts {
-            hits: read(&self.counters.hits),
-            misses: read(&self.counters.misses),
-            loads: read(&self.counters.loads),
-            evictions: read(&self.counters.evictions),
-        }
+        self.shared.counters.snapshot()
     }
 
     /// About how many keys are kept now.
     #[must_use]
     pub fn len(&self) -> u64 {
-        self.entries.entry_count()
+        self.shared.store.len()
     }
 
     /// Whether about no key is kept now.
@@ -158,33 +129,147 @@ impl Caching {
 
     /// Forgets every key, for example after the key service's key was disabled.
     ///
-    /// No later call is answered from before; a fetch that is under way may still leave its key. The memory is
-    /// wiped within seconds.
+    /// No later call is answered from before, and a fetch that is under way leaves no key. The memory is wiped within
+    /// seconds.
     pub fn invalidate_all(&self) {
-        self.entries.invalidate_all();
+        self.shared.store.invalidate_all();
+        self.shared.refusals.forget();
     }
 
-    fn get(&self, wrapped: &WrappedDataKey, context: &EncryptionContext) -> Option<Arc<DataKey>> {
-        let key = self.entries.get(&Wanted { wrapped, context })?;
+    /// Forgets the keys that one key of the key service wrapped, by the key id that stands beside values; and those of
+    /// which nobody said which key did.
+    ///
+    /// The same as [`invalidate_all`](Self::invalidate_all) otherwise. It looks at every entry.
+    pub fn invalidate_key(&self, key_id: &str) {
+        self.shared.store.invalidate_key(key_id);
+        self.shared.refusals.forget();
+    }
+
+    fn keep_generated(&self, generated: &GeneratedDataKey, context: &EncryptionContext, generation: u64) {
+        let GeneratedDataKey { key, wrapped, .. } = generated;
+        let wanted = Wanted { wrapped, context };
+        // A reused key comes by again with every message.
+        if !self.shared.options.remember_generated || self.shared.store.contains(&wanted) {
+            return;
+        }
+        self.ensure_janitor();
+        let unnamed = wrapped.key_id().and_then(|_| WrappedDataKey::new(wrapped.bytes(), None).ok());
+        for wrapped in [Some(wrapped.clone()), unnamed].into_iter().flatten() {
+            let entry = Entry { wrapped, context: context.clone() };
+            let key_id = generated.wrapped.key_id();
+            self.shared.store.keep(entry, key.0.clone(), key_id, generation);
+        }
+    }
+
+    fn ensure_janitor(&self) {
+        self.janitor.ensure(|| self.shared.store.sweep());
+    }
+}
+
+impl Shared {
+    fn get(self: &Arc<Self>, wanted: &Wanted<'_>) -> Option<Arc<DataKey>> {
+        let kept = self.store.find(wanted)?;
+        let now = Instant::now();
+        if !kept.is_fresh(now) {
+            return None;
+        }
         Counters::add(&self.counters.hits);
-        Some(key)
+        if kept.is_due(now) {
+            self.refresh(wanted, &kept, now);
+        }
+        Some(kept.key.clone())
     }
 
-    fn keep(&self, wrapped: WrappedDataKey, context: &EncryptionContext, key: &Arc<DataKey>) {
-        self.janitor.ensure(&self.entries);
-        self.entries.insert(
-            Entry {
-                wrapped,
-                context: context.clone(),
-            },
-            key.clone(),
-        );
+    /// Fetches a key anew in the background, unless somebody does or enough others are under way.
+    #[cold]
+    fn refresh(self: &Arc<Self>, wanted: &Wanted<'_>, kept: &Kept, now: Instant) {
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
+        let Ok(place) = self.refreshes.clone().try_acquire_owned() else {
+            return;
+        };
+        if !kept.claim_refresh(now) {
+            return;
+        }
+        Counters::add(&self.counters.refreshes);
+        let (shared, entry) = (self.clone(), wanted.to_entry());
+        runtime.spawn(async move {
+            let _place = place;
+            let is_new = |kept: Arc<Kept>| (!kept.is_due(Instant::now())).then(|| kept.key.clone());
+            let landed = || shared.store.find(&entry.wanted()).and_then(is_new);
+            let load = || shared.clone().load(entry.clone());
+            // Whoever waits is told by a read of their own; here the failure has been counted.
+            let _ = timeout(REFRESH_TIMEOUT, shared.flights.join(entry.clone(), landed, load)).await;
+        });
     }
+
+    /// Waits for a key that is not there.
+    async fn fetch(self: &Arc<Self>, wanted: &Wanted<'_>) -> Result<Arc<DataKey>, KeyError> {
+        let entry = wanted.to_entry();
+        let is_fresh = |kept: Arc<Kept>| kept.is_fresh(Instant::now()).then(|| kept.key.clone());
+        let landed = || self.store.find(wanted).and_then(is_fresh);
+        let load = || self.clone().load(entry.clone());
+        match self.flights.join(entry.clone(), landed, load).await {
+            Err(error) if error.class().is_retryable() => self.stale(wanted).ok_or(error),
+            outcome => outcome,
+        }
+    }
+
+    /// An expired key that may serve because the key service does not answer.
+    fn stale(&self, wanted: &Wanted<'_>) -> Option<Arc<DataKey>> {
+        if self.options.stale_for.is_zero() {
+            return None;
+        }
+        let kept = self.store.find(wanted)?;
+        if !kept.is_usable(Instant::now()) || self.refusals.since(&kept) {
+            return None;
+        }
+        Counters::add(&self.counters.stale_served);
+        Some(kept.key.clone())
+    }
+
+    async fn load(self: Arc<Self>, entry: Entry) -> Result<Arc<DataKey>, KeyError> {
+        Counters::add(&self.counters.loads);
+        let generation = self.store.generation();
+        match self.inner.unwrap(&entry.wrapped, &entry.context).await {
+            Ok(key) => {
+                let key_id = entry.wrapped.key_id().map(str::to_owned);
+                self.store.keep(entry, key.clone(), key_id.as_deref(), generation);
+                Ok(key)
+            }
+            Err(error) => {
+                Counters::add(&self.counters.load_failures);
+                self.refused(&entry, &error);
+                Err(error)
+            }
+        }
+    }
+
+    /// Draws the consequences of a failed fetch, if it is a refusal.
+    fn refused(&self, entry: &Entry, error: &KeyError) {
+        if !is_refusal(error.class()) {
+            return;
+        }
+        let kept = self.store.find(&entry.wanted());
+        self.store.remove(entry);
+        self.refusals.remember(entry, error);
+        if is_about_the_key(error) {
+            let known = kept.as_ref().and_then(|kept| kept.key_id.as_deref());
+            self.refusals.note(entry.wrapped.key_id().or(known));
+        }
+    }
+}
+
+/// Whether other keys under the same key of the service would be refused alike.
+fn is_about_the_key(error: &KeyError) -> bool {
+    error.class() == envelope_core::ErrorClass::Denied || is_state_of_key(error.class())
 }
 
 impl std::fmt::Debug for Caching {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Caching")
+            .field("options", &self.shared.options)
             .field("counts", &self.counts())
             .finish_non_exhaustive()
     }
@@ -193,17 +278,19 @@ impl std::fmt::Debug for Caching {
 #[async_trait]
 impl KeyProvider for Caching {
     async fn generate(&self, context: &EncryptionContext) -> Result<GeneratedDataKey, KeyError> {
-        let generated = self.inner.generate(context).await?;
-        if self.remember_generated {
-            let GeneratedDataKey { key, wrapped, .. } = &generated;
-            if wrapped.key_id().is_some()
-                && let Ok(unnamed) = WrappedDataKey::new(wrapped.bytes(), None)
-            {
-                self.keep(unnamed, context, &key.0);
-            }
-            self.keep(wrapped.clone(), context, &key.0);
-        }
-        Ok(generated)
+        let generation = self.shared.store.generation();
+        let generated = self.shared.inner.generate(context).await;
+        self.generated(generated, context, generation)
+    }
+
+    async fn generate_shared(
+        &self,
+        context: &EncryptionContext,
+        message_len: usize,
+    ) -> Result<GeneratedDataKey, KeyError> {
+        let generation = self.shared.store.generation();
+        let generated = self.shared.inner.generate_shared(context, message_len).await;
+        self.generated(generated, context, generation)
     }
 
     async fn unwrap(
@@ -211,25 +298,17 @@ impl KeyProvider for Caching {
         wrapped: &WrappedDataKey,
         context: &EncryptionContext,
     ) -> Result<Arc<DataKey>, KeyError> {
-        if let Some(key) = self.get(wrapped, context) {
+        let wanted = Wanted { wrapped, context };
+        if let Some(key) = self.shared.get(&wanted) {
             return Ok(key);
         }
-        Counters::add(&self.counters.misses);
-        self.janitor.ensure(&self.entries);
-        let entry = Entry {
-            wrapped: wrapped.clone(),
-            context: context.clone(),
-        };
-        let landed = || self.entries.get(&Wanted { wrapped, context });
-        let call = || {
-            load(
-                self.inner.clone(),
-                self.entries.clone(),
-                self.counters.clone(),
-                entry.clone(),
-            )
-        };
-        self.flights.join(entry.clone(), landed, call).await
+        if let Some(refusal) = self.shared.refusals.answer(&wanted) {
+            Counters::add(&self.shared.counters.refused_again);
+            return Err(refusal);
+        }
+        Counters::add(&self.shared.counters.misses);
+        self.ensure_janitor();
+        self.shared.fetch(&wanted).await
     }
 
     async fn rewrap(
@@ -237,15 +316,15 @@ impl KeyProvider for Caching {
         wrapped: &WrappedDataKey,
         context: &EncryptionContext,
     ) -> Result<WrappedDataKey, KeyError> {
-        self.inner.rewrap(wrapped, context).await
+        self.shared.inner.rewrap(wrapped, context).await
     }
 
     async fn describe(&self) -> Result<KeyDescription, KeyError> {
-        self.inner.describe().await
+        self.shared.inner.describe().await
     }
 
     fn unwrap_cached(&self, wrapped: &WrappedDataKey, context: &EncryptionContext) -> Option<Arc<DataKey>> {
-        self.get(wrapped, context)
+        self.shared.get(&Wanted { wrapped, context })
     }
 
     // Values that the key service itself encrypted are tokens, not keys: they are never kept.
@@ -255,42 +334,24 @@ impl KeyProvider for Caching {
         key_id: Option<&str>,
         context: &EncryptionContext,
     ) -> Result<SecretSlice<u8>, KeyError> {
-        self.inner.decrypt(ciphertext, key_id, context).await
+        self.shared.inner.decrypt(ciphertext, key_id, context).await
     }
 }
 
-type Entries = Cache<Entry, Arc<DataKey>, RandomState>;
-
-/// What an unwrapped key is kept under.
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct Entry {
-    wrapped: WrappedDataKey,
-    context: EncryptionContext,
-}
-
-/// The same, borrowed, so that looking copies nothing. Its fields hash like those of [`Entry`].
-#[derive(Hash)]
-struct Wanted<'a> {
-    wrapped: &'a WrappedDataKey,
-    context: &'a EncryptionContext,
-}
-
-impl moka::Equivalent<Entry> for Wanted<'_> {
-    fn equivalent(&self, entry: &Entry) -> bool {
-        *self.wrapped == entry.wrapped && *self.context == entry.context
-    }
-}
-
-struct JitteredExpiry {
-    ttl: Duration,
-    seed: RandomState,
-}
-
-impl moka::Expiry<Entry, Arc<DataKey>> for JitteredExpiry {
-    fn expire_after_create(&self, entry: &Entry, _: &Arc<DataKey>, _: Instant) -> Option<Duration> {
-        // Spreads entries, not attempts, so a keyed hash of the entry does; the low ten bits are enough.
-        let share = u32::try_from(self.seed.hash_one(entry) % 1024).unwrap_or_default();
-        Some(self.ttl - self.ttl / 10 * share / 1024)
+impl Caching {
+    fn generated(
+        &self,
+        outcome: Result<GeneratedDataKey, KeyError>,
+        context: &EncryptionContext,
+        generation: u64,
+    ) -> Result<GeneratedDataKey, KeyError> {
+        match &outcome {
+            Ok(generated) => self.keep_generated(generated, context, generation),
+            // The state of a key counts for opening too; who may make keys says nothing about who may open.
+            Err(error) if is_state_of_key(error.class()) => self.shared.refusals.note(None),
+            Err(_) => {}
+        }
+        outcome
     }
 }
 
@@ -299,23 +360,29 @@ struct Counters {
     hits: AtomicU64,
     misses: AtomicU64,
     loads: AtomicU64,
+    load_failures: AtomicU64,
     evictions: AtomicU64,
+    refreshes: AtomicU64,
+    stale_served: AtomicU64,
+    refused_again: AtomicU64,
 }
 
 impl Counters {
     fn add(counter: &AtomicU64) {
         counter.fetch_add(1, Ordering::Relaxed);
     }
-}
 
-async fn load(
-    inner: Arc<dyn KeyProvider>,
-    entries: Entries,
-    counters: Arc<Counters>,
-    entry: Entry,
-) -> Result<Arc<DataKey>, KeyError> {
-    Counters::add(&counters.loads);
-    let key = inner.unwrap(&entry.wrapped, &entry.context).await?;
-    entries.insert(entry, key.clone());
-    Ok(key)
+    fn snapshot(&self) -> CacheCounts {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        CacheCounts {
+            hits: read(&self.hits),
+            misses: read(&self.misses),
+            loads: read(&self.loads),
+            load_failures: read(&self.load_failures),
+            evictions: read(&self.evictions),
+            refreshes: read(&self.refreshes),
+            stale_served: read(&self.stale_served),
+            refused_again: read(&self.refused_again),
+        }
+    }
 }

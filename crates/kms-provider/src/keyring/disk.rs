@@ -19,15 +19,9 @@ pub(super) fn read(path: &Path) -> Result<(Vec<u8>, Stamp), KeyringError> {
     let metadata = file.metadata().map_err(KeyringError::io("inspect", path))?;
     owner::refuse_exposed(path, &metadata)?;
     let mut bytes = Vec::new();
-    file.take(MAX_FILE_LEN + 1)
-        .read_to_end(&mut bytes)
-        .map_err(KeyringError::io("read", path))?;
+    file.take(MAX_FILE_LEN + 1).read_to_end(&mut bytes).map_err(KeyringError::io("read", path))?;
     if bytes.len() as u64 > MAX_FILE_LEN {
-        return Err(KeyringError::NotAKeyring {
-            path: path.into(),
-            line: 1,
-            column: 1,
-        });
+        return Err(KeyringError::NotAKeyring { path: path.into(), line: 1, column: 1 });
     }
     Ok((bytes, owner::stamp(&metadata)))
 }
@@ -80,13 +74,9 @@ fn write_then_rename(path: &Path, temporary: &Path, bytes: &[u8]) -> Result<Stam
     if let Ok(before) = fs::metadata(path) {
         owner::keep(&file, &before).map_err(KeyringError::io("keep the owner of", path))?;
     }
-    file.write_all(bytes)
-        .and_then(|()| file.sync_all())
-        .map_err(KeyringError::io("write", path))?;
-    let stamp = file
-        .metadata()
-        .map(|metadata| owner::stamp(&metadata))
-        .map_err(KeyringError::io("inspect", path))?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(KeyringError::io("write", path))?;
+    let stamp =
+        file.metadata().map(|metadata| owner::stamp(&metadata)).map_err(KeyringError::io("inspect", path))?;
     fs::rename(temporary, path).map_err(KeyringError::io("replace", path))?;
     sync_directory(path).map_err(KeyringError::io("sync the directory of", path))?;
     Ok(stamp)
@@ -95,11 +85,7 @@ fn write_then_rename(path: &Path, temporary: &Path, bytes: &[u8]) -> Result<Stam
 /// Makes the new name last: without it, a power cut may bring the old file back.
 fn sync_directory(path: &Path) -> io::Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    if cfg!(unix) {
-        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
-    } else {
-        Ok(())
-    }
+    if cfg!(unix) { File::open(parent.unwrap_or(Path::new(".")))?.sync_all() } else { Ok(()) }
 }
 
 fn missing_or(action: &'static str, path: &Path, error: io::Error) -> KeyringError {
@@ -133,10 +119,7 @@ mod owner {
     pub(super) fn refuse_exposed(path: &Path, metadata: &Metadata) -> Result<(), KeyringError> {
         let mode = metadata.mode() & 0o777;
         if mode & 0o027 != 0 {
-            return Err(KeyringError::Exposed {
-                path: path.into(),
-                mode,
-            });
+            return Err(KeyringError::Exposed { path: path.into(), mode });
         }
         Ok(())
     }
@@ -152,12 +135,7 @@ mod owner {
 
     pub(super) fn stamp(metadata: &Metadata) -> Stamp {
         let modified = i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec());
-        Stamp([
-            metadata.dev().into(),
-            metadata.ino().into(),
-            modified,
-            metadata.len().into(),
-        ])
+        Stamp([metadata.dev().into(), metadata.ino().into(), modified, metadata.len().into()])
     }
 }
 
@@ -182,13 +160,8 @@ mod owner {
     }
 
     pub(super) fn stamp(metadata: &Metadata) -> Stamp {
-        let modified = metadata
-            .modified()
-            .ok()
-            .and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-        let modified = modified
-            .and_then(|age| i128::try_from(age.as_nanos()).ok())
-            .unwrap_or(0);
+        let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        let modified = modified.and_then(|age| i128::try_from(age.as_nanos()).ok()).unwrap_or(0);
         Stamp([0, 0, modified, metadata.len().into()])
     }
 }

@@ -128,11 +128,7 @@ impl KeyringError {
     }
 
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io {
-            action,
-            path: path.into(),
-            source,
-        }
+        move |source| Self::Io { action, path: path.into(), source }
     }
 }
 
@@ -142,8 +138,6 @@ impl From<KeyringError> for KeyError {
             KeyringError::Io { .. } => ErrorClass::Unavailable,
             _ => ErrorClass::Misconfigured,
         };
-        Self::new(class, "keyring cannot be used")
-            .with_hint(error.hint())
-            .with_source(error)
+        Self::new(class, "keyring cannot be used").with_hint(error.hint()).with_source(error)
     }
 }

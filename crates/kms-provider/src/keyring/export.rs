@@ -22,13 +22,7 @@ pub(super) fn parse(text: &[u8]) -> Result<Vec<Exported>, KeyringError> {
         line: error.line(),
         column: error.column(),
     })?;
-    let refused = |what| {
-        Err(KeyringError::NotAnExport {
-            what,
-            line: 0,
-            column: 0,
-        })
-    };
+    let refused = |what| Err(KeyringError::NotAnExport { what, line: 0, column: 0 });
     if export.keys.is_empty() {
         return refused("no keys");
     }
@@ -40,15 +34,8 @@ pub(super) fn parse(text: &[u8]) -> Result<Vec<Exported>, KeyringError> {
         if !is_id(&exported.id) {
             return Err(unusable("its id is not 1 to 255 visible ASCII characters"));
         }
-        let key = exported
-            .key
-            .parse()
-            .map_err(|_| unusable("its key is not base64 of 32 bytes"))?;
-        Ok(Exported {
-            id: exported.id.clone(),
-            key,
-            active: exported.is_active,
-        })
+        let key = exported.key.parse().map_err(|_| unusable("its key is not base64 of 32 bytes"))?;
+        Ok(Exported { id: exported.id.clone(), key, active: exported.is_active })
     });
     keys.collect()
 }

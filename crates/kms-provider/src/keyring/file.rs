@@ -29,10 +29,7 @@ pub(super) fn encode(ring: &Ring, master: &Master) -> Vec<u8> {
         seal: String::new(),
     };
     document.seal = STANDARD.encode(master.seal(&document.sealed_bytes()));
-    #[expect(
-        clippy::expect_used,
-        reason = "a document of strings and numbers has a JSON form"
-    )]
+    #[expect(clippy::expect_used, reason = "a document of strings and numbers has a JSON form")]
     let mut text = serde_json::to_vec_pretty(&document).expect("the document has a JSON form");
     text.push(b'\n');
     text
@@ -40,10 +37,7 @@ pub(super) fn encode(ring: &Ring, master: &Master) -> Vec<u8> {
 
 /// Reads a ring from the text of a file, and believes nothing that the seal does not cover.
 pub(super) fn decode(path: &Path, text: &[u8], master: &Master) -> Result<Ring, KeyringError> {
-    let damaged = |what| KeyringError::Damaged {
-        path: path.into(),
-        what,
-    };
+    let damaged = |what| KeyringError::Damaged { path: path.into(), what };
     let document = parse(path, text)?;
     let seal = decode_base64(&document.seal);
     let sealed = seal.is_some_and(|seal| master.is_sealed(&document.sealed_bytes(), &seal));
@@ -112,21 +106,14 @@ fn parse(path: &Path, text: &[u8]) -> Result<Document, KeyringError> {
         format: String,
         version: u64,
     }
-    let refused = |line, column| KeyringError::NotAKeyring {
-        path: path.into(),
-        line,
-        column,
-    };
+    let refused = |line, column| KeyringError::NotAKeyring { path: path.into(), line, column };
     // The parser's own words may repeat parts of the file, so only the place is kept.
     let head: Head = serde_json::from_slice(text).map_err(|error| refused(error.line(), error.column()))?;
     if head.format != FORMAT {
         return Err(refused(1, 1));
     }
     if head.version != VERSION {
-        return Err(KeyringError::UnknownVersion {
-            path: path.into(),
-            version: head.version,
-        });
+        return Err(KeyringError::UnknownVersion { path: path.into(), version: head.version });
     }
     serde_json::from_slice(text).map_err(|error| refused(error.line(), error.column()))
 }
@@ -137,14 +124,7 @@ fn decode_base64(text: &str) -> Option<Vec<u8>> {
 
 #[expect(clippy::expect_used, reason = "a file of at most 4 MiB has no longer field")]
 fn push_length(out: &mut Vec<u8>, length: usize) {
-    out.extend_from_slice(
-        &u32::try_from(length)
-            .expect("fields are bounded by the file")
-            .to_be_bytes(),
-    );
+    out.extend_from_slice(&u32::try_from(length).expect("fields are bounded by the file").to_be_bytes());
 }
 
-const _: () = assert!(
-    CHECK_LEN == 16 && WRAPPED_LEN == 60,
-    "the file's documented lengths"
-);
+const _: () = assert!(CHECK_LEN == 16 && WRAPPED_LEN == 60, "the file's documented lengths");

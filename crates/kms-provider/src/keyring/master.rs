@@ -54,9 +54,7 @@ impl Master {
         rand::rng().fill_bytes(nonce);
         body.copy_from_slice(key.expose_secret());
         let nonce = Nonce::try_from(&*nonce).expect("the slice has the nonce's length");
-        let sealed = self
-            .wrap
-            .encrypt_inout_detached(&nonce, &associated_data(id), body.into());
+        let sealed = self.wrap.encrypt_inout_detached(&nonce, &associated_data(id), body.into());
         tag.copy_from_slice(&sealed.expect("the key is within GCM's limit"));
         out
     }
@@ -101,10 +99,7 @@ pub(super) fn wrapping_cipher(ring_key: &DataKey) -> Aes256Gcm {
     cipher
 }
 
-#[expect(
-    clippy::expect_used,
-    reason = "HKDF-SHA-256 expands to 8,160 bytes; 32 are asked for at most"
-)]
+#[expect(clippy::expect_used, reason = "HKDF-SHA-256 expands to 8,160 bytes; 32 are asked for at most")]
 fn derived<const N: usize>(from: &DataKey, label: &[u8]) -> [u8; N] {
     let mut out = [0; N];
     Hkdf::<Sha256>::new(None, from.expose_secret())

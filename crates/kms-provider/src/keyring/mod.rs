@@ -143,12 +143,7 @@ impl Keyring {
     /// [`KeyringError`], if the file was changed and does not read any more.
     pub fn list(&self) -> Result<Vec<KeyEntry>, KeyringError> {
         let loaded = self.reloaded()?;
-        Ok(loaded
-            .ring
-            .keys
-            .iter()
-            .map(|key| entry(&loaded.ring, key))
-            .collect())
+        Ok(loaded.ring.keys.iter().map(|key| entry(&loaded.ring, key)).collect())
     }
 
     /// Makes a new key and lets it wrap from now on; the earlier ones still unwrap.
@@ -245,8 +240,7 @@ impl Keyring {
         }
         let _reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
         if disk::stamp(&self.path)? != self.loaded.load().stamp {
-            self.loaded
-                .store(Arc::new(Loaded::read(&self.path, &self.path, &self.master)?));
+            self.loaded.store(Arc::new(Loaded::read(&self.path, &self.path, &self.master)?));
         }
         Ok(self.loaded.load_full())
     }
@@ -272,10 +266,7 @@ impl Keyring {
 impl fmt::Debug for Keyring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let keys = self.loaded.load().ring.keys.len();
-        f.debug_struct("Keyring")
-            .field("path", &self.path)
-            .field("keys", &keys)
-            .finish_non_exhaustive()
+        f.debug_struct("Keyring").field("path", &self.path).field("keys", &keys).finish_non_exhaustive()
     }
 }
 
@@ -289,17 +280,10 @@ impl Loaded {
     /// Reads `target`, which errors call by the name `path` that the configuration has for it.
     fn read(path: &Path, target: &Path, master: &Master) -> Result<Self, KeyringError> {
         let (text, stamp) = disk::read(target)?;
-        Ok(Self {
-            ring: file::decode(path, &text, master)?,
-            stamp,
-        })
+        Ok(Self { ring: file::decode(path, &text, master)?, stamp })
     }
 }
 
 fn entry(ring: &Ring, key: &RingKey) -> KeyEntry {
-    KeyEntry {
-        id: key.id.to_string(),
-        active: ring.is_active(key),
-        created_at: key.created_at.to_string(),
-    }
+    KeyEntry { id: key.id.to_string(), active: ring.is_active(key), created_at: key.created_at.to_string() }
 }

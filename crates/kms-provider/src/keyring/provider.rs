@@ -67,9 +67,7 @@ impl Keyring {
             }
         }
         let parsed = parsed.ok_or_else(wrapping::does_not_open)?;
-        let key = self
-            .find(parsed.id)?
-            .ok_or_else(|| foreign(&format!("{PREFIX}{}", parsed.id)))?;
+        let key = self.find(parsed.id)?.ok_or_else(|| foreign(&format!("{PREFIX}{}", parsed.id)))?;
         let opened = parsed.unwrap(&key.cipher, context)?;
         Ok((key, opened))
     }
@@ -81,11 +79,8 @@ fn wrap(under: &RingKey, key: &DataKey, context: &EncryptionContext) -> Result<W
 
 fn named(bytes: Box<[u8]>, under: &RingKey) -> Result<WrappedDataKey, KeyError> {
     WrappedDataKey::new(bytes, Some(&under.key_id)).map_err(|error| {
-        KeyError::new(
-            ErrorClass::InvalidRequest,
-            "wrapped data key has an impossible length",
-        )
-        .with_source(error)
+        KeyError::new(ErrorClass::InvalidRequest, "wrapped data key has an impossible length")
+            .with_source(error)
     })
 }
 

@@ -49,10 +49,7 @@ impl Ring {
 
     pub(super) fn with_first(key: RingKey) -> Self {
         let key = Arc::new(key);
-        Self {
-            keys: vec![key.clone()],
-            active: key,
-        }
+        Self { keys: vec![key.clone()], active: key }
     }
 
     pub(super) fn active(&self) -> &Arc<RingKey> {
@@ -65,11 +62,7 @@ impl Ring {
 
     pub(super) fn get(&self, id: &str) -> Option<&Arc<RingKey>> {
         // Nearly everything is under the active key; rings have a handful of keys.
-        if *self.active.id == *id {
-            Some(&self.active)
-        } else {
-            self.keys.iter().find(|key| *key.id == *id)
-        }
+        if *self.active.id == *id { Some(&self.active) } else { self.keys.iter().find(|key| *key.id == *id) }
     }
 
     pub(super) fn add(&mut self, key: RingKey, active: bool) {
@@ -126,8 +119,6 @@ pub(super) fn is_id(text: &str) -> bool {
 #[expect(clippy::expect_used, reason = "RFC 3339 has every year from 0 to 9999")]
 fn now() -> String {
     // Whole seconds: more is noise in a list of keys.
-    let now = OffsetDateTime::now_utc()
-        .replace_nanosecond(0)
-        .expect("zero is a nanosecond");
+    let now = OffsetDateTime::now_utc().replace_nanosecond(0).expect("zero is a nanosecond");
     now.format(&Rfc3339).expect("the present has an RFC 3339 form")
 }

@@ -37,23 +37,14 @@ async fn a_key_that_is_not_allowed_is_refused_before_any_call() {
     let foreign = wrapped_under(&emulator, &other, &row(1)).await;
     for name in [&own.arn, &own.id] {
         let aws = aws(&emulator, name, &[]);
-        for claim in [
-            other.arn.as_str(),
-            &other.id,
-            "alias/other",
-            "keyring:k",
-            "arn:aws:s3:::bucket",
-            "é",
-        ] {
+        for claim in [other.arn.as_str(), &other.id, "alias/other", "keyring:k", "arn:aws:s3:::bucket", "é"]
+        {
             let claimed = claimed(&foreign, Some(claim));
             let error = aws.unwrap(&claimed, &row(1)).await.map(drop).unwrap_err();
             assert_eq!(error.class(), ErrorClass::WrongKey, "{claim}");
             assert!(error.hint().unwrap().contains("KMS_ALLOWED_KEYS"));
             assert_eq!(class(aws.rewrap(&claimed, &row(1)).await), ErrorClass::WrongKey);
-            assert_eq!(
-                class(aws.decrypt(foreign.bytes(), Some(claim), &row(1)).await),
-                ErrorClass::WrongKey
-            );
+            assert_eq!(class(aws.decrypt(foreign.bytes(), Some(claim), &row(1)).await), ErrorClass::WrongKey);
         }
     }
     assert_eq!(emulator.faults().total_calls(), 0);
@@ -69,21 +60,14 @@ async fn a_claim_cannot_smuggle_in_another_key() {
     for claim in [Some(own.arn.as_str()), Some(&own.id), None] {
         let outcome = aws.unwrap(&claimed(&foreign, claim), &row(1)).await;
         assert_eq!(class(outcome), ErrorClass::WrongKey, "{claim:?}");
-        assert_eq!(
-            class(aws.rewrap(&claimed(&foreign, claim), &row(1)).await),
-            ErrorClass::WrongKey
-        );
+        assert_eq!(class(aws.rewrap(&claimed(&foreign, claim), &row(1)).await), ErrorClass::WrongKey);
     }
 }
 
 #[tokio::test]
 async fn extra_allowed_keys_open_by_claim_and_without_one() {
     let emulator = Emulator::start();
-    let keys = [
-        emulator.create_key().await,
-        emulator.create_key().await,
-        emulator.create_key().await,
-    ];
+    let keys = [emulator.create_key().await, emulator.create_key().await, emulator.create_key().await];
     emulator
         .kms_admin()
         .create_alias()
@@ -100,17 +84,11 @@ async fn extra_allowed_keys_open_by_claim_and_without_one() {
         }
         emulator.faults().reset_calls();
         aws.unwrap(&claimed(&made, None), &row(1)).await.unwrap();
-        assert_eq!(
-            emulator.faults().calls("Decrypt"),
-            index as u64 + 1,
-            "configured key first"
-        );
+        assert_eq!(emulator.faults().calls("Decrypt"), index as u64 + 1, "configured key first");
     }
     let third = wrapped_under(&emulator, &keys[2], &row(1)).await;
     emulator.faults().reset_calls();
-    aws.unwrap(&claimed(&third, Some("alias/third")), &row(1))
-        .await
-        .unwrap();
+    aws.unwrap(&claimed(&third, Some("alias/third")), &row(1)).await.unwrap();
     assert_eq!(emulator.faults().calls("Decrypt"), 1, "the claimed alias first");
 }
 
@@ -120,16 +98,10 @@ async fn a_key_without_permission_does_not_hide_another_that_fits() {
     let keys = [emulator.create_key().await, emulator.create_key().await];
     let aws = aws(&emulator, &keys[0].arn, &[&keys[1].arn]);
     let made = claimed(&wrapped_under(&emulator, &keys[1], &row(1)).await, None);
-    emulator
-        .faults()
-        .next_for("Decrypt", 1, Fault::Fail(AwsFailure::ACCESS_DENIED));
+    emulator.faults().next_for("Decrypt", 1, Fault::Fail(AwsFailure::ACCESS_DENIED));
     aws.unwrap(&made, &row(1)).await.unwrap();
-    emulator
-        .faults()
-        .next_for("Decrypt", 1, Fault::Fail(AwsFailure::INCORRECT_KEY));
-    emulator
-        .faults()
-        .next_for("Decrypt", 1, Fault::Fail(AwsFailure::DISABLED));
+    emulator.faults().next_for("Decrypt", 1, Fault::Fail(AwsFailure::INCORRECT_KEY));
+    emulator.faults().next_for("Decrypt", 1, Fault::Fail(AwsFailure::DISABLED));
     assert_eq!(
         class(aws.unwrap(&made, &row(1)).await),
         ErrorClass::Disabled,
@@ -143,9 +115,7 @@ async fn an_alias_is_resolved_once_for_everybody() {
     let key = emulator.create_key_with_alias("alias/tokens").await;
     let made = wrapped_under(&emulator, &key, &row(1)).await;
     let aws = Arc::new(aws(&emulator, "alias/tokens", &[]));
-    emulator
-        .faults()
-        .next_for("DescribeKey", 1, Fault::Delay(Duration::from_millis(50)));
+    emulator.faults().next_for("DescribeKey", 1, Fault::Delay(Duration::from_millis(50)));
     let reads: Vec<_> = (0..50)
         .map(|_| {
             let (aws, made) = (aws.clone(), made.clone());
@@ -165,11 +135,7 @@ async fn what_generate_learns_about_an_alias_saves_the_question() {
     let key = emulator.create_key_with_alias("alias/tokens").await;
     let aws = aws(&emulator, "alias/tokens", &[]);
     let made = aws.generate(&row(1)).await.unwrap();
-    assert_eq!(
-        made.wrapped.key_id(),
-        Some(key.arn.as_str()),
-        "the key, not the alias that was asked for"
-    );
+    assert_eq!(made.wrapped.key_id(), Some(key.arn.as_str()), "the key, not the alias that was asked for");
     aws.unwrap(&made.wrapped, &row(1)).await.unwrap();
     assert_eq!(emulator.faults().calls("DescribeKey"), 0);
 }
@@ -180,11 +146,7 @@ async fn after_an_alias_was_repointed_the_earlier_key_opens_only_if_allowed() {
     let old = emulator.create_key_with_alias("alias/tokens").await;
     let made = wrapped_under(&emulator, &old, &row(1)).await;
     let new = emulator.create_key().await;
-    let request = emulator
-        .kms_admin()
-        .update_alias()
-        .alias_name("alias/tokens")
-        .target_key_id(&new.id);
+    let request = emulator.kms_admin().update_alias().alias_name("alias/tokens").target_key_id(&new.id);
     request.send().await.unwrap();
 
     let strict = aws(&emulator, "alias/tokens", &[]);
@@ -199,6 +161,58 @@ async fn after_an_alias_was_repointed_the_earlier_key_opens_only_if_allowed() {
     assert_eq!(rewrapped.key_id(), Some(new.arn.as_str()));
     assert_ne!(rewrapped.bytes(), made.bytes());
     assert!(same_key(&strict.unwrap(&rewrapped, &row(1)).await.unwrap(), &key));
+}
+
+/// Points an alias at another key.
+async fn repoint(emulator: &Emulator, alias: &str, key: &Key) {
+    let request = emulator.kms_admin().update_alias().alias_name(alias).target_key_id(&key.id);
+    request.send().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn foreign_rows_do_not_each_cost_a_question_and_a_repointed_alias_is_noticed() {
+    let emulator = Emulator::start();
+    let old = emulator.create_key_with_alias("alias/tokens").await;
+    let (new, foreign) = (emulator.create_key().await, emulator.create_key().await);
+    let aws = aws(&emulator, "alias/tokens", &[]);
+    let before = wrapped_under(&emulator, &old, &row(1)).await;
+    let after = wrapped_under(&emulator, &new, &row(1)).await;
+    let foreign = wrapped_under(&emulator, &foreign, &row(1)).await;
+    aws.unwrap(&before, &row(1)).await.unwrap();
+    for _ in 0..20 {
+        assert_eq!(class(aws.unwrap(&foreign, &row(1)).await), ErrorClass::WrongKey);
+    }
+    assert_eq!(emulator.faults().calls("DescribeKey"), 1);
+
+    repoint(&emulator, "alias/tokens", &new).await;
+    tokio::time::advance(Duration::from_secs(11)).await;
+    aws.unwrap(&after, &row(1)).await.unwrap();
+    assert_eq!(class(aws.unwrap(&before, &row(1)).await), ErrorClass::WrongKey);
+    for _ in 0..20 {
+        assert_eq!(class(aws.unwrap(&foreign, &row(1)).await), ErrorClass::WrongKey);
+    }
+    assert_eq!(emulator.faults().calls("DescribeKey"), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_alias_is_asked_about_again_and_its_last_answer_serves_in_an_outage_only() {
+    let emulator = Emulator::start();
+    let key = emulator.create_key_with_alias("alias/tokens").await;
+    let aws = aws(&emulator, "alias/tokens", &[]);
+    let made = wrapped_under(&emulator, &key, &row(1)).await;
+    aws.unwrap(&made, &row(1)).await.unwrap();
+    tokio::time::advance(Duration::from_secs(301)).await;
+    emulator.faults().always_for("DescribeKey", Fault::Fail(AwsFailure::INTERNAL));
+    aws.unwrap(&made, &row(1)).await.unwrap();
+    emulator.faults().heal();
+    emulator.faults().always_for("DescribeKey", Fault::Fail(AwsFailure::ACCESS_DENIED));
+    let error = aws.unwrap(&made, &row(1)).await.map(drop).unwrap_err();
+    assert_eq!(error.class(), ErrorClass::Denied);
+    assert!(error.hint().unwrap().contains("kms:DescribeKey"));
+    emulator.faults().heal();
+    let moved = emulator.create_key().await;
+    repoint(&emulator, "alias/tokens", &moved).await;
+    assert_eq!(class(aws.unwrap(&made, &row(1)).await), ErrorClass::WrongKey);
 }
 
 #[tokio::test]
@@ -221,18 +235,8 @@ async fn rewrap_believes_the_answer_and_not_the_claim() {
 async fn what_kms_encrypted_itself_opens_under_its_context_and_key() {
     let emulator = Emulator::start();
     let (key, other) = (emulator.create_key().await, emulator.create_key().await);
-    let request = emulator
-        .kms_admin()
-        .encrypt()
-        .key_id(&key.id)
-        .plaintext(Blob::new("token"));
-    let sealed = request
-        .encryption_context("user_id", "1")
-        .send()
-        .await
-        .unwrap()
-        .ciphertext_blob
-        .unwrap();
+    let request = emulator.kms_admin().encrypt().key_id(&key.id).plaintext(Blob::new("token"));
+    let sealed = request.encryption_context("user_id", "1").send().await.unwrap().ciphertext_blob.unwrap();
     let user = context(&[("user_id", "1")]);
     let provider = aws(&emulator, &key.arn, &[]);
     for claim in [Some(key.arn.as_str()), Some(&key.id), None] {
@@ -243,26 +247,17 @@ async fn what_kms_encrypted_itself_opens_under_its_context_and_key() {
     let outcome = provider.decrypt(sealed.as_ref(), None, &stranger).await;
     assert_eq!(class(outcome), ErrorClass::ContextMismatchOrCorrupt);
     let strict = aws(&emulator, &other.arn, &[]);
-    assert_eq!(
-        class(strict.decrypt(sealed.as_ref(), None, &user).await),
-        ErrorClass::WrongKey
-    );
+    assert_eq!(class(strict.decrypt(sealed.as_ref(), None, &user).await), ErrorClass::WrongKey);
     // A token is no data key.
     let posing = WrappedDataKey::new(sealed.as_ref(), None).unwrap();
-    assert_eq!(
-        class(provider.unwrap(&posing, &user).await),
-        ErrorClass::ContextMismatchOrCorrupt
-    );
+    assert_eq!(class(provider.unwrap(&posing, &user).await), ErrorClass::ContextMismatchOrCorrupt);
 }
 
 #[tokio::test]
 async fn every_call_names_its_key_and_leaves_out_an_empty_context() {
     for context in [EncryptionContext::empty(), row(1)] {
-        let expected = if context.is_empty() {
-            Value::Null
-        } else {
-            json!({ "Application": "test", "row": "1" })
-        };
+        let expected =
+            if context.is_empty() { Value::Null } else { json!({ "Application": "test", "row": "1" }) };
         let client = wire::client(move |operation, sent| {
             let key = STANDARD.encode([7; 32]);
             let (contexts, keys): (&[&str], &[&str]) = match operation {
@@ -272,16 +267,10 @@ async fn every_call_names_its_key_and_leaves_out_an_empty_context() {
                 ),
                 _ => (&["EncryptionContext"], &["KeyId"]),
             };
-            assert!(
-                contexts.iter().all(|name| sent[name] == expected),
-                "{operation}: {sent}"
-            );
+            assert!(contexts.iter().all(|name| sent[name] == expected), "{operation}: {sent}");
             assert!(keys.iter().all(|name| sent[name] == ARN), "{operation}: {sent}");
             if operation == "GenerateDataKey" {
-                assert_eq!(
-                    (&sent["KeySpec"], &sent["NumberOfBytes"]),
-                    (&json!("AES_256"), &Value::Null)
-                );
+                assert_eq!((&sent["KeySpec"], &sent["NumberOfBytes"]), (&json!("AES_256"), &Value::Null));
             }
             let answer =
                 json!({ "Plaintext": key, "CiphertextBlob": "AAAA", "KeyId": ARN, "SourceKeyId": ARN });
@@ -302,22 +291,10 @@ async fn a_key_that_cannot_be_used_is_told_by_describe() {
     let key = emulator.create_key().await;
     let aws = aws(&emulator, &key.arn, &[]);
     assert_eq!(aws.describe().await.unwrap().key_id, key.arn);
-    emulator
-        .kms_admin()
-        .disable_key()
-        .key_id(&key.id)
-        .send()
-        .await
-        .unwrap();
+    emulator.kms_admin().disable_key().key_id(&key.id).send().await.unwrap();
     assert_eq!(class(aws.describe().await), ErrorClass::Disabled);
     assert_eq!(class(aws.generate(&row(1)).await), ErrorClass::Disabled);
-    emulator
-        .kms_admin()
-        .schedule_key_deletion()
-        .key_id(&key.id)
-        .send()
-        .await
-        .unwrap();
+    emulator.kms_admin().schedule_key_deletion().key_id(&key.id).send().await.unwrap();
     assert_eq!(class(aws.describe().await), ErrorClass::PendingDeletion);
     assert_eq!(class(aws.generate(&row(1)).await), ErrorClass::PendingDeletion);
 }

@@ -28,11 +28,7 @@ async fn every_error_of_kms_has_its_class_and_a_hint() {
         (AwsFailure::ACCESS_DENIED, Denied, "kms:GenerateDataKey"),
         (AwsFailure::NOT_FOUND, NotFound, "AWS_REGION"),
         (AwsFailure::DISABLED, Disabled, "kms:EnableKey"),
-        (
-            AwsFailure::INVALID_STATE,
-            PendingDeletion,
-            "kms:CancelKeyDeletion",
-        ),
+        (AwsFailure::INVALID_STATE, PendingDeletion, "kms:CancelKeyDeletion"),
         (AwsFailure::THROTTLING, Throttled, "quota"),
         (coded("LimitExceededException", 400), Throttled, "quota"),
         (coded("TooManyRequestsException", 429), Throttled, "quota"),
@@ -43,22 +39,10 @@ async fn every_error_of_kms_has_its_class_and_a_hint() {
         (AwsFailure::Status(503), Unavailable, "again"),
         (AwsFailure::Status(504), Timeout, "again"),
         (AwsFailure::Status(403), Denied, "IAM"),
-        (
-            AwsFailure::INVALID_CIPHERTEXT,
-            ContextMismatchOrCorrupt,
-            "context",
-        ),
+        (AwsFailure::INVALID_CIPHERTEXT, ContextMismatchOrCorrupt, "context"),
         (AwsFailure::INCORRECT_KEY, WrongKey, "KMS_ALLOWED_KEYS"),
-        (
-            coded("InvalidKeyUsageException", 400),
-            InvalidRequest,
-            "symmetric",
-        ),
-        (
-            coded("InvalidGrantTokenException", 400),
-            InvalidRequest,
-            "KMS_KEY_ID",
-        ),
+        (coded("InvalidKeyUsageException", 400), InvalidRequest, "symmetric"),
+        (coded("InvalidGrantTokenException", 400), InvalidRequest, "KMS_KEY_ID"),
         (coded("InvalidArnException", 400), InvalidRequest, "KMS_KEY_ID"),
         (coded("ValidationException", 400), InvalidRequest, "KMS_KEY_ID"),
         (coded("SomethingNewException", 400), InvalidRequest, "KMS_KEY_ID"),
@@ -79,21 +63,14 @@ async fn every_error_of_kms_has_its_class_and_a_hint() {
         emulator.faults().always(Fault::Fail(failure));
         let error = aws.generate(&row(1)).await.unwrap_err();
         assert_eq!(error.class(), expected, "{failure:?}: {}", told(&error));
-        assert!(
-            error.hint().unwrap().contains(hint),
-            "{failure:?}: {}",
-            told(&error)
-        );
+        assert!(error.hint().unwrap().contains(hint), "{failure:?}: {}", told(&error));
         // The same class whatever was asked for.
         assert_eq!(class(aws.unwrap(&made, &row(1)).await), expected);
         assert_eq!(class(aws.rewrap(&made, &row(1)).await), expected);
         assert_eq!(class(aws.describe().await), expected);
         assert_eq!(class(aws.decrypt(made.bytes(), None, &row(1)).await), expected);
         emulator.faults().heal();
-        assert!(
-            aws.unwrap(&made, &row(1)).await.is_ok(),
-            "recovers without a restart"
-        );
+        assert!(aws.unwrap(&made, &row(1)).await.is_ok(), "recovers without a restart");
     }
 }
 
@@ -102,34 +79,19 @@ async fn what_passes_is_tried_again_and_what_does_not_is_not() {
     let emulator = Emulator::start();
     // A Region of its own, because the SDK shares its allowance of retries among all clients of one.
     let config = emulator.sdk_config_in("eu-north-1");
-    let made = aws_sdk_kms::Client::new(&config)
-        .create_key()
-        .send()
-        .await
-        .unwrap();
+    let made = aws_sdk_kms::Client::new(&config).create_key().send().await.unwrap();
     let aws = Aws::from_config(&config, made.key_metadata.unwrap().arn.unwrap(), NONE).unwrap();
-    for passing in [
-        AwsFailure::THROTTLING,
-        AwsFailure::INTERNAL,
-        AwsFailure::Refused,
-        AwsFailure::Status(503),
-    ] {
+    for passing in
+        [AwsFailure::THROTTLING, AwsFailure::INTERNAL, AwsFailure::Refused, AwsFailure::Status(503)]
+    {
         emulator.faults().reset_calls();
-        emulator
-            .faults()
-            .next_for("GenerateDataKey", 2, Fault::Fail(passing));
+        emulator.faults().next_for("GenerateDataKey", 2, Fault::Fail(passing));
         aws.generate(&row(1)).await.unwrap();
         assert_eq!(emulator.faults().calls("GenerateDataKey"), 3, "{passing:?}");
     }
-    for lasting in [
-        AwsFailure::ACCESS_DENIED,
-        AwsFailure::DISABLED,
-        AwsFailure::NOT_FOUND,
-    ] {
+    for lasting in [AwsFailure::ACCESS_DENIED, AwsFailure::DISABLED, AwsFailure::NOT_FOUND] {
         emulator.faults().reset_calls();
-        emulator
-            .faults()
-            .next_for("GenerateDataKey", 1, Fault::Fail(lasting));
+        emulator.faults().next_for("GenerateDataKey", 1, Fault::Fail(lasting));
         aws.generate(&row(1)).await.unwrap_err();
         assert_eq!(emulator.faults().calls("GenerateDataKey"), 1, "{lasting:?}");
     }
@@ -150,17 +112,9 @@ async fn a_key_service_that_does_not_answer_is_given_up_in_time() {
 #[tokio::test]
 async fn nobody_listening_is_told_as_that() {
     // Bound and dropped again: a port at which nobody listens.
-    let port = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let config = config("us-east-1", &format!("http://127.0.0.1:{port}"));
-    let error = Aws::from_config(&config, ARN, NONE)
-        .unwrap()
-        .generate(&row(1))
-        .await
-        .unwrap_err();
+    let error = Aws::from_config(&config, ARN, NONE).unwrap().generate(&row(1)).await.unwrap_err();
     assert_eq!(error.class(), ErrorClass::Unavailable, "{}", told(&error));
     assert!(error.hint().unwrap().contains("AWS_ENDPOINT_URL"));
 }
@@ -178,34 +132,22 @@ async fn missing_credentials_are_told_as_that() {
             aws_credential_types::provider::future::ProvideCredentials::ready(Err(error))
         }
     }
-    let without = || {
-        SdkConfig::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::new("us-east-1"))
-    };
+    let without =
+        || SdkConfig::builder().behavior_version(BehaviorVersion::latest()).region(Region::new("us-east-1"));
     let failing = without().credentials_provider(SharedCredentialsProvider::new(Nobody));
     let error = match Aws::from_config(&failing.build(), ARN, NONE) {
         Ok(aws) => aws.generate(&row(1)).await.unwrap_err(),
         Err(error) => error,
     };
-    for error in [
-        error,
-        Aws::from_config(&without().build(), ARN, NONE).unwrap_err(),
-    ] {
+    for error in [error, Aws::from_config(&without().build(), ARN, NONE).unwrap_err()] {
         assert_eq!(error.class(), ErrorClass::Misconfigured, "{}", told(&error));
-        assert!(
-            error.hint().unwrap().contains("AWS_ACCESS_KEY_ID"),
-            "{}",
-            told(&error)
-        );
+        assert!(error.hint().unwrap().contains("AWS_ACCESS_KEY_ID"), "{}", told(&error));
     }
 }
 
 #[tokio::test]
 async fn a_missing_or_mistaken_region_is_told_as_that() {
-    let credentials = config("us-east-1", "http://127.0.0.1:1")
-        .credentials_provider()
-        .unwrap();
+    let credentials = config("us-east-1", "http://127.0.0.1:1").credentials_provider().unwrap();
     let nowhere = || {
         SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
@@ -219,10 +161,7 @@ async fn a_missing_or_mistaken_region_is_told_as_that() {
     let error = Aws::from_config(&elsewhere, ARN, NONE).unwrap_err();
     assert_eq!(error.class(), ErrorClass::Misconfigured);
     assert!(error.hint().unwrap().contains("AWS_REGION"));
-    assert!(
-        Aws::from_config(&nowhere(), ARN, NONE).is_ok(),
-        "the key's ARN says the Region"
-    );
+    assert!(Aws::from_config(&nowhere(), ARN, NONE).is_ok(), "the key's ARN says the Region");
 }
 
 #[tokio::test]
@@ -230,20 +169,14 @@ async fn account_ids_are_shortened_and_the_words_of_kms_are_kept() {
     let client = wire::client(|_, _| {
         let words = "User: arn:aws:sts::123456789012:assumed-role/app/i is not authorized to perform: \
                      kms:GenerateDataKey on resource: arn:aws:kms:us-east-1:123456789012:key/k";
-        (
-            400,
-            serde_json::json!({ "__type": "AccessDeniedException", "message": words }).to_string(),
-        )
+        (400, serde_json::json!({ "__type": "AccessDeniedException", "message": words }).to_string())
     });
     let aws = Aws::from_client(client, ARN, NONE);
     let error = aws.generate(&row(1)).await.unwrap_err();
     assert_eq!(error.class(), ErrorClass::Denied);
     let told = told(&error);
     assert!(!told.contains("123456789012"), "{told}");
-    assert!(
-        told.contains("…9012:assumed-role/app/i is not authorized"),
-        "{told}"
-    );
+    assert!(told.contains("…9012:assumed-role/app/i is not authorized"), "{told}");
     assert!(error.source().is_some());
     assert!(!format!("{aws:?}").contains("123456789012"));
 }

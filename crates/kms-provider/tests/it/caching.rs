@@ -14,10 +14,7 @@ type Faulty = Arc<FaultyProvider<Memory>>;
 /// A cache over a key service that can be broken.
 fn breakable() -> (Faulty, Arc<Caching>) {
     let faulty = Arc::new(FaultyProvider::new(Memory::new()));
-    let cache = Caching::with_options(
-        faulty.clone(),
-        CacheOptions::default().with_remember_generated(false),
-    );
+    let cache = Caching::with_options(faulty.clone(), CacheOptions::default().with_remember_generated(false));
     (faulty, Arc::new(cache))
 }
 
@@ -69,10 +66,7 @@ async fn a_cancelled_leader_strands_nobody_and_costs_no_second_call() {
     tokio::time::sleep(Duration::from_millis(20)).await;
     faulty.faults().heal();
     assert_eq!(staying.len(), 1);
-    within_async(seconds(30), "the last one has an answer", || {
-        staying[0].is_finished()
-    })
-    .await;
+    within_async(seconds(30), "the last one has an answer", || staying[0].is_finished()).await;
     for follower in followers {
         assert!(!matches!(follower.await, Ok(Err(_))));
     }
@@ -104,10 +98,7 @@ async fn a_failure_is_not_remembered_and_everybody_who_waited_is_told() {
         assert_eq!(class(one), failure);
         // The fault returns at once, so the second may have come too late to share it.
         assert!(two.is_ok() || class(two) == failure);
-        assert!(
-            cache.unwrap(&wrapped, &row(1)).await.is_ok(),
-            "{failure} is remembered"
-        );
+        assert!(cache.unwrap(&wrapped, &row(1)).await.is_ok(), "{failure} is remembered");
         cache.invalidate_all();
     }
 }
@@ -120,10 +111,7 @@ async fn a_hit_never_skips_the_check_of_context_claim_or_bytes() {
     assert!(cache.unwrap(&made.wrapped, &row(1)).await.is_ok());
     assert_eq!(memory.counts().unwrap, 0, "generated keys are kept");
     for _ in 0..2 {
-        assert_eq!(
-            class(cache.unwrap(&made.wrapped, &row(2)).await),
-            ErrorClass::ContextMismatchOrCorrupt
-        );
+        assert_eq!(class(cache.unwrap(&made.wrapped, &row(2)).await), ErrorClass::ContextMismatchOrCorrupt);
         let foreign = claimed(&made.wrapped, Some("memory:2"));
         assert_eq!(class(cache.unwrap(&foreign, &row(1)).await), ErrorClass::WrongKey);
         assert!(cache.unwrap_cached(&made.wrapped, &row(2)).is_none());
@@ -165,10 +153,8 @@ async fn many_expired_keys_are_all_dropped_within_seconds() {
     for number in 0..3_000 {
         keys.push(weak(&cache.generate(&row(number)).await.unwrap().key.0));
     }
-    within_async(seconds(8), "all of them are dropped", || {
-        keys.iter().all(|key| key.strong_count() == 0)
-    })
-    .await;
+    within_async(seconds(8), "all of them are dropped", || keys.iter().all(|key| key.strong_count() == 0))
+        .await;
     assert!(cache.is_empty());
 }
 
@@ -214,11 +200,7 @@ async fn a_generated_key_is_found_with_and_without_the_key_id_beside_it() {
     let cache = Caching::new(memory.clone());
     let made = cache.generate(&row(1)).await.unwrap();
     for key_id in [made.wrapped.key_id(), None] {
-        assert!(
-            cache
-                .unwrap_cached(&claimed(&made.wrapped, key_id), &row(1))
-                .is_some()
-        );
+        assert!(cache.unwrap_cached(&claimed(&made.wrapped, key_id), &row(1)).is_some());
     }
     let without = Caching::with_options(memory, CacheOptions::default().with_remember_generated(false));
     let made = without.generate(&row(1)).await.unwrap();
@@ -235,11 +217,7 @@ async fn nine_in_ten_reads_of_a_realistic_mix_are_hits() {
     }
     // Four reads in five are of a tenth of the rows; the steps are coprime to the lengths, so all rows come up.
     for read in 0..40_000_usize {
-        let number = if read % 5 == 0 {
-            (read * 7) % 2_000
-        } else {
-            (read * 11) % 200
-        };
+        let number = if read % 5 == 0 { (read * 7) % 2_000 } else { (read * 11) % 200 };
         cache.unwrap(&rows[number], &row(number)).await.unwrap();
     }
     let counts = cache.counts();

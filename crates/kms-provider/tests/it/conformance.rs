@@ -19,10 +19,7 @@ async fn passes_bare_and_decorated(provider: Arc<dyn KeyProvider>, capabilities:
         ("caching", caching(&provider)),
         ("caching(counting)", caching(&counting(&provider))),
         ("counting(caching)", counting(&caching(&provider))),
-        (
-            "caching, generated keys not kept",
-            Arc::new(Caching::with_options(provider.clone(), forgetful)),
-        ),
+        ("caching, generated keys not kept", Arc::new(Caching::with_options(provider.clone(), forgetful))),
         ("pacing", Arc::new(Pacing::new(provider.clone(), 1e6))),
     ];
     for (name, stack) in stacks {
@@ -71,18 +68,9 @@ async fn aws_conforms_against_moto() {
     let moto = test_support::part!(moto);
     let config = moto.sdk_config("us-east-1");
     let admin = aws_sdk_kms::Client::new(&config);
-    let arn = admin
-        .create_key()
-        .send()
-        .await
-        .unwrap()
-        .key_metadata
-        .unwrap()
-        .arn
-        .unwrap();
-    let capabilities = Capabilities::default()
-        .without_unambiguous_contexts()
-        .without_damage_about_the_value();
+    let arn = admin.create_key().send().await.unwrap().key_metadata.unwrap().arn.unwrap();
+    let capabilities =
+        Capabilities::default().without_unambiguous_contexts().without_damage_about_the_value();
     let aws = Aws::from_config(&config, arn, [""; 0]).unwrap();
     check_with(&aws, capabilities).await;
     check_with(&Caching::new(Arc::new(aws)), capabilities).await;

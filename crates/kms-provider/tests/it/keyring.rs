@@ -20,10 +20,7 @@ pub(crate) struct Fixture {
 
 impl Fixture {
     pub(crate) fn new() -> Self {
-        Self {
-            directory: tempfile::tempdir().unwrap(),
-            master: DataKey::generate(),
-        }
+        Self { directory: tempfile::tempdir().unwrap(), master: DataKey::generate() }
     }
 
     pub(crate) fn path(&self) -> PathBuf {
@@ -43,9 +40,7 @@ fn export(keys: &[(&str, [u8; 32], bool)]) -> Vec<u8> {
     let keys = keys.iter().map(|(id, key, active)| {
         serde_json::json!({ "id": id, "key": STANDARD.encode(key), "isActive": active, "createdAt": 1 })
     });
-    serde_json::json!({ "keys": keys.collect::<Vec<_>>() })
-        .to_string()
-        .into_bytes()
+    serde_json::json!({ "keys": keys.collect::<Vec<_>>() }).to_string().into_bytes()
 }
 
 #[tokio::test]
@@ -55,26 +50,14 @@ async fn a_rotated_keyring_wraps_under_the_new_key_and_opens_the_old_one() {
     let old = keyring.generate(&row(1)).await.unwrap();
     let rotated = keyring.rotate().unwrap();
     let new = keyring.generate(&row(1)).await.unwrap();
-    assert_eq!(
-        new.wrapped.key_id(),
-        Some(format!("keyring:{}", rotated.id).as_str())
-    );
+    assert_eq!(new.wrapped.key_id(), Some(format!("keyring:{}", rotated.id).as_str()));
     assert_ne!(new.wrapped.key_id(), old.wrapped.key_id());
     let reopened = fixture.open().unwrap();
-    assert!(same_key(
-        &reopened.unwrap(&old.wrapped, &row(1)).await.unwrap(),
-        &old.key.0
-    ));
+    assert!(same_key(&reopened.unwrap(&old.wrapped, &row(1)).await.unwrap(), &old.key.0));
     let rewrapped = reopened.rewrap(&old.wrapped, &row(1)).await.unwrap();
     assert_eq!(rewrapped.key_id(), new.wrapped.key_id());
-    assert!(same_key(
-        &reopened.unwrap(&rewrapped, &row(1)).await.unwrap(),
-        &old.key.0
-    ));
-    assert_eq!(
-        reopened.describe().await.unwrap().key_id,
-        new.wrapped.key_id().unwrap()
-    );
+    assert!(same_key(&reopened.unwrap(&rewrapped, &row(1)).await.unwrap(), &old.key.0));
+    assert_eq!(reopened.describe().await.unwrap().key_id, new.wrapped.key_id().unwrap());
 }
 
 #[tokio::test]
@@ -83,10 +66,7 @@ async fn a_rotation_by_another_process_is_noticed() {
     let (here, elsewhere) = (fixture.init(), fixture.open().unwrap());
     elsewhere.rotate().unwrap();
     let made = elsewhere.generate(&row(1)).await.unwrap();
-    assert!(
-        same_key(&here.unwrap(&made.wrapped, &row(1)).await.unwrap(), &made.key.0),
-        "at once for unwrap"
-    );
+    assert!(same_key(&here.unwrap(&made.wrapped, &row(1)).await.unwrap(), &made.key.0), "at once for unwrap");
     elsewhere.rotate().unwrap();
     let active = elsewhere.describe().await.unwrap().key_id;
     let generates_under_it = || {
@@ -96,13 +76,7 @@ async fn a_rotation_by_another_process_is_noticed() {
     };
     std::thread::scope(|scope| {
         scope
-            .spawn(|| {
-                within(
-                    Duration::from_secs(5),
-                    "generate takes the new key",
-                    generates_under_it,
-                )
-            })
+            .spawn(|| within(Duration::from_secs(5), "generate takes the new key", generates_under_it))
             .join()
             .unwrap();
     });
@@ -138,20 +112,14 @@ async fn two_rotations_at_once_both_survive() {
             (0..8).map(rotate).collect::<Vec<_>>()
         };
         let threads = [scope.spawn(rotate), scope.spawn(rotate)];
-        threads
-            .into_iter()
-            .flat_map(|thread| thread.join().unwrap())
-            .collect::<Vec<_>>()
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
     });
     let keyring = fixture.open().unwrap();
     let keys = keyring.list().unwrap();
     assert_eq!(keys.len(), 17);
     assert_eq!(keys.iter().filter(|key| key.active).count(), 1);
     for made in made.iter().chain([&first]) {
-        assert!(same_key(
-            &keyring.unwrap(&made.wrapped, &row(0)).await.unwrap(),
-            &made.key.0
-        ));
+        assert!(same_key(&keyring.unwrap(&made.wrapped, &row(0)).await.unwrap(), &made.key.0));
     }
 }
 
@@ -163,11 +131,7 @@ async fn a_claim_that_contradicts_the_bytes_is_refused() {
     keyring.rotate().unwrap();
     let active = keyring.describe().await.unwrap().key_id;
     assert_eq!(
-        class(
-            keyring
-                .unwrap(&claimed(&old.wrapped, Some(&active)), &row(1))
-                .await
-        ),
+        class(keyring.unwrap(&claimed(&old.wrapped, Some(&active)), &row(1)).await),
         ErrorClass::WrongKey
     );
     let stranger = Fixture::new();
@@ -236,18 +200,12 @@ fn what_is_no_export_is_refused() {
         format!(r#"{{"keys":[{{"id":"a","key":"{key}"}}]}}"#),
         format!(r#"{{"keys":[{{"id":"","key":"{key}","isActive":true}}]}}"#),
         format!(r#"{{"keys":[{{"id":"a b","key":"{key}","isActive":true}}]}}"#),
-        format!(
-            r#"{{"keys":[{{"id":"{}","key":"{key}","isActive":true}}]}}"#,
-            "x".repeat(256)
-        ),
+        format!(r#"{{"keys":[{{"id":"{}","key":"{key}","isActive":true}}]}}"#, "x".repeat(256)),
         String::from_utf8(export(&[("a", [1; 32], true), ("b", [2; 32], true)])).unwrap(),
     ] {
         let error = keyring.import(text.as_bytes()).unwrap_err();
         assert!(
-            matches!(
-                error,
-                KeyringError::NotAnExport { .. } | KeyringError::UnusableKey { .. }
-            ),
+            matches!(error, KeyringError::NotAnExport { .. } | KeyringError::UnusableKey { .. }),
             "{text}: {error:?}"
         );
         assert!(!error.hint().is_empty());

@@ -30,14 +30,7 @@ async fn killed_between_write_and_rename_the_old_file_is_still_whole() {
     assert!(keyring.unwrap(&made.wrapped, &row(1)).await.is_ok());
     keyring.rotate().unwrap();
     assert!(!leftover.exists());
-    assert!(
-        fixture
-            .open()
-            .unwrap()
-            .unwrap(&made.wrapped, &row(1))
-            .await
-            .is_ok()
-    );
+    assert!(fixture.open().unwrap().unwrap(&made.wrapped, &row(1)).await.is_ok());
 }
 
 #[test]
@@ -59,10 +52,7 @@ fn making_a_keyring_never_replaces_one() {
     fixture.init();
     let text = fs::read(fixture.path()).unwrap();
     for master in [&fixture.master, &DataKey::generate()] {
-        assert!(matches!(
-            Keyring::init(fixture.path(), master),
-            Err(KeyringError::Exists { .. })
-        ));
+        assert!(matches!(Keyring::init(fixture.path(), master), Err(KeyringError::Exists { .. })));
     }
     assert_eq!(fs::read(fixture.path()).unwrap(), text);
 }
@@ -138,10 +128,7 @@ fn every_truncation_of_the_file_is_a_typed_error() {
     // But for the line end after the last brace.
     for length in 0..text.len() - 1 {
         fs::write(fixture.path(), &text[..length]).unwrap();
-        assert!(
-            matches!(fixture.open(), Err(KeyringError::NotAKeyring { .. })),
-            "{length} bytes"
-        );
+        assert!(matches!(fixture.open(), Err(KeyringError::NotAKeyring { .. })), "{length} bytes");
     }
     fs::write(fixture.path(), vec![b' '; 5 << 20]).unwrap();
     assert!(matches!(fixture.open(), Err(KeyringError::NotAKeyring { .. })));
@@ -161,33 +148,24 @@ fn without_the_master_key_the_list_of_keys_cannot_be_changed() {
             file["keys"][0]["active"] = true.into();
             file["keys"][1]["active"] = false.into();
         }),
-        ("a key dropped", |file| {
-            drop(file["keys"].as_array_mut().unwrap().remove(0))
-        }),
+        ("a key dropped", |file| drop(file["keys"].as_array_mut().unwrap().remove(0))),
         ("a key repeated", |file| {
             let key = file["keys"][0].clone();
             file["keys"].as_array_mut().unwrap().push(key);
         }),
-        ("keys in another order", |file| {
-            file["keys"].as_array_mut().unwrap().reverse()
-        }),
+        ("keys in another order", |file| file["keys"].as_array_mut().unwrap().reverse()),
         ("two ids exchanged", |file| {
             let id = file["keys"][0]["id"].take();
             file["keys"][0]["id"] = file["keys"][1]["id"].take();
             file["keys"][1]["id"] = id;
         }),
-        ("another date", |file| {
-            file["keys"][0]["created_at"] = "2001-01-01T00:00:00Z".into()
-        }),
+        ("another date", |file| file["keys"][0]["created_at"] = "2001-01-01T00:00:00Z".into()),
     ];
     for (what, change) in changes {
         let mut changed = text.clone();
         change(&mut changed);
         fs::write(fixture.path(), changed.to_string()).unwrap();
-        assert!(
-            matches!(fixture.open(), Err(KeyringError::Damaged { .. })),
-            "{what}"
-        );
+        assert!(matches!(fixture.open(), Err(KeyringError::Damaged { .. })), "{what}");
     }
     fs::write(fixture.path(), text.to_string()).unwrap();
     assert!(fixture.open().is_ok(), "the same list in other white space");
@@ -197,13 +175,6 @@ fn without_the_master_key_the_list_of_keys_cannot_be_changed() {
 fn a_later_version_is_called_that() {
     let fixture = Fixture::new();
     fixture.init();
-    fs::write(
-        fixture.path(),
-        r#"{"format":"tokenseal-keyring","version":2,"something":"new"}"#,
-    )
-    .unwrap();
-    assert!(matches!(
-        fixture.open(),
-        Err(KeyringError::UnknownVersion { version: 2, .. })
-    ));
+    fs::write(fixture.path(), r#"{"format":"tokenseal-keyring","version":2,"something":"new"}"#).unwrap();
+    assert!(matches!(fixture.open(), Err(KeyringError::UnknownVersion { version: 2, .. })));
 }

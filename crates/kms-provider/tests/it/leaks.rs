@@ -45,9 +45,7 @@ async fn providers_and_their_errors_never_show_a_key() {
     let mut texts = vec![
         format!("{keyring:?} {cache:?} {made:?} {:#?}", keyring.list().unwrap()),
         format!("{:?} {:?}", Memory::new(), Counting::new(shared(Memory::new()))),
-        told(&KeyError::from(
-            Keyring::open(fixture.path(), &DataKey::generate()).unwrap_err(),
-        )),
+        told(&KeyError::from(Keyring::open(fixture.path(), &DataKey::generate()).unwrap_err())),
     ];
     let wrong = [
         (made.wrapped.clone(), row(2)),
@@ -58,11 +56,7 @@ async fn providers_and_their_errors_never_show_a_key() {
         texts.push(told(&cache.unwrap(wrapped, context).await.map(drop).unwrap_err()));
     }
     for text in texts {
-        for secret in [
-            fixture.master.expose_secret(),
-            ring_key.expose_secret(),
-            made.key.0.expose_secret(),
-        ] {
+        for secret in [fixture.master.expose_secret(), ring_key.expose_secret(), made.key.0.expose_secret()] {
             assert_silent(&text, secret);
         }
     }
@@ -102,10 +96,7 @@ async fn an_answer_of_kms_that_cannot_be_read_is_never_repeated() {
         format!(r#"{{"Plaintext":"{key}","KeyId":"#),
         format!(r#"{{"Plaintext":"{key}!","KeyId":"{ARN}"}}"#),
         format!(r#"{{"Plaintext":["{key}"]}}"#),
-        format!(
-            r#"{{"Plaintext":"{}","KeyId":"{ARN}"}}"#,
-            STANDARD.encode([b'C'; 48])
-        ),
+        format!(r#"{{"Plaintext":"{}","KeyId":"{ARN}"}}"#, STANDARD.encode([b'C'; 48])),
     ];
     for body in bodies {
         let aws = Aws::from_client(wire::client(move |_, _| (200, body.clone())), ARN, [""; 0]);
@@ -115,10 +106,7 @@ async fn an_answer_of_kms_that_cannot_be_read_is_never_repeated() {
             aws.generate(&row(1)).await.map(drop).unwrap_err(),
         ] {
             let told = told(&error);
-            assert!(
-                !told.contains("Q0ND") && !told.contains("CCCC") && !told.contains("67, 67"),
-                "{told}"
-            );
+            assert!(!told.contains("Q0ND") && !told.contains("CCCC") && !told.contains("67, 67"), "{told}");
         }
     }
 }

@@ -1,17 +1,21 @@
 //! What the key services and their decorators promise, a module for each of them.
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a test reports by panicking")]
-#![expect(
-    clippy::print_stdout,
-    reason = "it is shown where a test fails, and tells in which of many runs"
-)]
+#![expect(clippy::print_stdout, reason = "it is shown where a test fails, and tells in which of many runs")]
 
 mod aws;
 mod aws_errors;
 mod caching;
+mod caching_in_time;
 mod conformance;
 mod keyring;
 mod keyring_file;
 mod leaks;
+mod metrics;
+mod outages;
 mod pacing;
+mod regions;
+mod resilience;
+mod reuse;
+mod stacks;
 mod support;
 mod wire;

@@ -16,10 +16,7 @@ async fn calls_wait_for_their_turn() {
         paced.generate(&row(number)).await.unwrap();
     }
     let taken = start.elapsed();
-    assert!(
-        (Duration::from_secs(2)..Duration::from_millis(2_100)).contains(&taken),
-        "{taken:?}"
-    );
+    assert!((Duration::from_secs(2)..Duration::from_millis(2_100)).contains(&taken), "{taken:?}");
 }
 
 #[tokio::test(start_paused = true)]

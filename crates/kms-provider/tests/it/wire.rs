@@ -41,10 +41,7 @@ impl HttpConnector for Wire {
         let operation = target.strip_prefix("TrentService.").unwrap();
         let body = serde_json::from_slice(request.body().bytes().unwrap()).unwrap();
         let (status, body) = (self.0)(operation, body);
-        HttpConnectorFuture::ready(Ok(HttpResponse::new(
-            status.try_into().unwrap(),
-            SdkBody::from(body),
-        )))
+        HttpConnectorFuture::ready(Ok(HttpResponse::new(status.try_into().unwrap(), SdkBody::from(body))))
     }
 }
 

@@ -116,7 +116,11 @@ async fn migrate(
         Access::ReadWrite
     };
     let services = Services::connect(settings, access, how.rate, &options.telemetry).await?;
-    check_rows(&services).await?;
+    let rows_need_key_service = check_rows(&services).await?;
+    if rows_need_key_service || to == WriteFormat::KmsEnvelope {
+        services.check_key().await?;
+    }
+    let before = services.kms_calls();
     let mut migration = MigrationOptions::to(to);
     migration.rebind = rebind;
     how.apply(&mut migration.run);
@@ -136,7 +140,7 @@ async fn migrate(
     progress.finish();
 
     let mut report = outcome.report;
-    report.kms_calls = services.kms_calls();
+    report.kms_calls = services.kms_calls() - before;
     if report.dry_run && to == WriteFormat::KmsEnvelope {
         // What was not sealed now takes one call a value then.
         report.kms_calls += report.values;
@@ -216,39 +220,36 @@ fn check_settings(to: WriteFormat, rebind: bool, settings: &Settings) -> Result<
     }
 }
 
-/// Rows that nothing configured can open are a configuration to mend before anything is written.
-async fn check_rows(services: &Services) -> Result<(), CliError> {
-    if services
-        .store
-        .profile()
-        .tables
-        .iter()
-        .all(|table| table.version.is_none())
-    {
-        // Only opening a value tells; the run itself names what it cannot open.
-        return Ok(());
-    }
+/// Rows that nothing configured can open are a configuration to mend before anything is done. Tells whether some of
+/// them can be opened by the key service only.
+pub(super) async fn check_rows(services: &Services) -> Result<bool, CliError> {
     let status = token_store::status::status(&services.store).await?;
     let cipher = services.store.cipher();
-    let has = |version| {
-        status
-            .groups
-            .iter()
-            .any(|group| group.encryption_version == Some(version) && group.count > 0)
-    };
     let missing = |variable: &str, method: &str| {
         Err(CliError::usage_with_hint(
-            format!("{variable} is not set, and the table holds {method} rows"),
+            format!("{variable} is not set, and the tables hold {method} rows"),
             format!("set {variable} to what those rows were written with"),
         ))
     };
-    if has(1) && !cipher.has_direct_key() {
-        return missing("ENCRYPTION_KEY", "direct-aes");
+    // A row whose tokens differ in kind stands in one group, under the names of all of them.
+    let mut need_key_service = false;
+    let methods = status.groups.iter().filter_map(|group| group.encryption_method.as_deref());
+    for method in methods.flat_map(|methods| methods.split('+')) {
+        match method {
+            "direct-aes" | "direct-aes-fallback" if !cipher.has_direct_key() => {
+                return missing("ENCRYPTION_KEY", method);
+            }
+            "pulseplan-local" if !cipher.has_user_keys() => return missing("TOKEN_ENCRYPTION_KEY", method),
+            "kms-envelope" | "bound-envelope" | "pulseplan-kms" | "autonomous" => {
+                if cipher.key_service().is_none() {
+                    return missing("KMS_KEY_ID", method);
+                }
+                need_key_service = true;
+            }
+            _ => {}
+        }
     }
-    if has(2) && cipher.key_service().is_none() {
-        return missing("KMS_KEY_ID", "kms-envelope");
-    }
-    Ok(())
+    Ok(need_key_service)
 }
 
 pub(super) fn lines(report: &MigrationReport) -> String {

@@ -138,12 +138,10 @@ async fn dispatch(command: Command, options: Options) -> Result<Exit, CliError> 
     // Neither needs the environment to be in order.
     let command = match command {
         Command::Completions { shell } => {
-            clap_complete::generate(
-                shell,
-                &mut Cli::command(),
-                "migrate-tokens",
-                &mut std::io::stdout(),
-            );
+            // Into memory first: written to standard output directly, a full disk would be a panic.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "migrate-tokens", &mut script);
+            crate::output::print(&String::from_utf8_lossy(&script))?;
             return Ok(Exit::Done);
         }
         Command::Demo(args) => return demo::run(args, options).await,

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use token_store::status::{KeyUse, Status, key_use, status};
-use token_store::{TokenCipher, TokenStore};
+use token_store::TokenStore;
 
 use super::Options;
 use crate::exit::{CliError, Exit};
@@ -27,8 +27,8 @@ struct Report {
 
 pub(super) async fn run(args: Args, settings: Settings, options: Options) -> Result<Exit, CliError> {
     let database = database(&settings, Access::ReadOnly).await?;
-    // Counting needs no key: the cipher stays empty.
-    let store = TokenStore::open(database, settings.profile, TokenCipher::new()).await?;
+    // Counting needs no key, and no version columns yet.
+    let store = TokenStore::open_for_status(database, settings.profile).await?;
     let keys = if args.keys {
         Some(key_use(&store).await?)
     } else {

@@ -3,7 +3,7 @@
 use token_store::verify::{VerifyReport, verify};
 
 use super::Options;
-use super::migrate::failure_lines;
+use super::migrate::{check_rows, failure_lines};
 use crate::exit::{CliError, Exit};
 use crate::output::emit;
 use crate::progress::Progress;
@@ -20,6 +20,9 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: Args, settings: Settings, options: Options) -> Result<Exit, CliError> {
     let services = Services::connect(settings, Access::ReadOnly, None, &options.telemetry).await?;
+    if check_rows(&services).await? {
+        services.check_key().await?;
+    }
     let total = services.store.count_rows().await?;
     let mut progress = Progress::new("verified", total, options.no_progress);
     let stop = stop_on_signals();

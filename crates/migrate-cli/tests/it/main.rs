@@ -1,1 +1,18 @@
-//! x
+//! What `migrate-tokens` promises, on the real program: a module for each promise.
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test reports by panicking"
+)]
+
+#[macro_use]
+mod support;
+
+mod an_independent_program_reads_every_token;
+mod commands_do_what_they_say;
+mod every_failure_has_its_code_and_its_hint;
+mod guides_are_rehearsed;
+mod killed_at_any_moment_nothing_is_lost;
+mod output_is_for_people_or_machines;
+mod secrets_never_reach_the_output;

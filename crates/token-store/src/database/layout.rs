@@ -14,6 +14,14 @@ pub(crate) struct Layout {
     types: HashMap<String, String>,
 }
 
+/// Which columns a table must have to be worked with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Columns {
+    All,
+    /// Version columns that are missing are read as NULL, and never written.
+    VersionMayLack,
+}
+
 /// A column as the database describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Column {
@@ -27,7 +35,11 @@ impl Layout {
     ///
     /// # Errors
     /// [`StoreError::NoColumns`] or [`StoreError::Unsuitable`] if it cannot hold what the profile says.
-    pub(crate) async fn resolve(database: &Database, table: &Table) -> Result<Option<Self>, StoreError> {
+    pub(crate) async fn resolve(
+        database: &Database,
+        table: &Table,
+        which: Columns,
+    ) -> Result<Option<Self>, StoreError> {
         let columns = columns(database, &table.name).await?;
         if columns.is_empty() {
             return Ok(None);
@@ -41,7 +53,7 @@ impl Layout {
             dialect: database.dialect(),
             types,
         };
-        layout.require_columns()?;
+        layout.require_columns(which)?;
         layout.require_room()?;
         if !is_unique(database, table).await? {
             return Err(StoreError::Unsuitable {
@@ -49,7 +61,30 @@ impl Layout {
                 reason: format!("{} is neither its primary key nor unique", table.key.join(", ")),
             });
         }
+        if let Some(column) = layout.null_key_column(database).await? {
+            return Err(StoreError::Unsuitable {
+                table: table.name.clone(),
+                reason: format!("key column {column} is NULL in some rows, which no key can name"),
+            });
+        }
         Ok(Some(layout))
+    }
+
+    /// A key column that holds a NULL: such a row would be passed over in key order.
+    async fn null_key_column(&self, database: &Database) -> Result<Option<&str>, StoreError> {
+        for column in &self.table.key {
+            let sql =
+                format!("SELECT '1' FROM {} WHERE {} IS NULL LIMIT 1", quote(&self.table.name), quote(column));
+            if !database.rows(&sql, &[]).await?.is_empty() {
+                return Ok(Some(column));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A column as text, or NULL where the table does not have it.
+    pub(crate) fn as_text(&self, column: &str) -> String {
+        if self.has(column) { format!("CAST({} AS text)", quote(column)) } else { "CAST(NULL AS text)".into() }
     }
 
     /// The type of a column, for casting text back to it.
@@ -65,11 +100,12 @@ impl Layout {
         self.table.version.as_ref()
     }
 
-    fn require_columns(&self) -> Result<(), StoreError> {
+    fn require_columns(&self, which: Columns) -> Result<(), StoreError> {
         let table = &self.table;
         let version = table
             .version
             .iter()
+            .filter(|_| which == Columns::All)
             .flat_map(|v| [&v.version, &v.method, &v.key_id]);
         let wanted = table
             .key

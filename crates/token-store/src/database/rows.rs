@@ -9,6 +9,9 @@ use crate::error::DatabaseError;
 /// What SQLite binds at most in one statement (`SQLITE_MAX_VARIABLE_NUMBER`).
 const SQLITE_MAX_PARAMS: usize = 32_766;
 
+/// What the relation of changes is called in a statement; no table of ours is.
+const CHANGES: &str = "\"tokenseal changes\"";
+
 /// One row as it was read.
 pub(crate) struct StoredRow {
     pub(crate) key: Vec<String>,
@@ -19,6 +22,19 @@ pub(crate) struct StoredRow {
     pub(crate) values: Vec<Option<Text>>,
     /// The plain columns, where they were asked for.
     pub(crate) plain: Vec<Option<String>>,
+}
+
+/// Rows between two keys: behind `after`, up to and including `until`.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Range<'a> {
+    pub(crate) after: Option<&'a [String]>,
+    pub(crate) until: Option<&'a [String]>,
+}
+
+impl<'a> Range<'a> {
+    pub(crate) fn behind(after: Option<&'a [String]>) -> Self {
+        Self { after, until: None }
+    }
 }
 
 /// What a row's tokens and version columns are to become, if they still are what was read.
@@ -71,37 +87,15 @@ impl Layout {
     pub(crate) async fn page(
         &self,
         database: &Database,
-        after: Option<&[String]>,
+        range: Range<'_>,
         limit: usize,
     ) -> Result<Vec<StoredRow>, DatabaseError> {
-        let mut conditions: Vec<String> = self
-            .table
-            .filter
-            .iter()
-            .map(|filter| format!("({filter})"))
-            .collect();
-        let mut params = Vec::new();
-        if let Some(after) = after {
-            let placeholders: Vec<String> = self
-                .table
-                .key
-                .iter()
-                .enumerate()
-                .map(|(i, column)| self.cast(i + 1, column))
-                .collect();
-            conditions.push(format!(
-                "({}) > ({})",
-                self.key_columns("").join(", "),
-                placeholders.join(", ")
-            ));
-            params.extend(after.iter().map(|value| Param::from(value.as_str())));
-        }
+        let (condition, params) = self.in_range(range);
         let sql = format!(
-            "SELECT {} FROM {}{} ORDER BY {} LIMIT {limit}",
+            "SELECT {} FROM {}{condition} ORDER BY {} LIMIT {limit}",
             self.selected().join(", "),
             quote(&self.table.name),
-            where_clause(&conditions),
-            self.key_columns("").join(", "),
+            self.key_columns().join(", "),
         );
         Ok(database
             .rows(&sql, &params)
@@ -109,6 +103,47 @@ impl Layout {
             .into_iter()
             .map(|row| self.stored_row(row))
             .collect())
+    }
+
+    /// The number of rows in a range.
+    pub(crate) async fn count_range(&self, database: &Database, range: Range<'_>) -> Result<u64, DatabaseError> {
+        let (condition, params) = self.in_range(range);
+        let sql = format!("SELECT CAST(count(*) AS text) FROM {}{condition}", quote(&self.table.name));
+        let rows = database.rows(&sql, &params).await?;
+        Ok(rows.first().and_then(|row| row.first()?.as_ref()?.parse().ok()).unwrap_or(0))
+    }
+
+    /// The key of the row that stands `offset` rows into a range.
+    pub(crate) async fn key_at(
+        &self,
+        database: &Database,
+        range: Range<'_>,
+        offset: u64,
+    ) -> Result<Option<Vec<String>>, DatabaseError> {
+        let (condition, params) = self.in_range(range);
+        let selected: Vec<String> = self.table.key.iter().map(|column| self.as_text(column)).collect();
+        let sql = format!(
+            "SELECT {} FROM {}{condition} ORDER BY {} LIMIT 1 OFFSET {offset}",
+            selected.join(", "),
+            quote(&self.table.name),
+            self.key_columns().join(", "),
+        );
+        let row = database.rows(&sql, &params).await?.into_iter().next();
+        Ok(row.map(|row| row.into_iter().map(|cell| cell.map_or_else(String::new, |text| text.to_string())).collect()))
+    }
+
+    fn in_range<'a>(&self, range: Range<'a>) -> (String, Vec<Param<'a>>) {
+        let mut conditions: Vec<String> = self.table.filter.iter().map(|filter| format!("({filter})")).collect();
+        let mut params = Vec::new();
+        for (bound, operator) in [(range.after, ">"), (range.until, "<=")] {
+            let Some(key) = bound else { continue };
+            let first = params.len() + 1;
+            let placeholders: Vec<String> =
+                self.table.key.iter().enumerate().map(|(i, column)| self.cast(first + i, column)).collect();
+            conditions.push(format!("({}) {operator} ({})", self.key_columns().join(", "), placeholders.join(", ")));
+            params.extend(key.iter().map(|value| Param::from(value.as_str())));
+        }
+        (where_clause(&conditions), params)
     }
 
     /// A random sample of rows.
@@ -157,21 +192,6 @@ impl Layout {
             .map(|row| self.stored_row(row)))
     }
 
-    /// The number of rows that the profile looks at.
-    pub(crate) async fn count(&self, database: &Database) -> Result<u64, DatabaseError> {
-        let filter: Vec<String> = self.table.filter.iter().cloned().collect();
-        let sql = format!(
-            "SELECT CAST(count(*) AS text) FROM {}{}",
-            quote(&self.table.name),
-            where_clause(&filter)
-        );
-        let rows = database.rows(&sql, &[]).await?;
-        Ok(rows
-            .first()
-            .and_then(|row| row.first()?.as_ref()?.parse().ok())
-            .unwrap_or(0))
-    }
-
     /// Writes every change whose row still holds what was read, all in one statement a few hundred rows long, and
     /// tells for how many that was so.
     pub(crate) async fn swap(&self, database: &Database, changes: &[Change]) -> Result<u64, DatabaseError> {
@@ -194,15 +214,15 @@ impl Layout {
         self.table.key.len() + 2 * self.table.tokens.len() + marks
     }
 
-    /// The changes as a relation `n` with columns c1, c2, …, compared with and written to the table.
+    /// The changes as a relation with columns c1, c2, …, compared with and written to the table.
     fn swap_sql(&self, rows: usize) -> String {
         let name = quote(&self.table.name);
         let keys = self.table.key.len();
         let tokens = self.table.tokens.len();
         let columns = self.changed_columns();
         let source = |index: usize| match self.dialect {
-            Dialect::Postgres => format!("n.c{}", index + 1),
-            Dialect::Sqlite => format!("n.column{}", index + 1),
+            Dialect::Postgres => format!("{CHANGES}.c{}", index + 1),
+            Dialect::Sqlite => format!("{CHANGES}.column{}", index + 1),
         };
         let same = if self.dialect == Dialect::Postgres {
             "IS NOT DISTINCT FROM"
@@ -242,11 +262,11 @@ impl Layout {
             Dialect::Postgres => {
                 let arrays: Vec<String> = (1..=columns).map(|n| format!("${n}::text[]")).collect();
                 let names: Vec<String> = (1..=columns).map(|n| format!("c{n}")).collect();
-                format!("UNNEST({}) AS n({})", arrays.join(", "), names.join(", "))
+                format!("UNNEST({}) AS {CHANGES}({})", arrays.join(", "), names.join(", "))
             }
             Dialect::Sqlite => {
                 let row = format!("({})", vec!["?"; columns].join(", "));
-                format!("(VALUES {}) AS n", vec![row.as_str(); rows].join(", "))
+                format!("(VALUES {}) AS {CHANGES}", vec![row.as_str(); rows].join(", "))
             }
         };
         format!(
@@ -322,12 +342,12 @@ impl Layout {
         }
     }
 
-    fn key_columns(&self, suffix: &str) -> Vec<String> {
-        self.table
-            .key
-            .iter()
-            .map(|column| format!("{}{suffix}", quote(column)))
-            .collect()
+    /// The key columns with the table's name before them: in `ORDER BY`, PostgreSQL would otherwise take a bare name
+    /// for the selected text of that column, and sort numbers as text.
+    fn key_columns(&self) -> Vec<String> {
+        let table = quote(&self.table.name);
+        let columns = self.table.key.iter();
+        columns.map(|column| format!("{table}.{}", quote(column))).collect()
     }
 
     fn selected(&self) -> Vec<String> {

@@ -18,11 +18,11 @@ use futures_util::{StreamExt as _, stream};
 
 pub use report::{Failure, MAX_LISTED, MigrationReport, RewrapReport};
 use rewrap::{RewrapGoal, plan_rewrap};
-pub(crate) use row::{Goal, RowPlan, plan, recorded};
+pub(crate) use row::{concerns_every_value, Goal, RowPlan, plan, recorded};
 
 use crate::cipher::WriteFormat;
 use crate::database::layout::Layout;
-use crate::database::rows::{Change, StoredRow};
+use crate::database::rows::{Change, Range, StoredRow};
 use crate::error::StoreError;
 use crate::store::TokenStore;
 
@@ -135,6 +135,10 @@ pub async fn run(
     stop: &StopFlag,
     progress: impl FnMut(&MigrationReport),
 ) -> Outcome<MigrationReport> {
+    if let Err(error) = store.check_storable(options.to) {
+        let report = MigrationReport { dry_run: options.run.dry_run, ..MigrationReport::default() };
+        return Outcome { report, ended_by: Some(Ended::Store(error)) };
+    }
     let goal = Goal {
         format: options.to,
         rebind: options.rebind,
@@ -233,6 +237,7 @@ impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
     async fn finish(mut self) -> Outcome<MigrationReport> {
         let started = Instant::now();
         let ended_by = self.tables().await.err();
+        self.report.interrupted |= self.stop.is_set();
         self.report.elapsed_seconds = started.elapsed().as_secs_f64();
         Outcome {
             report: self.report,
@@ -245,36 +250,58 @@ impl<P: FnMut(&MigrationReport)> Run<'_, P> {
     async fn tables(&mut self) -> Result<(), Ended> {
         let store = self.store;
         for layout in store.layouts() {
-            let mut page = self.page(layout, None).await?;
-            while !page.is_empty() && !self.is_over() {
-                let last = page.last().map(|row| row.key.clone());
-                let was_full = page.len() == self.options.batch_size;
-                // The next page is read while this one is sealed and written.
-                let next = async {
-                    if was_full {
-                        self.store
-                            .page(layout, last.as_deref(), self.options.batch_size)
-                            .await
-                    } else {
-                        Ok(Vec::new())
-                    }
-                };
-                let (next, batch) = tokio::join!(next, self.batch(layout, page));
-                let mut batch = batch?;
-                let outage = batch.outage.take();
-                self.count(batch);
-                (self.progress)(&self.report);
-                if let Some(error) = outage {
-                    return Err(Ended::KeyService(error));
-                }
-                page = next?;
+            let mut spans = vec![Span::default()];
+            while let Some(span) = spans.pop() {
+                spans.extend(self.span(layout, span).await?);
             }
         }
         Ok(())
     }
 
-    async fn page(&self, layout: &Layout, after: Option<&[String]>) -> Result<Vec<StoredRow>, StoreError> {
-        self.store.page(layout, after, self.options.batch_size).await
+    /// Works through a span in key order, and returns what it leaves for later.
+    async fn span(&mut self, layout: &Layout, span: Span) -> Result<Vec<Span>, Ended> {
+        let mut page = self.page(layout, span.range()).await?;
+        while !page.is_empty() && !self.is_over() {
+            let rest = Span { after: page.last().map(|row| row.key.clone()), until: span.until.clone() };
+            let was_full = page.len() == self.options.batch_size;
+            // The next page is read while this one is sealed and written.
+            let next = async {
+                if was_full { self.page(layout, rest.range()).await } else { Ok(Vec::new()) }
+            };
+            let (next, batch) = tokio::join!(next, self.batch(layout, page));
+            let mut batch = batch?;
+            let (outage, trails) = (batch.outage.take(), batch.trails());
+            self.count(batch);
+            (self.progress)(&self.report);
+            if let Some(error) = outage {
+                return Err(Ended::KeyService(error));
+            }
+            if trails && let Some(spans) = self.split(layout, &rest).await? {
+                return Ok(spans.into());
+            }
+            page = next?;
+        }
+        Ok(Vec::new())
+    }
+
+    /// Divides what is left of a span somewhere in its middle, so that another run that works here keeps the near
+    /// part; the far one comes first.
+    async fn split(&self, layout: &Layout, rest: &Span) -> Result<Option<[Span; 2]>, Ended> {
+        let database = self.store.database();
+        let rows = layout.count_range(database, rest.range()).await.map_err(StoreError::from)?;
+        if rows < 2 * self.options.batch_size as u64 {
+            return Ok(None);
+        }
+        let offset = rows / 4 + rand::random_range(0..rows / 2);
+        let middle = layout.key_at(database, rest.range(), offset).await.map_err(StoreError::from)?;
+        Ok(middle.map(|middle| {
+            let near = Span { after: rest.after.clone(), until: Some(middle.clone()) };
+            [near, Span { after: Some(middle), until: rest.until.clone() }]
+        }))
+    }
+
+    async fn page(&self, layout: &Layout, range: Range<'_>) -> Result<Vec<StoredRow>, StoreError> {
+        Ok(layout.page(self.store.database(), range, self.options.batch_size).await?)
     }
 
     fn is_over(&mut self) -> bool {
@@ -295,7 +322,11 @@ impl<P: FnMut(&MigrationReport)> Run<'_, P> {
         let mut batch = Batch::default();
         for attempt in 1..=ATTEMPTS {
             let changes = self.plan_rows(layout, rows, &mut batch).await;
+            let planned = changes.len();
             rows = self.write(layout, changes, &mut batch).await?;
+            if attempt == 1 {
+                (batch.planned, batch.lost) = (planned, rows.len());
+            }
             if rows.is_empty() || batch.outage.is_some() {
                 break;
             }
@@ -433,14 +464,35 @@ struct PlannedChange {
     sealed: u64,
 }
 
+/// Rows between two keys, still to be worked through.
+#[derive(Clone, Default)]
+struct Span {
+    after: Option<Vec<String>>,
+    until: Option<Vec<String>>,
+}
+
+impl Span {
+    fn range(&self) -> Range<'_> {
+        Range { after: self.after.as_deref(), until: self.until.as_deref() }
+    }
+}
+
 /// What became of one page.
 #[derive(Default)]
 struct Batch {
     report: MigrationReport,
     outage: Option<KeyError>,
+    /// Rows that were to be written at first, and those of them that somebody else had changed by then.
+    planned: usize,
+    lost: usize,
 }
 
 impl Batch {
+    /// Whether another run works on the same rows: every second row was changed first by somebody else.
+    fn trails(&self) -> bool {
+        self.lost >= 2 && 2 * self.lost >= self.planned
+    }
+
     fn decided(&mut self, count: impl FnOnce(&mut MigrationReport)) {
         self.report.scanned += 1;
         count(&mut self.report);

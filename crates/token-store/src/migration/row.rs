@@ -63,13 +63,16 @@ impl CellCause {
             Self::Seal(SealFailure::Envelope(SealError::Key(error))) => {
                 error.class().is_outage().then_some(error)
             }
-            // A disabled or deleted key concerns the rows under that key; another row may stand under another.
-            Self::Open(OpenError::Key(error)) => (error.class().is_retryable()
-                || matches!(error.class(), ErrorClass::Denied | ErrorClass::Misconfigured))
-            .then_some(error),
+            Self::Open(OpenError::Key(error)) => concerns_every_value(error).then_some(error),
             _ => None,
         }
     }
+}
+
+/// Whether a failure to open one value would meet every other as well. A disabled or deleted key concerns the rows
+/// under that key; another row may stand under another.
+pub(crate) fn concerns_every_value(error: &KeyError) -> bool {
+    error.class().is_retryable() || matches!(error.class(), ErrorClass::Denied | ErrorClass::Misconfigured)
 }
 
 /// Plans one row: opens what has to be opened and seals it anew.

@@ -24,7 +24,7 @@ impl TokenStore {
     /// anew where the row's form changes, with compare-and-swap, so that no refresh by others is lost.
     ///
     /// # Errors
-    /// [`StoreError::Seal`] where nothing may be written, [`StoreError::Open`] where a kept token does not open,
+    /// [`StoreError::NotPlain`] for a plain column that is none, [`StoreError::Seal`] where nothing may be written, [`StoreError::Open`] where a kept token does not open,
     /// [`StoreError::Contended`], [`StoreError::Database`].
     pub async fn put(&self, key: &TokenKey, token: NewToken) -> Result<Written, StoreError> {
         let layout = self.layout(key)?;
@@ -108,6 +108,7 @@ impl TokenStore {
         row: StoredRow,
         token: &NewToken,
     ) -> Result<Option<Written>, StoreError> {
+        check_owner(layout, &row, token)?;
         let change = self.seal_row(layout, row, token).await?;
         if layout
             .swap(self.database(), std::slice::from_ref(&change))
@@ -156,8 +157,9 @@ impl TokenStore {
         token: &NewToken,
     ) -> Result<Change, StoreError> {
         let format = self.write_format();
+        self.check_storable(format)?;
         let (values, mut marks) = match self.seal_values(layout, &row, token, format).await {
-            Err(StoreError::Seal { source, .. }) if self.cipher().may_fall_back(&source) => {
+            Err(StoreError::Seal { source, .. }) if self.cipher().may_fall_back(self.profile(), &source) => {
                 let sealed = self
                     .seal_values(layout, &row, token, WriteFormat::DirectAes)
                     .await?;
@@ -273,6 +275,24 @@ impl TokenStore {
     }
 }
 
+/// What a row's tokens are bound to cannot change under them: they would open for nobody.
+fn check_owner(layout: &Layout, row: &StoredRow, token: &NewToken) -> Result<(), StoreError> {
+    for (column, owner) in layout.table.owner.iter().zip(&row.owner) {
+        let set = token.plain.iter().rev().find(|(name, _)| name == column);
+        if set.is_some_and(|(_, value)| value != owner) {
+            return Err(not_plain(layout, column));
+        }
+    }
+    Ok(())
+}
+
+fn not_plain(layout: &Layout, column: &str) -> StoreError {
+    StoreError::NotPlain {
+        table: layout.table.name.clone(),
+        column: column.into(),
+    }
+}
+
 fn check_columns(layout: &Layout, token: &NewToken) -> Result<(), StoreError> {
     let table = &layout.table;
     let unknown = token
@@ -284,6 +304,11 @@ fn check_columns(layout: &Layout, token: &NewToken) -> Result<(), StoreError> {
             table: table.name.clone(),
             column: column.clone(),
         });
+    }
+    let marks = table.version.iter().flat_map(|v| [&v.version, &v.method, &v.key_id]);
+    let own: Vec<&String> = table.key.iter().chain(&table.tokens).chain(marks).collect();
+    if let Some((column, _)) = token.plain.iter().find(|(column, _)| own.contains(&column)) {
+        return Err(not_plain(layout, column));
     }
     let missing: Vec<String> = token
         .plain

@@ -1,0 +1,114 @@
+//! What the key service has refused: briefly remembered as an answer, and for good as a reason not to serve stale keys.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use envelope_core::KeyError;
+use envelope_core::provider::ErrorClass;
+use foldhash::quality::RandomState;
+use moka::sync::Cache;
+use tokio::time::Instant;
+
+use super::options::MAX_NEGATIVE_TTL;
+use super::store::{Entry, Kept, Wanted};
+
+/// Most refusals remembered as answers. They hold no key, so nothing needs to wipe them.
+const MAX_ANSWERS: u64 = 1_000;
+
+/// Most keys of the key service that are told apart.
+const MAX_KEYS: usize = 1_000;
+
+pub(super) struct Refusals {
+    ttl: Duration,
+    answers: Cache<Entry, (Instant, KeyError), RandomState>,
+    keys: Mutex<Keys>,
+}
+
+/// When keys of the key service were last refused.
+#[derive(Default)]
+struct Keys {
+    named: HashMap<Box<str>, Instant>,
+    /// One that nobody named.
+    unnamed: Option<Instant>,
+    any: Option<Instant>,
+}
+
+/// Whether the key service has said no, about the key or about this value, so that what it said before is out of date.
+pub(super) fn is_refusal(class: ErrorClass) -> bool {
+    use ErrorClass::{ContextMismatchOrCorrupt, Denied, WrongKey};
+    matches!(class, Denied | WrongKey | ContextMismatchOrCorrupt) || is_state_of_key(class)
+}
+
+pub(super) fn is_state_of_key(class: ErrorClass) -> bool {
+    use ErrorClass::{Disabled, NotFound, PendingDeletion};
+    matches!(class, NotFound | Disabled | PendingDeletion)
+}
+
+impl Refusals {
+    pub(super) fn new(ttl: Duration) -> Self {
+        let ttl = ttl.min(MAX_NEGATIVE_TTL);
+        Self {
+            ttl,
+            answers: Cache::builder()
+                .max_capacity(MAX_ANSWERS)
+                .time_to_live(ttl)
+                .build_with_hasher(RandomState::default()),
+            keys: Mutex::default(),
+        }
+    }
+
+    /// The refusal that this value had a moment ago.
+    pub(super) fn answer(&self, wanted: &Wanted<'_>) -> Option<KeyError> {
+        if self.ttl.is_zero() {
+            return None;
+        }
+        let (since, error) = self.answers.get(wanted)?;
+        (since.elapsed() < self.ttl).then_some(error)
+    }
+
+    /// Remembers a refusal of a value as the answer, if it is one that would be the same again.
+    pub(super) fn remember(&self, entry: &Entry, error: &KeyError) {
+        let class = error.class();
+        if !self.ttl.is_zero() && (is_state_of_key(class) || class == ErrorClass::ContextMismatchOrCorrupt) {
+            self.answers.insert(entry.clone(), (Instant::now(), error.clone()));
+        }
+    }
+
+    /// Notes that a key was refused: nothing that it wrapped may be served stale from here on.
+    pub(super) fn note(&self, key_id: Option<&str>) {
+        let now = Instant::now();
+        let mut keys = self.lock();
+        keys.any = Some(now);
+        match key_id {
+            Some(id) if keys.named.len() < MAX_KEYS || keys.named.contains_key(id) => {
+                keys.named.insert(id.into(), now);
+            }
+            // Too many to tell apart: then it counts for all of them.
+            _ => {
+                keys.named.clear();
+                keys.unnamed = Some(now);
+            }
+        }
+    }
+
+    /// Whether the key that wrapped this one was refused since it was unwrapped.
+    pub(super) fn since(&self, kept: &Kept) -> bool {
+        let keys = self.lock();
+        let refused = match kept.key_id.as_deref() {
+            Some(id) => keys.named.get(id).copied().max(keys.unnamed),
+            None => keys.any,
+        };
+        refused.is_some_and(|refused| refused >= kept.loaded)
+    }
+
+    /// Forgets the answers, and not the reasons.
+    pub(super) fn forget(&self) {
+        self.answers.invalidate_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Keys> {
+        // Every change is a whole one: a panic elsewhere does not make the state wrong.
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

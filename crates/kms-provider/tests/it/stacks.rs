@@ -1,0 +1,66 @@
+//! Every decorator passes the suite of key services, alone and in the order in which they are meant to stand.
+
+use std::sync::Arc;
+
+use envelope_core::KeyProvider;
+use envelope_core::conformance::check;
+use kms_provider::{
+    Aws, Caching, Counting, KmsMetrics, Memory, Metered, Region, Regions, Resilience, Reuse, ReuseLimits,
+};
+use prometheus_client::registry::Registry;
+use test_support::emulator::Emulator;
+
+type Provider = Arc<dyn KeyProvider>;
+
+fn reuse(inner: Provider) -> Provider {
+    let limits: ReuseLimits = "messages=1000".parse().unwrap();
+    Arc::new(Reuse::new(inner, limits))
+}
+
+fn metered(inner: Provider) -> Provider {
+    let metrics = KmsMetrics::register(&mut Registry::default(), "test");
+    Arc::new(Metered::new(inner, metrics))
+}
+
+fn regions(inner: Provider) -> Provider {
+    let region = |name: &str| Region::new(name, inner.clone());
+    Arc::new(Regions::new(region("us-east-1"), [region("eu-central-1")]))
+}
+
+fn resilience(inner: Provider) -> Provider {
+    Arc::new(Resilience::new(inner))
+}
+
+/// In the order of the crate's documentation, outermost first.
+fn whole(backend: Provider) -> Provider {
+    let counting = Arc::new(Counting::new(backend));
+    reuse(Arc::new(Caching::new(metered(resilience(counting)))))
+}
+
+async fn every_stack_conforms(backend: Provider) {
+    for (name, stack) in [
+        ("reuse", reuse(backend.clone())),
+        ("metered", metered(backend.clone())),
+        ("resilience", resilience(backend.clone())),
+        ("regions", regions(backend.clone())),
+        ("regions(resilience)", regions(resilience(backend.clone()))),
+        ("whole", whole(backend.clone())),
+        ("whole, with regions", whole(regions(backend.clone()))),
+    ] {
+        println!("stack: {name}");
+        check(&*stack).await;
+    }
+}
+
+#[tokio::test]
+async fn every_stack_conforms_over_memory() {
+    every_stack_conforms(Arc::new(Memory::new())).await;
+}
+
+#[tokio::test]
+async fn every_stack_conforms_over_aws() {
+    let emulator = Emulator::start();
+    let key = emulator.create_key().await;
+    let aws = Aws::from_config_without_retries(&emulator.sdk_config(), key.arn, [""; 0]).unwrap();
+    every_stack_conforms(Arc::new(aws)).await;
+}

@@ -1,0 +1,177 @@
+//! `backup`, `restore`, `seal-file` and `open-file`: encrypted files under `KMS_MASTER_KEY`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use envelope_core::DataKey;
+use secrets_cache::backup::{self, Plan};
+use secrets_cache::sealed_stream;
+use serde::Serialize;
+
+use super::Options;
+use super::failure::Failure;
+use super::source::Opened;
+use crate::exit::{CliError, Exit};
+use crate::output::{Format, emit, print};
+use crate::services::master_key;
+use crate::settings::Settings;
+
+/// What the files say about the key that opens them.
+const LABEL: &str = "KMS_MASTER_KEY";
+
+#[derive(clap::Args)]
+pub(super) struct BackupArgs {
+    /// The file to write
+    file: PathBuf,
+}
+
+#[derive(clap::Args)]
+pub(super) struct RestoreArgs {
+    /// The backup
+    file: PathBuf,
+    /// Only show the differences
+    #[arg(long)]
+    pub(super) dry_run: bool,
+}
+
+#[derive(clap::Args)]
+pub(super) struct FileArgs {
+    /// The file to read
+    from: PathBuf,
+    /// The file to write
+    to: PathBuf,
+}
+
+#[derive(Serialize)]
+struct BackupReport {
+    file: PathBuf,
+    secrets: u64,
+    versions: u64,
+    failures: Vec<LeftOut>,
+}
+
+#[derive(Serialize)]
+struct LeftOut {
+    name: String,
+    class: &'static str,
+}
+
+#[derive(Serialize)]
+struct RestoreReport {
+    dry_run: bool,
+    added: Vec<String>,
+    changed: Vec<String>,
+    unchanged: u64,
+    versions: u64,
+    without_schedule: u64,
+}
+
+pub(super) async fn write(
+    args: BackupArgs,
+    settings: &Settings,
+    opened: &Opened,
+    options: &Options,
+) -> Result<Exit, Failure> {
+    let written = backup::write(&*opened.source, key(settings)?, LABEL, &args.file).await?;
+    let left_out = written.left_out.iter();
+    let report = BackupReport {
+        file: args.file,
+        secrets: written.secrets,
+        versions: written.versions,
+        failures: left_out.map(|(name, class)| LeftOut { name: name.to_string(), class }).collect(),
+    };
+    emit(options.format, &report, |report| {
+        let mut lines: Vec<String> =
+            report.failures.iter().map(|left| format!("left out: {} ({})", left.name, left.class)).collect();
+        let (secrets, versions) = (report.secrets, report.versions);
+        lines.push(format!("{}: {secrets} secrets, {versions} versions", report.file.display()));
+        lines.join("\n")
+    })?;
+    // An expired secret is not served, so not backed up either; that is no failure.
+    let is_whole = written.left_out.iter().all(|(_, class)| *class == "expired");
+    Ok(if is_whole { Exit::Done } else { Exit::Partial })
+}
+
+pub(super) async fn restore(
+    args: RestoreArgs,
+    settings: &Settings,
+    opened: &Opened,
+    options: &Options,
+) -> Result<Exit, Failure> {
+    let (plan, versions): (Plan, u64) = match args.dry_run {
+        true => (backup::plan(&args.file, key(settings)?, &*opened.source).await?, 0),
+        false => {
+            let restored = backup::restore(&args.file, key(settings)?, &*opened.source).await?;
+            (restored.plan, restored.versions)
+        }
+    };
+    let names = |names: &[secrets_cache::SecretName]| names.iter().map(ToString::to_string).collect();
+    let report = RestoreReport {
+        dry_run: args.dry_run,
+        added: names(&plan.added),
+        changed: names(&plan.changed),
+        unchanged: plan.unchanged,
+        versions,
+        without_schedule: plan.without_schedule,
+    };
+    emit(options.format, &report, restore_lines)?;
+    Ok(Exit::Done)
+}
+
+pub(super) async fn seal_file(
+    args: FileArgs,
+    settings: &Settings,
+    options: &Options,
+) -> Result<Exit, Failure> {
+    let key = key(settings)?;
+    file(args, options, move |args| sealed_stream::seal_file(&key, LABEL, &args.from, &args.to)).await
+}
+
+pub(super) async fn open_file(
+    args: FileArgs,
+    settings: &Settings,
+    options: &Options,
+) -> Result<Exit, Failure> {
+    let key = key(settings)?;
+    file(args, options, move |args| sealed_stream::open_file(&key, &args.from, &args.to)).await
+}
+
+async fn file(
+    args: FileArgs,
+    options: &Options,
+    work: impl FnOnce(&FileArgs) -> Result<(), sealed_stream::StreamError> + Send + 'static,
+) -> Result<Exit, Failure> {
+    let done = tokio::task::spawn_blocking(move || work(&args).map(|()| args)).await;
+    let args =
+        done.map_err(|error| CliError::io("the work was cut short")(std::io::Error::other(error)))??;
+    match options.format {
+        Format::Human => print(&format!("{} written", args.to.display()))?,
+        Format::Json => print(&serde_json::json!({ "from": args.from, "to": args.to }).to_string())?,
+    }
+    Ok(Exit::Done)
+}
+
+fn key(settings: &Settings) -> Result<Arc<DataKey>, Failure> {
+    let master = master_key(settings)?;
+    let key =
+        DataKey::from_slice(master.expose_secret()).map_err(|error| CliError::usage(error.to_string()))?;
+    Ok(Arc::new(key))
+}
+
+fn restore_lines(report: &RestoreReport) -> String {
+    let (add, change) = if report.dry_run { ("would add", "would change") } else { ("added", "changed") };
+    let mut lines = Vec::new();
+    lines.extend(report.added.iter().map(|name| format!("{add} {name}")));
+    lines.extend(report.changed.iter().map(|name| format!("{change} {name}")));
+    if report.without_schedule > 0 {
+        let secrets = report.without_schedule;
+        lines.push(format!("{secrets} secrets lose their expiry or rotation policy: this source keeps none"));
+    }
+    lines.push(format!(
+        "{} {add}, {} {change}, {} unchanged",
+        report.added.len(),
+        report.changed.len(),
+        report.unchanged
+    ));
+    lines.join("\n")
+}

@@ -1,0 +1,94 @@
+//! `doctor`: checks what the other commands need, and says what to do about what is wrong.
+
+use secrets_cache::source::ListRequest;
+use secrets_cache::{SecretName, Stage};
+use serde::Serialize;
+
+use super::Options;
+use super::failure::Failure;
+use super::source::{IfMissing, Opened};
+use crate::exit::{Exit, chain};
+use crate::output::emit;
+use crate::settings::Settings;
+
+/// A name that nobody has: to be told that it does not exist takes the same permission as reading it.
+const NOBODY: &str = "manage-secrets-doctor";
+
+#[derive(Default, Serialize)]
+struct Report {
+    checks: Vec<Check>,
+}
+
+#[derive(Serialize)]
+struct Check {
+    name: &'static str,
+    ok: bool,
+    detail: String,
+    hint: Option<String>,
+    /// The exit code if this is the first check that failed.
+    #[serde(skip)]
+    exit: Exit,
+}
+
+/// Runs every check that can be run; each needs the one before.
+pub(super) async fn run(options: &Options) -> Result<Exit, Failure> {
+    let mut report = Report::default();
+    if let Err(failure) = checks(options, &mut report).await {
+        let (name, failure) = failure;
+        report.checks.push(Check {
+            name,
+            ok: false,
+            detail: chain(&failure),
+            hint: failure.hint(),
+            exit: failure.exit(),
+        });
+    }
+    let exit = report.checks.iter().find(|check| !check.ok).map_or(Exit::Done, |check| check.exit);
+    emit(options.format, &report, lines)?;
+    Ok(exit)
+}
+
+async fn checks(options: &Options, report: &mut Report) -> Result<(), (&'static str, Failure)> {
+    let settings = Settings::from_environment().map_err(|error| ("configuration", error.into()))?;
+    report.pass("configuration", format!("{:?}, source {}", settings.environment, options.source));
+    let opened =
+        Opened::open(&settings, options, IfMissing::Fail).await.map_err(|failure| ("source", failure))?;
+    report.pass("source", "opens");
+    let nobody = SecretName::new(NOBODY).map_err(|error| ("permission to read", error.into()))?;
+    let nobody = match opened.source.get(&nobody, &Stage::Current).await {
+        Err(error) if error.is_not_found() => "answers that there is no such secret",
+        Err(error) => return Err(("permission to read", error.into())),
+        Ok(_) => "reads a secret",
+    };
+    report.pass("permission to read", nobody);
+    let page = opened.source.list(&ListRequest::default().with_limit(1)).await;
+    let page = page.map_err(|error| ("permission to list", error.into()))?;
+    report.pass("permission to list", "lists secrets");
+    if let Some(first) = page.secrets.first() {
+        match opened.source.get(&first.name, &Stage::Current).await {
+            Ok(_) => report.pass("a secret", format!("{} opens", first.name)),
+            // Both are as they should be.
+            Err(error) if error.is_not_found() || error.class() == "expired" => {
+                report.pass("a secret", error.to_string());
+            }
+            Err(error) => return Err(("a secret", error.into())),
+        }
+    }
+    Ok(())
+}
+
+impl Report {
+    fn pass(&mut self, name: &'static str, detail: impl Into<String>) {
+        self.checks.push(Check { name, ok: true, detail: detail.into(), hint: None, exit: Exit::Done });
+    }
+}
+
+fn lines(report: &Report) -> String {
+    let mut lines = Vec::new();
+    for check in &report.checks {
+        let ok = if check.ok { "ok  " } else { "FAIL" };
+        lines.push(format!("{ok}  {}: {}", check.name, check.detail));
+        lines.extend(check.hint.iter().map(|hint| format!("      {hint}")));
+    }
+    lines.join("\n")
+}

@@ -1,0 +1,115 @@
+//! Why a command did not do its work, and the exit code that follows.
+
+use secrets_cache::SourceError;
+use secrets_cache::backup::BackupError;
+use secrets_cache::name::NameError;
+use secrets_cache::scan::ScanError;
+use secrets_cache::sealed_stream::StreamError;
+use secrets_cache::typed::ReadError;
+
+use crate::exit::{CliError, Exit, chain};
+use crate::output::{Format, note, print};
+
+/// A failure of a command.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    #[error(transparent)]
+    Cli(Box<CliError>),
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Backup(#[from] BackupError),
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    #[error(transparent)]
+    Scan(#[from] ScanError),
+}
+
+impl Failure {
+    pub(super) fn usage(problem: impl Into<String>, hint: impl Into<String>) -> Self {
+        CliError::usage_with_hint(problem, hint).into()
+    }
+
+    /// The code that the program ends with.
+    pub(super) fn exit(&self) -> Exit {
+        match self {
+            Self::Cli(error) => error.exit(),
+            Self::Source(error)
+            | Self::Read(ReadError::Source(error))
+            | Self::Backup(BackupError::Source(error)) => source_exit(error),
+            Self::Read(ReadError::Name(_)) | Self::Scan(_) => Exit::Usage,
+            Self::Read(_) => Exit::Partial,
+            Self::Backup(BackupError::Stream(StreamError::Io(_))) | Self::Stream(StreamError::Io(_)) => {
+                Exit::Unexpected
+            }
+            Self::Backup(_) | Self::Stream(_) => Exit::Usage,
+        }
+    }
+
+    /// What to do about it.
+    pub(super) fn hint(&self) -> Option<String> {
+        match self {
+            Self::Cli(error) => error.hint(),
+            Self::Source(error) | Self::Read(ReadError::Source(error)) => error.hint().map(Into::into),
+            Self::Backup(error) => error.hint().map(Into::into),
+            Self::Stream(error) => error.hint().map(Into::into),
+            Self::Read(_) | Self::Scan(_) => None,
+        }
+    }
+
+    fn class(&self) -> &'static str {
+        match self {
+            Self::Cli(error) => error.class(),
+            Self::Source(error)
+            | Self::Read(ReadError::Source(error))
+            | Self::Backup(BackupError::Source(error)) => error.class(),
+            Self::Read(_) => "wrong_type",
+            Self::Backup(_) => "backup",
+            Self::Stream(_) => "sealed_file",
+            Self::Scan(_) => "io",
+        }
+    }
+
+    /// Tells what went wrong and what to do, on standard error and, for machines, as the JSON document.
+    pub(super) fn report(&self, format: Format) {
+        note(&format!("error: {}", chain(self)));
+        if let Some(hint) = self.hint() {
+            note(&format!("hint:  {hint}"));
+        }
+        if format == Format::Json {
+            let document = serde_json::json!({
+                "error": { "class": self.class(), "message": chain(self), "hint": self.hint() }
+            });
+            let _ = print(&format!("{document:#}"));
+        }
+    }
+}
+
+impl From<CliError> for Failure {
+    fn from(error: CliError) -> Self {
+        Self::Cli(Box::new(error))
+    }
+}
+
+impl From<NameError> for Failure {
+    fn from(error: NameError) -> Self {
+        SourceError::from(error).into()
+    }
+}
+
+fn source_exit(error: &SourceError) -> Exit {
+    match error {
+        SourceError::Denied { .. }
+        | SourceError::Throttled { .. }
+        | SourceError::Unavailable { .. }
+        | SourceError::Timeout { .. }
+        | SourceError::Storage { .. } => Exit::KeyService,
+        SourceError::Name(_)
+        | SourceError::Unsupported { .. }
+        | SourceError::DevelopmentOnly { .. }
+        | SourceError::Invalid { .. } => Exit::Usage,
+        _ => Exit::Partial,
+    }
+}

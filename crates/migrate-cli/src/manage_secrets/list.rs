@@ -1,0 +1,228 @@
+//! `list`, `status`, `reseal` and `clean-up`: what a source holds, without values.
+
+use std::time::Duration;
+
+use secrets_cache::inventory::Inventory;
+use secrets_cache::secret::SecretMetadata;
+use secrets_cache::source::{ListRequest, list_all};
+use serde::Serialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::Options;
+use super::failure::Failure;
+use super::one::pair;
+use super::source::Opened;
+use crate::exit::Exit;
+use crate::output::{emit, note, table};
+
+#[derive(clap::Args)]
+pub(super) struct ListArgs {
+    /// Only secrets with this tag; may be repeated
+    #[arg(long = "tag", value_name = "k=v", value_parser = pair)]
+    tags: Vec<(String, String)>,
+}
+
+#[derive(clap::Args)]
+pub(super) struct CleanUpArgs {
+    /// Keep what expired less than so many days ago
+    #[arg(long, default_value_t = 7, value_name = "N")]
+    retention_days: u32,
+}
+
+#[derive(Serialize)]
+struct ListReport {
+    secrets: Vec<Row>,
+}
+
+#[derive(Serialize)]
+struct Row {
+    name: String,
+    versions: Vec<Version>,
+    created: Option<String>,
+    changed: Option<String>,
+    expires: Option<String>,
+    expired: bool,
+    rotate_by: Option<String>,
+    due: bool,
+    rotation_policy: Option<String>,
+    tags: std::collections::BTreeMap<String, String>,
+}
+
+#[derive(Serialize)]
+struct Version {
+    version: String,
+    stages: Vec<String>,
+    created: Option<String>,
+}
+
+#[derive(Serialize)]
+struct StatusReport {
+    source: String,
+    secrets: u64,
+    versions: u64,
+    expired: u64,
+    due: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cleaned_up: Option<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    keys: Vec<Key>,
+}
+
+#[derive(Serialize)]
+struct Key {
+    key_id: String,
+    active: bool,
+    versions: u64,
+}
+
+#[derive(Serialize)]
+struct ResealReport {
+    key_id: String,
+    resealed: u64,
+    changed: u64,
+    failures: Vec<Failed>,
+}
+
+#[derive(Serialize)]
+struct Failed {
+    name: String,
+    version: String,
+    class: &'static str,
+}
+
+#[derive(Serialize)]
+struct CleanUpReport {
+    secrets: Vec<String>,
+    versions: u64,
+}
+
+pub(super) async fn list(args: ListArgs, opened: &Opened, options: &Options) -> Result<Exit, Failure> {
+    let mut request = ListRequest::default();
+    request.tags = args.tags.into_iter().collect();
+    let mut secrets = list_all(&*opened.source, &request).await?;
+    secrets.sort_by(|a, b| a.name.cmp(&b.name));
+    let now = OffsetDateTime::now_utc();
+    let report = ListReport { secrets: secrets.into_iter().map(|secret| row(secret, now)).collect() };
+    emit(options.format, &report, |report| {
+        let mut rows = table(&["name", "versions", "created", "expires", "expired", "due", "tags"]);
+        for secret in &report.secrets {
+            let tags: Vec<String> =
+                secret.tags.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            rows.add_row([
+                secret.name.clone(),
+                secret.versions.len().to_string(),
+                secret.created.clone().unwrap_or_default(),
+                secret.expires.clone().unwrap_or_default(),
+                if secret.expired { "yes".into() } else { String::new() },
+                if secret.due { "yes".into() } else { String::new() },
+                tags.join(" "),
+            ]);
+        }
+        rows.to_string()
+    })?;
+    Ok(Exit::Done)
+}
+
+pub(super) async fn status(opened: &Opened, options: &Options) -> Result<Exit, Failure> {
+    let inventory = Inventory::take(&*opened.source).await?;
+    let mut report = StatusReport {
+        source: options.source.to_string(),
+        secrets: inventory.secrets,
+        versions: inventory.versions,
+        expired: inventory.expired,
+        due: inventory.due,
+        cleaned_up: None,
+        keys: Vec::new(),
+    };
+    if let Some(store) = opened.local_if_any() {
+        let status = store.status().await?;
+        report.cleaned_up = Some(status.cleaned_up);
+        let key = |key: secrets_cache::local::KeyUse| Key {
+            key_id: key.key_id,
+            active: key.active,
+            versions: key.versions,
+        };
+        report.keys = status.keys.into_iter().map(key).collect();
+    }
+    emit(options.format, &report, |report| {
+        let mut lines = vec![format!(
+            "{}: {} secrets, {} versions, {} expired, {} due for rotation",
+            report.source, report.secrets, report.versions, report.expired, report.due
+        )];
+        lines.extend(report.keys.iter().map(|key| {
+            let active = if key.active { ", active" } else { "; `manage-secrets reseal` moves them" };
+            format!("data key {}: {} versions{active}", key.key_id, key.versions)
+        }));
+        lines.join("\n")
+    })?;
+    Ok(Exit::Done)
+}
+
+pub(super) async fn reseal(opened: &Opened, options: &Options) -> Result<Exit, Failure> {
+    let silent = options.no_progress;
+    let done = opened.local()?.reseal(|report| {
+        if !silent {
+            note(&format!("sealed anew: {}", report.resealed));
+        }
+    });
+    let done = done.await?;
+    let failed = |failure: secrets_cache::local::ResealFailure| Failed {
+        name: failure.name,
+        version: failure.version,
+        class: failure.class,
+    };
+    let report = ResealReport {
+        key_id: done.key_id,
+        resealed: done.resealed,
+        changed: done.changed,
+        failures: done.failed.into_iter().map(failed).collect(),
+    };
+    emit(options.format, &report, |report| {
+        let mut lines = vec![format!("{} versions sealed anew under {}", report.resealed, report.key_id)];
+        lines.extend(
+            report.failures.iter().map(|f| format!("failed: {} version {}: {}", f.name, f.version, f.class)),
+        );
+        lines.join("\n")
+    })?;
+    Ok(if report.failures.is_empty() { Exit::Done } else { Exit::Partial })
+}
+
+pub(super) async fn clean_up(args: CleanUpArgs, opened: &Opened, options: &Options) -> Result<Exit, Failure> {
+    let retention = Duration::from_secs(u64::from(args.retention_days) * 24 * 60 * 60);
+    let removed = opened.local()?.clean_up(retention).await?;
+    let report = CleanUpReport {
+        secrets: removed.secrets.iter().map(ToString::to_string).collect(),
+        versions: removed.versions,
+    };
+    emit(options.format, &report, |report| {
+        format!("removed {} expired secrets and {} previous versions", report.secrets.len(), report.versions)
+    })?;
+    Ok(Exit::Done)
+}
+
+/// RFC 3339, to the second.
+pub(super) fn show_time(at: OffsetDateTime) -> String {
+    let at = at.replace_nanosecond(0).unwrap_or(at);
+    at.format(&Rfc3339).unwrap_or_default()
+}
+
+fn row(secret: SecretMetadata, now: OffsetDateTime) -> Row {
+    let version = |version: &secrets_cache::secret::VersionMetadata| Version {
+        version: version.version.clone(),
+        stages: version.stages.iter().map(ToString::to_string).collect(),
+        created: version.created.map(show_time),
+    };
+    Row {
+        expired: secret.is_expired(now),
+        due: secret.is_due(now),
+        name: secret.name.to_string(),
+        versions: secret.versions.iter().map(version).collect(),
+        created: secret.created.map(show_time),
+        changed: secret.changed.map(show_time),
+        expires: secret.expires.map(show_time),
+        rotate_by: secret.rotate_by.map(show_time),
+        rotation_policy: secret.rotation.map(|policy| policy.to_string()),
+        tags: secret.tags,
+    }
+}

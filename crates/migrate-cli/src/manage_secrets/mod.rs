@@ -1,0 +1,233 @@
+//! The command line of `manage-secrets`.
+
+mod backup;
+mod doctor;
+mod exec;
+mod failure;
+mod import;
+mod list;
+mod node;
+mod one;
+mod scan;
+mod source;
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+use tracing_subscriber::filter::LevelFilter;
+
+use self::failure::Failure;
+use self::source::{IfMissing, Opened, SourceUri};
+use crate::exit::Exit;
+use crate::output::Format;
+use crate::settings::Settings;
+use crate::startup;
+use crate::telemetry::{Readiness, Telemetry};
+
+const EXAMPLES: &str = "\
+Examples:
+  manage-secrets import .env --dry-run                       what would be moved into Secrets Manager
+  manage-secrets import .env --strip                         move it, and leave only the names in the file
+  manage-secrets --source local:secrets.db import .env       the same, into an encrypted file
+  manage-secrets list                                        names, versions, expiry, tags; no values
+  manage-secrets get database#password --reveal              one field of a JSON secret
+  echo -n \"$VALUE\" | manage-secrets set api/key --tag team=red
+  manage-secrets rotate jwt/secret --length 48               a new random value; the old one stays for a while
+  manage-secrets exec -- ./service                           run a program with the secrets in its environment
+  manage-secrets scan .                                      what was left in files; exit code 4 if anything
+  manage-secrets backup secrets.backup                       one encrypted file, under KMS_MASTER_KEY
+
+--source is secretsmanager (the default), local:<file.db> or dotenv:<file>. A local store needs KMS_MASTER_KEY; its
+data keys are in the keyring that KMS_KEY_ID=keyring:<file> names, or in <file.db>.keyring beside it.
+
+Exit codes: 0 done, 1 unexpected, 2 usage or configuration, 3 some secrets failed, 4 a scan found secrets,
+5 secret source or key service unavailable or refusing, 130 interrupted.";
+
+/// Moves secrets out of `.env` files into AWS Secrets Manager or an encrypted local store, and looks after them there.
+#[derive(Parser)]
+#[command(name = "manage-secrets", version, after_help = EXAMPLES)]
+struct Cli {
+    #[command(flatten)]
+    options: Options,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options that stand before or after the command.
+#[derive(clap::Args, Clone)]
+struct Options {
+    /// Where the secrets are: secretsmanager, local:<file.db> or dotenv:<file>
+    #[arg(long, global = true, default_value = "secretsmanager", value_name = "SOURCE")]
+    source: SourceUri,
+    /// Keep to names that begin so, such as gaara-store/prod/, and leave that part out
+    #[arg(long, global = true, value_name = "P")]
+    prefix: Option<String>,
+    /// Tables and lines for people, or one JSON document on standard output
+    #[arg(long, global = true, value_enum, default_value_t)]
+    format: Format,
+    /// Which log lines go to standard error: off, error, warn, info, debug or trace; audit events are info
+    #[arg(long, global = true, default_value = "warn", value_name = "LEVEL")]
+    log_level: LevelFilter,
+    /// Neither progress bar nor progress lines
+    #[arg(long, global = true)]
+    no_progress: bool,
+    /// Serve /metrics, /healthz and /readyz on this address while the program runs
+    #[arg(long, global = true, value_name = "ADDR")]
+    metrics_listen: Option<SocketAddr>,
+    #[arg(skip)]
+    telemetry: Telemetry,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show a secret; its value only with --reveal
+    Get(one::GetArgs),
+    /// Store a value, read from standard input
+    Set(one::SetArgs),
+    /// Delete a secret; in Secrets Manager it can be restored for 30 days
+    Delete(one::DeleteArgs),
+    /// Give a secret a new value, read from standard input or generated; the old one stays readable for a while
+    Rotate(one::RotateArgs),
+    /// List secrets, without their values
+    List(list::ListArgs),
+    /// Count secrets: how many there are, have expired, are due for rotation
+    Status,
+    /// Move a .env file into the source; running it again changes nothing
+    Import(import::Args),
+    /// Take over secrets of the Node key service into a local store
+    ImportNode(node::ImportArgs),
+    /// Look for secrets that were left in files; exit code 4 if there are any
+    Scan(scan::Args),
+    /// Run a program with the secrets in its environment
+    Exec(exec::Args),
+    /// Write all secrets into one encrypted file
+    Backup(backup::BackupArgs),
+    /// Bring the secrets of a backup back, into any source
+    Restore(backup::RestoreArgs),
+    /// Encrypt any file under KMS_MASTER_KEY
+    SealFile(backup::FileArgs),
+    /// Decrypt a file that seal-file or backup wrote
+    OpenFile(backup::FileArgs),
+    /// Seal everything in a local store anew, after `migrate-tokens keyring rotate`
+    Reseal,
+    /// Remove from a local store what expired a while ago
+    CleanUp(list::CleanUpArgs),
+    /// Check configuration, connection and permissions, each with a hint
+    Doctor,
+    /// Print a completion script for a shell
+    Completions {
+        /// bash, zsh or fish
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Runs the program with its arguments, the first being its own name.
+pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
+            let _ = error.print();
+            return exit;
+        }
+    };
+    startup::logging(cli.options.log_level);
+    startup::forbid_core_dumps();
+    let format = cli.options.format;
+    match interruptible(cli).await {
+        Ok(exit) => exit,
+        Err(failure) => {
+            failure.report(format);
+            failure.exit()
+        }
+    }
+}
+
+/// Every change is one transaction or one request, so stopping between two of them leaves nothing half-written.
+async fn interruptible(cli: Cli) -> Result<Exit, Failure> {
+    // What runs a program leaves signals to it, and an import finishes the secret in hand and reports.
+    if matches!(cli.command, Command::Exec(_) | Command::Import(_)) {
+        return dispatch(cli.command, cli.options).await;
+    }
+    let stop = startup::stop_on_signals();
+    let stopped = async {
+        while !stop.is_set() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::select! {
+        outcome = dispatch(cli.command, cli.options) => outcome,
+        () = stopped => Ok(Exit::Interrupted),
+    }
+}
+
+async fn dispatch(command: Command, options: Options) -> Result<Exit, Failure> {
+    if let Some(address) = options.metrics_listen {
+        options.telemetry.serve(address).await?;
+    }
+    // None of these needs a source.
+    let command = match command {
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "manage-secrets", &mut std::io::stdout());
+            return Ok(Exit::Done);
+        }
+        Command::Scan(args) => return scan::run(args, &options),
+        Command::Doctor => return doctor::run(&options).await,
+        other => other,
+    };
+    let settings = Settings::from_environment()?;
+    let command = match command {
+        Command::SealFile(args) => return backup::seal_file(args, &settings, &options).await,
+        Command::OpenFile(args) => return backup::open_file(args, &settings, &options).await,
+        other => other,
+    };
+    let opened = Opened::open(&settings, &options, command.if_missing()).await?;
+    options.telemetry.set_ready(Readiness { database: None, provider: None });
+    let outcome = with_source(command, &settings, &opened, &options).await;
+    opened.close().await;
+    outcome
+}
+
+async fn with_source(
+    command: Command,
+    settings: &Settings,
+    opened: &Opened,
+    options: &Options,
+) -> Result<Exit, Failure> {
+    match command {
+        Command::Get(args) => one::get(args, opened, options).await,
+        Command::Set(args) => one::set(args, opened, options).await,
+        Command::Delete(args) => one::delete(args, opened, options).await,
+        Command::Rotate(args) => one::rotate(args, opened, options).await,
+        Command::List(args) => list::list(args, opened, options).await,
+        Command::Status => list::status(opened, options).await,
+        Command::CleanUp(args) => list::clean_up(args, opened, options).await,
+        Command::Reseal => list::reseal(opened, options).await,
+        Command::Import(args) => import::run(args, opened, options).await,
+        Command::ImportNode(args) => node::run(args, opened, options).await,
+        Command::Exec(args) => exec::run(args, opened).await,
+        Command::Backup(args) => backup::write(args, settings, opened, options).await,
+        Command::Restore(args) => backup::restore(args, settings, opened, options).await,
+        _ => Ok(Exit::Done),
+    }
+}
+
+impl Command {
+    /// What becomes of a local store that does not exist.
+    fn if_missing(&self) -> IfMissing {
+        match self {
+            Self::Set(_) | Self::ImportNode(_) => IfMissing::Create,
+            Self::Import(import::Args { dry_run, .. })
+            | Self::Restore(backup::RestoreArgs { dry_run, .. }) => {
+                if *dry_run {
+                    IfMissing::Pretend
+                } else {
+                    IfMissing::Create
+                }
+            }
+            _ => IfMissing::Fail,
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! `get`, `set`, `delete` and `rotate`: one secret.
+
+use std::io::IsTerminal as _;
+use std::time::Duration;
+
+use base64::Engine as _;
+use secrecy::SecretString;
+use secrets_cache::secret::RotationPolicy;
+use secrets_cache::typed;
+use secrets_cache::{NewSecret, SecretName, SecretRef, SecretValue, Stage, generate};
+use serde::Serialize;
+use time::OffsetDateTime;
+use tokio::io::AsyncReadExt as _;
+use zeroize::Zeroizing;
+
+use super::Options;
+use super::failure::Failure;
+use super::list::show_time;
+use super::source::Opened;
+use crate::exit::{CliError, Exit};
+use crate::output::{emit, print};
+
+/// Length of a generated secret.
+const GENERATED_LEN: usize = 32;
+
+#[derive(clap::Args)]
+pub(super) struct GetArgs {
+    /// The secret, or a field of a JSON secret: name#field
+    name: SecretRef,
+    /// Print the value itself
+    #[arg(long)]
+    reveal: bool,
+    /// AWSCURRENT, AWSPREVIOUS, AWSPENDING or a label of your own
+    #[arg(long, default_value = "AWSCURRENT", value_name = "S")]
+    version_stage: String,
+}
+
+#[derive(clap::Args)]
+pub(super) struct SetArgs {
+    /// The secret; its value is read from standard input, without the line break at its end
+    name: SecretName,
+    /// After so many days it is not served any more
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    ttl_days: Option<u32>,
+    /// A tag; may be repeated
+    #[arg(long = "tag", value_name = "k=v", value_parser = pair)]
+    tags: Vec<(String, String)>,
+    /// How often it wants a new value, such as 30d or every=30d,grace=12h
+    #[arg(long, value_name = "P")]
+    rotation_policy: Option<RotationPolicy>,
+}
+
+#[derive(clap::Args)]
+pub(super) struct DeleteArgs {
+    /// The secret
+    name: SecretName,
+}
+
+#[derive(clap::Args)]
+pub(super) struct RotateArgs {
+    /// The secret
+    name: SecretName,
+    /// Generate a value of so many letters and digits; without this, standard input is read, and 32 are generated
+    /// if there is nothing in it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(8..=4096))]
+    length: Option<u16>,
+}
+
+#[derive(Serialize)]
+struct GetReport {
+    name: String,
+    version: String,
+    stages: Vec<String>,
+    created: Option<String>,
+    expires: Option<String>,
+    source: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value_base64: Option<String>,
+}
+
+#[derive(Serialize)]
+struct StoredReport {
+    name: String,
+    version: String,
+    created: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    generated: Option<bool>,
+}
+
+pub(super) async fn get(args: GetArgs, opened: &Opened, options: &Options) -> Result<Exit, Failure> {
+    let stage = Stage::from(args.version_stage.as_str());
+    let secret = opened.source.get(args.name.name(), &stage).await?;
+    let (mut value, mut value_base64) = (None, None);
+    if args.reveal || args.name.field().is_some() {
+        let shown = match secret.value.is_binary() && args.name.field().is_none() {
+            true => None,
+            false => Some(typed::interpret::<SecretString>(&secret, &args.name)?),
+        };
+        if args.reveal {
+            value = shown.map(|text| secrecy::ExposeSecret::expose_secret(&text).to_owned());
+            value_base64 = value.is_none().then(|| base64(&secret.value));
+        }
+    }
+    let report = GetReport {
+        name: secret.name.to_string(),
+        version: secret.version.clone(),
+        stages: secret.stages.iter().map(ToString::to_string).collect(),
+        created: secret.created.map(show_time),
+        expires: secret.expires.map(show_time),
+        source: secret.source.to_string(),
+        value,
+        value_base64,
+    };
+    emit(options.format, &report, |report| match report.value.as_ref().or(report.value_base64.as_ref()) {
+        Some(value) => value.to_string(),
+        None => format!(
+            "{}: version {} under {}, from {}; --reveal prints it",
+            report.name,
+            report.version,
+            report.stages.join(", "),
+            report.source
+        ),
+    })?;
+    Ok(Exit::Done)
+}
+
+pub(super) async fn set(args: SetArgs, opened: &Opened, options: &Options) -> Result<Exit, Failure> {
+    let value = read_value().await?.ok_or_else(|| {
+        Failure::usage(
+            "standard input is empty",
+            "pipe the value in: echo -n \"$VALUE\" | manage-secrets set NAME",
+        )
+    })?;
+    let mut secret = NewSecret::new(args.name, value);
+    secret.tags = args.tags.into_iter().collect();
+    secret.rotation = args.rotation_policy;
+    let lifetime = args.ttl_days.map(|days| Duration::from_secs(u64::from(days) * 24 * 60 * 60));
+    secret.expires = lifetime.map(|lifetime| OffsetDateTime::now_utc() + lifetime);
+    let stored = opened.source.put(&secret).await?;
+    let report = StoredReport {
+        name: secret.name.to_string(),
+        version: stored.version,
+        created: stored.created,
+        generated: None,
+    };
+    emit(options.format, &report, |report| {
+        let what = if report.created { "stored" } else { "stored as a new version of" };
+        format!("{what} {}: version {}", report.name, report.version)
+    })?;
+    Ok(Exit::Done)
+}
+
+pub(super) async fn rotate(args: RotateArgs, opened: &Opened, options: &Options) -> Result<Exit, Failure> {
+    let given = match args.length {
+        Some(_) => None,
+        None => read_value().await?,
+    };
+    let generated = given.is_none();
+    let length = args.length.map_or(GENERATED_LEN, usize::from);
+    let value = given.unwrap_or_else(|| generate::alphanumeric(length).into());
+    let stored = opened.source.rotate(&args.name, &value).await?;
+    let report = StoredReport {
+        name: args.name.to_string(),
+        version: stored.version,
+        created: false,
+        generated: Some(generated),
+    };
+    emit(options.format, &report, |report| {
+        let how = if generated { format!(", {length} characters generated") } else { String::new() };
+        format!(
+            "rotated {}: version {}{how}; the one before is under AWSPREVIOUS",
+            report.name, report.version
+        )
+    })?;
+    Ok(Exit::Done)
+}
+
+pub(super) async fn delete(args: DeleteArgs, opened: &Opened, options: &Options) -> Result<Exit, Failure> {
+    opened.source.delete(&args.name).await?;
+    let name = args.name.to_string();
+    match options.format {
+        crate::output::Format::Human => print(&format!("deleted {name}"))?,
+        crate::output::Format::Json => {
+            print(&serde_json::json!({ "name": name, "deleted": true }).to_string())?
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// Reads standard input to its end; none if there is nothing in it, or a person sits there.
+async fn read_value() -> Result<Option<SecretValue>, Failure> {
+    if std::io::stdin().is_terminal() {
+        return Ok(None);
+    }
+    let mut bytes = Zeroizing::new(Vec::with_capacity(64 << 10));
+    let read = tokio::io::stdin().read_to_end(&mut bytes).await;
+    read.map_err(CliError::io("standard input cannot be read"))?;
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => {
+            // What `echo` and editors put at the end is no part of a secret.
+            let text = text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text));
+            Ok((!text.is_empty()).then(|| SecretValue::text(SecretString::from(text))))
+        }
+        Err(_) => Ok(Some(SecretValue::binary(bytes.to_vec()))),
+    }
+}
+
+fn base64(value: &SecretValue) -> String {
+    base64::engine::general_purpose::STANDARD.encode(value.expose_bytes())
+}
+
+pub(super) fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.into(), value.into())),
+        _ => Err("is not name=value".into()),
+    }
+}

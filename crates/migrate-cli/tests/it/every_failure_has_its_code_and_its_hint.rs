@@ -1,0 +1,221 @@
+//! What goes wrong ends with its exit code and a message that names the variable or command to mend; nothing is written.
+
+use std::fs::File;
+use std::net::TcpListener;
+
+use serde_json::Value;
+use test_support::postgres;
+
+use crate::support::{Program, Sql, create_vod_tender, fill, stored};
+
+/// A port on which nobody listens.
+fn closed_port() -> u16 {
+    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+}
+
+/// Runs a command for people and for machines: the same code, the same words, and one document.
+#[track_caller]
+fn assert_fails(program: &Program, args: &[&str], code: i32, words: &[&str]) {
+    let human = program.run(args).expect(code);
+    human.says(words);
+    assert_eq!(human.stdout, "", "nothing but errors, and those on standard error");
+    let json = program.run(&[args, &["--format", "json"]].concat()).expect(code).document();
+    let error = &json["error"];
+    assert!(error["class"].is_string() && error["message"].is_string(), "{json}");
+    let told = format!("{} {}", error["message"], error["hint"]).replace("\\\"", "\"");
+    for word in words {
+        assert!(told.contains(word), "{word:?} is not in {told}");
+    }
+}
+
+const COMMANDS: [&[&str]; 5] = [&["status"], &["migrate"], &["rollback"], &["verify"], &["get", "--row", "provider=a,channel=b"]];
+
+on_each_database! {
+    async fn settings_that_cannot_be(db) {
+        fill(&db, 3).await;
+        let before = stored(&db).await;
+        let cases: &[(&str, &str, &[&str])] = &[
+            ("ENCRYPTION_KEY", "AAAA", &["ENCRYPTION_KEY", "32 bytes", "openssl rand -base64 32"]),
+            ("ENCRYPTION_KEY", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gIQ==", &["ENCRYPTION_KEY", "32 bytes"]),
+            ("ENCRYPTION_KEY", "not base64 at all!", &["ENCRYPTION_KEY", "base64"]),
+            ("ENCRYPTION_KEY", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8", &["ENCRYPTION_KEY", "base64"]),
+            ("KMS_MASTER_KEY", "AAAA", &["KMS_MASTER_KEY", "32 bytes"]),
+            ("KMS_MASTER_KEY", "", &["KMS_MASTER_KEY"]),
+            ("KMS_KEY_ID", "vault:transit/tokens", &["KMS_KEY_ID", "vault"]),
+            ("KMS_KEY_ID", "arn:aws:s3:::bucket", &["KMS_KEY_ID"]),
+            ("TOKEN_PROFILE", "vod-tenderr", &["TOKEN_PROFILE", "vod-tenderr", "pulseplan"]),
+            ("TOKEN_PROFILE", "missing.toml", &["TOKEN_PROFILE", "missing.toml"]),
+            ("ENVELOPE_FORMAT", "v4", &["ENVELOPE_FORMAT", "v3"]),
+            ("BINDING", "maybe", &["BINDING", "require"]),
+            ("PLAINTEXT_POLICY", "never", &["PLAINTEXT_POLICY", "forbid"]),
+            ("ENVIRONMENT", "moon", &["ENVIRONMENT", "production"]),
+            ("DEK_CACHE_TTL", "soon", &["DEK_CACHE_TTL"]),
+            ("DEK_CACHE_MAX", "many", &["DEK_CACHE_MAX"]),
+            ("ENCRYPTION_CONTEXT", "Application", &["ENCRYPTION_CONTEXT"]),
+            ("ENCRYPTION_CONTEXT", "table=x", &["ENCRYPTION_CONTEXT", "table"]),
+            ("DATABASE_URL", "", &["DATABASE_URL", "sqlite://"]),
+            ("DATABASE_URL", "mysql://localhost/x", &["DATABASE_URL", "mysql"]),
+            ("DATABASE_URL", "tokens.db", &["DATABASE_URL"]),
+        ];
+        for (variable, value, words) in cases {
+            let mut program = Program::on(&db);
+            program.set(variable, value);
+            assert_fails(&program, &["migrate"], 2, words);
+        }
+        assert_eq!(stored(&db).await, before);
+    }
+
+    async fn every_problem_is_told_at_once(db) {
+        create_vod_tender(&db).await;
+        let mut program = Program::on(&db);
+        program.set("ENCRYPTION_KEY", "AAAA").set("BINDING", "x").set("TOKEN_PROFILE", "nope");
+        assert_fails(&program, &["migrate"], 2, &["ENCRYPTION_KEY", "BINDING", "TOKEN_PROFILE"]);
+    }
+
+    async fn keys_that_are_missing(db) {
+        fill(&db, 3).await;
+        let mut program = Program::on(&db);
+        program.unset("KMS_KEY_ID");
+        assert_fails(&program, &["migrate"], 2, &["KMS_KEY_ID", "keyring:"]);
+        program.unset("ENCRYPTION_KEY");
+        assert_fails(&program, &["rollback"], 2, &["ENCRYPTION_KEY"]);
+        program.set("KMS_KEY_ID", "keyring:keyring.json");
+        let before = stored(&db).await;
+        assert_fails(&program, &["migrate"], 2, &["ENCRYPTION_KEY", "direct-aes"]);
+        assert_eq!(stored(&db).await, before, "rows that nothing opens are told before anything is written");
+        program.run(&["status"]).expect(0);
+        program.run(&["get", "--row", "provider=twitch,channel=channel-001"]).expect(2).says(&["ENCRYPTION_KEY"]);
+        program.set("KMS_FALLBACK", "local");
+        assert_fails(&program, &["migrate"], 2, &["ENCRYPTION_KEY", "KMS_FALLBACK"]);
+    }
+
+    async fn a_wrong_key_writes_nothing(db) {
+        fill(&db, 4).await;
+        let before = stored(&db).await;
+        let mut program = Program::on(&db);
+        program.set("KMS_MASTER_KEY", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=");
+        assert_fails(&program, &["migrate"], 2, &["KMS_MASTER_KEY"]);
+        assert_eq!(stored(&db).await, before);
+        let mut program = Program::on(&db);
+        program.run(&["rollback"]).expect(0);
+        let before = stored(&db).await;
+        program.set("ENCRYPTION_KEY", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=");
+        let report = program.json(3, &["migrate"]);
+        assert_eq!((report["failed"].as_u64(), report["migrated"].as_u64()), (Some(4), Some(0)));
+        assert_eq!(stored(&db).await, before);
+        program.run(&["get", "--row", "provider=twitch,channel=channel-001"]).expect(3).says(&["key"]);
+    }
+
+    async fn tables_and_columns_that_are_missing(db) {
+        let program = Program::on(&db);
+        for command in COMMANDS.into_iter().chain([["schema"].as_slice(), &["profile", "check"]]) {
+            assert_fails(&program, command, 6, &["oauth_tokens", "does not exist", "TOKEN_PROFILE"]);
+        }
+        create_vod_tender(&db).await;
+        for command in COMMANDS {
+            assert_fails(&program, command, 6, &["encryption_method", "migrate-tokens schema"]);
+        }
+        db.execute("DROP TABLE oauth_tokens").await;
+        db.execute("CREATE TABLE oauth_tokens (provider text, channel text, access_token text, refresh_token text, expires_at text, scope text, encryption_version int, encryption_method text, encryption_key_id text)").await;
+        assert_fails(&program, &["migrate"], 6, &["oauth_tokens", "neither its primary key nor unique"]);
+    }
+
+    async fn rows_that_are_not_there_or_not_named_rightly(db) {
+        fill(&db, 1).await;
+        let program = Program::on(&db);
+        assert_fails(&program, &["get", "--row", "provider=twitch,channel=nobody"], 3, &["channel=nobody", "primary key"]);
+        for (row, word) in [("provider=twitch", "channel"), ("x=1", "x"), ("provider=a,provider=b,channel=c", "twice"), ("nonsense", "column=value")] {
+            assert_fails(&program, &["get", "--row", row], 2, &["--row", word]);
+        }
+        assert_fails(&program, &["get", "--row", "provider=a,channel=b", "--column", "scope"], 2, &["--column", "access_token"]);
+        assert_fails(&program, &["get", "--row", "provider=a,channel=b", "--table", "x"], 2, &["--table", "oauth_tokens"]);
+    }
+
+    async fn a_key_service_that_cannot_be_reached(db) {
+        fill(&db, 4).await;
+        let before = stored(&db).await;
+        let program = Program::on_aws(&db, &format!("http://127.0.0.1:{}", closed_port()), "alias/tokens");
+        let run = program.run(&["migrate", "--format", "json"]).expect(5);
+        let report = run.document();
+        assert_eq!((report["migrated"].as_u64(), report["failed"].as_u64()), (Some(0), Some(0)), "{report}");
+        assert_eq!(report["error"]["class"], "unavailable");
+        assert!(report["error"]["hint"].is_string(), "{report}");
+        program.feed(&["put", "--row", "provider=a,channel=b"], "token").expect(5);
+        program.run(&["doctor"]).expect(5).says(&["key service"]);
+        assert_eq!(stored(&db).await, before);
+    }
+
+    async fn settings_of_aws_that_are_missing(db) {
+        fill(&db, 2).await;
+        let before = stored(&db).await;
+        let mut program = Program::on_aws(&db, &format!("http://127.0.0.1:{}", closed_port()), "alias/tokens");
+        program.unset("AWS_REGION");
+        assert_fails(&program, &["migrate"], 2, &["AWS_REGION"]);
+        assert_eq!(stored(&db).await, before);
+    }
+
+    async fn an_output_that_cannot_be_written(db) {
+        fill(&db, 2).await;
+        let program = Program::on(&db);
+        for args in [["status"].as_slice(), &["status", "--format", "json"], &["migrate"], &["profile", "show"], &["completions", "bash"], &["doctor"]] {
+            let output = program.command(args).stdout(File::options().write(true).open("/dev/full").unwrap()).output().unwrap();
+            let stderr = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(1), "{args:?}: {stderr}");
+            assert!(stderr.contains("standard output") && !stderr.contains("panicked"), "{args:?}: {stderr}");
+        }
+        program.run(&["verify"]).expect(0);
+    }
+}
+
+#[test]
+fn a_database_that_cannot_be_reached() {
+    let mut program = Program::bare();
+    program.set("ENCRYPTION_KEY", crate::support::DIRECT_KEY).set("KMS_MASTER_KEY", crate::support::MASTER_KEY);
+    program.set("KMS_KEY_ID", "keyring:keyring.json").run(&["keyring", "init"]).expect(0);
+    for url in [format!("postgres://user:s3cret@127.0.0.1:{}/none", closed_port()), "sqlite://missing/tokens.db".into(), "sqlite:///".into()] {
+        program.set("DATABASE_URL", &url);
+        for command in COMMANDS {
+            assert_fails(&program, command, 6, &["DATABASE_URL"]);
+        }
+    }
+    assert!(!program.path().join("missing").exists(), "no file is made in passing");
+}
+
+#[tokio::test]
+async fn a_database_that_does_not_exist_or_refuses_the_password() {
+    let database = test_support::part!(postgres);
+    let url = database.url().replace(database.name(), "no_such_database");
+    let mut program = Program::bare();
+    program.set("DATABASE_URL", &url);
+    assert_fails(&program, &["status"], 6, &["no_such_database", "DATABASE_URL"]);
+    let _ = postgres::server().await;
+}
+
+#[test]
+fn a_usage_error_exits_2_and_says_how() {
+    let program = Program::bare();
+    for args in [["--nonsense"].as_slice(), &["nonsense"], &["migrate", "--batch-size", "0"], &["migrate", "--batch-size", "x"], &["migrate", "--rate", "0"], &["migrate", "--to", "rot13"], &["get"], &[]] {
+        let run = program.run(args).expect(2);
+        assert!(run.stderr.contains("Usage") || run.stderr.contains("--help"), "{args:?}: {}", run.stderr);
+    }
+    let help = program.run(&["--help"]).expect(0);
+    help.says(&["Examples", "Exit codes", "migrate-tokens migrate --dry-run"]);
+    assert!(program.run(&["--version"]).expect(0).stdout.contains(env!("CARGO_PKG_VERSION")));
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(program.run(&["completions", shell]).expect(0).stdout.contains("migrate-tokens"));
+    }
+}
+
+#[tokio::test]
+async fn rebind_is_refused_where_nothing_is_to_be_bound() {
+    let db = Sql::sqlite().await;
+    fill(&db, 1).await;
+    let mut program = Program::on(&db);
+    assert_fails(&program, &["migrate", "--rebind", "--to", "direct-aes"], 2, &["--rebind"]);
+    program.set("BINDING", "off");
+    assert_fails(&program, &["migrate", "--rebind"], 2, &["BINDING"]);
+    program.set("ENVELOPE_FORMAT", "v3");
+    assert_fails(&program, &["migrate"], 2, &["BINDING", "ENVELOPE_FORMAT"]);
+    let document: Value = program.run(&["status", "--format", "json"]).expect(2).document();
+    assert!(document["error"].is_object());
+}

@@ -1,0 +1,100 @@
+//! However a migration ends, every token reads, and the next run goes on where it stopped.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command};
+
+use envelope_core::Sealer;
+use kms_provider::Keyring;
+use secrecy::ExposeSecret as _;
+use token_store::{Database, Profile, TokenCipher, TokenKey, TokenStore};
+
+use crate::support::{MASTER_KEY, Program, Run, Sql, channel, count_version, direct_key, fill};
+
+const ROWS: usize = 60;
+
+/// A reader beside the program, with the same keys.
+async fn reader(db: &Sql, program: &Program) -> TokenStore {
+    let keyring = Keyring::open(program.path().join("keyring.json"), &MASTER_KEY.parse().unwrap()).unwrap();
+    let profile = Profile::load("vod-tender").unwrap();
+    let sealer = Sealer::new(std::sync::Arc::new(keyring), profile.base_context()).unwrap();
+    let cipher = TokenCipher::new().with_sealer(sealer).with_direct_key(direct_key());
+    TokenStore::open(Database::connect(db.url()).await.unwrap(), profile, cipher).await.unwrap()
+}
+
+async fn assert_all_read(store: &TokenStore) {
+    for number in 0..ROWS {
+        let token = store.get(&TokenKey::new("twitch", channel(number))).await.unwrap();
+        assert_eq!(token.access_token().unwrap().expose_secret(), format!("access {number}"));
+        assert_eq!(token.refresh_token().unwrap().expose_secret(), format!("refresh {number}"));
+    }
+    assert_eq!(store.count_rows().await.unwrap(), ROWS as u64);
+}
+
+fn signal(child: &Child, name: &str) {
+    let sent = Command::new("sh").args(["-c", &format!("kill -s {name} {}", child.id())]).status();
+    assert!(sent.unwrap().success());
+}
+
+/// Waits until the program has said that it has moved something.
+fn wait_for_progress(child: &mut Child) -> BufReader<std::process::ChildStderr> {
+    let mut lines = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("migrated ") {
+        line.clear();
+        assert_ne!(lines.read_line(&mut line).unwrap(), 0, "the program ended without a word of progress");
+    }
+    lines
+}
+
+on_each_database! {
+    async fn by_sigkill_at_many_moments(db) {
+        fill(&db, ROWS).await;
+        let program = Program::on(&db);
+        let store = reader(&db, &program).await;
+        let (mut killed, mut moved) = (0, 0);
+        for round in 1.. {
+            // A slow key service, so that there are many moments to choose from.
+            let mut child = program.spawn(&["migrate", "--batch-size", "2", "--concurrency", "3", "--rate", "300"]);
+            let target = (round * 3).max(moved + 1);
+            while count_version(&db, 2).await < target.min(ROWS) && child.try_wait().unwrap().is_none() {
+                tokio::time::sleep(std::time::Duration::from_millis(round as u64 % 5)).await;
+            }
+            child.kill().unwrap();
+            let status = child.wait().unwrap();
+            killed += usize::from(status.code().is_none());
+            assert_all_read(&store).await;
+            moved = count_version(&db, 2).await;
+            assert_eq!(moved + count_version(&db, 1).await + count_version(&db, 0).await, ROWS);
+            if moved == ROWS {
+                break;
+            }
+        }
+        assert!(killed >= 5, "killed {killed} times");
+        program.run(&["migrate"]).expect(0);
+        assert_all_read(&store).await;
+        assert_eq!(program.json(0, &["migrate"])["migrated"], 0);
+        assert_eq!(program.json(0, &["verify"])["ok"], 2 * ROWS);
+    }
+
+    async fn by_an_interrupt_or_a_termination(db) {
+        fill(&db, ROWS).await;
+        let program = Program::on(&db);
+        let store = reader(&db, &program).await;
+        let mut moved = 0;
+        for name in ["INT", "TERM"] {
+            let mut child = program.spawn(&["migrate", "--format", "json", "--batch-size", "2", "--rate", "40"]);
+            let rest = wait_for_progress(&mut child);
+            signal(&child, name);
+            let run = Run::of(&["migrate", name], child.wait_with_output().unwrap()).expect(130);
+            drop(rest);
+            let report = run.document();
+            assert_eq!((report["interrupted"].as_bool(), report["failed"].as_u64()), (Some(true), Some(0)));
+            assert_all_read(&store).await;
+            moved += report["migrated"].as_u64().unwrap();
+            assert_eq!(count_version(&db, 2).await as u64, moved, "the report says what was written");
+            assert!(moved > 0 && moved < ROWS as u64);
+        }
+        assert_eq!(program.json(0, &["migrate"])["migrated"], ROWS as u64 - moved);
+        assert_all_read(&store).await;
+    }
+}

@@ -1,0 +1,179 @@
+//! How fast a table is migrated, beside a loop of one SELECT and one UPDATE in a transaction a row.
+#![expect(
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a bench reports on standard output, and has nobody to return an error to"
+)]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
+use envelope_core::{Binding, DataKey, KeyProvider, Sealer};
+use kms_provider::Keyring;
+use sqlx::{AssertSqlSafe, Row as _};
+use test_support::sql::Sql;
+use token_store::migration::{self, MigrationOptions, StopFlag};
+use token_store::{Database, Profile, TokenCipher, TokenStore, WriteFormat};
+use tokio::runtime::Runtime;
+
+/// Rows that the engine migrates, as many as are promised to be measured.
+const ROWS: u32 = 10_000;
+/// Rows of the loop: a tenth, because it takes as long.
+const NAIVE_ROWS: u32 = 1_000;
+
+/// One database, a keyring, and the same table again and again.
+struct Bench {
+    db: Sql,
+    store: TokenStore,
+    sealer: Sealer,
+    naive: Naive,
+    _directory: tempfile::TempDir,
+}
+
+enum Naive {
+    Sqlite(sqlx::SqlitePool),
+    Postgres(sqlx::PgPool),
+}
+
+impl Bench {
+    async fn new(db: Sql) -> Self {
+        let time = db.either("TIMESTAMPTZ", "TEXT");
+        if !db.is_postgres() {
+            db.rows("PRAGMA journal_mode = WAL").await;
+        }
+        db.execute(&format!(
+            "CREATE TABLE oauth_tokens (provider TEXT NOT NULL, channel TEXT NOT NULL, access_token TEXT, \
+             refresh_token TEXT, expires_at {time}, scope TEXT, updated_at {time}, encryption_version INTEGER, \
+             encryption_method TEXT, encryption_key_id TEXT, PRIMARY KEY (provider, channel))"
+        ))
+        .await;
+        let directory = tempfile::tempdir().expect("a directory");
+        let keyring = Keyring::init(directory.path().join("keys.json"), &DataKey::generate()).expect("a keyring");
+        let keyring: Arc<dyn KeyProvider> = Arc::new(keyring);
+        let profile = Profile::load("vod-tender").expect("the built-in profile");
+        let sealer = || Sealer::new(keyring.clone(), profile.base_context()).expect("a context");
+        let database = Database::connect(db.url()).await.expect("the database answers");
+        let cipher = TokenCipher::new().with_sealer(sealer());
+        let store = TokenStore::open(database, profile.clone(), cipher).await.expect("the table fits");
+        let naive = match db.is_postgres() {
+            true => Naive::Postgres(sqlx::PgPool::connect(db.url()).await.expect("the database answers")),
+            false => Naive::Sqlite(sqlx::SqlitePool::connect(db.url()).await.expect("the file opens")),
+        };
+        Self { sealer: sealer(), store, naive, db, _directory: directory }
+    }
+
+    /// Readable tokens of 64 characters.
+    async fn refill(&self, rows: u32) {
+        self.db.execute("DELETE FROM oauth_tokens").await;
+        let numbers = match self.db.is_postgres() {
+            true => format!("SELECT n FROM generate_series(1, {rows}) AS s(n)"),
+            false => format!("WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < {rows}) SELECT n FROM s"),
+        };
+        self.db
+            .execute(&format!(
+                "INSERT INTO oauth_tokens (provider, channel, access_token, encryption_version) \
+                 SELECT 'twitch', 'channel-' || n, 'token-0123456789012345678901234567890123456789012345678-' || n, 0 FROM ({numbers}) AS t"
+            ))
+            .await;
+        if self.db.is_postgres() {
+            self.db.execute("VACUUM ANALYZE oauth_tokens").await;
+        }
+    }
+
+    async fn engine(&self) -> Duration {
+        self.refill(ROWS).await;
+        let start = Instant::now();
+        let options = MigrationOptions::to(WriteFormat::KmsEnvelope);
+        let outcome = migration::run(&self.store, &options, &StopFlag::default(), |_| {}).await;
+        let elapsed = start.elapsed();
+        assert_eq!(outcome.report.migrated, u64::from(ROWS), "{outcome:?}");
+        elapsed
+    }
+
+    async fn loop_of_rows(&self) -> Duration {
+        self.refill(NAIVE_ROWS).await;
+        let start = Instant::now();
+        for number in 1..=NAIVE_ROWS {
+            self.one_row(&format!("channel-{number}")).await.expect("a row is migrated");
+        }
+        start.elapsed()
+    }
+
+    /// What a script does: read the row, seal its token, write it back.
+    async fn one_row(&self, channel: &str) -> sqlx::Result<()> {
+        const SELECT: &str =
+            "SELECT access_token FROM oauth_tokens WHERE provider = 'twitch' AND channel = $1 AND encryption_version = 0";
+        const UPDATE: &str = "UPDATE oauth_tokens SET access_token = $1, encryption_version = 2, encryption_method = 'kms-envelope', \
+                              encryption_key_id = $2 WHERE provider = 'twitch' AND channel = $3";
+        let cell = Binding::new("oauth_tokens", "access_token").key("provider", "twitch").key("channel", channel);
+        match &self.naive {
+            Naive::Sqlite(pool) => {
+                let mut transaction = pool.begin().await?;
+                let row = sqlx::query(AssertSqlSafe(SELECT)).bind(channel).fetch_one(&mut *transaction).await?;
+                let sealed = self.sealer.seal(row.get(0), &cell).await.expect("seals");
+                let update = sqlx::query(AssertSqlSafe(UPDATE)).bind(sealed.text).bind(sealed.key_id).bind(channel);
+                update.execute(&mut *transaction).await?;
+                transaction.commit().await
+            }
+            Naive::Postgres(pool) => {
+                let mut transaction = pool.begin().await?;
+                let row = sqlx::query(AssertSqlSafe(SELECT)).bind(channel).fetch_one(&mut *transaction).await?;
+                let sealed = self.sealer.seal(row.get(0), &cell).await.expect("seals");
+                let update = sqlx::query(AssertSqlSafe(UPDATE)).bind(sealed.text).bind(sealed.key_id).bind(channel);
+                update.execute(&mut *transaction).await?;
+                transaction.commit().await
+            }
+        }
+    }
+}
+
+fn measure(criterion: &mut Criterion, runtime: &Runtime, name: &str, bench: &Bench) {
+    let mut group = criterion.benchmark_group("migrate");
+    group.sampling_mode(SamplingMode::Flat).sample_size(10);
+    group.warm_up_time(Duration::from_millis(1)).measurement_time(Duration::from_millis(10));
+    group.throughput(Throughput::Elements(u64::from(ROWS)));
+    group.bench_function(BenchmarkId::new("engine, 10,000 rows", name), |bencher| {
+        bencher.iter_custom(|times| (0..times).map(|_| runtime.block_on(bench.engine())).sum());
+    });
+    group.throughput(Throughput::Elements(u64::from(NAIVE_ROWS)));
+    group.bench_function(BenchmarkId::new("a transaction a row, 1,000 rows", name), |bencher| {
+        bencher.iter_custom(|times| (0..times).map(|_| runtime.block_on(bench.loop_of_rows())).sum());
+    });
+    group.finish();
+}
+
+/// Rows a second of both, in turn, as medians of five.
+fn factor(runtime: &Runtime, name: &str, bench: &Bench) {
+    let mut times = (Vec::new(), Vec::new());
+    for _ in 0..5 {
+        times.0.push(runtime.block_on(bench.engine()));
+        times.1.push(runtime.block_on(bench.loop_of_rows()));
+    }
+    let rate = |mut times: Vec<Duration>, rows: u32| {
+        times.sort();
+        f64::from(rows) / times[times.len() / 2].as_secs_f64()
+    };
+    let (engine, naive) = (rate(times.0, ROWS), rate(times.1, NAIVE_ROWS));
+    println!("{name}: engine {engine:.0} rows/s, a transaction a row {naive:.0} rows/s: {:.1} times", engine / naive);
+}
+
+fn main() {
+    let runtime = Runtime::new().expect("a runtime");
+    let mut criterion = Criterion::default().configure_from_args();
+    let mut benches = vec![("SQLite", runtime.block_on(async { Bench::new(Sql::sqlite().await).await }))];
+    match runtime.block_on(test_support::postgres::try_database("bench_migrate")) {
+        Ok(database) => {
+            let bench = runtime.block_on(async { Bench::new(Sql::postgres(database).await).await });
+            benches.push(("PostgreSQL", bench));
+        }
+        Err(reason) => println!("PostgreSQL: not measured: {reason}"),
+    }
+    for (name, bench) in &benches {
+        measure(&mut criterion, &runtime, name, bench);
+    }
+    criterion.final_summary();
+    for (name, bench) in &benches {
+        factor(&runtime, name, bench);
+    }
+}

@@ -1,0 +1,28 @@
+//! What the store promises, a module for each promise; whatever touches a database holds on SQLite and PostgreSQL.
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test reports by panicking"
+)]
+
+#[macro_use]
+mod support;
+
+mod aws_kms_holds_the_keys;
+mod binding_follows_its_setting;
+mod errors_carry_no_token;
+mod every_version_reads;
+mod migration_moves_every_row;
+mod migration_shares_the_table_with_others;
+mod mixed_tables_are_told_apart;
+mod nobody_gets_somebody_elses_token;
+mod nothing_is_downgraded;
+mod plaintext_follows_its_policy;
+mod profiles_describe_tables;
+mod random_tables_survive;
+mod reading_reseals_when_asked;
+mod rollback_returns_to_the_legacy_format;
+mod schema_migration_is_safe_to_repeat;
+mod stored_vectors_open_in_their_tables;
+mod values_and_marks_move_together;

@@ -1,0 +1,318 @@
+//! A migration moves what is not there yet, costs one call a value, can be predicted, and can be run again.
+
+use std::sync::Arc;
+
+use envelope_core::ErrorClass;
+use kms_provider::{Keyring, Memory};
+use test_support::faults::Fault;
+use token_store::migration::{self, Ended, StopFlag};
+use token_store::{TokenKey, WriteFormat};
+
+use crate::support::{
+    Keys, Sql, VodRow, both, carry_out, counts, create_vod_tender, distribution, insert_vod, migrate, to, verified,
+    vod_rows,
+};
+
+/// Rows of versions 0 and 1 in turn, with NULLs and empty tokens among them, and what they hold.
+pub(crate) async fn mixture(db: &Sql, rows: usize) -> Vec<(String, Option<String>, Option<String>)> {
+    create_vod_tender(db).await;
+    let mut truth = Vec::new();
+    for number in 0..rows {
+        let channel = format!("channel-{number:04} ü'\",\\");
+        let access = match number % 5 {
+            4 => Some("x".repeat(1 + number * 97)),
+            _ => Some(format!("tök€n {number} 🔑")),
+        };
+        let refresh = match number % 3 {
+            0 => None,
+            1 => Some(String::new()),
+            _ => Some(format!("refresh {number}")),
+        };
+        let row = match number % 2 {
+            0 => VodRow::plain(&channel, access.as_deref().unwrap_or(""), refresh.as_deref().unwrap_or("")),
+            _ => VodRow::direct(&channel, access.as_deref().unwrap_or(""), refresh.as_deref().unwrap_or("")),
+        };
+        insert_vod(db, &VodRow { refresh: refresh.as_ref().and(row.refresh.clone()), ..row }).await;
+        truth.push((channel, access, refresh));
+    }
+    truth
+}
+
+pub(crate) async fn assert_all_read(store: &token_store::TokenStore, truth: &[(String, Option<String>, Option<String>)]) {
+    for (channel, access, refresh) in truth {
+        let read = store.get(&TokenKey::new("twitch", channel)).await.unwrap();
+        assert!(both(&read) == (access.as_deref(), refresh.as_deref()), "{channel}");
+    }
+}
+
+/// Number of values among these rows that are sealed at all.
+fn values(truth: &[(String, Option<String>, Option<String>)]) -> u64 {
+    let cells = truth.iter().flat_map(|(_, access, refresh)| [access, refresh]);
+    cells.flatten().filter(|token| !token.is_empty()).count() as u64
+}
+
+on_each_database! {
+    async fn a_mixture_becomes_one_group_of_version_2_with_every_token_kept(db) {
+        let truth = mixture(&db, 20).await;
+        for keys in [Keys::new("vod-tender"), Keys::new("vod-tender").v3()] {
+            let store = keys.store(&db).await;
+            let report = migrate(&store, WriteFormat::KmsEnvelope).await;
+            assert_eq!(counts(&report), [20, 20, 0, 0, 0, values(&truth)]);
+            assert_eq!(distribution(&store).await, [(Some(2), "kms-envelope".into(), Some("memory:1".into()), 20)]);
+            assert_all_read(&store, &truth).await;
+            let verification = verified(&store).await;
+            assert_eq!((verification.checked, verification.found_problems()), (values(&truth), false));
+            assert_eq!(migrate(&store, WriteFormat::DirectAes).await.migrated, 20);
+        }
+    }
+
+    async fn the_local_keyring_serves_as_the_key_service(db) {
+        let truth = mixture(&db, 8).await;
+        let directory = tempfile::tempdir().unwrap();
+        let keyring = Keyring::init(directory.path().join("keys.json"), &envelope_core::DataKey::generate()).unwrap();
+        let id = format!("keyring:{}", keyring.list().unwrap()[0].id);
+        let keys = Keys::new("vod-tender").decorated(|_| Arc::new(keyring));
+        let store = keys.store(&db).await;
+        assert_eq!(migrate(&store, WriteFormat::KmsEnvelope).await.migrated, 8);
+        assert_eq!(distribution(&store).await, [(Some(2), "kms-envelope".into(), Some(id), 8)]);
+        assert_all_read(&store, &truth).await;
+    }
+
+    async fn it_costs_one_data_key_a_value_and_opens_nothing_through_the_key_service(db) {
+        let truth = mixture(&db, 20).await;
+        let keys = Keys::new("vod-tender");
+        let report = migrate(&keys.store(&db).await, WriteFormat::KmsEnvelope).await;
+        assert_eq!(keys.faults().calls("generate"), values(&truth));
+        assert_eq!(keys.faults().calls("generate"), report.values);
+        assert_eq!((keys.faults().calls("unwrap"), keys.faults().calls("rewrap")), (0, 0));
+        assert_eq!(keys.faults().calls("decrypt"), 0);
+    }
+
+    async fn a_second_run_writes_nothing_and_makes_no_call(db) {
+        let truth = mixture(&db, 12).await;
+        let keys = Keys::new("vod-tender");
+        let store = keys.store(&db).await;
+        migrate(&store, WriteFormat::KmsEnvelope).await;
+        keys.faults().reset_calls();
+        let before = db.fingerprint("oauth_tokens").await;
+        for batch_size in [1, 5, 500] {
+            let again = carry_out(&store, &to(WriteFormat::KmsEnvelope, batch_size)).await;
+            assert_eq!(counts(&again), [12, 0, 12, 0, 0, 0]);
+        }
+        assert_eq!((db.fingerprint("oauth_tokens").await, keys.faults().total_calls()), (before, 0));
+        assert_all_read(&store, &truth).await;
+    }
+
+    async fn a_dry_run_changes_no_byte_and_says_what_a_real_run_does(db) {
+        mixture(&db, 20).await;
+        insert_vod(&db, &VodRow { version: Some(2), ..VodRow::plain("broken", "not an envelope", "") }).await;
+        insert_vod(&db, &VodRow { access: Some("AAAA".into()), ..VodRow::direct("damaged", "a", "b") }).await;
+        let keys = Keys::new("vod-tender");
+        let store = keys.store(&db).await;
+        store.put(&TokenKey::new("twitch", "there"), token_store::NewToken::new().access_token("t")).await.unwrap();
+        for target in [WriteFormat::KmsEnvelope, WriteFormat::DirectAes] {
+            keys.faults().reset_calls();
+            let before = db.fingerprint("oauth_tokens").await;
+            let mut options = to(target, 4);
+            options.run.dry_run = true;
+            let predicted = carry_out(&store, &options).await;
+            assert!(predicted.dry_run);
+            assert_eq!(db.fingerprint("oauth_tokens").await, before);
+            assert_eq!(keys.faults().calls("generate"), 0, "a dry run makes no data key");
+            let done = migrate(&store, target).await;
+            assert_eq!(counts(&predicted), counts(&done));
+            assert_eq!(predicted.failures, done.failures);
+            // A damaged row of version 1 is where a rollback wants it; only opening could tell more.
+            assert_eq!(done.failed, if target == WriteFormat::KmsEnvelope { 2 } else { 1 });
+        }
+    }
+
+    async fn a_dry_run_of_a_store_that_cannot_write_works(db) {
+        mixture(&db, 4).await;
+        let keys = Keys::new("vod-tender");
+        let database = token_store::Database::connect_read_only(db.url()).await.unwrap();
+        let store = token_store::TokenStore::open(database, keys.profile.clone(), keys.cipher()).await.unwrap();
+        let mut options = to(WriteFormat::KmsEnvelope, 4);
+        options.run.dry_run = true;
+        assert_eq!(carry_out(&store, &options).await.migrated, 4);
+        let refused = migration::run(&store, &to(WriteFormat::KmsEnvelope, 4), &StopFlag::default(), |_| {}).await;
+        assert!(matches!(refused.ended_by, Some(Ended::Store(_))), "{refused:?}");
+        assert_eq!(refused.report.migrated, 0);
+    }
+
+    async fn one_row_that_cannot_be_moved_is_named_and_the_others_are_moved(db) {
+        let truth = mixture(&db, 9).await;
+        let broken = VodRow { access: Some("QUFB".repeat(20)), ..VodRow::direct("channel-0004a", "a", "b") };
+        insert_vod(&db, &broken).await;
+        let long = "k".repeat(9_000);
+        insert_vod(&db, &VodRow::plain(&long, "token", "")).await;
+        let store = Keys::new("vod-tender").store(&db).await;
+        let report = migrate(&store, WriteFormat::KmsEnvelope).await;
+        assert_eq!((report.scanned, report.migrated, report.failed), (11, 9, 2));
+        let failure = report.failures.iter().find(|failure| failure.class == "context_mismatch_or_corrupt").unwrap();
+        assert_eq!((failure.table.as_str(), failure.column.as_str()), ("oauth_tokens", "access_token"));
+        assert_eq!(failure.row, "provider=twitch,channel=channel-0004a");
+        let long = report.failures.iter().find(|failure| failure.class == "malformed").unwrap();
+        assert!(long.error.contains("context"), "a key too long for a context is said to be: {}", long.error);
+        assert_all_read(&store, &truth).await;
+        let row = vod_rows(&db).await.into_iter().find(|row| row[1].as_deref() == Some("channel-0004a")).unwrap();
+        assert_eq!((&row[2], &row[3], row[4].as_deref()), (&broken.access, &broken.refresh, Some("1")), "both tokens stay");
+    }
+
+    async fn a_row_without_any_token_counts_as_moved_once(db) {
+        create_vod_tender(&db).await;
+        insert_vod(&db, &VodRow { access: None, refresh: None, ..VodRow::plain("null", "", "") }).await;
+        insert_vod(&db, &VodRow { version: None, ..VodRow::plain("empty", "", "") }).await;
+        let store = Keys::new("vod-tender").store(&db).await;
+        assert_eq!(counts(&migrate(&store, WriteFormat::KmsEnvelope).await), [2, 2, 0, 0, 0, 0]);
+        assert_eq!(counts(&migrate(&store, WriteFormat::KmsEnvelope).await), [2, 0, 2, 0, 0, 0]);
+        assert_eq!(distribution(&store).await, [(Some(2), "kms-envelope".into(), Some("memory:1".into()), 2)]);
+        assert_eq!(both(&store.get(&TokenKey::new("twitch", "null")).await.unwrap()), (None, None));
+    }
+
+    async fn a_limit_is_kept_and_the_next_run_goes_on(db) {
+        let truth = mixture(&db, 10).await;
+        let keys = Keys::new("vod-tender");
+        let store = keys.store(&db).await;
+        let mut moved = 0;
+        for (limit, batch_size) in [(1, 3), (4, 3), (0, 3), (3, 500)] {
+            keys.faults().reset_calls();
+            let mut options = to(WriteFormat::KmsEnvelope, batch_size);
+            options.run.limit = Some(limit);
+            let report = carry_out(&store, &options).await;
+            assert_eq!(report.migrated, limit);
+            assert_eq!(keys.faults().calls("generate"), report.values, "no call is made for a row beyond the limit");
+            moved += limit;
+            let there: u64 = distribution(&store).await.iter().filter(|group| group.0 == Some(2)).map(|group| group.3).sum();
+            assert_eq!(there, moved);
+        }
+        assert_eq!(migrate(&store, WriteFormat::KmsEnvelope).await.migrated, 10 - moved);
+        assert_all_read(&store, &truth).await;
+    }
+
+    async fn a_run_that_is_stopped_ends_after_the_batch_in_hand(db) {
+        let truth = mixture(&db, 10).await;
+        let store = Keys::new("vod-tender").store(&db).await;
+        let stop = StopFlag::default();
+        let outcome = migration::run(&store, &to(WriteFormat::KmsEnvelope, 2), &stop, |_| stop.stop()).await;
+        assert!(outcome.ended_by.is_none() && outcome.report.interrupted);
+        assert!((1..10).contains(&outcome.report.migrated), "{}", outcome.report.migrated);
+        assert_all_read(&store, &truth).await;
+        let rest = migrate(&store, WriteFormat::KmsEnvelope).await;
+        assert_eq!(rest.migrated + outcome.report.migrated, 10);
+        assert_all_read(&store, &truth).await;
+    }
+
+    async fn an_outage_in_the_middle_ends_the_run_with_a_report_and_a_rerun_completes_it(db) {
+        let truth = mixture(&db, 12).await;
+        let keys = Keys::new("vod-tender");
+        let store = keys.store(&db).await;
+        for class in [ErrorClass::Unavailable, ErrorClass::Denied, ErrorClass::Disabled] {
+            let faults = keys.faults().clone();
+            let outcome = migration::run(&store, &to(WriteFormat::KmsEnvelope, 2), &StopFlag::default(), move |report| {
+                if report.migrated > 0 {
+                    faults.always_for("generate", Fault::Fail(class));
+                }
+            })
+            .await;
+            match &outcome.ended_by {
+                Some(Ended::KeyService(error)) => assert_eq!(error.class(), class),
+                other => panic!("{other:?}"),
+            }
+            assert_eq!((outcome.report.migrated, outcome.report.failed), (2, 0), "an outage is nobody's row");
+            keys.faults().heal();
+            assert_all_read(&store, &truth).await;
+            assert!(!verified(&store).await.failures.iter().any(|_| true));
+        }
+        assert_eq!(migrate(&store, WriteFormat::KmsEnvelope).await.migrated, 6);
+        assert_all_read(&store, &truth).await;
+    }
+
+    async fn only_the_rows_of_the_profiles_filter_are_touched(db) {
+        create_vod_tender(&db).await;
+        insert_vod(&db, &VodRow::plain("one", "token", "")).await;
+        insert_vod(&db, &VodRow { provider: "kick".into(), ..VodRow::plain("two", "other", "") }).await;
+        let toml = token_store::Profile::BUILT_IN[0].1.replace("[tables.version]", "filter = \"provider = 'twitch' OR 1 = 0\"\n[tables.version]");
+        let store = Keys::toml(&toml).store(&db).await;
+        assert_eq!((migrate(&store, WriteFormat::KmsEnvelope).await.scanned, store.count_rows().await.unwrap()), (1, 1));
+        let other = vod_rows(&db).await.into_iter().find(|row| row[0].as_deref() == Some("kick")).unwrap();
+        assert_eq!(other[2].as_deref(), Some("other"));
+        assert_eq!((distribution(&store).await.len(), verified(&store).await.checked), (1, 1));
+        let sampled = token_store::verify::verify(&store, Some(5), &StopFlag::default(), |_| {}).await.unwrap();
+        assert_eq!(sampled.checked, 1);
+    }
+
+    async fn rows_keyed_by_numbers_are_all_walked(db) {
+        let toml = r#"
+            name = "numbers"
+            [context]
+            Application = "numbers"
+            [[tables]]
+            name = "numbers"
+            key = ["part", "id"]
+            tokens = ["token"]
+        "#;
+        db.execute("CREATE TABLE numbers (id bigint, part integer, token text, PRIMARY KEY (part, id))").await;
+        for (id, part) in (0..40).flat_map(|id| [(id * 7 - 20, 9), (id, 10)]) {
+            db.execute(&format!("INSERT INTO numbers VALUES ({id}, {part}, 'token {id}')")).await;
+        }
+        let store = Keys::toml(toml).store(&db).await;
+        assert_eq!(counts(&migrate(&store, WriteFormat::KmsEnvelope).await), [80, 80, 0, 0, 0, 80]);
+        assert_eq!(counts(&migrate(&store, WriteFormat::KmsEnvelope).await), [80, 0, 80, 0, 0, 0]);
+        assert_eq!(verified(&store).await.ok, 80);
+    }
+
+    async fn rows_move_from_version_2_to_3_and_back(db) {
+        let truth = mixture(&db, 6).await;
+        let mut keys = Keys::new("vod-tender");
+        migrate(&keys.store(&db).await, WriteFormat::KmsEnvelope).await;
+        for (format, mark) in
+            [(envelope_core::EnvelopeFormat::V3, "kms:v3:"), (envelope_core::EnvelopeFormat::V2, "kms:v2:")]
+        {
+            keys.format = format;
+            let store = keys.store(&db).await;
+            // Side by side: half of them first.
+            let mut half = to(WriteFormat::KmsEnvelope, 2);
+            half.run.limit = Some(3);
+            carry_out(&store, &half).await;
+            assert_all_read(&store, &truth).await;
+            assert_eq!(counts(&migrate(&store, WriteFormat::KmsEnvelope).await)[..3], [6, 3, 3]);
+            assert_eq!(migrate(&store, WriteFormat::KmsEnvelope).await.migrated, 0);
+            assert!(vod_rows(&db).await.iter().all(|row| row[2].as_ref().unwrap().starts_with(mark)));
+            assert_all_read(&store, &truth).await;
+        }
+    }
+
+    async fn a_rewrap_leaves_every_token_under_the_current_key(db) {
+        let truth = mixture(&db, 6).await;
+        let keys = Keys::new("vod-tender");
+        let store = keys.store(&db).await;
+        migrate(&store, WriteFormat::KmsEnvelope).await;
+        let payloads = |rows: Vec<Vec<Option<String>>>| -> Vec<Option<String>> {
+            rows.iter().map(|row| row[2].as_ref().map(|text| text.rsplit(':').next().unwrap().to_owned())).collect()
+        };
+        let before = payloads(vod_rows(&db).await);
+        let new = keys.memory().rotate();
+        let options = migration::RewrapOptions::default();
+        let outcome = migration::rewrap(&store, &options, &StopFlag::default(), |_| {}).await;
+        assert!(outcome.ended_by.is_none(), "{outcome:?}");
+        assert_eq!((outcome.report.rewrapped, outcome.report.failed), (6, 0));
+        assert_eq!(payloads(vod_rows(&db).await), before, "the sealed tokens are untouched");
+        assert_eq!(distribution(&store).await, [(Some(2), "kms-envelope".into(), Some(new), 6)]);
+        assert_all_read(&store, &truth).await;
+        let again = migration::rewrap(&store, &options, &StopFlag::default(), |_| {}).await;
+        assert_eq!((again.report.rewrapped, again.report.already), (0, 6));
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_is_lost_leaves_its_rows_failed_and_untouched() {
+    let db = Sql::sqlite().await;
+    mixture(&db, 4).await;
+    migrate(&Keys::new("vod-tender").store(&db).await, WriteFormat::KmsEnvelope).await;
+    let before = db.fingerprint("oauth_tokens").await;
+    let elsewhere = Keys::new("vod-tender").decorated(|_| Arc::new(Memory::new()));
+    let report = migrate(&elsewhere.store(&db).await, WriteFormat::DirectAes).await;
+    assert_eq!((report.migrated, report.failed), (0, 4));
+    assert_eq!(db.fingerprint("oauth_tokens").await, before);
+}
