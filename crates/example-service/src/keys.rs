@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use envelope_core::KeyProvider;
 use kms_provider::keyring::Keyring;
-use kms_provider::{Aws, Caching, KeyUri};
+use kms_provider::{Aws, Caching, KeyUri, KmsMetrics, Metered, Resilience};
 use prometheus_client::registry::Registry;
 
 use crate::config::Config;
@@ -28,10 +28,15 @@ pub async fn connect(
             let master = config.master_key.as_ref().context("KMS_MASTER_KEY is not set")?;
             Arc::new(Keyring::open(path, master).context("KMS_KEY_ID")?)
         }
-        KeyUri::Aws(key) => Arc::new(Aws::connect(key, std::iter::empty::<String>()).await?),
+        KeyUri::Aws(key) => Arc::new(Aws::connect_without_retries(key, std::iter::empty::<String>()).await?),
         other => anyhow::bail!("KMS_KEY_ID: {other} is not supported"),
     };
-    let _ = (prefix, registry);
+    let resilience = Arc::new(Resilience::new(backend));
+    let metrics = KmsMetrics::register(registry, prefix);
+    let metered = Arc::new(Metered::new(resilience.clone(), metrics.clone()));
+    let cache = Arc::new(Caching::new(metered));
+    metrics.watch_resilience(&resilience);
+    metrics.watch_cache(&cache);
     tracing::info!(key = %uri, "KMS envelope encryption enabled");
-    Ok(Some(Arc::new(Caching::new(backend))))
+    Ok(Some(cache))
 }

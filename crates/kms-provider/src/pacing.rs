@@ -11,7 +11,8 @@ use tokio::time::{Instant, sleep_until};
 
 /// Makes calls wait for their turn: no more than so many a second, evenly spread, in the order in which they came.
 ///
-/// Put it right around the backend, under [`Caching`](crate::Caching): answers from memory should not wait.
+/// Put it under [`Caching`](crate::Caching), because answers from memory should not wait, and over
+/// [`Resilience`](crate::Resilience), whose deadline would count the wait.
 pub struct Pacing {
     inner: Arc<dyn KeyProvider>,
     interval: Duration,

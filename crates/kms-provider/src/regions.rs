@@ -92,6 +92,11 @@ impl Regions {
             .collect()
     }
 
+    /// Every Region, for what is not about a stored value.
+    fn everywhere(&self) -> impl Iterator<Item = Place<'_>> {
+        self.regions.iter().map(|region| Place { region, key_id: None, is_certain: true })
+    }
+
     fn failed_over(&self, region: &Region) {
         self.failovers.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(region = &*region.name, "another Region is asked, a nearer one did not answer");
@@ -188,9 +193,9 @@ impl std::fmt::Debug for Regions {
 
 /// Asks one Region after the other, and returns from the function that it stands in with the first answer.
 macro_rules! first_answer {
-    ($self:ident, $claim:expr, |$place:ident| $call:expr) => {{
+    ($self:ident, $places:expr, |$place:ident| $call:expr) => {{
         let mut told = Told::default();
-        for $place in $self.places($claim) {
+        for $place in $places {
             if told.outage.is_some() {
                 $self.failed_over($place.region);
             }
@@ -206,7 +211,7 @@ macro_rules! first_answer {
 #[async_trait]
 impl KeyProvider for Regions {
     async fn generate(&self, context: &EncryptionContext) -> Result<GeneratedDataKey, KeyError> {
-        first_answer!(self, None, |place| place.provider().generate(context))
+        first_answer!(self, self.everywhere(), |place| place.provider().generate(context))
     }
 
     async fn generate_shared(
@@ -214,7 +219,7 @@ impl KeyProvider for Regions {
         context: &EncryptionContext,
         message_len: usize,
     ) -> Result<GeneratedDataKey, KeyError> {
-        first_answer!(self, None, |place| place.provider().generate_shared(context, message_len))
+        first_answer!(self, self.everywhere(), |place| place.provider().generate_shared(context, message_len))
     }
 
     async fn unwrap(
@@ -222,7 +227,7 @@ impl KeyProvider for Regions {
         wrapped: &WrappedDataKey,
         context: &EncryptionContext,
     ) -> Result<Arc<DataKey>, KeyError> {
-        first_answer!(self, wrapped.key_id(), |place| place
+        first_answer!(self, self.places(wrapped.key_id()), |place| place
             .provider()
             .unwrap(&place.wrapped(wrapped), context))
     }
@@ -232,13 +237,13 @@ impl KeyProvider for Regions {
         wrapped: &WrappedDataKey,
         context: &EncryptionContext,
     ) -> Result<WrappedDataKey, KeyError> {
-        first_answer!(self, wrapped.key_id(), |place| place
+        first_answer!(self, self.places(wrapped.key_id()), |place| place
             .provider()
             .rewrap(&place.wrapped(wrapped), context))
     }
 
     async fn describe(&self) -> Result<KeyDescription, KeyError> {
-        first_answer!(self, None, |place| place.provider().describe())
+        first_answer!(self, self.everywhere(), |place| place.provider().describe())
     }
 
     fn unwrap_cached(&self, wrapped: &WrappedDataKey, context: &EncryptionContext) -> Option<Arc<DataKey>> {
@@ -254,7 +259,7 @@ impl KeyProvider for Regions {
         key_id: Option<&str>,
         context: &EncryptionContext,
     ) -> Result<SecretSlice<u8>, KeyError> {
-        first_answer!(self, key_id, |place| place.provider().decrypt(
+        first_answer!(self, self.places(key_id), |place| place.provider().decrypt(
             ciphertext,
             place.key_id.as_deref(),
             context

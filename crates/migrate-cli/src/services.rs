@@ -7,7 +7,7 @@ use envelope_core::format::node_json::DataKeyRing;
 use envelope_core::KeyError;
 use envelope_core::{ErrorClass, KeyProvider, Sealer};
 use kms_provider::keyring::Keyring;
-use kms_provider::{CacheOptions, Caching, Counting, KeyUri};
+use kms_provider::{CacheOptions, Caching, Counting, KeyUri, Reuse};
 use token_store::{Database, TokenCipher, TokenStore};
 
 use crate::exit::CliError;
@@ -44,7 +44,7 @@ impl Services {
         telemetry: &Telemetry,
     ) -> Result<Self, CliError> {
         let database = database(&settings, access).await?;
-        let key_service = key_service(&settings, rate).await?;
+        let key_service = key_service(&settings, rate, telemetry).await?;
         let mut cipher = TokenCipher::new().with_plaintext_policy(settings.plaintext);
         let mut calls = None;
         let mut readiness = Readiness {
@@ -121,6 +121,7 @@ pub(crate) async fn database(settings: &Settings, access: Access) -> Result<Data
 pub(crate) async fn key_service(
     settings: &Settings,
     rate: Option<f64>,
+    telemetry: &Telemetry,
 ) -> Result<Option<KeyService>, CliError> {
     let Some(uri) = &settings.key else { return Ok(None) };
     let mut ring: Option<Arc<dyn DataKeyRing>> = None;
@@ -142,18 +143,47 @@ pub(crate) async fn key_service(
         Some(rate) => Arc::new(kms_provider::Pacing::new(calls.clone(), rate)),
         None => calls.clone(),
     };
-    // What a program of one run seals, it does not read again.
-    let options = CacheOptions::default()
-        .with_ttl(settings.cache_ttl)
-        .with_max_entries(settings.cache_max)
-        .with_remember_generated(false);
-    let provider: Arc<dyn KeyProvider> = Arc::new(Caching::with_options(paced, options));
+    let provider = decorate(paced, settings, telemetry);
     tracing::info!(key = %uri, "KMS envelope encryption enabled");
     Ok(Some(KeyService {
         provider,
         calls,
         ring,
     }))
+}
+
+/// Puts metrics, cache and reuse around a key service. Retries are the AWS SDK's own here: a run that meets an outage
+/// ends with a report, and nobody waits for its next try.
+fn decorate(
+    inner: Arc<dyn KeyProvider>,
+    settings: &Settings,
+    telemetry: &Telemetry,
+) -> Arc<dyn KeyProvider> {
+    // What a program of one run seals, it does not read again.
+    let options = CacheOptions::default()
+        .with_ttl(settings.cache_ttl)
+        .with_max_entries(settings.cache_max)
+        .with_remember_generated(false);
+    #[cfg(feature = "metrics")]
+    let cache = {
+        let mut metrics = None;
+        telemetry.register(|registry| {
+            metrics = Some(kms_provider::KmsMetrics::register(registry, &settings.profile.metrics_prefix));
+        });
+        let inner = match &metrics {
+            Some(metrics) => Arc::new(kms_provider::Metered::new(inner, metrics.clone())),
+            None => inner,
+        };
+        let cache = Arc::new(Caching::with_options(inner, options));
+        metrics.iter().for_each(|metrics| metrics.watch_cache(&cache));
+        cache
+    };
+    #[cfg(not(feature = "metrics"))]
+    let cache = {
+        let _ = telemetry;
+        Arc::new(Caching::with_options(inner, options))
+    };
+    if settings.reuse.is_off() { cache } else { Arc::new(Reuse::new(cache, settings.reuse)) }
 }
 
 /// Opens the local keyring with `KMS_MASTER_KEY`.

@@ -7,7 +7,7 @@ use envelope_core::format::autonomous::DevKey;
 use envelope_core::format::pulseplan_local::MasterKey;
 use envelope_core::sealer::EnvelopeFormat;
 use envelope_core::{BindingPolicy, DataKey};
-use kms_provider::KeyUri;
+use kms_provider::{KeyUri, ReuseLimits};
 use token_store::{PlaintextPolicy, Profile, UserKeys};
 
 use crate::exit::CliError;
@@ -36,6 +36,7 @@ pub(crate) struct Settings {
     pub(crate) development_key: Option<DevKey>,
     pub(crate) cache_ttl: Duration,
     pub(crate) cache_max: u64,
+    pub(crate) reuse: ReuseLimits,
     pub(crate) envelope: EnvelopeFormat,
     pub(crate) binding: BindingPolicy,
     pub(crate) plaintext: PlaintextPolicy,
@@ -184,6 +185,7 @@ impl Settings {
                 .duration("DEK_CACHE_TTL")
                 .unwrap_or(Duration::from_secs(300)),
             cache_max: reader.number("DEK_CACHE_MAX").unwrap_or(10_000),
+            reuse: reader.reuse(),
             envelope: reader.choice(
                 "ENVELOPE_FORMAT",
                 &[("v2", EnvelopeFormat::V2), ("v3", EnvelopeFormat::V3)],
@@ -220,7 +222,12 @@ impl Settings {
                 "is not set, and KMS_FALLBACK=local writes under it",
             );
         }
-        reader.choice("DATA_KEY_REUSE", &[("off", ())]);
+        if !settings.reuse.is_off() && settings.envelope == EnvelopeFormat::V2 {
+            reader.problem(
+                "DATA_KEY_REUSE",
+                "needs ENVELOPE_FORMAT=v3: a version 2 data key is bound to one value and can serve no other",
+            );
+        }
         match reader.problems {
             problems if problems.is_empty() => Ok(settings),
             problems => Err(CliError::Usage {
@@ -332,6 +339,14 @@ impl<V: Fn(&str) -> Option<String>> Reader<V> {
             );
         }
         Some(uri)
+    }
+
+    fn reuse(&mut self) -> ReuseLimits {
+        let text = self.text("DATA_KEY_REUSE").unwrap_or_else(|| "off".into());
+        text.trim().parse().unwrap_or_else(|error: kms_provider::reuse::ReuseLimitsError| {
+            self.problem("DATA_KEY_REUSE", error);
+            ReuseLimits::OFF
+        })
     }
 
     fn list(&self, name: &str) -> Vec<String> {

@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use token::{NewToken, Token, TokenKey, TokenSummary, Written};
 
+use envelope_core::Format;
+
 use crate::cipher::{TokenCipher, WriteFormat};
 use crate::database::layout::{Columns, Layout};
 use crate::database::rows::{Range, StoredRow, row_name};
@@ -315,18 +317,35 @@ impl TokenStore {
     }
 
     async fn reseal(&self, layout: &Layout, row: StoredRow, format: WriteFormat) -> Result<(), StoreError> {
-        let goal = Goal {
-            format,
-            rebind: false,
-            dry_run: false,
-        };
-        if let RowPlan::Change { change, .. } =
-            plan(self.cipher(), layout, self.profile().unmarked, row, goal).await
-        {
+        if !self.is_older(layout, &row, format) {
+            return Ok(());
+        }
+        let goal = Goal { format, rebind: false, dry_run: false };
+        let plan = plan(self.cipher(), layout, self.profile().unmarked, row, goal).await;
+        if let RowPlan::Change { change, .. } = plan {
             let swapped = layout.swap(self.database(), &[change]).await?;
             self.inner.resealed.fetch_add(swapped, Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    /// Whether every token of a row is in an older form than this one: an instance that is configured for version 2
+    /// does not undo what another wrote in version 3.
+    fn is_older(&self, layout: &Layout, row: &StoredRow, format: WriteFormat) -> bool {
+        let recorded = recorded(row, layout, self.profile().unmarked);
+        let mut texts = row.values.iter().flatten().filter(|text| !text.is_empty());
+        let goal = age(self.cipher().goal(format));
+        texts.all(|text| TokenCipher::classify(text, recorded).is_ok_and(|format| age(format) <= goal))
+    }
+}
+
+/// In which order the forms came about.
+fn age(format: Format) -> u8 {
+    match format {
+        Format::Plaintext => 0,
+        Format::KmsEnvelope => 2,
+        Format::BoundEnvelope => 3,
+        _ => 1,
     }
 }
 

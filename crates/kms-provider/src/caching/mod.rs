@@ -57,7 +57,8 @@ struct Shared {
     options: CacheOptions,
     store: Store,
     refusals: Refusals,
-    flights: SingleFlight<Entry, Arc<DataKey>>,
+    // By generation too: whoever asks after an invalidation does not share a fetch from before it.
+    flights: SingleFlight<(u64, Entry), Arc<DataKey>>,
     refreshes: Arc<Semaphore>,
     counters: Arc<Counters>,
 }
@@ -193,14 +194,15 @@ impl Shared {
             return;
         }
         Counters::add(&self.counters.refreshes);
-        let (shared, entry) = (self.clone(), wanted.to_entry());
+        let (shared, entry, loaded) = (self.clone(), wanted.to_entry(), kept.loaded);
         runtime.spawn(async move {
             let _place = place;
-            let is_new = |kept: Arc<Kept>| (!kept.is_due(Instant::now())).then(|| kept.key.clone());
+            let is_new = |kept: Arc<Kept>| (kept.loaded > loaded).then(|| kept.key.clone());
             let landed = || shared.store.find(&entry.wanted()).and_then(is_new);
             let load = || shared.clone().load(entry.clone());
             // Whoever waits is told by a read of their own; here the failure has been counted.
-            let _ = timeout(REFRESH_TIMEOUT, shared.flights.join(entry.clone(), landed, load)).await;
+            let flight = (shared.store.generation(), entry.clone());
+            let _ = timeout(REFRESH_TIMEOUT, shared.flights.join(flight, landed, load)).await;
         });
     }
 
@@ -210,7 +212,8 @@ impl Shared {
         let is_fresh = |kept: Arc<Kept>| kept.is_fresh(Instant::now()).then(|| kept.key.clone());
         let landed = || self.store.find(wanted).and_then(is_fresh);
         let load = || self.clone().load(entry.clone());
-        match self.flights.join(entry.clone(), landed, load).await {
+        let flight = (self.store.generation(), entry.clone());
+        match self.flights.join(flight, landed, load).await {
             Err(error) if error.class().is_retryable() => self.stale(wanted).ok_or(error),
             outcome => outcome,
         }

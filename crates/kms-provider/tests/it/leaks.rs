@@ -26,7 +26,7 @@ fn spellings(bytes: &[u8]) -> Vec<String> {
 }
 
 #[track_caller]
-fn assert_silent(text: &str, secret: &[u8]) {
+pub(crate) fn assert_silent(text: &str, secret: &[u8]) {
     for spelling in spellings(secret) {
         assert!(!text.contains(&spelling), "a secret is in: {text}");
     }

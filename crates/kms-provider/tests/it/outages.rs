@@ -179,7 +179,7 @@ async fn readers_live_through(fault: Fault<ErrorClass>) {
     let read = |seed: u64| {
         let (cache, tokens, seen) = (cache.clone(), tokens.clone(), seen.clone());
         tokio::spawn(async move {
-            let mut numbers = Numbers(seed * 0x9e37_79b9_7f4a_7c15 + 1);
+            let mut numbers = Numbers(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
             while start.elapsed() < OUTAGE {
                 let number = numbers.below(TOKENS);
                 let before = Instant::now();

@@ -34,7 +34,7 @@ pub(super) async fn run(settings: Result<Settings, CliError>, options: Options) 
         Ok(settings) => {
             report.pass("configuration", configured(&settings));
             report.database(&settings).await;
-            report.key_service(&settings).await;
+            report.key_service(&settings, &options).await;
         }
     }
     let exit = report
@@ -122,8 +122,8 @@ impl Report {
         }
     }
 
-    async fn key_service(&mut self, settings: &Settings) {
-        match key_service(settings, None).await {
+    async fn key_service(&mut self, settings: &Settings, options: &Options) {
+        match key_service(settings, None, &options.telemetry).await {
             Ok(Some(service)) => self.provider(service.calls.as_ref(), settings).await,
             Ok(None) if settings.direct_key.is_some() => {
                 self.pass(

@@ -1,0 +1,101 @@
+//! Encrypted backups: the secrets of any source in one sealed file, and back into any source.
+//!
+//! A backup is a [sealed stream](crate::sealed_stream) of JSON lines: a line that says what it is, a line for every
+//! version (previous before current), and a line with the number of them.
+
+mod record;
+mod restore;
+mod write;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use envelope_core::DataKey;
+
+use crate::error::SourceError;
+use crate::sealed_stream::StreamError;
+use crate::source::SecretSource;
+
+pub use restore::{Plan, Restored};
+pub use write::Written;
+
+/// Writes all secrets of a source into a sealed file, which appears only when it is whole.
+///
+/// `label` says in words which key opens it. Secrets that the source does not give out, expired ones for instance,
+/// are left out and reported.
+///
+/// # Errors
+/// [`BackupError`]; then there is no new file.
+pub async fn write(
+    source: &dyn SecretSource,
+    key: Arc<DataKey>,
+    label: &str,
+    path: &Path,
+) -> Result<Written, BackupError> {
+    write::write(source, key, label, path).await
+}
+
+/// Reads a whole backup, and tells what restoring it would change.
+///
+/// # Errors
+/// [`BackupError`].
+pub async fn plan(path: &Path, key: Arc<DataKey>, target: &dyn SecretSource) -> Result<Plan, BackupError> {
+    restore::plan(path, key, target).await
+}
+
+/// Restores a backup: secrets that differ get the value from the backup as their new version, and those that are
+/// only in the target stay.
+///
+/// The whole file is authenticated before anything is changed. A source that has transactions gets all of it or
+/// nothing; with another, a restore that was stopped is just repeated.
+///
+/// # Errors
+/// [`BackupError`].
+pub async fn restore(
+    path: &Path,
+    key: Arc<DataKey>,
+    target: &dyn SecretSource,
+) -> Result<Restored, BackupError> {
+    restore::restore(path, key, target).await
+}
+
+/// Why a backup was not written, or not restored.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BackupError {
+    /// The file does not open, or cannot be read or written.
+    #[error("backup file is not usable")]
+    Stream(#[from] StreamError),
+    /// The file opens, but is something else than a backup, or of an unknown version.
+    #[error("sealed file is not a backup of secrets that this program knows")]
+    Content,
+    /// The source failed.
+    #[error("secret source failed")]
+    Source(#[from] SourceError),
+}
+
+impl From<std::io::Error> for BackupError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Stream(error.into())
+    }
+}
+
+impl BackupError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Stream(error) => error.hint(),
+            Self::Content => Some("check the path: this sealed file was not written by `backup`"),
+            Self::Source(error) => error.hint(),
+        }
+    }
+}
+
+/// Runs blocking work, and passes on its result.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, BackupError> + Send + 'static,
+) -> Result<T, BackupError> {
+    let joined = tokio::task::spawn_blocking(work).await;
+    joined.unwrap_or_else(|error| Err(std::io::Error::other(error).into()))
+}

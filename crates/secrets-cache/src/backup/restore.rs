@@ -1,0 +1,226 @@
+//! Restoring a backup.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::BufReader;
+use std::path::Path;
+use std::sync::Arc;
+
+use envelope_core::DataKey;
+use futures_util::StreamExt;
+use futures_util::stream;
+use tokio::sync::mpsc;
+
+use super::record::Records;
+use super::{BackupError, blocking};
+use crate::error::SourceError;
+use crate::name::SecretName;
+use crate::sealed_stream::StreamReader;
+use crate::secret::Stage;
+use crate::source::{NewSecret, SecretSource};
+use crate::value::SecretValue;
+
+/// Secrets compared together.
+const PAGE: usize = 200;
+
+/// What restoring a backup would change.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Plan {
+    /// Secrets that the target does not have.
+    pub added: Vec<SecretName>,
+    /// Secrets that have another value in the target.
+    pub changed: Vec<SecretName>,
+    /// Secrets that are the same.
+    pub unchanged: u64,
+    /// Secrets whose expiry or rotation policy the target cannot keep.
+    pub without_schedule: u64,
+}
+
+/// What restoring a backup changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Restored {
+    /// What was to be done.
+    pub plan: Plan,
+    /// Versions stored.
+    pub versions: u64,
+}
+
+pub(super) async fn plan(
+    path: &Path,
+    key: Arc<DataKey>,
+    target: &dyn SecretSource,
+) -> Result<Plan, BackupError> {
+    let mut differences = Differences::new(path, key, target);
+    while differences.next().await?.is_some() {}
+    Ok(differences.plan)
+}
+
+pub(super) async fn restore(
+    path: &Path,
+    key: Arc<DataKey>,
+    target: &dyn SecretSource,
+) -> Result<Restored, BackupError> {
+    authenticate(path, Arc::clone(&key)).await?;
+    let mut differences = Differences::new(path, key, target);
+    let mut failure = None;
+    let secrets = stream::unfold(
+        (&mut differences, &mut failure, false),
+        |(differences, failure, failed)| async move {
+            if failed {
+                return None;
+            }
+            match differences.next().await {
+                Ok(secret) => secret.map(|secret| (Ok(secret), (differences, failure, false))),
+                Err(error) => {
+                    // The file has changed since it was authenticated: the target gets an error and takes nothing.
+                    *failure = Some(error);
+                    let stop = SourceError::Storage {
+                        operation: "read the backup again",
+                        cause: None,
+                    };
+                    Some((Err(stop), (differences, failure, true)))
+                }
+            }
+        },
+    );
+    let stored = target.put_all(secrets.boxed()).await;
+    match (failure, stored) {
+        (Some(error), _) => Err(error),
+        (None, Err(error)) => Err(error.into()),
+        (None, Ok(versions)) => Ok(Restored {
+            plan: differences.plan,
+            versions,
+        }),
+    }
+}
+
+/// Reads the whole file and keeps nothing.
+async fn authenticate(path: &Path, key: Arc<DataKey>) -> Result<(), BackupError> {
+    let path = path.to_owned();
+    blocking(move || {
+        let mut records = open(&path, &key)?;
+        while records.next()?.is_some() {}
+        Ok(())
+    })
+    .await
+}
+
+fn open(path: &Path, key: &DataKey) -> Result<Records<StreamReader<BufReader<File>>>, BackupError> {
+    Records::new(StreamReader::new(BufReader::new(File::open(path)?), key)?)
+}
+
+/// The versions in a backup that the target does not have, in the order to store them in.
+struct Differences<'a> {
+    target: &'a dyn SecretSource,
+    read: mpsc::Receiver<Result<NewSecret, BackupError>>,
+    page: Vec<NewSecret>,
+    ready: VecDeque<NewSecret>,
+    is_done: bool,
+    plan: Plan,
+}
+
+impl<'a> Differences<'a> {
+    fn new(path: &Path, key: Arc<DataKey>, target: &'a dyn SecretSource) -> Self {
+        let (send, read) = mpsc::channel(16);
+        let path = path.to_owned();
+        tokio::task::spawn_blocking(move || read_records(&path, &key, &send));
+        Self {
+            target,
+            read,
+            page: Vec::new(),
+            ready: VecDeque::new(),
+            is_done: false,
+            plan: Plan::default(),
+        }
+    }
+
+    async fn next(&mut self) -> Result<Option<NewSecret>, BackupError> {
+        while self.ready.is_empty() && !self.is_done {
+            match self.read.recv().await {
+                Some(record) => self.page.push(record?),
+                None => self.is_done = true,
+            }
+            let is_whole = self
+                .page
+                .last()
+                .is_some_and(|secret| secret.stage == Stage::Current);
+            // A secret's versions stand together, the current one last.
+            if self.is_done || self.page.len() >= PAGE && is_whole {
+                self.compare().await?;
+            }
+        }
+        Ok(self.ready.pop_front())
+    }
+
+    async fn compare(&mut self) -> Result<(), BackupError> {
+        let page = std::mem::take(&mut self.page);
+        let current = page.iter().filter(|secret| secret.stage == Stage::Current);
+        let names: Vec<SecretName> = current.map(|secret| secret.name.clone()).collect();
+        let mut there = self.target.get_many(&names).await?.into_iter();
+        let mut versions = Vec::new();
+        for mut secret in page {
+            if !self.target.keeps_schedule() && (secret.expires.is_some() || secret.rotation.is_some()) {
+                self.plan.without_schedule += u64::from(secret.stage == Stage::Current);
+                (secret.expires, secret.rotation) = (None, None);
+            }
+            let is_current = secret.stage == Stage::Current;
+            // Storing the versions one after the other puts each under its stage.
+            secret.stage = Stage::Current;
+            versions.push(secret);
+            if is_current {
+                let there = there
+                    .next()
+                    .unwrap_or_else(|| Err(SourceError::Timeout { operation: "compare" }));
+                self.settle(std::mem::take(&mut versions), there.map(|secret| secret.value))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn settle(
+        &mut self,
+        versions: Vec<NewSecret>,
+        there: Result<SecretValue, SourceError>,
+    ) -> Result<(), BackupError> {
+        let Some(current) = versions.last() else {
+            return Ok(());
+        };
+        match there {
+            Ok(value) if value.same_as(&current.value) => {
+                self.plan.unchanged += 1;
+                return Ok(());
+            }
+            Ok(_) | Err(SourceError::Expired { .. } | SourceError::NoSuchStage { .. }) => {
+                self.plan.changed.push(current.name.clone());
+            }
+            Err(SourceError::NotFound { .. }) => self.plan.added.push(current.name.clone()),
+            Err(error) => return Err(error.into()),
+        }
+        let replaced = there.ok();
+        // What the target has now becomes the previous version anyway.
+        let is_there = |version: &NewSecret| {
+            replaced
+                .as_ref()
+                .is_some_and(|value| value.same_as(&version.value))
+        };
+        self.ready
+            .extend(versions.into_iter().filter(|version| !is_there(version)));
+        Ok(())
+    }
+}
+
+fn read_records(path: &Path, key: &DataKey, send: &mpsc::Sender<Result<NewSecret, BackupError>>) {
+    let all = open(path, key).and_then(|mut records| {
+        while let Some(record) = records.next()? {
+            if send.blocking_send(Ok(record)).is_err() {
+                break;
+            }
+        }
+        Ok(())
+    });
+    if let Err(error) = all {
+        let _ = send.blocking_send(Err(error));
+    }
+}

@@ -1,0 +1,128 @@
+//! Writing a backup.
+
+use std::io::{BufWriter, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use envelope_core::DataKey;
+use tokio::sync::mpsc;
+use zeroize::Zeroizing;
+
+use super::{BackupError, blocking, record};
+use crate::name::SecretName;
+use crate::sealed_stream::{StreamWriter, Unfinished};
+use crate::secret::{SecretMetadata, Stage};
+use crate::source::{ListRequest, SecretSource};
+
+/// Secrets fetched together.
+const PAGE: usize = 200;
+
+/// What went into a backup.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Written {
+    /// Secrets in it.
+    pub secrets: u64,
+    /// Versions in it.
+    pub versions: u64,
+    /// Secrets that the source did not give out, and the class of the failure.
+    pub left_out: Vec<(SecretName, &'static str)>,
+}
+
+pub(super) async fn write(
+    source: &dyn SecretSource,
+    key: Arc<DataKey>,
+    label: &str,
+    path: &Path,
+) -> Result<Written, BackupError> {
+    // A line at a time goes to a thread that may block; a few may wait, so memory stays bounded.
+    let (lines, received) = mpsc::channel(16);
+    let (label, path) = (label.to_owned(), path.to_owned());
+    let file = tokio::spawn(blocking(move || write_file(&key, &label, &path, received)));
+    let gathered = gather(source, &lines).await;
+    if gathered.is_ok() {
+        // Without this mark the file is not finished.
+        let _ = lines.send(None).await;
+    }
+    drop(lines);
+    let written = file
+        .await
+        .unwrap_or_else(|error| Err(std::io::Error::other(error).into()));
+    // If the file failed, gathering has only seen that nobody listens any more.
+    match (written, gathered) {
+        (Err(error), Ok(_)) => Err(error),
+        (Err(error), Err(BackupError::Content)) => Err(error),
+        (_, gathered) => gathered,
+    }
+}
+
+type Lines = mpsc::Sender<Option<Zeroizing<Vec<u8>>>>;
+
+fn write_file(
+    key: &DataKey,
+    label: &str,
+    path: &Path,
+    mut lines: mpsc::Receiver<Option<Zeroizing<Vec<u8>>>>,
+) -> Result<(), BackupError> {
+    let target = Unfinished::create(path)?;
+    let mut stream = StreamWriter::new(BufWriter::new(target.file()?), key, label)?;
+    while let Some(line) = lines.blocking_recv() {
+        match line {
+            Some(line) => stream.write_all(&line)?,
+            None => {
+                stream.finish()?;
+                return Ok(target.finish()?);
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn gather(source: &dyn SecretSource, lines: &Lines) -> Result<Written, BackupError> {
+    let mut written = Written::default();
+    send(lines, record::first()?).await?;
+    let mut request = ListRequest::default().with_limit(PAGE);
+    loop {
+        let page = source.list(&request).await?;
+        gather_page(source, &page.secrets, lines, &mut written).await?;
+        match page.next {
+            Some(next) => request = request.after(Some(next)),
+            None => break,
+        }
+    }
+    send(lines, record::last(written.versions)?).await?;
+    Ok(written)
+}
+
+async fn gather_page(
+    source: &dyn SecretSource,
+    page: &[SecretMetadata],
+    lines: &Lines,
+    written: &mut Written,
+) -> Result<(), BackupError> {
+    let names: Vec<SecretName> = page.iter().map(|secret| secret.name.clone()).collect();
+    for (known, current) in page.iter().zip(source.get_many(&names).await?) {
+        let current = match current {
+            Ok(current) => current,
+            Err(error) if error.is_outage() => return Err(error.into()),
+            Err(error) => {
+                written.left_out.push((known.name.clone(), error.class()));
+                continue;
+            }
+        };
+        if known.version(&Stage::Previous).is_some()
+            && let Ok(previous) = source.get(&known.name, &Stage::Previous).await
+        {
+            send(lines, record::line(&previous, &Stage::Previous, known)?).await?;
+            written.versions += 1;
+        }
+        send(lines, record::line(&current, &Stage::Current, known)?).await?;
+        written.versions += 1;
+        written.secrets += 1;
+    }
+    Ok(())
+}
+
+async fn send(lines: &Lines, line: Zeroizing<Vec<u8>>) -> Result<(), BackupError> {
+    lines.send(Some(line)).await.map_err(|_| BackupError::Content)
+}

@@ -1,0 +1,251 @@
+//! Why a source did not do what it was asked.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use envelope_core::OpenError;
+use time::OffsetDateTime;
+
+use crate::name::{NameError, SecretName};
+use crate::secret::Stage;
+
+/// The cause behind a failure, shared so that one failed call can answer everybody who waited for it.
+pub type Cause = Arc<dyn Error + Send + Sync>;
+
+/// A failure of a secret source. No variant carries a value, or an answer that could hold one.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SourceError {
+    /// There is no secret of this name.
+    #[error("secret {name:?} does not exist")]
+    NotFound {
+        /// The name.
+        name: SecretName,
+    },
+    /// The secret exists, but has no version under this stage.
+    #[error("secret {name:?} has no version under {stage}")]
+    NoSuchStage {
+        /// The name.
+        name: SecretName,
+        /// The stage asked for.
+        stage: Stage,
+    },
+    /// The secret's time is over. It is never served again.
+    #[error("secret {name:?} expired at {at}")]
+    Expired {
+        /// The name.
+        name: SecretName,
+        /// When it expired.
+        at: OffsetDateTime,
+    },
+    /// The secret is scheduled for deletion.
+    #[error("secret {name:?} is scheduled for deletion")]
+    PendingDeletion {
+        /// The name.
+        name: SecretName,
+    },
+    /// Somebody else has made a secret of this name, or changed it, at the same moment.
+    #[error("secret {name:?} was changed by somebody else at the same time")]
+    Conflict {
+        /// The name.
+        name: SecretName,
+    },
+    /// The caller's identity may not do this.
+    #[error("not allowed to {operation}")]
+    Denied {
+        /// What was attempted.
+        operation: &'static str,
+        /// What the source said.
+        #[source]
+        cause: Option<Cause>,
+    },
+    /// Too many requests.
+    #[error("too many requests: could not {operation}")]
+    Throttled {
+        /// What was attempted.
+        operation: &'static str,
+        /// What the source said.
+        #[source]
+        cause: Option<Cause>,
+    },
+    /// No answer, or a fault on the source's side.
+    #[error("source is unavailable: could not {operation}")]
+    Unavailable {
+        /// What was attempted.
+        operation: &'static str,
+        /// What happened.
+        #[source]
+        cause: Option<Cause>,
+    },
+    /// No answer in time.
+    #[error("no answer in time: could not {operation}")]
+    Timeout {
+        /// What was attempted.
+        operation: &'static str,
+    },
+    /// The source refused the request itself.
+    #[error("invalid request: could not {operation}")]
+    Invalid {
+        /// What was attempted.
+        operation: &'static str,
+        /// What the source said.
+        #[source]
+        cause: Option<Cause>,
+    },
+    /// The name is none that a secret can have.
+    #[error("not a name of a secret")]
+    Name(#[from] NameError),
+    /// This kind of source cannot do this.
+    #[error("source {source_id} cannot {operation}")]
+    Unsupported {
+        /// The source.
+        source_id: Arc<str>,
+        /// What was attempted.
+        operation: &'static str,
+    },
+    /// This source is for development only.
+    #[error("source {source_id} is for development and refused in production")]
+    DevelopmentOnly {
+        /// The source.
+        source_id: Arc<str>,
+    },
+    /// The stored value did not open under its own name.
+    #[error("stored value of secret {name:?} does not open")]
+    Sealed {
+        /// The name.
+        name: SecretName,
+        /// Why.
+        #[source]
+        cause: OpenError,
+    },
+    /// The file behind the source cannot be read, written or understood.
+    #[error("storage failed: could not {operation}")]
+    Storage {
+        /// What was attempted.
+        operation: &'static str,
+        /// What happened.
+        #[source]
+        cause: Option<Cause>,
+    },
+}
+
+impl SourceError {
+    /// Every class, for a counter that wants each of them to exist from the start.
+    pub const CLASSES: [&'static str; 15] = [
+        "not_found",
+        "no_such_stage",
+        "expired",
+        "pending_deletion",
+        "conflict",
+        "denied",
+        "throttled",
+        "unavailable",
+        "timeout",
+        "invalid",
+        "unsupported",
+        "development_only",
+        "sealed",
+        "storage",
+        "name",
+    ];
+
+    /// The label of this kind of failure in metrics, logs and reports.
+    #[must_use]
+    pub fn class(&self) -> &'static str {
+        match self {
+            Self::NotFound { .. } => "not_found",
+            Self::NoSuchStage { .. } => "no_such_stage",
+            Self::Expired { .. } => "expired",
+            Self::PendingDeletion { .. } => "pending_deletion",
+            Self::Conflict { .. } => "conflict",
+            Self::Denied { .. } => "denied",
+            Self::Throttled { .. } => "throttled",
+            Self::Unavailable { .. } => "unavailable",
+            Self::Timeout { .. } => "timeout",
+            Self::Invalid { .. } => "invalid",
+            Self::Name(_) => "name",
+            Self::Unsupported { .. } => "unsupported",
+            Self::DevelopmentOnly { .. } => "development_only",
+            Self::Sealed { .. } => "sealed",
+            Self::Storage { .. } => "storage",
+        }
+    }
+
+    /// Whether the source is merely not answering: the same request may succeed later by itself, and a value
+    /// fetched before may be served meanwhile. Every other failure is an answer.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        let storage = matches!(self, Self::Storage { .. });
+        storage
+            || matches!(
+                self,
+                Self::Throttled { .. } | Self::Unavailable { .. } | Self::Timeout { .. }
+            )
+    }
+
+    /// Whether there is no such secret, or no such version of it.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::NotFound { .. } | Self::NoSuchStage { .. })
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::NotFound { .. } => "check the name and the prefix; `list` shows what is there",
+            Self::NoSuchStage { .. } => {
+                "only a rotated secret has a previous version, and only for its grace period"
+            }
+            Self::Expired { .. } => "store a new value, or one without an expiry",
+            Self::PendingDeletion { .. } => "restore the secret, or choose another name",
+            Self::Conflict { .. } => "read it again and repeat",
+            Self::Denied { operation, .. } => denied_hint(operation),
+            Self::Throttled { .. } => "fetch names together, cache for longer, or ask for a higher quota",
+            Self::Unavailable { .. } | Self::Timeout { .. } => {
+                "check the network path, the Region and the endpoint URL"
+            }
+            Self::Invalid { .. } => "see the cause",
+            Self::Name(_) => "names have 1 to 512 bytes, no control characters and no `#`",
+            Self::Unsupported { .. } => "use another source for this",
+            Self::DevelopmentOnly { .. } => "move the file into a secret store with `manage-secrets import`",
+            Self::Sealed { .. } => {
+                "check KMS_MASTER_KEY and the keyring; restore the store from a backup if damaged"
+            }
+            Self::Storage { .. } => "check that the file exists, is writable and is a secret store",
+        })
+    }
+
+    #[cfg(any(feature = "dotenv", feature = "local-store"))]
+    pub(crate) fn storage(operation: &'static str, cause: impl Error + Send + Sync + 'static) -> Self {
+        Self::Storage {
+            operation,
+            cause: Some(Arc::new(cause)),
+        }
+    }
+}
+
+fn denied_hint(operation: &str) -> &'static str {
+    match operation {
+        GET => "allow secretsmanager:GetSecretValue on the secret, and kms:Decrypt on its key",
+        GET_MANY => "allow secretsmanager:BatchGetSecretValue, and GetSecretValue on each secret",
+        DESCRIBE => "allow secretsmanager:DescribeSecret on the secret",
+        LIST => "allow secretsmanager:ListSecrets",
+        PUT | ROTATE => {
+            "allow secretsmanager:CreateSecret, PutSecretValue and TagResource, and kms:GenerateDataKey on its key"
+        }
+        PROMOTE => "allow secretsmanager:DescribeSecret and UpdateSecretVersionStage on the secret",
+        DELETE => "allow secretsmanager:DeleteSecret on the secret",
+        _ => "check the credentials in use",
+    }
+}
+
+/// The operations, as they stand in messages.
+pub(crate) const GET: &str = "get a secret";
+pub(crate) const GET_MANY: &str = "get secrets together";
+pub(crate) const DESCRIBE: &str = "describe a secret";
+pub(crate) const LIST: &str = "list secrets";
+pub(crate) const PUT: &str = "store a secret";
+pub(crate) const ROTATE: &str = "rotate a secret";
+pub(crate) const PROMOTE: &str = "promote a pending version";
+pub(crate) const DELETE: &str = "delete a secret";

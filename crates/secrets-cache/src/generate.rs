@@ -1,0 +1,14 @@
+//! New random secrets.
+
+use rand::RngExt;
+use rand::distr::Alphanumeric;
+use secrecy::SecretString;
+
+/// Makes a secret of letters and digits, each worth 5.95 bits: 32 of them are beyond guessing.
+#[must_use]
+pub fn alphanumeric(length: usize) -> SecretString {
+    // Filled to its exact capacity, so that no shorter copy is left behind by growing.
+    let mut text = String::with_capacity(length);
+    text.extend(rand::rng().sample_iter(Alphanumeric).take(length).map(char::from));
+    SecretString::from(text)
+}

@@ -1,0 +1,45 @@
+//! Counting what a source holds, by metadata only.
+
+use time::OffsetDateTime;
+
+use crate::error::SourceError;
+use crate::source::{ListRequest, SecretSource};
+
+/// How many secrets there are, and how many want attention.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Inventory {
+    /// Secrets.
+    pub secrets: u64,
+    /// Their versions.
+    pub versions: u64,
+    /// Secrets that are not served any more.
+    pub expired: u64,
+    /// Secrets whose policy wants a new value.
+    pub due: u64,
+}
+
+impl Inventory {
+    /// Counts the secrets of a source, page by page and without fetching a value.
+    ///
+    /// # Errors
+    /// As [`SecretSource::list`].
+    pub async fn take(source: &dyn SecretSource) -> Result<Self, SourceError> {
+        let now = OffsetDateTime::now_utc();
+        let mut request = ListRequest::default();
+        let mut counts = Self::default();
+        loop {
+            let page = source.list(&request).await?;
+            for secret in &page.secrets {
+                counts.secrets += 1;
+                counts.versions += secret.versions.len() as u64;
+                counts.expired += u64::from(secret.is_expired(now));
+                counts.due += u64::from(secret.is_due(now));
+            }
+            match page.next {
+                Some(next) => request.cursor = Some(next),
+                None => return Ok(counts),
+            }
+        }
+    }
+}

@@ -1,0 +1,28 @@
+#![doc = include_str!("../README.md")]
+
+pub mod audit;
+pub mod backup;
+pub mod cache;
+pub mod config;
+pub mod environment;
+pub mod error;
+pub mod generate;
+pub mod inventory;
+#[cfg(feature = "local-store")]
+pub mod local;
+pub mod metrics;
+pub mod name;
+pub mod scan;
+pub mod sealed_stream;
+pub mod secret;
+pub mod source;
+pub mod typed;
+pub mod value;
+
+pub use cache::SecretsCache;
+pub use environment::Environment;
+pub use error::SourceError;
+pub use name::{SecretName, SecretRef};
+pub use secret::{Secret, Stage};
+pub use source::{NewSecret, SecretSource};
+pub use value::SecretValue;

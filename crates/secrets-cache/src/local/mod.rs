@@ -1,0 +1,139 @@
+//! An encrypted secret store in one SQLite file.
+//!
+//! Names, tags and times are in the clear; values are JSON envelopes (`envelope_core::format::node_json`) under a
+//! ring of data keys, each bound to its secret's name: a value moved to another name in the file does not open.
+//! What nothing in the file can show is that an older envelope of the *same* name was put back.
+//!
+//! Every change is one transaction, so a program killed in the middle has changed nothing, and several processes
+//! may use the file at once.
+
+mod cleanup;
+mod read;
+mod reseal;
+mod rows;
+mod schema;
+mod sealing;
+mod write;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use envelope_core::format::node_json::DataKeyRing;
+use futures_util::stream::BoxStream;
+use sqlx::SqlitePool;
+
+use crate::audit::{self, Record};
+use crate::error::SourceError;
+use crate::name::SecretName;
+use crate::secret::{Secret, SecretMetadata, Stage};
+use crate::source::{ListPage, ListRequest, NewSecret, SecretSource, Stored};
+use crate::value::SecretValue;
+
+pub use cleanup::{CleanUp, CleanedUp};
+pub use read::{KeyUse, StoreStatus};
+pub use reseal::{ResealFailure, ResealReport};
+
+const ID: &str = "local";
+
+/// A store in a SQLite file.
+#[derive(Clone)]
+pub struct LocalStore {
+    pool: SqlitePool,
+    ring: Arc<dyn DataKeyRing>,
+}
+
+impl LocalStore {
+    /// Opens a store, making the file first if there is none; it is then readable by its owner only.
+    ///
+    /// # Errors
+    /// [`SourceError::Storage`] if the file cannot be opened, or is something else than a secret store.
+    pub async fn open_or_create(
+        path: impl AsRef<Path>,
+        ring: Arc<dyn DataKeyRing>,
+    ) -> Result<Self, SourceError> {
+        schema::create_file(path.as_ref())?;
+        Self::open(path, ring).await
+    }
+
+    /// Opens a store that exists.
+    ///
+    /// # Errors
+    /// [`SourceError::Storage`] if there is no such file, it cannot be opened, or is something else.
+    pub async fn open(path: impl AsRef<Path>, ring: Arc<dyn DataKeyRing>) -> Result<Self, SourceError> {
+        let pool = schema::connect(path.as_ref()).await?;
+        audit::done(
+            audit::KMS_INITIALIZED,
+            Record::default().source(ID).key(&ring.active().0),
+        );
+        Ok(Self { pool, ring })
+    }
+
+    /// Closes the file. Dropping the store does so as well, a little later.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    /// Takes over a value from the Node service: opens its envelope and stores it, sealed anew under its name.
+    ///
+    /// `aad` is the associated data that the old system sealed it with. It is the caller's knowledge: what the
+    /// envelope says about it is not believed.
+    ///
+    /// # Errors
+    /// [`SourceError::Sealed`] if the envelope does not open so, else as for storing.
+    pub async fn import_envelope(
+        &self,
+        name: &SecretName,
+        aad: Option<&[u8]>,
+        envelope: &str,
+    ) -> Result<Stored, SourceError> {
+        let value = sealing::open_foreign(&*self.ring, name, aad, envelope)?;
+        self.put(&NewSecret::new(name.clone(), value)).await
+    }
+}
+
+#[async_trait]
+impl SecretSource for LocalStore {
+    fn id(&self) -> Arc<str> {
+        ID.into()
+    }
+
+    async fn get(&self, name: &SecretName, stage: &Stage) -> Result<Secret, SourceError> {
+        read::get(self, name, stage).await
+    }
+
+    async fn get_many(&self, names: &[SecretName]) -> Result<Vec<Result<Secret, SourceError>>, SourceError> {
+        read::get_many(self, names).await
+    }
+
+    async fn describe(&self, name: &SecretName) -> Result<SecretMetadata, SourceError> {
+        read::describe(self, name).await
+    }
+
+    async fn list(&self, request: &ListRequest) -> Result<ListPage, SourceError> {
+        read::list(self, request).await
+    }
+
+    async fn put(&self, secret: &NewSecret) -> Result<Stored, SourceError> {
+        write::put(self, secret).await
+    }
+
+    async fn put_all(
+        &self,
+        secrets: BoxStream<'_, Result<NewSecret, SourceError>>,
+    ) -> Result<u64, SourceError> {
+        write::put_all(self, secrets).await
+    }
+
+    async fn rotate(&self, name: &SecretName, value: &SecretValue) -> Result<Stored, SourceError> {
+        write::rotate(self, name, value).await
+    }
+
+    async fn promote(&self, name: &SecretName) -> Result<Stored, SourceError> {
+        write::promote(self, name).await
+    }
+
+    async fn delete(&self, name: &SecretName) -> Result<(), SourceError> {
+        write::delete(self, name).await
+    }
+}

@@ -1,0 +1,149 @@
+//! Values to envelopes and back, each bound to its secret's name.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use envelope_core::OpenError;
+use envelope_core::format::{FormatError, MAX_PLAINTEXT_LEN, node_json};
+use node_json::DataKeyRing;
+use secrecy::ExposeSecret;
+use time::OffsetDateTime;
+use zeroize::Zeroizing;
+
+use super::ID;
+use crate::audit::{self, Record};
+use crate::error::SourceError;
+use crate::name::SecretName;
+use crate::value::SecretValue;
+
+/// A value as it is stored.
+pub(super) struct Sealed {
+    pub(super) envelope: String,
+    pub(super) key_id: String,
+    pub(super) is_binary: bool,
+}
+
+/// Seals a value under the active data key, with the secret's name as associated data.
+pub(super) fn seal(
+    ring: &dyn DataKeyRing,
+    name: &SecretName,
+    value: &SecretValue,
+    operation: &'static str,
+) -> Result<Sealed, SourceError> {
+    // The format has no envelope for the empty value, so an empty one would be bound to nothing.
+    if value.is_empty() {
+        return Err(SourceError::Invalid {
+            operation,
+            cause: Some(std::sync::Arc::new(Unfit::Empty)),
+        });
+    }
+    // The format holds text: bytes are base64 inside it.
+    let text = value
+        .is_binary()
+        .then(|| Zeroizing::new(STANDARD.encode(value.expose_bytes())));
+    let plaintext = text.as_ref().map_or(value.expose_bytes(), |text| text.as_bytes());
+    if plaintext.len() > MAX_PLAINTEXT_LEN {
+        return Err(SourceError::Invalid {
+            operation,
+            cause: Some(std::sync::Arc::new(Unfit::TooLong)),
+        });
+    }
+    let sealed = seal_bytes(ring, name, plaintext);
+    Ok(Sealed {
+        is_binary: value.is_binary(),
+        ..sealed
+    })
+}
+
+/// Opens a stored value under its secret's name.
+pub(super) fn open(
+    ring: &dyn DataKeyRing,
+    name: &SecretName,
+    envelope: &str,
+    is_binary: bool,
+) -> Result<SecretValue, SourceError> {
+    let value = open_value(ring, name, envelope, is_binary);
+    let record = Record::of(name).source(ID);
+    match &value {
+        Ok(_) => audit::done(audit::DATA_DECRYPTED, record),
+        Err(error) => audit::did_not_open(record, error),
+    }
+    value.map_err(|cause| SourceError::Sealed {
+        name: name.clone(),
+        cause,
+    })
+}
+
+/// Seals a stored value anew under the active data key, without looking at it.
+pub(super) fn reseal(ring: &dyn DataKeyRing, name: &SecretName, envelope: &str) -> Result<Sealed, OpenError> {
+    let outcome = node_json::open(ring, Some(name.as_str().as_bytes()), not_empty(envelope)?);
+    if let Err(error) = &outcome {
+        audit::did_not_open(Record::of(name).source(ID), error);
+    }
+    Ok(seal_bytes(ring, name, outcome?.expose_secret()))
+}
+
+/// Opens an envelope that another system made, with that system's associated data.
+pub(super) fn open_foreign(
+    ring: &dyn DataKeyRing,
+    name: &SecretName,
+    aad: Option<&[u8]>,
+    envelope: &str,
+) -> Result<SecretValue, SourceError> {
+    let opened = node_json::open_text(ring, aad, envelope).map(SecretValue::from);
+    if let Err(error) = &opened {
+        audit::did_not_open(Record::of(name).source("import"), error);
+    }
+    opened.map_err(|cause| SourceError::Sealed {
+        name: name.clone(),
+        cause,
+    })
+}
+
+fn open_value(
+    ring: &dyn DataKeyRing,
+    name: &SecretName,
+    envelope: &str,
+    is_binary: bool,
+) -> Result<SecretValue, OpenError> {
+    let aad = Some(name.as_str().as_bytes());
+    let text = node_json::open_text(ring, aad, not_empty(envelope)?)?;
+    if !is_binary {
+        return Ok(SecretValue::from(text));
+    }
+    let bytes = STANDARD
+        .decode(text.expose_secret())
+        .map_err(|_| FormatError::Base64)?;
+    Ok(SecretValue::binary(bytes))
+}
+
+/// To the format the empty text is the empty value; in this store it can only be a value that was taken away.
+fn not_empty(envelope: &str) -> Result<&str, OpenError> {
+    if envelope.is_empty() {
+        Err(FormatError::TooShort.into())
+    } else {
+        Ok(envelope)
+    }
+}
+
+fn seal_bytes(ring: &dyn DataKeyRing, name: &SecretName, plaintext: &[u8]) -> Sealed {
+    let now = OffsetDateTime::now_utc().unix_timestamp().unsigned_abs() * 1_000;
+    let envelope = node_json::seal(ring, Some(name.as_str().as_bytes()), plaintext, now);
+    // Read back from the envelope: the ring may have got another active key a moment ago.
+    let key_id = node_json::Envelope::parse(&envelope).map(|envelope| envelope.key_id().to_owned());
+    let key_id = key_id.unwrap_or_default();
+    audit::done(audit::DATA_ENCRYPTED, Record::of(name).source(ID).key(&key_id));
+    Sealed {
+        envelope,
+        key_id,
+        is_binary: false,
+    }
+}
+
+/// A value that cannot be stored.
+#[derive(Debug, thiserror::Error)]
+enum Unfit {
+    #[error("the value is empty")]
+    Empty,
+    #[error("the value is over {MAX_PLAINTEXT_LEN} bytes long")]
+    TooLong,
+}

@@ -1,0 +1,136 @@
+//! Names of secrets, and references to one field of a JSON secret.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+/// Longest name, in bytes: AWS Secrets Manager's limit (`Name` in the `CreateSecret` reference).
+pub const MAX_NAME_LEN: usize = 512;
+
+/// The name of a secret: 1 to 512 bytes, without control characters, without `#`, and not surrounded by space.
+///
+/// `#` is kept free for [`SecretRef`]. A backend may accept less.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SecretName(Arc<str>);
+
+impl SecretName {
+    /// Checks a name.
+    ///
+    /// # Errors
+    /// [`NameError`].
+    pub fn new(name: &str) -> Result<Self, NameError> {
+        if name.is_empty() || name.trim() != name {
+            return Err(NameError::Blank);
+        }
+        if name.len() > MAX_NAME_LEN {
+            return Err(NameError::TooLong { actual: name.len() });
+        }
+        if name.contains('#') || name.chars().any(char::is_control) {
+            return Err(NameError::Character);
+        }
+        Ok(Self(name.into()))
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub(crate) fn shared(&self) -> Arc<str> {
+        Arc::clone(&self.0)
+    }
+}
+
+impl fmt::Debug for SecretName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+impl fmt::Display for SecretName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Borrow<str> for SecretName {
+    fn borrow(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl FromStr for SecretName {
+    type Err = NameError;
+
+    fn from_str(name: &str) -> Result<Self, NameError> {
+        Self::new(name)
+    }
+}
+
+/// A secret, or one field of a JSON secret: `name`, `name#field`, `name#/pointer/to/field`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretRef {
+    name: SecretName,
+    field: Option<Box<str>>,
+}
+
+impl SecretRef {
+    /// The secret.
+    #[must_use]
+    pub fn name(&self) -> &SecretName {
+        &self.name
+    }
+
+    /// The field: a key of the JSON object, or a JSON pointer (RFC 6901) if it begins with `/`.
+    #[must_use]
+    pub fn field(&self) -> Option<&str> {
+        self.field.as_deref()
+    }
+}
+
+impl FromStr for SecretRef {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        match text.split_once('#') {
+            None => Ok(Self {
+                name: SecretName::new(text)?,
+                field: None,
+            }),
+            Some((_, "")) => Err(NameError::EmptyField),
+            Some((name, field)) => Ok(Self {
+                name: SecretName::new(name)?,
+                field: Some(field.into()),
+            }),
+        }
+    }
+}
+
+impl From<SecretName> for SecretRef {
+    fn from(name: SecretName) -> Self {
+        Self { name, field: None }
+    }
+}
+
+/// Why a text is not a secret's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NameError {
+    /// It is empty, or begins or ends with space.
+    #[error("name is empty, or begins or ends with space")]
+    Blank,
+    /// It is over [`MAX_NAME_LEN`].
+    #[error("name is {actual} bytes long, over {MAX_NAME_LEN}")]
+    TooLong {
+        /// Its length, in bytes.
+        actual: usize,
+    },
+    /// It has a control character or `#`.
+    #[error("name has a control character or `#`")]
+    Character,
+    /// A reference ends in `#`.
+    #[error("no field is named behind `#`")]
+    EmptyField,
+}

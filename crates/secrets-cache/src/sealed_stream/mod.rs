@@ -1,0 +1,125 @@
+//! Sealed streams: files of any size, encrypted and authenticated under one 32-byte key.
+//!
+//! This is the format of backups, and what `seal-file` writes. A stream is a header and chunks:
+//!
+//! | bytes | what |
+//! | --- | --- |
+//! | 8 | `TKSTREAM` |
+//! | 1 | version: 1 |
+//! | 1 | suite: 1, AES-256-GCM and HKDF-SHA-512 |
+//! | 1 | length of the label |
+//! | 0–255 | label, UTF-8: a word on which key to open it with, for people |
+//! | 32 | salt, random |
+//! | 32 | key commitment |
+//! | … | chunks: each 65,536 bytes of plaintext, the last one 0 to 65,536, and a 16-byte tag behind each |
+//!
+//! HKDF-SHA-512 (RFC 5869) with the key as its input, the salt, and `tokenseal sealed stream` followed by the header
+//! up to and without the salt as its info, gives 71 bytes: the content key (32), the nonce prefix (7) and the
+//! commitment (32). The commitment is compared before anything is decrypted, so that a wrong key is told apart from
+//! damage, and no file opens to two plaintexts under two keys. A chunk's nonce is the prefix, its number as a
+//! big-endian `u32`, and a byte that is 1 for the last chunk and else 0: the STREAM construction of Hoang,
+//! Reyhanitabar, Rogaway and Vizár (2015), so chunks cannot be moved, dropped or repeated. A stream is at most
+//! 2^32 chunks, or 256 TiB.
+
+mod files;
+mod reader;
+mod writer;
+
+use aead_stream::{NewStream, StreamBE32};
+use aes_gcm::{Aes256Gcm, KeyInit};
+use envelope_core::DataKey;
+use hkdf::Hkdf;
+use sha2::Sha512;
+use zeroize::Zeroizing;
+
+pub(crate) use files::Unfinished;
+pub use files::{open_file, seal_file};
+pub use reader::StreamReader;
+pub use writer::StreamWriter;
+
+/// Plaintext bytes in every chunk but the last.
+pub const CHUNK_LEN: usize = 65_536;
+/// Longest label, in bytes.
+pub const MAX_LABEL_LEN: usize = 255;
+
+const MAGIC: [u8; 8] = *b"TKSTREAM";
+const VERSION: u8 = 1;
+const SUITE: u8 = 1;
+const TAG_LEN: usize = 16;
+const SALT_LEN: usize = 32;
+const COMMITMENT_LEN: usize = 32;
+const KEY_LEN: usize = 32;
+const NONCE_PREFIX_LEN: usize = 7;
+const INFO: &[u8] = b"tokenseal sealed stream";
+
+type Stream = StreamBE32<Aes256Gcm>;
+
+/// Why a stream was not sealed, or does not open.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StreamError {
+    /// It is not a sealed stream.
+    #[error("not a sealed stream")]
+    NotSealed,
+    /// It is of a version or suite that this program does not know.
+    #[error("sealed stream of an unknown version")]
+    UnknownVersion,
+    /// It was sealed under another key, or its header was changed.
+    #[error("sealed stream does not belong to this key, or its header is damaged")]
+    WrongKey,
+    /// A chunk was changed, moved, dropped or added.
+    #[error("sealed stream is damaged")]
+    Damaged,
+    /// Its end is missing.
+    #[error("sealed stream ends too early")]
+    Truncated,
+    /// The label is over [`MAX_LABEL_LEN`], or the plaintext over 256 TiB.
+    #[error("too long for a sealed stream")]
+    TooLong,
+    /// Reading or writing failed.
+    #[error("cannot read or write a sealed stream")]
+    Io(#[from] std::io::Error),
+}
+
+impl StreamError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::NotSealed => "check the path: this file was not written by a backup or by seal-file",
+            Self::UnknownVersion => "use the version of the program that wrote it, or a newer one",
+            Self::WrongKey => "use the key that it was sealed with; the label in the file says which",
+            Self::Damaged | Self::Truncated => "use another copy; nothing of this one was used",
+            Self::TooLong | Self::Io(_) => return None,
+        })
+    }
+}
+
+/// The header without salt and commitment: what is authenticated by the derivation.
+fn preamble(label: &str) -> Result<Vec<u8>, StreamError> {
+    let length = u8::try_from(label.len()).map_err(|_| StreamError::TooLong)?;
+    let mut preamble = MAGIC.to_vec();
+    preamble.extend_from_slice(&[VERSION, SUITE, length]);
+    preamble.extend_from_slice(label.as_bytes());
+    Ok(preamble)
+}
+
+/// The cipher of a stream, and the commitment that belongs in its header.
+fn derive(
+    key: &DataKey,
+    preamble: &[u8],
+    salt: &[u8; SALT_LEN],
+) -> Result<(Stream, [u8; COMMITMENT_LEN]), StreamError> {
+    let mut okm = Zeroizing::new([0; KEY_LEN + NONCE_PREFIX_LEN + COMMITMENT_LEN]);
+    let hkdf = Hkdf::<Sha512>::new(Some(salt), key.expose_secret());
+    hkdf.expand_multi_info(&[INFO, preamble], okm.as_mut_slice())
+        .map_err(|_| StreamError::TooLong)?;
+    let (content_key, rest) = okm.split_at(KEY_LEN);
+    let (nonce_prefix, rest) = rest.split_at(NONCE_PREFIX_LEN);
+    let cipher = Aes256Gcm::new_from_slice(content_key).map_err(|_| StreamError::TooLong)?;
+    let mut prefix = [0; NONCE_PREFIX_LEN];
+    prefix.copy_from_slice(nonce_prefix);
+    let mut commitment = [0; COMMITMENT_LEN];
+    commitment.copy_from_slice(rest);
+    Ok((Stream::from_aead(cipher, &prefix.into()), commitment))
+}

@@ -1,0 +1,181 @@
+//! Opening a stream.
+
+use std::io::{self, Read};
+
+use aead_stream::StreamPrimitive;
+use envelope_core::DataKey;
+use subtle::ConstantTimeEq;
+use zeroize::{Zeroize, Zeroizing};
+
+use super::{
+    CHUNK_LEN, COMMITMENT_LEN, MAGIC, SALT_LEN, SUITE, Stream, StreamError, TAG_LEN, VERSION, derive,
+    preamble,
+};
+
+/// Opens a sealed stream.
+///
+/// Every chunk is authenticated before a byte of it is handed out, but only the end shows that nothing is missing:
+/// what was read counts once [`next_chunk`](Self::next_chunk) has returned none.
+pub struct StreamReader<R: Read> {
+    inner: R,
+    stream: Stream,
+    label: String,
+    number: u32,
+    sealed: Zeroizing<Vec<u8>>,
+    /// What has been read beyond the chunk at hand: whether there is any tells if the chunk is the last.
+    ahead: Vec<u8>,
+    /// The opened chunk and how much of it [`Read`] has handed out.
+    opened: usize,
+    is_done: bool,
+}
+
+impl<R: Read> StreamReader<R> {
+    /// Begins to open a stream.
+    ///
+    /// # Errors
+    /// [`StreamError::NotSealed`], [`StreamError::UnknownVersion`], [`StreamError::WrongKey`],
+    /// [`StreamError::Truncated`] or [`StreamError::Io`].
+    pub fn new(mut inner: R, key: &DataKey) -> Result<Self, StreamError> {
+        let label = read_label(&mut inner)?;
+        let preamble = preamble(&label)?;
+        let (salt, commitment): ([u8; SALT_LEN], [u8; COMMITMENT_LEN]) =
+            (take(&mut inner)?, take(&mut inner)?);
+        let (stream, expected) = derive(key, &preamble, &salt)?;
+        if !bool::from(commitment.ct_eq(&expected)) {
+            return Err(StreamError::WrongKey);
+        }
+        let sealed = Zeroizing::new(Vec::with_capacity(CHUNK_LEN + TAG_LEN));
+        Ok(Self {
+            inner,
+            stream,
+            label,
+            number: 0,
+            sealed,
+            ahead: Vec::new(),
+            opened: 0,
+            is_done: false,
+        })
+    }
+
+    /// The label of the stream.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// The next chunk of plaintext; none behind the last, and only then is the stream whole.
+    ///
+    /// # Errors
+    /// [`StreamError::Damaged`], [`StreamError::Truncated`] or [`StreamError::Io`].
+    pub fn next_chunk(&mut self) -> Result<Option<&[u8]>, StreamError> {
+        if self.is_done {
+            return Ok(None);
+        }
+        self.opened = 0;
+        self.fill()?;
+        let is_last = self.ahead.is_empty();
+        if self.sealed.len() < TAG_LEN {
+            return Err(StreamError::Truncated);
+        }
+        let opened = self
+            .stream
+            .decrypt_in_place(self.number, is_last, &[], &mut *self.sealed);
+        if opened.is_err() {
+            return Err(self.failure(is_last));
+        }
+        self.is_done = is_last;
+        if !is_last {
+            self.number = self.number.checked_add(1).ok_or(StreamError::Damaged)?;
+        }
+        Ok(Some(&self.sealed))
+    }
+
+    /// Reads a whole sealed chunk, and one byte more if there is one.
+    fn fill(&mut self) -> Result<(), StreamError> {
+        self.sealed.zeroize();
+        self.sealed.reserve_exact(CHUNK_LEN + TAG_LEN);
+        self.sealed.append(&mut self.ahead);
+        let missing = CHUNK_LEN + TAG_LEN - self.sealed.len();
+        self.inner
+            .by_ref()
+            .take(missing as u64)
+            .read_to_end(&mut self.sealed)?;
+        if self.sealed.len() == CHUNK_LEN + TAG_LEN {
+            self.inner.by_ref().take(1).read_to_end(&mut self.ahead)?;
+        }
+        Ok(())
+    }
+
+    /// A chunk that would open if it were not the last is whole, and so are those before it: the rest is missing.
+    fn failure(&mut self, is_last: bool) -> StreamError {
+        let opens = |reader: &mut Self| {
+            reader
+                .stream
+                .decrypt_in_place(reader.number, false, &[], &mut *reader.sealed)
+                .is_ok()
+        };
+        let error = if is_last && opens(self) {
+            StreamError::Truncated
+        } else {
+            StreamError::Damaged
+        };
+        self.sealed.zeroize();
+        error
+    }
+}
+
+impl<R: Read> Read for StreamReader<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.opened == self.sealed.len() {
+            if self.next_chunk().map_err(into_io)?.is_none() {
+                return Ok(0);
+            }
+            if !self.sealed.is_empty() {
+                break;
+            }
+        }
+        let rest = &self.sealed[self.opened..];
+        let taken = rest.len().min(buffer.len());
+        buffer[..taken].copy_from_slice(&rest[..taken]);
+        self.opened += taken;
+        Ok(taken)
+    }
+}
+
+fn read_label(inner: &mut impl Read) -> Result<String, StreamError> {
+    let magic: [u8; MAGIC.len()] = take(inner).map_err(|error| match error {
+        StreamError::Truncated => StreamError::NotSealed,
+        error => error,
+    })?;
+    if magic != MAGIC {
+        return Err(StreamError::NotSealed);
+    }
+    let [version, suite, length]: [u8; 3] = take(inner)?;
+    if (version, suite) != (VERSION, SUITE) {
+        return Err(StreamError::UnknownVersion);
+    }
+    let mut label = vec![0; usize::from(length)];
+    inner.read_exact(&mut label).map_err(truncated)?;
+    // A label that is not text was changed, and the derivation would say so.
+    String::from_utf8(label).map_err(|_| StreamError::WrongKey)
+}
+
+fn take<const N: usize>(inner: &mut impl Read) -> Result<[u8; N], StreamError> {
+    let mut bytes = [0; N];
+    inner.read_exact(&mut bytes).map_err(truncated)?;
+    Ok(bytes)
+}
+
+fn truncated(error: io::Error) -> StreamError {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => StreamError::Truncated,
+        _ => error.into(),
+    }
+}
+
+fn into_io(error: StreamError) -> io::Error {
+    match error {
+        StreamError::Io(error) => error,
+        error => io::Error::new(io::ErrorKind::InvalidData, error),
+    }
+}

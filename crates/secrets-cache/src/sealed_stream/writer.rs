@@ -1,0 +1,88 @@
+//! Sealing a stream.
+
+use std::io::{self, Write};
+
+use aead_stream::StreamPrimitive;
+use envelope_core::DataKey;
+use rand::Rng;
+use zeroize::Zeroizing;
+
+use super::{CHUNK_LEN, SALT_LEN, Stream, StreamError, TAG_LEN, derive, preamble};
+
+/// Seals what is written to it. A stream that is not [finished](Self::finish) does not open.
+pub struct StreamWriter<W: Write> {
+    inner: W,
+    stream: Stream,
+    number: u32,
+    chunk: Zeroizing<Vec<u8>>,
+}
+
+impl<W: Write> StreamWriter<W> {
+    /// Begins a stream. `label` says in words which key opens it; it is readable, and may be empty.
+    ///
+    /// # Errors
+    /// [`StreamError::TooLong`] for the label, [`StreamError::Io`].
+    pub fn new(mut inner: W, key: &DataKey, label: &str) -> Result<Self, StreamError> {
+        let preamble = preamble(label)?;
+        let mut salt = [0; SALT_LEN];
+        rand::rng().fill_bytes(&mut salt);
+        let (stream, commitment) = derive(key, &preamble, &salt)?;
+        inner.write_all(&preamble)?;
+        inner.write_all(&salt)?;
+        inner.write_all(&commitment)?;
+        // Room for the tag as well, so that no plaintext is left behind by growing.
+        Ok(Self {
+            inner,
+            stream,
+            number: 0,
+            chunk: Zeroizing::new(Vec::with_capacity(CHUNK_LEN + TAG_LEN)),
+        })
+    }
+
+    /// Writes the last chunk, and gives back what was written to.
+    ///
+    /// # Errors
+    /// [`StreamError::Io`].
+    pub fn finish(mut self) -> Result<W, StreamError> {
+        self.write_chunk(true)?;
+        self.inner.flush()?;
+        Ok(self.inner)
+    }
+
+    fn write_chunk(&mut self, is_last: bool) -> Result<(), StreamError> {
+        let sealed = self
+            .stream
+            .encrypt_in_place(self.number, is_last, &[], &mut *self.chunk);
+        sealed.map_err(|_| StreamError::TooLong)?;
+        self.inner.write_all(&self.chunk)?;
+        self.chunk.clear();
+        if !is_last {
+            self.number = self.number.checked_add(1).ok_or(StreamError::TooLong)?;
+        }
+        Ok(())
+    }
+}
+
+impl<W: Write> Write for StreamWriter<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // A full chunk is written only when more follows: the last one is marked as such.
+        if self.chunk.len() == CHUNK_LEN && !bytes.is_empty() {
+            self.write_chunk(false).map_err(into_io)?;
+        }
+        let taken = bytes.len().min(CHUNK_LEN - self.chunk.len());
+        self.chunk.extend_from_slice(&bytes[..taken]);
+        Ok(taken)
+    }
+
+    /// Passes on what has been sealed. What is in the chunk at hand stays: a short chunk would be the last.
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+fn into_io(error: StreamError) -> io::Error {
+    match error {
+        StreamError::Io(error) => error,
+        error => io::Error::other(error),
+    }
+}

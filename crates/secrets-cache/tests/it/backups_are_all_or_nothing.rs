@@ -1,0 +1,180 @@
+//! A backup restores into any source, and a damaged one changes nothing.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use envelope_core::DataKey;
+use futures_util::StreamExt;
+use secrets_cache::backup::{self, BackupError};
+use secrets_cache::local::LocalStore;
+use secrets_cache::sealed_stream::{StreamError, seal_file};
+use secrets_cache::secret::RotationPolicy;
+use secrets_cache::source::memory::MemorySource;
+use secrets_cache::{NewSecret, SecretSource, SecretValue, Stage};
+use time::OffsetDateTime;
+
+use crate::support::{Flaky, Ring, name, new, outage, text, value};
+
+fn key() -> Arc<DataKey> {
+    Arc::new(DataKey::from_slice(&[5; 32]).unwrap())
+}
+
+async fn local(directory: &Path, file: &str) -> LocalStore {
+    LocalStore::open_or_create(directory.join(file), Ring::of(1))
+        .await
+        .unwrap()
+}
+
+async fn filled(directory: &Path) -> LocalStore {
+    let store = local(directory, "from.db").await;
+    let far = OffsetDateTime::now_utc() + Duration::from_secs(3_600);
+    let policy = RotationPolicy::every(Duration::from_secs(86_400));
+    store
+        .put(
+            &new("full", "1")
+                .with_tag("team", "red")
+                .with_expiry(far)
+                .with_rotation(policy),
+        )
+        .await
+        .unwrap();
+    store.rotate(&name("full"), &value("2")).await.unwrap();
+    store
+        .put(&NewSecret::new(name("bytes"), SecretValue::binary(vec![0, 255])))
+        .await
+        .unwrap();
+    let gone = OffsetDateTime::now_utc() - Duration::from_secs(1);
+    store.put(&new("gone", "3").with_expiry(gone)).await.unwrap();
+    let secrets = (0..700).map(|n| Ok(new(&format!("many/{n}"), &format!("value \"{n}\"\n"))));
+    store
+        .put_all(futures_util::stream::iter(secrets).boxed())
+        .await
+        .unwrap();
+    store
+}
+
+#[tokio::test]
+async fn all_of_it_comes_back_elsewhere_and_twice_is_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let (from, file) = (filled(directory.path()).await, directory.path().join("backup"));
+    let written = backup::write(&from, key(), "test", &file).await.unwrap();
+    assert_eq!((written.secrets, written.versions), (702, 703));
+    assert_eq!(written.left_out, [(name("gone"), "expired")]);
+    let (local, memory) = (local(directory.path(), "to.db").await, MemorySource::new());
+    let targets: [&dyn SecretSource; 2] = [&local, &memory];
+    for target in targets {
+        let plan = backup::plan(&file, key(), target).await.unwrap();
+        assert_eq!(
+            (plan.added.len(), plan.changed.len(), plan.unchanged),
+            (702, 0, 0)
+        );
+        let restored = backup::restore(&file, key(), target).await.unwrap();
+        assert_eq!((restored.versions, restored.plan), (703, plan));
+        let full = target.describe(&name("full")).await.unwrap();
+        assert_eq!(full.tags["team"], "red");
+        assert_eq!(
+            full.rotation,
+            Some(RotationPolicy::every(Duration::from_secs(86_400)))
+        );
+        assert!(full.expires.is_some());
+        assert_eq!(
+            text(&target.get(&name("full"), &Stage::Current).await.unwrap()),
+            "2"
+        );
+        assert_eq!(
+            text(&target.get(&name("full"), &Stage::Previous).await.unwrap()),
+            "1"
+        );
+        assert_eq!(
+            target
+                .get(&name("bytes"), &Stage::Current)
+                .await
+                .unwrap()
+                .value
+                .expose_bytes(),
+            [0, 255]
+        );
+        assert_eq!(
+            text(&target.get(&name("many/699"), &Stage::Current).await.unwrap()),
+            "value \"699\"\n"
+        );
+        let again = backup::restore(&file, key(), target).await.unwrap();
+        assert_eq!((again.versions, again.plan.unchanged), (0, 702));
+    }
+}
+
+#[tokio::test]
+async fn a_dry_run_says_what_would_change_and_changes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, file) = (filled(directory.path()).await, directory.path().join("backup"));
+    backup::write(&store, key(), "test", &file).await.unwrap();
+    store.put(&new("many/1", "changed since")).await.unwrap();
+    store.delete(&name("many/2")).await.unwrap();
+    store.put(&new("only here", "stays")).await.unwrap();
+    let before = store.status().await.unwrap();
+    let plan = backup::plan(&file, key(), &store).await.unwrap();
+    assert_eq!(
+        (plan.added.as_slice(), plan.changed.as_slice()),
+        (&[name("many/2")][..], &[name("many/1")][..])
+    );
+    assert_eq!(store.status().await.unwrap(), before);
+    backup::restore(&file, key(), &store).await.unwrap();
+    assert_eq!(
+        text(&store.get(&name("many/1"), &Stage::Current).await.unwrap()),
+        "value \"1\"\n"
+    );
+    assert_eq!(
+        text(&store.get(&name("only here"), &Stage::Current).await.unwrap()),
+        "stays"
+    );
+}
+
+#[tokio::test]
+async fn a_wrong_key_and_damage_are_told_and_restore_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let (from, file) = (filled(directory.path()).await, directory.path().join("backup"));
+    backup::write(&from, key(), "test", &file).await.unwrap();
+    let target = local(directory.path(), "to.db").await;
+    let wrong = backup::restore(&file, Arc::new(DataKey::generate()), &target).await;
+    assert!(matches!(wrong, Err(BackupError::Stream(StreamError::WrongKey))));
+    let whole = std::fs::read(&file).unwrap();
+    let mut flipped = whole.clone();
+    let near_the_end = flipped.len() - 40;
+    flipped[near_the_end] ^= 1;
+    for damaged in [flipped, whole[..whole.len() - 1].to_vec(), whole[..200].to_vec()] {
+        std::fs::write(&file, damaged).unwrap();
+        let refused = backup::restore(&file, key(), &target).await;
+        assert!(
+            matches!(
+                refused,
+                Err(BackupError::Stream(StreamError::Damaged | StreamError::Truncated))
+            ),
+            "{refused:?}"
+        );
+        backup::plan(&file, key(), &target).await.unwrap_err();
+    }
+    std::fs::write(directory.path().join("other"), "a sealed file of something else").unwrap();
+    seal_file(&key(), "test", &directory.path().join("other"), &file).unwrap();
+    assert!(matches!(
+        backup::restore(&file, key(), &target).await,
+        Err(BackupError::Content)
+    ));
+    assert_eq!(target.status().await.unwrap().inventory.secrets, 0);
+}
+
+#[tokio::test]
+async fn a_source_that_fails_leaves_no_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let source = Flaky::with(&[("a", "1")]).await;
+    source.fail(outage());
+    let failed = backup::write(&*source, key(), "test", &directory.path().join("backup")).await;
+    assert!(matches!(failed, Err(BackupError::Source(_))), "{failed:?}");
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    source.heal();
+    let nowhere = backup::write(&*source, key(), "test", &directory.path().join("no/such/backup")).await;
+    assert!(
+        matches!(nowhere, Err(BackupError::Stream(StreamError::Io(_)))),
+        "{nowhere:?}"
+    );
+}

@@ -1,0 +1,30 @@
+//! What this crate promises, a module a promise.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails, fails")]
+
+mod support;
+
+mod a_warm_cache_asks_nobody;
+mod an_outage_is_bounded;
+#[cfg(all(feature = "local-store", feature = "dotenv"))]
+mod backups_are_all_or_nothing;
+mod configuration_tells_every_problem;
+#[cfg(feature = "dotenv")]
+mod dotenv_is_for_development;
+#[cfg(feature = "local-store")]
+mod kills_lose_nothing;
+mod layers_answer_in_order;
+#[cfg(feature = "local-store")]
+mod local_values_are_bound;
+#[cfg(feature = "local-store")]
+mod local_versions_follow_their_rules;
+mod metrics_begin_at_zero;
+#[cfg(feature = "local-store")]
+mod node_values_come_over;
+#[cfg(all(feature = "local-store", feature = "dotenv", feature = "secrets-manager"))]
+mod nothing_leaks;
+mod rotations_are_seen;
+mod scans_find_and_never_show;
+mod sealed_streams_betray_every_change;
+#[cfg(feature = "secrets-manager")]
+mod secrets_manager_is_asked_sparingly;
+mod typed_reads_never_show_values;

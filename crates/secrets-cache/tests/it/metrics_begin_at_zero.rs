@@ -1,0 +1,58 @@
+//! Metrics are there from the start, count what happens, and carry no value.
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
+use secrets_cache::inventory::Inventory;
+use secrets_cache::metrics::Metrics;
+use secrets_cache::{SecretSource, SecretsCache};
+
+use crate::support::{Flaky, denied};
+
+fn shown(registry: &Registry) -> String {
+    let mut text = String::new();
+    encode(&mut text, registry).unwrap();
+    text
+}
+
+#[tokio::test]
+async fn and_count() {
+    let mut registry = Registry::default();
+    let metrics = Metrics::register(&mut registry);
+    let text = shown(&registry);
+    for line in [
+        r#"secrets_failures_total{class="denied"} 0"#,
+        r#"secrets_cache_reads_total{result="hit"} 0"#,
+    ] {
+        assert!(text.contains(line), "{text}");
+    }
+    let source = Flaky::with(&[("a", "canary"), ("b", "canary")]).await;
+    let cache = SecretsCache::builder(source.clone())
+        .metrics(metrics.clone())
+        .build();
+    for _ in 0..3 {
+        cache.get("a").await.unwrap();
+    }
+    cache.get("nobody").await.unwrap_err();
+    cache.get("nobody").await.unwrap_err();
+    source.fail(denied());
+    cache.get("b").await.unwrap_err();
+    metrics.observe(
+        &Inventory::take(&source.memory as &dyn SecretSource)
+            .await
+            .unwrap(),
+    );
+    let text = shown(&registry);
+    for line in [
+        r#"secrets_cache_reads_total{result="hit"} 2"#,
+        r#"secrets_cache_reads_total{result="miss"} 3"#,
+        r#"secrets_cache_reads_total{result="negative"} 1"#,
+        r#"secrets_accesses_total{source="flaky",operation="get",outcome="ok"} 1"#,
+        r#"secrets_failures_total{class="denied"} 1"#,
+        r#"secrets_failures_total{class="not_found"} 1"#,
+        "secrets_stored 2",
+        r#"secrets_version_age_seconds{secret="a",source="memory"} 0"#,
+    ] {
+        assert!(text.contains(line), "{line} is not in {text}");
+    }
+    assert!(!text.contains("canary"));
+}

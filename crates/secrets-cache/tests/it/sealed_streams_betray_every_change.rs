@@ -1,0 +1,160 @@
+//! A sealed stream opens with its key and unchanged, or not at all.
+
+use std::io::{Read, Write};
+
+use envelope_core::DataKey;
+use secrets_cache::sealed_stream::{
+    CHUNK_LEN, StreamError, StreamReader, StreamWriter, open_file, seal_file,
+};
+
+const HEADER_LEN: usize = 8 + 3 + LABEL.len() + 64;
+const LABEL: &str = "the test's";
+
+fn key(n: u8) -> DataKey {
+    DataKey::from_slice(&[n; 32]).unwrap()
+}
+
+fn plaintext(length: usize) -> Vec<u8> {
+    (0..length).map(|n| (n * 7 + n / 251) as u8).collect()
+}
+
+fn seal(plaintext: &[u8]) -> Vec<u8> {
+    let mut writer = StreamWriter::new(Vec::new(), &key(1), LABEL).unwrap();
+    writer.write_all(plaintext).unwrap();
+    writer.finish().unwrap()
+}
+
+fn open(sealed: &[u8], key: &DataKey) -> Result<Vec<u8>, StreamError> {
+    let mut reader = StreamReader::new(sealed, key)?;
+    let mut opened = Vec::new();
+    while let Some(chunk) = reader.next_chunk()? {
+        opened.extend_from_slice(chunk);
+    }
+    Ok(opened)
+}
+
+#[test]
+fn every_length_comes_back() {
+    for length in [
+        0,
+        1,
+        CHUNK_LEN - 1,
+        CHUNK_LEN,
+        CHUNK_LEN + 1,
+        2 * CHUNK_LEN,
+        3 * CHUNK_LEN + 5,
+    ] {
+        let sealed = seal(&plaintext(length));
+        let chunks = length.div_ceil(CHUNK_LEN).max(1);
+        assert_eq!(sealed.len(), HEADER_LEN + length + 16 * chunks);
+        assert_eq!(open(&sealed, &key(1)).unwrap(), plaintext(length));
+        let mut reader = StreamReader::new(sealed.as_slice(), &key(1)).unwrap();
+        assert_eq!(reader.label(), LABEL);
+        let mut read = Vec::new();
+        reader.read_to_end(&mut read).unwrap();
+        assert_eq!(read, plaintext(length));
+    }
+}
+
+#[test]
+fn two_streams_of_the_same_have_nothing_in_common() {
+    assert_ne!(seal(b"the same")[HEADER_LEN..], seal(b"the same")[HEADER_LEN..]);
+}
+
+#[test]
+fn another_key_is_told_apart_from_damage() {
+    assert!(matches!(open(&seal(b"x"), &key(2)), Err(StreamError::WrongKey)));
+    assert!(matches!(
+        open(b"DATABASE_URL=x", &key(1)),
+        Err(StreamError::NotSealed)
+    ));
+    assert!(matches!(open(b"", &key(1)), Err(StreamError::NotSealed)));
+}
+
+#[test]
+fn every_byte_counts() {
+    let sealed = seal(&plaintext(100));
+    for position in 0..sealed.len() {
+        let mut changed = sealed.clone();
+        changed[position] ^= 1;
+        assert!(open(&changed, &key(1)).is_err(), "byte {position}");
+    }
+}
+
+#[test]
+fn every_truncation_shows() {
+    let sealed = seal(&plaintext(100));
+    for length in 0..sealed.len() {
+        assert!(open(&sealed[..length], &key(1)).is_err(), "{length} bytes");
+    }
+    let sealed = seal(&plaintext(3 * CHUNK_LEN));
+    let chunk = CHUNK_LEN + 16;
+    for chunks in 0..3 {
+        let cut = open(&sealed[..HEADER_LEN + chunks * chunk], &key(1));
+        assert!(
+            matches!(cut, Err(StreamError::Truncated)),
+            "{chunks} chunks: {cut:?}"
+        );
+    }
+}
+
+#[test]
+fn chunks_cannot_be_moved_repeated_dropped_or_added() {
+    let sealed = seal(&plaintext(3 * CHUNK_LEN));
+    let (header, chunks) = sealed.split_at(HEADER_LEN);
+    let chunks: Vec<&[u8]> = chunks.chunks(CHUNK_LEN + 16).collect();
+    for order in [
+        vec![1, 0, 2],
+        vec![0, 0, 1, 2],
+        vec![0, 2],
+        vec![0, 1, 2, 2],
+        vec![2],
+    ] {
+        let moved: Vec<u8> = header
+            .iter()
+            .copied()
+            .chain(order.iter().flat_map(|&n| chunks[n].iter().copied()))
+            .collect();
+        assert!(
+            matches!(open(&moved, &key(1)), Err(StreamError::Damaged)),
+            "{order:?}"
+        );
+    }
+    let mut longer = sealed.clone();
+    longer.push(0);
+    assert!(matches!(open(&longer, &key(1)), Err(StreamError::Damaged)));
+}
+
+#[test]
+fn files_appear_whole_or_not_at_all() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let text = plaintext(200_000);
+    std::fs::write(path("plain"), &text).unwrap();
+    seal_file(&key(1), LABEL, &path("plain"), &path("sealed")).unwrap();
+    open_file(&key(1), &path("sealed"), &path("opened")).unwrap();
+    assert_eq!(std::fs::read(path("opened")).unwrap(), text);
+    let mut damaged = std::fs::read(path("sealed")).unwrap();
+    let last = damaged.len() - 1;
+    damaged[last] ^= 1;
+    std::fs::write(path("damaged"), damaged).unwrap();
+    assert!(matches!(
+        open_file(&key(1), &path("damaged"), &path("opened")),
+        Err(StreamError::Damaged)
+    ));
+    assert_eq!(
+        std::fs::read(path("opened")).unwrap(),
+        text,
+        "what was there is still there"
+    );
+    assert!(matches!(
+        open_file(&key(1), &path("damaged"), &path("new")),
+        Err(StreamError::Damaged)
+    ));
+    let mut left: Vec<_> = std::fs::read_dir(directory.path())
+        .unwrap()
+        .map(|e| e.unwrap().file_name())
+        .collect();
+    left.sort();
+    assert_eq!(left, ["damaged", "opened", "plain", "sealed"]);
+}
