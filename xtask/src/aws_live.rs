@@ -24,10 +24,7 @@ pub(crate) fn run(args: &[String]) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(2));
     }
     let mut command = cargo();
-    command
-        .args(["test", "--workspace", "--all-features", "--"])
-        .args(["--ignored", "aws_live"])
-        .args(args);
+    command.args(["test", "--workspace", "--all-features", "--"]).args(["--ignored", "aws_live"]).args(args);
     run_command(&mut command).map(|()| ExitCode::SUCCESS)
 }
 
@@ -38,9 +35,7 @@ fn missing(is_set: impl Fn(&str) -> bool) -> Vec<String> {
         missing.push(format!("no AWS credentials: set {}", ways.join(", or ")));
     }
     if !is_set(KEY) {
-        missing.push(format!(
-            "no key: set {KEY} to a symmetric KMS key that the credentials may use"
-        ));
+        missing.push(format!("no key: set {KEY} to a symmetric KMS key that the credentials may use"));
     }
     missing
 }
@@ -53,13 +48,7 @@ mod tests {
     fn credentials_and_a_key_are_both_needed() {
         assert_eq!(missing(|_| false).len(), 2);
         assert_eq!(missing(|name| name == "AWS_PROFILE").len(), 1);
-        assert_eq!(
-            missing(|name| name == "AWS_ACCESS_KEY_ID" || name == "KMS_TEST_KEY_ID").len(),
-            1
-        );
-        assert_eq!(
-            missing(|name| name == "AWS_PROFILE" || name == "KMS_TEST_KEY_ID").len(),
-            0
-        );
+        assert_eq!(missing(|name| name == "AWS_ACCESS_KEY_ID" || name == "KMS_TEST_KEY_ID").len(), 1);
+        assert_eq!(missing(|name| name == "AWS_PROFILE" || name == "KMS_TEST_KEY_ID").len(), 0);
     }
 }

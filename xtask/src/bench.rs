@@ -46,9 +46,7 @@ pub(crate) fn run(args: &[String]) -> anyhow::Result<ExitCode> {
 fn run_benches(quick: bool) -> anyhow::Result<()> {
     let metadata = metadata()?;
     for package in workspace_packages(&metadata) {
-        let benches = array(&package["targets"])
-            .iter()
-            .filter(|target| text(&target["kind"][0]) == "bench");
+        let benches = array(&package["targets"]).iter().filter(|target| text(&target["kind"][0]) == "bench");
         for bench in benches {
             let mut command = cargo();
             command.args([
@@ -69,9 +67,8 @@ fn run_benches(quick: bool) -> anyhow::Result<()> {
 fn results(directory: &Path, since: SystemTime) -> anyhow::Result<Vec<Measured>> {
     let mut found = Vec::new();
     for path in estimate_files(directory) {
-        let fresh = fs::metadata(&path)
-            .and_then(|data| data.modified())
-            .is_ok_and(|modified| modified >= since);
+        let fresh =
+            fs::metadata(&path).and_then(|data| data.modified()).is_ok_and(|modified| modified >= since);
         if fresh && path.parent().is_some_and(|parent| parent.ends_with("new")) {
             found.push(read_result(&path)?);
         }
@@ -81,19 +78,9 @@ fn results(directory: &Path, since: SystemTime) -> anyhow::Result<Vec<Measured>>
 }
 
 fn estimate_files(directory: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(directory)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path());
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
     entries
-        .flat_map(|path| {
-            if path.is_dir() {
-                estimate_files(&path)
-            } else {
-                vec![path]
-            }
-        })
+        .flat_map(|path| if path.is_dir() { estimate_files(&path) } else { vec![path] })
         .filter(|path| path.ends_with("estimates.json"))
         .collect()
 }
@@ -124,13 +111,7 @@ fn section(measured: &[Measured], quick: bool) -> anyhow::Result<String> {
     }
     writeln!(out, "\n| bench | median | throughput |\n| --- | ---: | ---: |")?;
     for result in measured {
-        writeln!(
-            out,
-            "| {} | {} | {} |",
-            result.name,
-            duration(result.nanoseconds),
-            throughput(result)
-        )?;
+        writeln!(out, "| {} | {} | {} |", result.name, duration(result.nanoseconds), throughput(result))?;
     }
     write!(out, "{END}")?;
     Ok(out)
@@ -139,9 +120,7 @@ fn section(measured: &[Measured], quick: bool) -> anyhow::Result<String> {
 /// The processor, its cores and the compiler.
 fn machine() -> anyhow::Result<String> {
     let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpus
-        .lines()
-        .find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    let model = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
     let model = model.map_or(std::env::consts::ARCH, |(_, model)| model.trim());
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let rustc = capture(program("rustc").arg("--version"))?;
@@ -193,9 +172,7 @@ fn write_page(path: &Path, section: &str) -> anyhow::Result<()> {
 }
 
 fn with_section(page: &str, section: &str) -> String {
-    let between = page
-        .split_once(BEGIN)
-        .and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
+    let between = page.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
     match between {
         Some((before, after)) => format!("{before}{section}{after}"),
         None => format!("{}\n\n{section}\n", page.trim_end()),
@@ -211,21 +188,15 @@ mod tests {
         let first = with_section("# Performance\n\nWords.\n", &format!("{BEGIN}\none\n{END}"));
         assert_eq!(first, format!("# Performance\n\nWords.\n\n{BEGIN}\none\n{END}\n"));
         let second = with_section(&format!("{first}More words.\n"), &format!("{BEGIN}\ntwo\n{END}"));
-        assert_eq!(
-            second,
-            format!("# Performance\n\nWords.\n\n{BEGIN}\ntwo\n{END}\nMore words.\n")
-        );
+        assert_eq!(second, format!("# Performance\n\nWords.\n\n{BEGIN}\ntwo\n{END}\nMore words.\n"));
     }
 
     #[test]
     fn numbers_are_written_for_people() {
         assert_eq!(duration(1_500.0), "1.500 µs");
         assert_eq!(thousands(151_000.4), "151,000");
-        let rows = Measured {
-            name: "m".into(),
-            nanoseconds: 5e6,
-            throughput: Some((500.0, "Elements".into())),
-        };
+        let rows =
+            Measured { name: "m".into(), nanoseconds: 5e6, throughput: Some((500.0, "Elements".into())) };
         assert_eq!(throughput(&rows), "100,000 /s");
     }
 }

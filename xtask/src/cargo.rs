@@ -30,9 +30,7 @@ pub(crate) fn program(name: impl AsRef<std::ffi::OsStr>) -> Command {
 /// Runs a command with its output going where ours goes.
 pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     println!("$ {}", shown(command));
-    let status = command
-        .status()
-        .with_context(|| format!("cannot run `{}`", shown(command)))?;
+    let status = command.status().with_context(|| format!("cannot run `{}`", shown(command)))?;
     if !status.success() {
         bail!("`{}` failed ({status})", shown(command));
     }
@@ -70,10 +68,7 @@ pub(crate) fn target_dir() -> anyhow::Result<PathBuf> {
 /// The packages of the workspace.
 pub(crate) fn workspace_packages(metadata: &Value) -> Vec<&Value> {
     let members = array(&metadata["workspace_members"]);
-    array(&metadata["packages"])
-        .iter()
-        .filter(|package| members.contains(&package["id"]))
-        .collect()
+    array(&metadata["packages"]).iter().filter(|package| members.contains(&package["id"])).collect()
 }
 
 /// A JSON array, or nothing.
@@ -87,12 +82,7 @@ pub(crate) fn text(value: &Value) -> &str {
 }
 
 fn shown(command: &Command) -> String {
-    let program = Path::new(command.get_program())
-        .file_name()
-        .unwrap_or(command.get_program());
+    let program = Path::new(command.get_program()).file_name().unwrap_or(command.get_program());
     let words = std::iter::once(program).chain(command.get_args());
-    words
-        .map(|word| word.to_string_lossy())
-        .collect::<Vec<_>>()
-        .join(" ")
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }

@@ -18,21 +18,14 @@ pub(crate) struct Done {
 }
 
 pub(crate) fn run(name: &str, args: &[String]) -> anyhow::Result<ExitCode> {
-    let steps: Vec<&Step> = STEPS
-        .iter()
-        .filter(|step| name == "ci" || name == step.name)
-        .collect();
+    let steps: Vec<&Step> = STEPS.iter().filter(|step| name == "ci" || name == step.name).collect();
     if steps.is_empty() {
         bail!("unknown command `{name}`: see `cargo xtask help`");
     }
     let options = Options::parse(args)?;
     let done = run_steps(&steps, &options);
     let skipped: Vec<&str> = steps[done.len()..].iter().map(|step| step.name).collect();
-    Ok(if summary::print(&done, &skipped, &options) {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if summary::print(&done, &skipped, &options) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn run_steps(steps: &[&Step], options: &Options) -> Vec<Done> {
@@ -45,11 +38,7 @@ fn run_steps(steps: &[&Step], options: &Options) -> Vec<Done> {
             eprintln!("{} failed: {failure}", step.name);
         }
         let failed = report.failure.is_some();
-        done.push(Done {
-            name: step.name,
-            report,
-            seconds: start.elapsed().as_secs_f64(),
-        });
+        done.push(Done { name: step.name, report, seconds: start.elapsed().as_secs_f64() });
         if failed && options.fail_fast {
             break;
         }

@@ -28,8 +28,5 @@ pub(crate) fn run(args: &[String]) -> anyhow::Result<ExitCode> {
         .stdin(Stdio::inherit())
         .status()
         .context("cannot run cargo")?;
-    Ok(status
-        .code()
-        .and_then(|code| u8::try_from(code).ok())
-        .map_or(ExitCode::FAILURE, ExitCode::from))
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
 }

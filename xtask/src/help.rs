@@ -8,22 +8,10 @@ use crate::steps::STEPS;
 pub(crate) fn run() -> anyhow::Result<ExitCode> {
     println!("usage: cargo xtask <command> [options]\n\ncommands:");
     let others = [
-        (
-            "ci",
-            "every step from `fmt` to `docs`, and what ran and what did not",
-        ),
-        (
-            "bench",
-            "the benches, written into docs/performance.md; --quick for a rough idea",
-        ),
-        (
-            "demo",
-            "the whole story on embedded parts; arguments go to `migrate-tokens demo`",
-        ),
-        (
-            "aws-live",
-            "the tests against a real AWS account; needs credentials and KMS_TEST_KEY_ID",
-        ),
+        ("ci", "every step from `fmt` to `docs`, and what ran and what did not"),
+        ("bench", "the benches, written into docs/performance.md; --quick for a rough idea"),
+        ("demo", "the whole story on embedded parts; arguments go to `migrate-tokens demo`"),
+        ("aws-live", "the tests against a real AWS account; needs credentials and KMS_TEST_KEY_ID"),
         ("help", "this list"),
     ];
     let steps = STEPS.iter().map(|step| (step.name, step.summary));
@@ -31,10 +19,7 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
         println!("  {name:<9} {summary}");
     }
     println!("\noptions of `ci` and of its steps:");
-    println!(
-        "  --require A,B   fail if one of these parts did not run: {}",
-        KNOWN_PARTS.join(", ")
-    );
+    println!("  --require A,B   fail if one of these parts did not run: {}", KNOWN_PARTS.join(", "));
     println!("  --fail-fast     stop at the first step that fails");
     println!("  -- ARGS         for `test` and `doctest`: arguments for `cargo test`");
     Ok(ExitCode::SUCCESS)

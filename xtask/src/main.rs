@@ -1,9 +1,5 @@
 //! The project's own commands: `cargo xtask help` lists them.
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a program that talks to people"
-)]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program that talks to people")]
 
 use std::process::ExitCode;
 

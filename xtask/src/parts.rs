@@ -40,17 +40,9 @@ impl Servers {
             .stdout(Stdio::piped())
             .spawn()
             .with_context(|| format!("cannot run {}", supervisor.display()))?;
-        let stdout = child
-            .stdout
-            .take()
-            .context("the servers' program has no output")?;
+        let stdout = child.stdout.take().context("the servers' program has no output")?;
         let record = fresh_record()?;
-        let mut servers = Self {
-            child,
-            outcomes: Vec::new(),
-            environment: Vec::new(),
-            record,
-        };
+        let mut servers = Self { child, outcomes: Vec::new(), environment: Vec::new(), record };
         for line in BufReader::new(stdout).lines().take(SERVERS.len()) {
             servers.note(&line.context("cannot read from the servers' program")?)?;
         }
@@ -72,11 +64,8 @@ impl Servers {
 
     /// The tests that ended early because of a missing part.
     pub(crate) fn not_run(&self) -> Vec<NotRun> {
-        let mut tests: Vec<NotRun> = fs::read_to_string(&self.record)
-            .unwrap_or_default()
-            .lines()
-            .filter_map(parse_record)
-            .collect();
+        let mut tests: Vec<NotRun> =
+            fs::read_to_string(&self.record).unwrap_or_default().lines().filter_map(parse_record).collect();
         tests.dedup();
         tests
     }
@@ -113,10 +102,7 @@ impl Servers {
             Err(reason) => println!("  {part}: not available: {reason}"),
         }
         self.environment.push((variable, announced));
-        self.outcomes.push(PartOutcome {
-            name: part.to_owned(),
-            outcome,
-        });
+        self.outcomes.push(PartOutcome { name: part.to_owned(), outcome });
     }
 }
 
@@ -138,9 +124,5 @@ fn fresh_record() -> anyhow::Result<PathBuf> {
 
 fn parse_record(line: &str) -> Option<NotRun> {
     let mut fields = line.splitn(3, '\t').map(str::to_owned);
-    Some(NotRun {
-        part: fields.next()?,
-        test: fields.next()?,
-        reason: fields.next()?,
-    })
+    Some(NotRun { part: fields.next()?, test: fields.next()?, reason: fields.next()? })
 }

@@ -48,9 +48,6 @@ pub(crate) struct Report {
 impl Report {
     /// The report of a step that has nothing to tell but its failure.
     pub(crate) fn failed(error: &anyhow::Error) -> Self {
-        Self {
-            failure: Some(format!("{error:#}")),
-            ..Self::default()
-        }
+        Self { failure: Some(format!("{error:#}")), ..Self::default() }
     }
 }

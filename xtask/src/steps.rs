@@ -21,39 +21,15 @@ pub(crate) struct Step {
 }
 
 pub(crate) const STEPS: [Step; 7] = [
-    Step {
-        name: "fmt",
-        summary: "the code is formatted",
-        run: fmt::run,
-    },
+    Step { name: "fmt", summary: "the code is formatted", run: fmt::run },
     Step {
         name: "clippy",
         summary: "no warning, with all features together and with each alone",
         run: clippy::run,
     },
-    Step {
-        name: "test",
-        summary: "the tests, against real servers where there are any",
-        run: test::run,
-    },
-    Step {
-        name: "doctest",
-        summary: "the examples in the documentation run",
-        run: doctest::run,
-    },
-    Step {
-        name: "layers",
-        summary: "crates depend only on what they may",
-        run: layers::run,
-    },
-    Step {
-        name: "deny",
-        summary: "licences, banned crates, sources, advisories",
-        run: deny::run,
-    },
-    Step {
-        name: "docs",
-        summary: "the documentation builds, and no link in it is broken",
-        run: docs::run,
-    },
+    Step { name: "test", summary: "the tests, against real servers where there are any", run: test::run },
+    Step { name: "doctest", summary: "the examples in the documentation run", run: doctest::run },
+    Step { name: "layers", summary: "crates depend only on what they may", run: layers::run },
+    Step { name: "deny", summary: "licences, banned crates, sources, advisories", run: deny::run },
+    Step { name: "docs", summary: "the documentation builds, and no link in it is broken", run: docs::run },
 ];

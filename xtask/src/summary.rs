@@ -21,12 +21,7 @@ pub(crate) fn print(done: &[Done], skipped_steps: &[&str], options: &Options) ->
 fn print_steps(done: &[Done], skipped_steps: &[&str]) {
     println!("\n{:<9} | {:<6} | {:>8}", "step", "result", "time");
     println!("{:-<9}-+-{:-<6}-+-{:->8}", "", "", "");
-    for Done {
-        name,
-        report,
-        seconds,
-    } in done
-    {
+    for Done { name, report, seconds } in done {
         let result = if report.failure.is_some() { "FAILED" } else { "ok" };
         println!("{name:<9} | {result:<6} | {seconds:>6.1} s");
     }
@@ -80,12 +75,7 @@ fn missing_parts(done: &[Done], options: &Options) -> Vec<String> {
         outcomes.any(|outcome| outcome.name == part && outcome.outcome.is_ok())
             && !lacking.any(|test| test.part == part)
     };
-    options
-        .require
-        .iter()
-        .filter(|part| !ran(part))
-        .cloned()
-        .collect()
+    options.require.iter().filter(|part| !ran(part)).cloned().collect()
 }
 
 /// Tests that passed, failed and did not run. A test that ended early for want of a part is no pass, and a failure
@@ -96,21 +86,13 @@ fn count(done: &[Done], missing_parts: usize) -> (usize, usize, usize) {
     let mut other_failures = missing_parts;
     for Done { report, .. } in done {
         tally += report.tally;
-        ended_early += report
-            .not_run
-            .iter()
-            .filter(|test| test.part != "ignored")
-            .count();
+        ended_early += report.not_run.iter().filter(|test| test.part != "ignored").count();
         if report.failure.is_some() && report.tally.failed == 0 {
             other_failures += 1;
         }
     }
     let skipped = tally.ignored + ended_early;
-    (
-        tally.passed.saturating_sub(ended_early),
-        tally.failed + other_failures,
-        skipped,
-    )
+    (tally.passed.saturating_sub(ended_early), tally.failed + other_failures, skipped)
 }
 
 #[cfg(test)]
@@ -119,57 +101,24 @@ mod tests {
     use crate::report::Report;
 
     fn step(report: Report) -> Done {
-        Done {
-            name: "test",
-            report,
-            seconds: 0.0,
-        }
+        Done { name: "test", report, seconds: 0.0 }
     }
 
     #[test]
     fn a_test_that_ended_early_is_skipped_and_not_passed() {
-        let lacking = NotRun {
-            part: "moto".into(),
-            test: "it::a".into(),
-            reason: "gone".into(),
-        };
-        let tally = Tally {
-            passed: 3,
-            failed: 0,
-            ignored: 1,
-        };
-        let done = [step(Report {
-            tally,
-            not_run: vec![lacking],
-            ..Report::default()
-        })];
+        let lacking = NotRun { part: "moto".into(), test: "it::a".into(), reason: "gone".into() };
+        let tally = Tally { passed: 3, failed: 0, ignored: 1 };
+        let done = [step(Report { tally, not_run: vec![lacking], ..Report::default() })];
         assert_eq!(count(&done, 0), (2, 0, 2));
     }
 
     #[test]
     fn a_required_part_has_to_come_up_and_to_serve_every_test() {
-        let options = Options {
-            require: vec!["moto".into()],
-            ..Options::default()
-        };
-        let part = |outcome: Result<String, String>| PartOutcome {
-            name: "moto".into(),
-            outcome,
-        };
-        let lacking = NotRun {
-            part: "moto".into(),
-            test: "it::a".into(),
-            reason: "gone".into(),
-        };
+        let options = Options { require: vec!["moto".into()], ..Options::default() };
+        let part = |outcome: Result<String, String>| PartOutcome { name: "moto".into(), outcome };
+        let lacking = NotRun { part: "moto".into(), test: "it::a".into(), reason: "gone".into() };
         let missing = |parts: Vec<PartOutcome>, not_run: Vec<NotRun>| {
-            missing_parts(
-                &[step(Report {
-                    parts,
-                    not_run,
-                    ..Report::default()
-                })],
-                &options,
-            )
+            missing_parts(&[step(Report { parts, not_run, ..Report::default() })], &options)
         };
         assert_eq!(missing(vec![], vec![]), ["moto"]);
         assert_eq!(missing(vec![part(Err("no".into()))], vec![]), ["moto"]);
@@ -179,10 +128,7 @@ mod tests {
 
     #[test]
     fn a_step_that_fails_without_a_failed_test_counts_as_a_failure() {
-        let broken = Report {
-            failure: Some("does not compile".into()),
-            ..Report::default()
-        };
+        let broken = Report { failure: Some("does not compile".into()), ..Report::default() };
         assert_eq!(count(&[step(broken)], 0), (0, 1, 0));
     }
 }

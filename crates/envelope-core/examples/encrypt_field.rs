@@ -25,9 +25,7 @@ impl DataKeyRing for OneKey {
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let ring = OneKey(Arc::new(DataKey::generate()));
     let keys = FieldKeys::Ring(&ring);
-    let ada = Binding::new("customers", "email")
-        .key("id", "7")
-        .owner("tenant", "acme");
+    let ada = Binding::new("customers", "email").key("id", "7").owner("tenant", "acme");
 
     let stored = encrypt_field(keys, &ada, "ada@example.org").await?;
     println!("stored: {stored}");
@@ -35,9 +33,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let opened = decrypt_field(keys, &ada, &stored).await?;
     println!("in its own row: {}", opened.expose_secret());
 
-    let other_row = Binding::new("customers", "email")
-        .key("id", "8")
-        .owner("tenant", "acme");
+    let other_row = Binding::new("customers", "email").key("id", "8").owner("tenant", "acme");
     match decrypt_field(keys, &other_row, &stored).await {
         Ok(_) => Err("a copied value opened".into()),
         Err(error) => {

@@ -52,13 +52,8 @@ pub(crate) fn seal_in_place<C: AeadInOut>(
     aad: &[u8],
     buffer: &mut [u8],
 ) -> Tag<C> {
-    #[expect(
-        clippy::expect_used,
-        reason = "these ciphers take 64 GiB and more; callers stop at one MiB"
-    )]
-    cipher
-        .encrypt_inout_detached(nonce, aad, buffer.into())
-        .expect("plaintext is within the cipher's limit")
+    #[expect(clippy::expect_used, reason = "these ciphers take 64 GiB and more; callers stop at one MiB")]
+    cipher.encrypt_inout_detached(nonce, aad, buffer.into()).expect("plaintext is within the cipher's limit")
 }
 
 /// Opens a ciphertext whose nonce and tag stand elsewhere.

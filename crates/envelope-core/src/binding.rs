@@ -16,12 +16,7 @@ pub struct Binding {
 impl Binding {
     /// Names a cell by its table and column; the row's primary key is added with [`key`](Self::key).
     pub fn new(table: impl Into<String>, column: impl Into<String>) -> Self {
-        Self {
-            table: table.into(),
-            column: column.into(),
-            key: Vec::new(),
-            owner: Vec::new(),
-        }
+        Self { table: table.into(), column: column.into(), key: Vec::new(), owner: Vec::new() }
     }
 
     /// Adds one primary-key column and its value as text.
@@ -41,10 +36,7 @@ impl Binding {
     /// The same row's cell in another column.
     #[must_use]
     pub fn with_column(&self, column: impl Into<String>) -> Self {
-        Self {
-            column: column.into(),
-            ..self.clone()
-        }
+        Self { column: column.into(), ..self.clone() }
     }
 
     /// The table's name.
@@ -62,19 +54,13 @@ impl Binding {
     /// The value of an owner column, if the binding names it.
     #[must_use]
     pub fn owner_value(&self, column: &str) -> Option<&str> {
-        self.owner
-            .iter()
-            .find(|(name, _)| name == column)
-            .map(|(_, value)| value.as_str())
+        self.owner.iter().find(|(name, _)| name == column).map(|(_, value)| value.as_str())
     }
 
     /// The value of the first owner column: the user or tenant that per-owner keys are derived for.
     #[must_use]
     pub fn owner_id(&self) -> Option<&str> {
-        self.owner
-            .first()
-            .map(|(_, value)| value.as_str())
-            .filter(|value| !value.is_empty())
+        self.owner.first().map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
     }
 
     /// The row's key, where it is a single column.
@@ -93,10 +79,7 @@ impl Binding {
     pub fn bound_context(&self, base: &[(String, String)]) -> Result<EncryptionContext, ContextError> {
         let cell = [("table", self.table.as_str()), ("column", self.column.as_str())];
         EncryptionContext::new(
-            present(base)
-                .chain(cell)
-                .chain(present(&self.owner))
-                .chain(present(&self.key)),
+            present(base).chain(cell).chain(present(&self.owner)).chain(present(&self.key)),
         )
     }
 
@@ -115,11 +98,7 @@ impl Binding {
                 return Err(ContextError::EmptyValue { name: name.into() });
             }
         }
-        let pairs = self
-            .key
-            .iter()
-            .chain(&self.owner)
-            .map(|(name, value)| 4 + name.len() + value.len());
+        let pairs = self.key.iter().chain(&self.owner).map(|(name, value)| 4 + name.len() + value.len());
         let length = 4 + self.table.len() + self.column.len() + 4 + pairs.sum::<usize>();
         if length > MAX_CONTEXT_LEN {
             return Err(ContextError::TooLong { actual: length });
@@ -142,19 +121,14 @@ impl Binding {
 }
 
 fn present(pairs: &[(String, String)]) -> impl Iterator<Item = (&str, &str)> {
-    pairs
-        .iter()
-        .filter(|(_, value)| !value.is_empty())
-        .map(|(name, value)| (name.as_str(), value.as_str()))
+    pairs.iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| (name.as_str(), value.as_str()))
 }
 
 fn push_pairs(out: &mut Vec<u8>, pairs: &[(String, String)]) -> Result<(), ContextError> {
     let mut pairs: Vec<_> = pairs.iter().collect();
     pairs.sort_unstable();
     if let Some(twice) = pairs.windows(2).find(|two| two[0].0 == two[1].0) {
-        return Err(ContextError::Repeated {
-            name: twice[0].0.clone(),
-        });
+        return Err(ContextError::Repeated { name: twice[0].0.clone() });
     }
     push_length(out, pairs.len());
     for (name, value) in pairs {

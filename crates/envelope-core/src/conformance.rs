@@ -10,11 +10,7 @@
 //! ```
 //!
 //! What the trait cannot cause, a rotation above all, is left to the tests of each provider; [`same_key`] helps there.
-#![expect(
-    clippy::panic,
-    clippy::expect_used,
-    reason = "a suite reports by failing the test that runs it"
-)]
+#![expect(clippy::panic, clippy::expect_used, reason = "a suite reports by failing the test that runs it")]
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -39,10 +35,7 @@ pub struct Capabilities {
 
 impl Default for Capabilities {
     fn default() -> Self {
-        Self {
-            unambiguous_contexts: true,
-            damage_is_about_the_value: true,
-        }
+        Self { unambiguous_contexts: true, damage_is_about_the_value: true }
     }
 }
 
@@ -50,19 +43,13 @@ impl Capabilities {
     /// Lets ambiguous contexts pass.
     #[must_use]
     pub fn without_unambiguous_contexts(self) -> Self {
-        Self {
-            unambiguous_contexts: false,
-            ..self
-        }
+        Self { unambiguous_contexts: false, ..self }
     }
 
     /// Lets any class of error pass for damaged bytes.
     #[must_use]
     pub fn without_damage_about_the_value(self) -> Self {
-        Self {
-            damage_is_about_the_value: false,
-            ..self
-        }
+        Self { damage_is_about_the_value: false, ..self }
     }
 }
 
@@ -102,89 +89,41 @@ async fn round_trip(provider: &dyn KeyProvider) {
     let made = generate(provider, &context).await;
     for time in ["first", "second"] {
         let key = unwrap(provider, &made.wrapped, &context).await;
-        assert!(
-            same_key(&key, &made.key.0),
-            "the {time} unwrap gives another key than generate gave"
-        );
+        assert!(same_key(&key, &made.key.0), "the {time} unwrap gives another key than generate gave");
     }
     let unnamed = renamed(&made.wrapped, None);
     let key = unwrap(provider, &unnamed, &context).await;
-    assert!(
-        same_key(&key, &made.key.0),
-        "without a key id beside it, the wrapped key gives another key"
-    );
+    assert!(same_key(&key, &made.key.0), "without a key id beside it, the wrapped key gives another key");
 }
 
 async fn fresh_keys(provider: &dyn KeyProvider) {
     let context = context(&[("Application", "conformance")]);
-    let (one, two) = (
-        generate(provider, &context).await,
-        generate(provider, &context).await,
-    );
+    let (one, two) = (generate(provider, &context).await, generate(provider, &context).await);
     assert!(!same_key(&one.key.0, &two.key.0), "two data keys are the same");
-    assert!(
-        one.wrapped.bytes() != two.wrapped.bytes(),
-        "two data keys are wrapped alike"
-    );
-    assert!(
-        one.key.0.expose_secret().iter().any(|byte| *byte != 0),
-        "a data key is all zeros"
-    );
+    assert!(one.wrapped.bytes() != two.wrapped.bytes(), "two data keys are wrapped alike");
+    assert!(one.key.0.expose_secret().iter().any(|byte| *byte != 0), "a data key is all zeros");
 }
 
 async fn empty_context(provider: &dyn KeyProvider) {
     let made = generate(provider, &EncryptionContext::empty()).await;
     let key = unwrap(provider, &made.wrapped, &EncryptionContext::empty()).await;
-    assert!(
-        same_key(&key, &made.key.0),
-        "under the empty context, unwrap gives another key"
-    );
-    refuses(
-        provider,
-        &made.wrapped,
-        &context(&[("a", "b")]),
-        "a context where there was none",
-    )
-    .await;
+    assert!(same_key(&key, &made.key.0), "under the empty context, unwrap gives another key");
+    refuses(provider, &made.wrapped, &context(&[("a", "b")]), "a context where there was none").await;
 }
 
 async fn other_contexts(provider: &dyn KeyProvider, capabilities: Capabilities) {
     type Pairs = &'static [(&'static str, &'static str)];
     const PAIRS: [(Pairs, Pairs, &str); 10] = [
-        (
-            &[("a", "bc")],
-            &[("ab", "c")],
-            "a name's end moved into the value",
-        ),
+        (&[("a", "bc")], &[("ab", "c")], "a name's end moved into the value"),
         (&[("a", "b")], &[("a", "b"), ("c", "d")], "an extra pair"),
         (&[("a", "b"), ("c", "d")], &[("a", "b")], "a missing pair"),
         (&[("a", "b")], &[("a", "B")], "a value in capitals"),
         (&[("a", "b")], &[("a", "b ")], "a value with a trailing space"),
-        (
-            &[("name", "caf\u{e9}")],
-            &[("name", "cafe\u{301}")],
-            "another Unicode normalization",
-        ),
-        (
-            &[("a", "1|b|2")],
-            &[("a", "1"), ("b", "2")],
-            "a pair written inside a value with |",
-        ),
-        (
-            &[("a", "1:b:2")],
-            &[("a", "1"), ("b", "2")],
-            "a pair written inside a value with :",
-        ),
-        (
-            &[("a", "b=c")],
-            &[("a=b", "c")],
-            "a name and a value parted at another =",
-        ),
-        (
-            &[("user", "alice"), ("table", "t")],
-            &[("user", "bob"), ("table", "t")],
-            "another user",
-        ),
+        (&[("name", "caf\u{e9}")], &[("name", "cafe\u{301}")], "another Unicode normalization"),
+        (&[("a", "1|b|2")], &[("a", "1"), ("b", "2")], "a pair written inside a value with |"),
+        (&[("a", "1:b:2")], &[("a", "1"), ("b", "2")], "a pair written inside a value with :"),
+        (&[("a", "b=c")], &[("a=b", "c")], "a name and a value parted at another ="),
+        (&[("user", "alice"), ("table", "t")], &[("user", "bob"), ("table", "t")], "another user"),
     ];
     for (right, wrong, what) in PAIRS {
         if !capabilities.unambiguous_contexts && strung_together(right) == strung_together(wrong) {
@@ -195,10 +134,7 @@ async fn other_contexts(provider: &dyn KeyProvider, capabilities: Capabilities) 
         refuses(provider, &made.wrapped, &wrong, what).await;
         // The right context first, so that a cache is warm and must still tell the two apart.
         let key = unwrap(provider, &made.wrapped, &right).await;
-        assert!(
-            same_key(&key, &made.key.0),
-            "after a refusal ({what}), the right context gives another key"
-        );
+        assert!(same_key(&key, &made.key.0), "after a refusal ({what}), the right context gives another key");
         refuses(provider, &made.wrapped, &wrong, what).await;
         refuses(provider, &made.wrapped, &EncryptionContext::empty(), "no context").await;
     }
@@ -206,16 +142,8 @@ async fn other_contexts(provider: &dyn KeyProvider, capabilities: Capabilities) 
 
 async fn order_of_pairs(provider: &dyn KeyProvider) {
     let made = generate(provider, &context(&[("b", "2"), ("a", "1"), ("c", "3")])).await;
-    let key = unwrap(
-        provider,
-        &made.wrapped,
-        &context(&[("c", "3"), ("b", "2"), ("a", "1")]),
-    )
-    .await;
-    assert!(
-        same_key(&key, &made.key.0),
-        "pairs in another order give another key"
-    );
+    let key = unwrap(provider, &made.wrapped, &context(&[("c", "3"), ("b", "2"), ("a", "1")])).await;
+    assert!(same_key(&key, &made.key.0), "pairs in another order give another key");
 }
 
 async fn damage(provider: &dyn KeyProvider, capabilities: Capabilities) {
@@ -228,17 +156,10 @@ async fn damage(provider: &dyn KeyProvider, capabilities: Capabilities) {
         damaged[at] ^= 1 << (at % 8);
         (damaged, format!("bit {} of byte {at} is flipped", at % 8))
     });
-    let cut = [
-        1,
-        2,
-        3,
-        bytes.len() / 2,
-        bytes.len().saturating_sub(16),
-        bytes.len() - 1,
-    ]
-    .into_iter()
-    .filter(|length| (1..bytes.len()).contains(length))
-    .map(|length| (bytes[..length].to_vec(), format!("only {length} bytes are left")));
+    let cut = [1, 2, 3, bytes.len() / 2, bytes.len().saturating_sub(16), bytes.len() - 1]
+        .into_iter()
+        .filter(|length| (1..bytes.len()).contains(length))
+        .map(|length| (bytes[..length].to_vec(), format!("only {length} bytes are left")));
     let longer = [([bytes, &[0]].concat(), "a byte is added".to_owned())];
     for (damaged, what) in flipped.chain(cut).chain(longer) {
         for key_id in [made.wrapped.key_id(), None] {
@@ -274,55 +195,33 @@ async fn foreign_keys(provider: &dyn KeyProvider) {
             "a key that is claimed to be under {claim} is answered from memory",
         );
         let unwrapped = provider.unwrap(&wrapped, &context).await;
-        expect_class(
-            unwrapped.map(drop),
-            ErrorClass::WrongKey,
-            &format!("unwrap, claimed key {claim}"),
-        );
+        expect_class(unwrapped.map(drop), ErrorClass::WrongKey, &format!("unwrap, claimed key {claim}"));
         let rewrapped = provider.rewrap(&wrapped, &context).await;
-        expect_class(
-            rewrapped.map(drop),
-            ErrorClass::WrongKey,
-            &format!("rewrap, claimed key {claim}"),
-        );
+        expect_class(rewrapped.map(drop), ErrorClass::WrongKey, &format!("rewrap, claimed key {claim}"));
     }
 }
 
 async fn rewrap(provider: &dyn KeyProvider) {
     let context_of_row = context(&[("Application", "conformance"), ("row", "1")]);
     let made = generate(provider, &context_of_row).await;
-    let again = provider
-        .rewrap(&made.wrapped, &context_of_row)
-        .await
-        .expect("rewrap under the current key");
+    let again = provider.rewrap(&made.wrapped, &context_of_row).await.expect("rewrap under the current key");
     assert!(
         again.bytes() == made.wrapped.bytes(),
         "rewrap changes bytes that are under the current key already"
     );
-    assert!(
-        again.key_id() == made.wrapped.key_id(),
-        "rewrap under the current key names another key"
-    );
+    assert!(again.key_id() == made.wrapped.key_id(), "rewrap under the current key names another key");
     let key = unwrap(provider, &again, &context_of_row).await;
     assert!(same_key(&key, &made.key.0), "rewrap changes the data key");
     let elsewhere = context(&[("Application", "conformance"), ("row", "2")]);
     let refused = provider.rewrap(&made.wrapped, &elsewhere).await;
-    expect_class(
-        refused.map(drop),
-        ErrorClass::ContextMismatchOrCorrupt,
-        "rewrap under another context",
-    );
+    expect_class(refused.map(drop), ErrorClass::ContextMismatchOrCorrupt, "rewrap under another context");
 }
 
 async fn description(provider: &dyn KeyProvider) {
     let made = generate(provider, &EncryptionContext::empty()).await;
     let described = provider.describe().await.expect("describe");
     let named = made.wrapped.key_id().expect("generate says which key wrapped");
-    assert!(
-        described.key_id == named,
-        "describe names {:?}, generate {named:?}",
-        described.key_id
-    );
+    assert!(described.key_id == named, "describe names {:?}, generate {named:?}", described.key_id);
 }
 
 async fn concurrency(provider: &dyn KeyProvider) {
@@ -332,18 +231,12 @@ async fn concurrency(provider: &dyn KeyProvider) {
     let all = pairs.clone().chain(pairs.clone());
     let keys = join_all(all.map(|(made, context)| unwrap(provider, &made.wrapped, context))).await;
     for (key, made) in keys.iter().zip(made.iter().chain(&made)) {
-        assert!(
-            same_key(key, &made.key.0),
-            "side by side, one unwrap gets the key of another"
-        );
+        assert!(same_key(key, &made.key.0), "side by side, one unwrap gets the key of another");
     }
 }
 
 async fn generate(provider: &dyn KeyProvider, context: &EncryptionContext) -> GeneratedDataKey {
-    provider
-        .generate(context)
-        .await
-        .unwrap_or_else(|error| panic!("generate fails: {}", told(&error)))
+    provider.generate(context).await.unwrap_or_else(|error| panic!("generate fails: {}", told(&error)))
 }
 
 async fn unwrap(
@@ -361,16 +254,9 @@ async fn refuses(
     wrong: &EncryptionContext,
     what: &str,
 ) {
-    assert!(
-        provider.unwrap_cached(wrapped, wrong).is_none(),
-        "answered from memory in spite of {what}"
-    );
+    assert!(provider.unwrap_cached(wrapped, wrong).is_none(), "answered from memory in spite of {what}");
     let refused = provider.unwrap(wrapped, wrong).await;
-    expect_class(
-        refused.map(drop),
-        ErrorClass::ContextMismatchOrCorrupt,
-        &format!("unwrap with {what}"),
-    );
+    expect_class(refused.map(drop), ErrorClass::ContextMismatchOrCorrupt, &format!("unwrap with {what}"));
 }
 
 fn expect_class(outcome: Result<(), KeyError>, expected: ErrorClass, what: &str) {
@@ -383,9 +269,7 @@ fn expect_class(outcome: Result<(), KeyError>, expected: ErrorClass, what: &str)
 
 fn told(error: &KeyError) -> String {
     let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
-    causes.fold(format!("{} ({})", error, error.class()), |told, cause| {
-        format!("{told}: {cause}")
-    })
+    causes.fold(format!("{} ({})", error, error.class()), |told, cause| format!("{told}: {cause}"))
 }
 
 fn context(pairs: &[(&str, &str)]) -> EncryptionContext {
@@ -399,10 +283,7 @@ fn renamed(wrapped: &WrappedDataKey, key_id: Option<&str>) -> WrappedDataKey {
 fn strung_together(pairs: &[(&str, &str)]) -> String {
     let mut sorted = pairs.to_vec();
     sorted.sort_unstable();
-    let all: String = sorted
-        .iter()
-        .map(|(name, value)| format!("{name}{value}"))
-        .collect();
+    let all: String = sorted.iter().map(|(name, value)| format!("{name}{value}")).collect();
     all.chars().filter(|c| !c.is_ascii_punctuation()).collect()
 }
 
@@ -418,11 +299,7 @@ async fn join_all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output>
                 *slot = Some(output);
             }
         }
-        if done.iter().all(Option::is_some) {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
+        if done.iter().all(Option::is_some) { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
     done.into_iter().flatten().collect()

@@ -24,14 +24,9 @@ impl EncryptionContext {
         let mut pairs: Vec<(&str, &str)> = pairs.into_iter().collect();
         pairs.sort_unstable();
         if let Some(twice) = pairs.windows(2).find(|w| w[0].0 == w[1].0) {
-            return Err(ContextError::Repeated {
-                name: twice[0].0.into(),
-            });
+            return Err(ContextError::Repeated { name: twice[0].0.into() });
         }
-        let length = 2 + pairs
-            .iter()
-            .map(|(name, value)| 4 + name.len() + value.len())
-            .sum::<usize>();
+        let length = 2 + pairs.iter().map(|(name, value)| 4 + name.len() + value.len()).sum::<usize>();
         if length > MAX_CONTEXT_LEN {
             return Err(ContextError::TooLong { actual: length });
         }
@@ -47,17 +42,13 @@ impl EncryptionContext {
             push_text(&mut canonical, name);
             push_text(&mut canonical, value);
         }
-        Ok(Self {
-            canonical: canonical.into(),
-        })
+        Ok(Self { canonical: canonical.into() })
     }
 
     /// The context without any pair, as the autonomous platform's rows were written under.
     #[must_use]
     pub fn empty() -> Self {
-        Self {
-            canonical: Box::new([0, 0]),
-        }
+        Self { canonical: Box::new([0, 0]) }
     }
 
     /// The canonical encoding described above: injective, so safe as associated data and as a cache key.
@@ -92,10 +83,7 @@ pub(crate) fn push_text(out: &mut Vec<u8>, text: &str) {
 }
 
 pub(crate) fn push_length(out: &mut Vec<u8>, length: usize) {
-    #[expect(
-        clippy::expect_used,
-        reason = "every caller has bounded the whole encoding below 64 KiB"
-    )]
+    #[expect(clippy::expect_used, reason = "every caller has bounded the whole encoding below 64 KiB")]
     let length = u16::try_from(length).expect("lengths are bounded");
     out.extend_from_slice(&length.to_be_bytes());
 }

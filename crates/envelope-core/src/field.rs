@@ -47,29 +47,19 @@ pub async fn encrypt_field_bytes(
     value: &[u8],
 ) -> Result<String, SealError> {
     if value.len() > MAX_PLAINTEXT_LEN {
-        return Err(SealError::TooLong {
-            actual: value.len(),
-            limit: MAX_PLAINTEXT_LEN,
-        });
+        return Err(SealError::TooLong { actual: value.len(), limit: MAX_PLAINTEXT_LEN });
     }
     if value.is_empty() {
         return Ok(String::new());
     }
     match keys {
-        FieldKeys::Provider {
-            provider,
-            context,
-            suite,
-        } => {
+        FieldKeys::Provider { provider, context, suite } => {
             let generated = provider.generate(context).await?;
             bound::seal(suite, &generated.key.0, &generated.wrapped, binding, value)
         }
-        FieldKeys::Ring(ring) => Ok(node_json::seal(
-            ring,
-            Some(&binding.canonical()?),
-            value,
-            milliseconds_since_1970(),
-        )),
+        FieldKeys::Ring(ring) => {
+            Ok(node_json::seal(ring, Some(&binding.canonical()?), value, milliseconds_since_1970()))
+        }
     }
 }
 
@@ -86,9 +76,7 @@ pub async fn decrypt_field(
         return Ok(SecretString::default());
     }
     match keys {
-        FieldKeys::Provider {
-            provider, context, ..
-        } => {
+        FieldKeys::Provider { provider, context, .. } => {
             let (envelope, key) = unwrap(provider, context, stored).await?;
             envelope.open(&key, binding)
         }
@@ -109,9 +97,7 @@ pub async fn decrypt_field_bytes(
         return Ok(SecretSlice::default());
     }
     match keys {
-        FieldKeys::Provider {
-            provider, context, ..
-        } => {
+        FieldKeys::Provider { provider, context, .. } => {
             let (envelope, key) = unwrap(provider, context, stored).await?;
             envelope.open_bytes(&key, binding)
         }

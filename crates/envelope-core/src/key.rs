@@ -49,8 +49,7 @@ impl DataKey {
     }
 
     pub(crate) fn aes256gcm(&self) -> &Aes256Gcm {
-        self.aes
-            .get_or_init(|| Box::new(Aes256Gcm::new(self.bytes.as_ref().into())))
+        self.aes.get_or_init(|| Box::new(Aes256Gcm::new(self.bytes.as_ref().into())))
     }
 
     /// Makes a key where it will stay, so that no copy of it is left behind.
@@ -61,10 +60,7 @@ impl DataKey {
     }
 
     fn from_box(bytes: Box<[u8; DATA_KEY_LEN]>) -> Self {
-        Self {
-            bytes,
-            aes: OnceLock::new(),
-        }
+        Self { bytes, aes: OnceLock::new() }
     }
 }
 
@@ -131,10 +127,7 @@ impl WrappedDataKey {
         if bytes.is_empty() || bytes.len() > MAX_WRAPPED_LEN {
             return Err(WrappedLengthError { actual: bytes.len() });
         }
-        Ok(Self {
-            bytes,
-            key_id: key_id.filter(|id| !id.is_empty()).map(Into::into),
-        })
+        Ok(Self { bytes, key_id: key_id.filter(|id| !id.is_empty()).map(Into::into) })
     }
 
     /// The wrapped bytes: opaque, never parsed outside the provider that made them.
@@ -152,12 +145,7 @@ impl WrappedDataKey {
 
 impl fmt::Debug for WrappedDataKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "WrappedDataKey({} bytes, key {:?})",
-            self.bytes.len(),
-            self.key_id
-        )
+        write!(f, "WrappedDataKey({} bytes, key {:?})", self.bytes.len(), self.key_id)
     }
 }
 

@@ -68,11 +68,8 @@ pub trait KeyProvider: Send + Sync {
         context: &EncryptionContext,
     ) -> Result<SecretSlice<u8>, KeyError> {
         let _ = (ciphertext, key_id, context);
-        Err(KeyError::new(
-            ErrorClass::Misconfigured,
-            "this key service does not open values it did not wrap",
-        )
-        .with_hint("set KMS_KEY_ID to the AWS KMS key that encrypted these rows"))
+        Err(KeyError::new(ErrorClass::Misconfigured, "this key service does not open values it did not wrap")
+            .with_hint("set KMS_KEY_ID to the AWS KMS key that encrypted these rows"))
     }
 }
 
@@ -90,10 +87,7 @@ impl GeneratedDataKey {
     /// Puts the two halves of an answer together.
     #[must_use]
     pub fn new(key: Arc<DataKey>, wrapped: WrappedDataKey) -> Self {
-        Self {
-            key: SharedKey(key),
-            wrapped,
-        }
+        Self { key: SharedKey(key), wrapped }
     }
 }
 
@@ -120,10 +114,7 @@ impl KeyDescription {
     /// Names a key and its backend.
     #[must_use]
     pub fn new(key_id: impl Into<String>, backend: &'static str) -> Self {
-        Self {
-            key_id: key_id.into(),
-            backend,
-        }
+        Self { key_id: key_id.into(), backend }
     }
 }
 
@@ -180,10 +171,7 @@ impl ErrorClass {
     /// Whether this is about the key service as a whole and not about one value: going on would fail alike.
     #[must_use]
     pub fn is_outage(self) -> bool {
-        !matches!(
-            self,
-            Self::ContextMismatchOrCorrupt | Self::WrongKey | Self::InvalidRequest
-        )
+        !matches!(self, Self::ContextMismatchOrCorrupt | Self::WrongKey | Self::InvalidRequest)
     }
 
     /// The label used in metrics, logs and reports.
@@ -225,12 +213,7 @@ pub struct KeyError {
 impl KeyError {
     /// Says what went wrong; `message` is a lower-case fragment without secrets.
     pub fn new(class: ErrorClass, message: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            class,
-            message: message.into(),
-            hint: None,
-            source: None,
-        }
+        Self { class, message: message.into(), hint: None, source: None }
     }
 
     /// Adds what to do: the IAM action, key state, variable or command to look at.

@@ -30,15 +30,9 @@ impl<'a> StoredKey<'a> {
     /// [`FormatError`] if the text is not an envelope of version 2 or 3.
     pub fn parse(text: &'a str, key_id: Option<&str>) -> Result<Self, FormatError> {
         let (wrapped, scope) = if text.starts_with(bound::MARK) {
-            (
-                bound::Envelope::parse(text)?.wrapped_data_key(key_id)?,
-                Scope::Application,
-            )
+            (bound::Envelope::parse(text)?.wrapped_data_key(key_id)?, Scope::Application)
         } else {
-            (
-                kms_envelope::Envelope::parse(text)?.wrapped_data_key(key_id)?,
-                Scope::Cell,
-            )
+            (kms_envelope::Envelope::parse(text)?.wrapped_data_key(key_id)?, Scope::Cell)
         };
         Ok(Self { text, wrapped, scope })
     }
@@ -89,11 +83,7 @@ impl<'a> StoredKey<'a> {
             Scope::Cell => kms_envelope::replace_wrapped(self.text, wrapped)?,
             Scope::Application => bound::replace_wrapped(self.text, wrapped)?,
         };
-        Ok(Rewrapped {
-            text,
-            key_id: key_id.map(Into::into),
-            changed: true,
-        })
+        Ok(Rewrapped { text, key_id: key_id.map(Into::into), changed: true })
     }
 }
 
@@ -111,10 +101,6 @@ pub struct Rewrapped {
 
 impl Rewrapped {
     pub(crate) fn unchanged(text: &str, key_id: Option<&str>) -> Self {
-        Self {
-            text: text.into(),
-            key_id: key_id.map(Into::into),
-            changed: false,
-        }
+        Self { text: text.into(), key_id: key_id.map(Into::into), changed: false }
     }
 }

@@ -125,16 +125,10 @@ impl Sealer {
     /// [`SealError`]. Nothing weaker is ever returned in its place.
     pub async fn seal(&self, plaintext: &str, binding: &Binding) -> Result<Sealed, SealError> {
         if plaintext.len() > MAX_PLAINTEXT_LEN {
-            return Err(SealError::TooLong {
-                actual: plaintext.len(),
-                limit: MAX_PLAINTEXT_LEN,
-            });
+            return Err(SealError::TooLong { actual: plaintext.len(), limit: MAX_PLAINTEXT_LEN });
         }
         if plaintext.is_empty() {
-            return Ok(Sealed {
-                text: String::new(),
-                key_id: None,
-            });
+            return Ok(Sealed { text: String::new(), key_id: None });
         }
         match self.format {
             EnvelopeFormat::V2 => self.seal_v2(plaintext, binding).await,
@@ -153,10 +147,7 @@ impl Sealer {
         binding: &Binding,
     ) -> Result<Opened, OpenError> {
         if text.is_empty() {
-            return Ok(Opened {
-                plaintext: SecretString::default(),
-                bound: true,
-            });
+            return Ok(Opened { plaintext: SecretString::default(), bound: true });
         }
         if text.starts_with(bound::MARK) {
             return self.open_v3(text, key_id, binding).await;
@@ -165,10 +156,7 @@ impl Sealer {
         let wrapped = envelope.wrapped_data_key(key_id)?;
         let bound = binding.bound_context(&self.base)?;
         if let Some(key) = self.provider.unwrap_cached(&wrapped, &bound) {
-            return Ok(Opened {
-                plaintext: envelope.open(&key)?,
-                bound: true,
-            });
+            return Ok(Opened { plaintext: envelope.open(&key)?, bound: true });
         }
         let plain = binding.plain_context(&self.base)?;
         let (key, bound) = match self.policy {
@@ -183,10 +171,7 @@ impl Sealer {
         if !bound && self.policy == BindingPolicy::Require {
             return Err(OpenError::UnboundRefused);
         }
-        Ok(Opened {
-            plaintext: envelope.open(&key)?,
-            bound,
-        })
+        Ok(Opened { plaintext: envelope.open(&key)?, bound })
     }
 
     /// Wraps a stored value's data key under the provider's current key, without opening the value.
@@ -207,12 +192,7 @@ impl Sealer {
         let stored = StoredKey::parse(text, key_id)?;
         let mut refused = OpenError::NotAuthentic;
         for context in stored.contexts(&self.base, binding, self.policy)? {
-            match self
-                .provider
-                .rewrap(stored.wrapped(), &context)
-                .await
-                .map_err(OpenError::from)
-            {
+            match self.provider.rewrap(stored.wrapped(), &context).await.map_err(OpenError::from) {
                 Ok(wrapped) => return Ok(stored.replace(&wrapped)?),
                 Err(OpenError::NotAuthentic) => refused = OpenError::NotAuthentic,
                 Err(error) => return Err(error),
@@ -235,30 +215,17 @@ impl Sealer {
         };
         let generated = self.provider.generate(&context).await?;
         let text = kms_envelope::seal(&generated.key.0, &generated.wrapped, plaintext);
-        Ok(Sealed {
-            text,
-            key_id: generated.wrapped.key_id().map(Into::into),
-        })
+        Ok(Sealed { text, key_id: generated.wrapped.key_id().map(Into::into) })
     }
 
     async fn seal_v3(&self, plaintext: &str, binding: &Binding) -> Result<Sealed, SealError> {
         // Checked again, because the policy may have been changed after the format.
         self.check_format()?;
-        let shared = self
-            .provider
-            .generate_shared(&self.base_context, plaintext.len());
+        let shared = self.provider.generate_shared(&self.base_context, plaintext.len());
         let generated = shared.await?;
-        let text = bound::seal(
-            self.suite,
-            &generated.key.0,
-            &generated.wrapped,
-            binding,
-            plaintext.as_bytes(),
-        )?;
-        Ok(Sealed {
-            text,
-            key_id: generated.wrapped.key_id().map(Into::into),
-        })
+        let text =
+            bound::seal(self.suite, &generated.key.0, &generated.wrapped, binding, plaintext.as_bytes())?;
+        Ok(Sealed { text, key_id: generated.wrapped.key_id().map(Into::into) })
     }
 
     async fn open_v3(
@@ -273,10 +240,7 @@ impl Sealer {
             Some(key) => key,
             None => self.provider.unwrap(&wrapped, &self.base_context).await?,
         };
-        Ok(Opened {
-            plaintext: envelope.open(&key, binding)?,
-            bound: true,
-        })
+        Ok(Opened { plaintext: envelope.open(&key, binding)?, bound: true })
     }
 
     /// Unwraps under one context or the other, and tells whether it was the first.

@@ -37,7 +37,10 @@ impl Config {
             key: variable("KMS_KEY_ID").map(|text| text.parse()).transpose().context("KMS_KEY_ID")?,
             master_key: key("KMS_MASTER_KEY")?,
             direct_key: key("ENCRYPTION_KEY")?,
-            listen: variable("LISTEN").unwrap_or_else(|| "127.0.0.1:8080".into()).parse().context("LISTEN")?,
+            listen: variable("LISTEN")
+                .unwrap_or_else(|| "127.0.0.1:8080".into())
+                .parse()
+                .context("LISTEN")?,
             refresh_every: (every > 0).then(|| Duration::from_secs(every)),
             oauth_latency: Duration::from_millis(number("OAUTH_LATENCY_MS", 500)?),
         })

@@ -48,7 +48,9 @@ impl Service {
             cipher = cipher.with_direct_key(key);
         }
         let database = Database::connect(&config.database_url).await.context("DATABASE_URL")?;
-        let store = TokenStore::open(database, profile, cipher).await.context("run `migrate-tokens schema` first?")?;
+        let store = TokenStore::open(database, profile, cipher)
+            .await
+            .context("run `migrate-tokens schema` first?")?;
         let store = store.with_reseal_on_read();
         token_store::metrics::register(&mut registry, &store);
         token_store::status::status(&store).await?;

@@ -79,11 +79,7 @@ impl Engine {
             ready = wait_until_ready(&url, || Ok(())) => ready?,
             log = stopped(&container) => return Err(Unavailable::while_doing("the container stopped at once", log)),
         }
-        Ok(PostgresContainer {
-            url,
-            container,
-            _reaper: reaper,
-        })
+        Ok(PostgresContainer { url, container, _reaper: reaper })
     }
 
     async fn start(&self, name: &str, port: u16) -> Result<ContainerAsync<GenericImage>, Unavailable> {
@@ -132,10 +128,7 @@ impl PostgresContainer {
     /// # Panics
     /// The engine refuses.
     pub async fn pause(&self) {
-        self.container
-            .pause()
-            .await
-            .expect("the engine pauses its container");
+        self.container.pause().await.expect("the engine pauses its container");
     }
 
     /// Ends what [`pause`](Self::pause) began.
@@ -143,10 +136,7 @@ impl PostgresContainer {
     /// # Panics
     /// The engine refuses.
     pub async fn unpause(&self) {
-        self.container
-            .unpause()
-            .await
-            .expect("the engine unpauses its container");
+        self.container.unpause().await.expect("the engine unpauses its container");
     }
 }
 
@@ -180,10 +170,7 @@ async fn stopped(container: &ContainerAsync<GenericImage>) -> String {
 
 /// One port on the loopback interface only. Chosen here, since the engine would choose another after a restart.
 fn publish_on_loopback(config: &mut HostConfig, port: u16) {
-    let binding = PortBinding {
-        host_ip: Some("127.0.0.1".into()),
-        host_port: Some(port.to_string()),
-    };
+    let binding = PortBinding { host_ip: Some("127.0.0.1".into()), host_port: Some(port.to_string()) };
     config.publish_all_ports = Some(false);
     config.port_bindings = Some([(PORT.to_owned(), Some(vec![binding]))].into());
 }

@@ -58,10 +58,7 @@ impl Emulator {
             .with_service(KmsService::new())
             .with_service(SecretsManagerService::new())
             .build();
-        Self {
-            services: Services(services),
-            faults: Faults::new(),
-        }
+        Self { services: Services(services), faults: Faults::new() }
     }
 
     /// The switchboard, to break calls and to count them.
@@ -76,10 +73,7 @@ impl Emulator {
 
     /// The same, for another Region.
     pub fn sdk_config_in(&self, region: &str) -> SdkConfig {
-        self.config(
-            region,
-            http::faulty_client(self.services.0.http_client(), self.faults.clone()),
-        )
+        self.config(region, http::faulty_client(self.services.0.http_client(), self.faults.clone()))
     }
 
     /// A KMS client whose calls go through the switchboard.
@@ -107,17 +101,9 @@ impl Emulator {
     /// # Panics
     /// The emulator is broken.
     pub async fn create_key(&self) -> Key {
-        let answer = self
-            .kms_admin()
-            .create_key()
-            .send()
-            .await
-            .expect("the emulator creates a key");
+        let answer = self.kms_admin().create_key().send().await.expect("the emulator creates a key");
         let key = answer.key_metadata().expect("a new key has metadata");
-        Key {
-            id: key.key_id().to_owned(),
-            arn: key.arn().expect("a new key has an ARN").to_owned(),
-        }
+        Key { id: key.key_id().to_owned(), arn: key.arn().expect("a new key has an ARN").to_owned() }
     }
 
     /// Creates a symmetric KMS key with an alias, `alias/…`.
@@ -126,11 +112,7 @@ impl Emulator {
     /// The alias is taken, or not one.
     pub async fn create_key_with_alias(&self, alias: &str) -> Key {
         let key = self.create_key().await;
-        let request = self
-            .kms_admin()
-            .create_alias()
-            .alias_name(alias)
-            .target_key_id(&key.id);
+        let request = self.kms_admin().create_alias().alias_name(alias).target_key_id(&key.id);
         request.send().await.expect("the emulator creates an alias");
         key
     }

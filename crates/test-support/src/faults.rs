@@ -54,59 +54,35 @@ struct Rule<F> {
 
 impl<F: Copy> Faults<F> {
     /// A switchboard on which everything works.
-    #[expect(
-        clippy::new_without_default,
-        reason = "a default would hide that nothing is broken yet"
-    )]
+    #[expect(clippy::new_without_default, reason = "a default would hide that nothing is broken yet")]
     pub fn new() -> Self {
-        let state = State {
-            calls: BTreeMap::new(),
-            rules: Vec::new(),
-        };
+        let state = State { calls: BTreeMap::new(), rules: Vec::new() };
         let shared = Shared {
             state: Mutex::new(state),
             called: watch::Sender::new(()),
             healed: watch::Sender::new(()),
         };
-        Self {
-            shared: Arc::new(shared),
-        }
+        Self { shared: Arc::new(shared) }
     }
 
     /// Breaks every call from now on.
     pub fn always(&self, fault: Fault<F>) {
-        self.add(Rule {
-            operation: None,
-            remaining: None,
-            fault,
-        });
+        self.add(Rule { operation: None, remaining: None, fault });
     }
 
     /// Breaks every call of one operation from now on.
     pub fn always_for(&self, operation: &str, fault: Fault<F>) {
-        self.add(Rule {
-            operation: Some(operation.to_owned()),
-            remaining: None,
-            fault,
-        });
+        self.add(Rule { operation: Some(operation.to_owned()), remaining: None, fault });
     }
 
     /// Breaks the next calls, this many.
     pub fn next(&self, count: u64, fault: Fault<F>) {
-        self.add(Rule {
-            operation: None,
-            remaining: Some(count),
-            fault,
-        });
+        self.add(Rule { operation: None, remaining: Some(count), fault });
     }
 
     /// Breaks the next calls of one operation, this many.
     pub fn next_for(&self, operation: &str, count: u64, fault: Fault<F>) {
-        self.add(Rule {
-            operation: Some(operation.to_owned()),
-            remaining: Some(count),
-            fault,
-        });
+        self.add(Rule { operation: Some(operation.to_owned()), remaining: Some(count), fault });
     }
 
     /// Makes everything work again, and lets held calls through. Hanging ones stay where they are.
@@ -137,14 +113,8 @@ impl<F: Copy> Faults<F> {
     pub async fn wait_for_calls(&self, operation: &str, count: u64) {
         let mut called = self.shared.called.subscribe();
         let enough = called.wait_for(|()| self.calls(operation) >= count);
-        if tokio::time::timeout(Duration::from_secs(30), enough)
-            .await
-            .is_err()
-        {
-            panic!(
-                "waited for call {count} of {operation}, saw {}",
-                self.calls(operation)
-            );
+        if tokio::time::timeout(Duration::from_secs(30), enough).await.is_err() {
+            panic!("waited for call {count} of {operation}, saw {}", self.calls(operation));
         }
     }
 
@@ -177,10 +147,7 @@ impl<F: Copy> Faults<F> {
     }
 
     fn lock(&self) -> MutexGuard<'_, State<F>> {
-        self.shared
-            .state
-            .lock()
-            .expect("no test panics while it holds this lock")
+        self.shared.state.lock().expect("no test panics while it holds this lock")
     }
 }
 
@@ -203,9 +170,7 @@ impl<F: Copy> State<F> {
 
 impl<F> Clone for Faults<F> {
     fn clone(&self) -> Self {
-        Self {
-            shared: Arc::clone(&self.shared),
-        }
+        Self { shared: Arc::clone(&self.shared) }
     }
 }
 
@@ -229,10 +194,7 @@ mod tests {
         assert_eq!(faults.pass("a").await, Err(1));
         assert_eq!(faults.pass("a").await, Err(1));
         assert_eq!(faults.pass("a").await, Ok(()));
-        assert_eq!(
-            (faults.calls("a"), faults.calls("b"), faults.total_calls()),
-            (3, 2, 5)
-        );
+        assert_eq!((faults.calls("a"), faults.calls("b"), faults.total_calls()), (3, 2, 5));
     }
 
     #[tokio::test]

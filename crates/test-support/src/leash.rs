@@ -67,19 +67,10 @@ impl Leash {
     pub(crate) fn start(server: Server<'_>) -> Result<Self, Unavailable> {
         let failed = |error| Unavailable::while_doing("cannot start a server", error);
         let path = server.scratch.join("server.log");
-        let log = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .read(true)
-            .open(path)
-            .map_err(failed)?;
+        let log = OpenOptions::new().create(true).append(true).read(true).open(path).map_err(failed)?;
         let mut shell = shell(RUN);
         shell
-            .args([
-                OsStr::new(server.signal),
-                server.scratch.as_os_str(),
-                server.program.as_os_str(),
-            ])
+            .args([OsStr::new(server.signal), server.scratch.as_os_str(), server.program.as_os_str()])
             .args(server.args)
             .current_dir(&server.scratch)
             .stdout(log.try_clone().map_err(failed)?)
@@ -88,23 +79,14 @@ impl Leash {
             shell.uid(account.uid).gid(account.gid);
         }
         let shell = shell.spawn().map_err(failed)?;
-        Ok(Self {
-            shell,
-            log: Some(log),
-        })
+        Ok(Self { shell, log: Some(log) })
     }
 
     /// Runs a command once this process ends or drops the value.
     pub(crate) fn at_end(program: &str, args: &[&str]) -> Result<Self, Unavailable> {
         let mut shell = shell(RUN_AT_END);
-        shell
-            .arg(program)
-            .args(args)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        let shell = shell
-            .spawn()
-            .map_err(|error| Unavailable::while_doing("cannot start a shell", error))?;
+        shell.arg(program).args(args).stdout(Stdio::null()).stderr(Stdio::null());
+        let shell = shell.spawn().map_err(|error| Unavailable::while_doing("cannot start a shell", error))?;
         Ok(Self { shell, log: None })
     }
 
@@ -112,10 +94,7 @@ impl Leash {
     pub(crate) fn check_alive(&mut self) -> Result<(), Unavailable> {
         match self.shell.try_wait() {
             Ok(None) => Ok(()),
-            _ => Err(Unavailable::new(format!(
-                "the server stopped at once: {}",
-                self.log_tail()
-            ))),
+            _ => Err(Unavailable::new(format!("the server stopped at once: {}", self.log_tail()))),
         }
     }
 
@@ -125,9 +104,7 @@ impl Leash {
         };
         let length = log.metadata().map_or(0, |data| data.len());
         let mut end = vec![0; length.min(LOG_TAIL) as usize];
-        let read = log
-            .read_at(&mut end, length.saturating_sub(LOG_TAIL))
-            .unwrap_or(0);
+        let read = log.read_at(&mut end, length.saturating_sub(LOG_TAIL)).unwrap_or(0);
         tail(&String::from_utf8_lossy(&end[..read]))
     }
 }

@@ -16,10 +16,7 @@
     clippy::panic,
     reason = "a failing helper has to fail the test that called it"
 )]
-#![expect(
-    clippy::print_stderr,
-    reason = "a test that did not run says so where people look"
-)]
+#![expect(clippy::print_stderr, reason = "a test that did not run says so where people look")]
 
 pub mod docker;
 pub mod emulator;

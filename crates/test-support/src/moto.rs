@@ -22,12 +22,7 @@ use crate::paths::{installation_lock, tool_dir};
 use crate::process::{free_port, output};
 
 const DIRECTORY: &str = "moto-5.2.5";
-const PACKAGES: [&str; 4] = [
-    "moto==5.2.5",
-    "flask==3.1.3",
-    "flask-cors==6.0.5",
-    "cryptography==50.0.2",
-];
+const PACKAGES: [&str; 4] = ["moto==5.2.5", "flask==3.1.3", "flask-cors==6.0.5", "cryptography==50.0.2"];
 
 /// Written last, so that an interrupted installation is not taken for a whole one.
 const COMPLETE: &str = "complete";
@@ -83,10 +78,7 @@ impl Server {
     /// It is not installed, or does not start.
     pub async fn find(effort: Effort) -> Result<Self, Unavailable> {
         match parts::announced("TOKENSEAL_TEST_MOTO_URL") {
-            Some(endpoint) => Ok(Self {
-                moto: Moto { endpoint: endpoint? },
-                _kept: None,
-            }),
+            Some(endpoint) => Ok(Self { moto: Moto { endpoint: endpoint? }, _kept: None }),
             None => Self::start(effort).await,
         }
     }
@@ -117,13 +109,8 @@ impl Server {
             account: None,
         })?;
         wait_for_port(port, &mut leash).await?;
-        let moto = Moto {
-            endpoint: format!("http://127.0.0.1:{port}"),
-        };
-        Ok(Self {
-            moto,
-            _kept: Some(leash),
-        })
+        let moto = Moto { endpoint: format!("http://127.0.0.1:{port}") };
+        Ok(Self { moto, _kept: Some(leash) })
     }
 }
 
@@ -146,10 +133,7 @@ pub async fn running() -> Result<Moto, Unavailable> {
 /// It is neither running nor installed. A test that should be skipped then says
 /// [`part!(moto)`](crate::part) instead.
 pub async fn endpoint() -> String {
-    running()
-        .await
-        .unwrap_or_else(|reason| panic!("{reason}"))
-        .endpoint
+    running().await.unwrap_or_else(|reason| panic!("{reason}")).endpoint
 }
 
 /// The Python interpreter that has moto.
@@ -160,24 +144,14 @@ async fn installed(effort: Effort) -> Result<PathBuf, Unavailable> {
         return Ok(python);
     }
     if effort == Effort::UseWhatIsThere {
-        return Err(Unavailable::new(
-            "moto is not installed: `cargo xtask test` does that",
-        ));
+        return Err(Unavailable::new("moto is not installed: `cargo xtask test` does that"));
     }
     let _lock = installation_lock(DIRECTORY)?;
     if !environment.join(COMPLETE).is_file() {
         let mut venv = Command::new("python3");
-        output(
-            venv.args(["-m", "venv", "--clear"]).arg(&environment),
-            INSTALL_LIMIT,
-        )
-        .await?;
+        output(venv.args(["-m", "venv", "--clear"]).arg(&environment), INSTALL_LIMIT).await?;
         let mut pip = Command::new(&python);
-        output(
-            pip.args(["-m", "pip", "install", "--quiet"]).args(PACKAGES),
-            INSTALL_LIMIT,
-        )
-        .await?;
+        output(pip.args(["-m", "pip", "install", "--quiet"]).args(PACKAGES), INSTALL_LIMIT).await?;
         std::fs::write(environment.join(COMPLETE), "")
             .map_err(|error| Unavailable::while_doing("cannot finish installing moto", error))?;
     }
@@ -189,10 +163,7 @@ async fn wait_for_port(port: u16, leash: &mut Leash) -> Result<(), Unavailable> 
     while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
         leash.check_alive()?;
         if Instant::now() > deadline {
-            return Err(Unavailable::new(format!(
-                "moto started but does not answer: {}",
-                leash.log_tail()
-            )));
+            return Err(Unavailable::new(format!("moto started but does not answer: {}", leash.log_tail())));
         }
         sleep(Duration::from_millis(25)).await;
     }

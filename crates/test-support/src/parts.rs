@@ -99,9 +99,7 @@ pub fn settle<T>(part: &str, test: &str, outcome: Result<T, Unavailable>) -> Opt
 
 /// A test by its crate and the path of an item inside it, for the [`part!`](crate::part) macro.
 pub fn test_name<T>(package: &str, inner: &T) -> String {
-    let path = type_name_of_val(inner)
-        .trim_end_matches("::here")
-        .replace("::{{closure}}", "");
+    let path = type_name_of_val(inner).trim_end_matches("::here").replace("::{{closure}}", "");
     format!("{package}/{path}")
 }
 

@@ -99,11 +99,7 @@ impl Server {
         PgConnection::connect(&url).await.map_err(|error| {
             Unavailable::while_doing(&format!("the server of {source} does not answer"), error)
         })?;
-        Ok(Self {
-            admin_url: url,
-            how: source.to_owned(),
-            _kept: Kept::Elsewhere,
-        })
+        Ok(Self { admin_url: url, how: source.to_owned(), _kept: Kept::Elsewhere })
     }
 
     async fn start(effort: Effort) -> Result<Self, Unavailable> {
@@ -128,10 +124,7 @@ impl Server {
                 Err(reason) => reasons.push(format!("wheel: {reason}")),
             }
         }
-        Err(Unavailable::new(format!(
-            "no PostgreSQL ({})",
-            reasons.join("; ")
-        )))
+        Err(Unavailable::new(format!("no PostgreSQL ({})", reasons.join("; "))))
     }
 
     async fn in_container(effort: Effort) -> Result<Self, Unavailable> {
@@ -164,11 +157,7 @@ impl TestDatabase {
             .await
             .unwrap_or_else(|error| panic!("cannot create the test database {name}: {error}"));
         let url = with_database(admin_url, &name);
-        Self {
-            admin_url: admin_url.to_owned(),
-            name,
-            url,
-        }
+        Self { admin_url: admin_url.to_owned(), name, url }
     }
 
     /// Its `postgres://` address.
@@ -188,9 +177,7 @@ impl Drop for TestDatabase {
         let statement = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
         // A thread, because a drop cannot wait inside the test's own runtime. Best effort: the server may be gone.
         let _ = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()?;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let limit = Duration::from_secs(5);
             let _ = runtime.block_on(async { tokio::time::timeout(limit, execute(&url, statement)).await });
             Ok::<_, std::io::Error>(())
@@ -204,11 +191,7 @@ impl Drop for TestDatabase {
 /// # Errors
 /// There is none, and none can be started here.
 pub async fn server() -> Result<&'static Server, Unavailable> {
-    SERVER
-        .get_or_init(|| Server::find(Effort::UseWhatIsThere))
-        .await
-        .as_ref()
-        .map_err(Clone::clone)
+    SERVER.get_or_init(|| Server::find(Effort::UseWhatIsThere)).await.as_ref().map_err(Clone::clone)
 }
 
 /// A fresh database, named after the hint, on the shared server.
@@ -227,9 +210,7 @@ pub async fn try_database(hint: &str) -> Result<TestDatabase, Unavailable> {
 /// # Panics
 /// There is no server. A test that should be skipped then says [`part!(postgres)`](crate::part) instead.
 pub async fn database(hint: &str) -> TestDatabase {
-    try_database(hint)
-        .await
-        .unwrap_or_else(|reason| panic!("{reason}"))
+    try_database(hint).await.unwrap_or_else(|reason| panic!("{reason}"))
 }
 
 /// Waits until a server that has just been started answers.
@@ -242,16 +223,10 @@ pub(crate) async fn wait_until_ready(
         check_alive()?;
         match PgConnection::connect(url).await {
             Ok(connection) => {
-                return connection
-                    .close()
-                    .await
-                    .map_err(|error| Unavailable::new(error.to_string()));
+                return connection.close().await.map_err(|error| Unavailable::new(error.to_string()));
             }
             Err(error) if Instant::now() > deadline => {
-                return Err(Unavailable::while_doing(
-                    "the server started but does not answer",
-                    error,
-                ));
+                return Err(Unavailable::while_doing("the server started but does not answer", error));
             }
             Err(_) => sleep(Duration::from_millis(25)).await,
         }
@@ -271,9 +246,7 @@ fn database_url() -> Option<String> {
 
 async fn execute(url: &str, statement: String) -> sqlx::Result<()> {
     let mut connection = PgConnection::connect(url).await?;
-    sqlx::raw_sql(AssertSqlSafe(statement))
-        .execute(&mut connection)
-        .await?;
+    sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut connection).await?;
     connection.close().await
 }
 
@@ -284,19 +257,11 @@ fn fresh_name(hint: &str) -> String {
         .next()
         .unwrap_or_default()
         .chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() {
-                c.to_ascii_lowercase()
-            } else {
-                '_'
-            }
-        })
+        .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' })
         .take(24)
         .collect();
     let number = NEXT_DATABASE.fetch_add(1, Ordering::Relaxed);
-    let time = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_millis());
+    let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
     format!("t_{words}_{:x}_{time:x}_{number}", std::process::id())
 }
 
@@ -306,9 +271,8 @@ fn with_database(url: &str, name: &str) -> String {
         None => (url, Cow::from("")),
     };
     let authority_start = address.find("://").map_or(0, |scheme| scheme + 3);
-    let authority_end = address[authority_start..]
-        .find('/')
-        .map_or(address.len(), |slash| authority_start + slash);
+    let authority_end =
+        address[authority_start..].find('/').map_or(address.len(), |slash| authority_start + slash);
     format!("{}/{name}{parameters}", &address[..authority_end])
 }
 
@@ -320,10 +284,7 @@ mod tests {
     fn a_database_replaces_the_one_in_an_address_of_any_shape() {
         for (url, expected) in [
             ("postgres://u:p@h:1/postgres", "postgres://u:p@h:1/t"),
-            (
-                "postgres://u@h/a?sslmode=disable",
-                "postgres://u@h/t?sslmode=disable",
-            ),
+            ("postgres://u@h/a?sslmode=disable", "postgres://u@h/t?sslmode=disable"),
             ("postgresql://h", "postgresql://h/t"),
         ] {
             assert_eq!(with_database(url, "t"), expected);
@@ -335,9 +296,6 @@ mod tests {
         let long = "it::migration::A token refreshed — meanwhile, between read and write, survives";
         let (one, two) = (fresh_name(long), fresh_name(long));
         assert_ne!(one, two);
-        assert!(
-            one.len() < 63 && one.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'),
-            "{one}"
-        );
+        assert!(one.len() < 63 && one.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'), "{one}");
     }
 }

@@ -22,11 +22,7 @@ pub(crate) async fn output(command: &mut Command, limit: Duration) -> Result<Str
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     let stderr = String::from_utf8_lossy(&output.stderr);
-    Err(Unavailable::new(format!(
-        "{program} failed ({}): {}",
-        output.status,
-        tail(&stderr)
-    )))
+    Err(Unavailable::new(format!("{program} failed ({}): {}", output.status, tail(&stderr))))
 }
 
 /// A program on `PATH`.

@@ -20,34 +20,17 @@ pub const PARTS: [&str; 3] = ["postgres", "docker", "moto"];
 /// A part is unknown, or standard output is closed.
 pub async fn run(parts: &[String]) -> Result<(), String> {
     if let Some(unknown) = parts.iter().find(|part| !PARTS.contains(&part.as_str())) {
-        return Err(format!(
-            "unknown part `{unknown}`: choose among {}",
-            PARTS.join(", ")
-        ));
+        return Err(format!("unknown part `{unknown}`: choose among {}", PARTS.join(", ")));
     }
     let wanted = |part: &str| parts.iter().any(|wanted| wanted == part);
     let bring_up = async {
         let databases = async {
             // In this order, because the first may use the image that the second makes.
-            let docker = if wanted("docker") {
-                Some(docker().await?)
-            } else {
-                None
-            };
-            let postgres = if wanted("postgres") {
-                Some(postgres().await?)
-            } else {
-                None
-            };
+            let docker = if wanted("docker") { Some(docker().await?) } else { None };
+            let postgres = if wanted("postgres") { Some(postgres().await?) } else { None };
             Ok::<_, String>((docker, postgres))
         };
-        let emulator = async {
-            if wanted("moto") {
-                moto().await.map(Some)
-            } else {
-                Ok(None)
-            }
-        };
+        let emulator = async { if wanted("moto") { moto().await.map(Some) } else { Ok(None) } };
         tokio::try_join!(databases, emulator)
     };
     tokio::select! {
@@ -63,29 +46,18 @@ pub async fn run(parts: &[String]) -> Result<(), String> {
 
 async fn docker() -> Result<(), String> {
     let engine = docker::Engine::find(Effort::Install).await;
-    report(
-        "docker",
-        engine.as_ref().map(|engine| (engine.image(), engine.version())),
-    )
+    report("docker", engine.as_ref().map(|engine| (engine.image(), engine.version())))
 }
 
 async fn postgres() -> Result<Option<postgres::Server>, String> {
     let server = postgres::Server::find(Effort::Install).await;
-    report(
-        "postgres",
-        server.as_ref().map(|server| (server.admin_url(), server.how())),
-    )?;
+    report("postgres", server.as_ref().map(|server| (server.admin_url(), server.how())))?;
     Ok(server.ok())
 }
 
 async fn moto() -> Result<Option<moto::Server>, String> {
     let server = moto::Server::find(Effort::Install).await;
-    report(
-        "moto",
-        server
-            .as_ref()
-            .map(|server| (server.moto().endpoint(), server.how())),
-    )?;
+    report("moto", server.as_ref().map(|server| (server.moto().endpoint(), server.how())))?;
     Ok(server.ok())
 }
 

@@ -52,10 +52,7 @@ impl Sql {
     pub async fn postgres(database: TestDatabase) -> Self {
         let pool = sqlx::postgres::PgPoolOptions::new().max_connections(2);
         let pool = pool.connect(database.url()).await.expect("the database answers");
-        Self {
-            url: database.url().to_owned(),
-            pool: Pool::Postgres(pool, database),
-        }
+        Self { url: database.url().to_owned(), pool: Pool::Postgres(pool, database) }
     }
 
     /// Its address, for `DATABASE_URL`.
@@ -88,15 +85,15 @@ impl Sql {
     pub async fn run(&self, sql: &str, params: &[Option<&str>]) -> u64 {
         let done = match &self.pool {
             Pool::Sqlite(pool, _) => {
-                let query = params.iter().fold(sqlx::query(safe(sql)), |query, text| {
-                    query.bind(text.map(ToOwned::to_owned))
-                });
+                let query = params
+                    .iter()
+                    .fold(sqlx::query(safe(sql)), |query, text| query.bind(text.map(ToOwned::to_owned)));
                 query.execute(pool).await.map(|done| done.rows_affected())
             }
             Pool::Postgres(pool, _) => {
-                let query = params.iter().fold(sqlx::query(safe(sql)), |query, text| {
-                    query.bind(text.map(ToOwned::to_owned))
-                });
+                let query = params
+                    .iter()
+                    .fold(sqlx::query(safe(sql)), |query, text| query.bind(text.map(ToOwned::to_owned)));
                 query.execute(pool).await.map(|done| done.rows_affected())
             }
         };
@@ -130,11 +127,7 @@ impl Sql {
                 format!("${}", index + 1)
             });
         }
-        let sql = format!(
-            "INSERT INTO {table} ({}) VALUES ({})",
-            names.join(", "),
-            places.join(", ")
-        );
+        let sql = format!("INSERT INTO {table} ({}) VALUES ({})", names.join(", "), places.join(", "));
         let values: Vec<Option<&str>> = cells.iter().map(|(_, value)| *value).collect();
         self.run(&sql, &values).await;
     }
@@ -144,16 +137,9 @@ impl Sql {
     /// # Panics
     /// The database refuses.
     pub async fn table(&self, table: &str, columns: &[&str]) -> Vec<TextRow> {
-        let cast: Vec<String> = columns
-            .iter()
-            .map(|column| format!("CAST({column} AS text)"))
-            .collect();
+        let cast: Vec<String> = columns.iter().map(|column| format!("CAST({column} AS text)")).collect();
         let order: Vec<String> = (1..=columns.len()).map(|n| n.to_string()).collect();
-        let sql = format!(
-            "SELECT {} FROM {table} ORDER BY {}",
-            cast.join(", "),
-            order.join(", ")
-        );
+        let sql = format!("SELECT {} FROM {table} ORDER BY {}", cast.join(", "), order.join(", "));
         self.rows(&sql).await
     }
 

@@ -2,10 +2,8 @@
 
 use serde::Deserialize;
 
-const FORMATS: &str = include_str!(concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/../envelope-core/tests/vectors/formats.json"
-));
+const FORMATS: &str =
+    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../envelope-core/tests/vectors/formats.json"));
 
 /// A stored text, what opens it, and what it opens to.
 ///
@@ -81,10 +79,7 @@ pub fn all() -> Vec<Vector> {
 /// # Panics
 /// The file is broken, or has no vector of the format.
 pub fn of(format: StoredFormat) -> Vec<Vector> {
-    let vectors: Vec<Vector> = all()
-        .into_iter()
-        .filter(|vector| vector.format == format)
-        .collect();
+    let vectors: Vec<Vector> = all().into_iter().filter(|vector| vector.format == format).collect();
     assert!(!vectors.is_empty(), "there is no vector of {format:?}");
     vectors
 }
@@ -123,9 +118,7 @@ impl Vector {
     }
 
     fn require<'a>(&self, name: &str, value: &'a Option<String>) -> &'a str {
-        value
-            .as_deref()
-            .unwrap_or_else(|| panic!("a vector of {:?} lacks {name}", self.format))
+        value.as_deref().unwrap_or_else(|| panic!("a vector of {:?} lacks {name}", self.format))
     }
 }
 
@@ -136,16 +129,8 @@ mod tests {
     #[test]
     fn every_format_has_vectors() {
         use StoredFormat::*;
-        let formats = [
-            DirectAes,
-            KmsV2,
-            KmsV2Twice,
-            PulseplanLocal,
-            PulseplanKms,
-            Autonomous,
-            AutonomousDev,
-            NodeJson,
-        ];
+        let formats =
+            [DirectAes, KmsV2, KmsV2Twice, PulseplanLocal, PulseplanKms, Autonomous, AutonomousDev, NodeJson];
         let count: usize = formats.into_iter().map(|format| of(format).len()).sum();
         assert_eq!(count, all().len());
     }

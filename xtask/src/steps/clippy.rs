@@ -23,17 +23,10 @@ pub(crate) fn run(_options: &Options) -> anyhow::Result<Report> {
         }
     }
     // All of them, so that one run shows everything there is to mend.
-    let failures = builds
-        .iter_mut()
-        .filter_map(|build| run_command(build.args(DENY_WARNINGS)).err());
+    let failures = builds.iter_mut().filter_map(|build| run_command(build.args(DENY_WARNINGS)).err());
     let failures: Vec<String> = failures.map(|error| error.to_string()).collect();
     if !failures.is_empty() {
-        bail!(
-            "{} of {} builds:\n  {}",
-            failures.len(),
-            builds.len(),
-            failures.join("\n  ")
-        );
+        bail!("{} of {} builds:\n  {}", failures.len(), builds.len(), failures.join("\n  "));
     }
     Ok(Report::default())
 }
@@ -45,10 +38,7 @@ fn everything() -> Command {
 }
 
 fn each_feature_alone(package: &Value) -> Vec<Command> {
-    let features = package["features"]
-        .as_object()
-        .into_iter()
-        .flat_map(|features| features.keys());
+    let features = package["features"].as_object().into_iter().flat_map(|features| features.keys());
     let mut builds = vec![of_package(package)];
     for feature in features {
         let mut build = of_package(package);
@@ -69,11 +59,9 @@ fn of_package(package: &Value) -> Command {
 }
 
 fn has_library(package: &Value) -> bool {
-    array(&package["targets"]).iter().any(|target| {
-        array(&target["kind"])
-            .iter()
-            .any(|kind| matches!(text(kind), "lib" | "proc-macro"))
-    })
+    array(&package["targets"])
+        .iter()
+        .any(|target| array(&target["kind"]).iter().any(|kind| matches!(text(kind), "lib" | "proc-macro")))
 }
 
 fn clippy() -> Command {

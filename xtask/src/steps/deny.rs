@@ -24,23 +24,13 @@ pub(crate) fn run(_options: &Options) -> anyhow::Result<Report> {
     let fixed = run_command(check(&deny).args(["licenses", "bans", "sources"]));
     let (outcome, checked) = advisories(&deny);
     let failure = fixed.and(checked).err().map(|error| format!("{error:#}"));
-    let part = PartOutcome {
-        name: ADVISORIES.to_owned(),
-        outcome,
-    };
-    Ok(Report {
-        failure,
-        parts: vec![part],
-        ..Report::default()
-    })
+    let part = PartOutcome { name: ADVISORIES.to_owned(), outcome };
+    Ok(Report { failure, parts: vec![part], ..Report::default() })
 }
 
 /// Whether the advisories could be checked, and what came of it.
 fn advisories(deny: &Path) -> (Result<String, String>, anyhow::Result<()>) {
-    let fetched = deny_command(deny)
-        .args(["fetch", "db"])
-        .stderr(Stdio::null())
-        .status();
+    let fetched = deny_command(deny).args(["fetch", "db"]).stderr(Stdio::null()).status();
     if fetched.is_ok_and(|status| status.success()) {
         let checked = run_command(check(deny).args(["--disable-fetch", ADVISORIES]));
         return (Ok(format!("cargo-deny {VERSION}")), checked);
@@ -87,11 +77,7 @@ fn find_or_install() -> anyhow::Result<PathBuf> {
 }
 
 fn works(deny: &Path) -> bool {
-    let version = program(deny)
-        .arg("--version")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
+    let version = program(deny).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     version.is_ok_and(|status| status.success())
 }
 
@@ -102,14 +88,6 @@ fn install_wheel(tools: &Path) -> anyhow::Result<()> {
     fs::write(&requirements, WHEEL).with_context(|| format!("cannot write {}", requirements.display()))?;
     run_command(program("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
     let mut pip = program(venv.join("bin/python"));
-    pip.args([
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--only-binary=:all:",
-        "--require-hashes",
-        "-r",
-    ]);
+    pip.args(["-m", "pip", "install", "--quiet", "--only-binary=:all:", "--require-hashes", "-r"]);
     run_command(pip.arg(&requirements))
 }

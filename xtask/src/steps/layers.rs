@@ -15,14 +15,8 @@ const MAY_USE: [(&str, &[&str]); 8] = [
     ("kms-provider", &["envelope-core"]),
     ("secrets-cache", &["envelope-core"]),
     ("token-store", &["envelope-core"]),
-    (
-        "migrate-cli",
-        &["envelope-core", "kms-provider", "secrets-cache", "token-store"],
-    ),
-    (
-        "example-service",
-        &["envelope-core", "kms-provider", "secrets-cache", "token-store"],
-    ),
+    ("migrate-cli", &["envelope-core", "kms-provider", "secrets-cache", "token-store"]),
+    ("example-service", &["envelope-core", "kms-provider", "secrets-cache", "token-store"]),
     ("test-support", &["envelope-core"]),
     ("xtask", &[]),
 ];
@@ -56,10 +50,8 @@ type Graph = BTreeMap<String, BTreeSet<String>>;
 
 pub(crate) fn run(_options: &Options) -> anyhow::Result<Report> {
     let metadata = metadata()?;
-    let ours: Vec<String> = workspace_packages(&metadata)
-        .iter()
-        .map(|package| text(&package["name"]).to_owned())
-        .collect();
+    let ours: Vec<String> =
+        workspace_packages(&metadata).iter().map(|package| text(&package["name"]).to_owned()).collect();
     let broken = broken_rules(&ours, &graph(&metadata));
     for rule in &broken {
         eprintln!("{rule}");
@@ -73,10 +65,7 @@ pub(crate) fn run(_options: &Options) -> anyhow::Result<Report> {
 
 /// Every broken rule, as a sentence that names the edge and the rule.
 fn broken_rules(ours: &[String], graph: &Graph) -> Vec<String> {
-    let mut broken: Vec<String> = ours
-        .iter()
-        .flat_map(|from| forbidden_edges(from, ours, graph))
-        .collect();
+    let mut broken: Vec<String> = ours.iter().flat_map(|from| forbidden_edges(from, ours, graph)).collect();
     broken.extend(impure_paths(graph));
     broken
 }
@@ -87,11 +76,7 @@ fn forbidden_edges(from: &str, ours: &[String], graph: &Graph) -> Vec<String> {
             "{from}: no rule says what it may depend on; add it to the table in xtask's `layers`"
         )];
     };
-    let used = graph
-        .get(from)
-        .into_iter()
-        .flatten()
-        .filter(|used| ours.contains(used));
+    let used = graph.get(from).into_iter().flatten().filter(|used| ours.contains(used));
     used.filter(|used| !allowed.contains(&used.as_str()))
         .map(|used| {
             let rule = match *allowed {
@@ -115,10 +100,8 @@ fn impure_paths(graph: &Graph) -> Vec<String> {
             }
             let path: Vec<&str> = paths[name].iter().copied().chain([used.as_str()]).collect();
             if is_impure(used) {
-                broken.push(format!(
-                    "{}: {PURE} may reach no runtime, network or database",
-                    path.join(" -> ")
-                ));
+                broken
+                    .push(format!("{}: {PURE} may reach no runtime, network or database", path.join(" -> ")));
             } else {
                 queue.push(used);
             }
@@ -129,9 +112,7 @@ fn impure_paths(graph: &Graph) -> Vec<String> {
 }
 
 fn is_impure(name: &str) -> bool {
-    IMPURE
-        .iter()
-        .any(|impure| name == *impure || (impure.ends_with('-') && name.starts_with(impure)))
+    IMPURE.iter().any(|impure| name == *impure || (impure.ends_with('-') && name.starts_with(impure)))
 }
 
 /// The resolved graph, by name: two versions of a crate count as one, since a rule is about both.
@@ -163,10 +144,7 @@ mod tests {
         let ours: Vec<String> = MAY_USE.iter().map(|(name, _)| (*name).to_owned()).collect();
         let mut graph = Graph::new();
         for (from, to) in edges {
-            graph
-                .entry((*from).to_owned())
-                .or_default()
-                .insert((*to).to_owned());
+            graph.entry((*from).to_owned()).or_default().insert((*to).to_owned());
         }
         broken_rules(&ours, &graph)
     }
@@ -202,20 +180,9 @@ mod tests {
 
     #[test]
     fn an_impure_crate_is_found_however_deep() {
-        for impure in [
-            "tokio",
-            "async-std",
-            "sqlx-core",
-            "reqwest",
-            "hyper-util",
-            "aws-smithy-types",
-            "mio",
-        ] {
-            let broken = broken(&[
-                ("envelope-core", "harmless"),
-                ("harmless", "more"),
-                ("more", impure),
-            ]);
+        for impure in ["tokio", "async-std", "sqlx-core", "reqwest", "hyper-util", "aws-smithy-types", "mio"]
+        {
+            let broken = broken(&[("envelope-core", "harmless"), ("harmless", "more"), ("more", impure)]);
             assert_eq!(broken.len(), 1, "{impure}");
             assert!(
                 broken[0].starts_with(&format!("envelope-core -> harmless -> more -> {impure}: ")),

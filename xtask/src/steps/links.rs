@@ -28,9 +28,7 @@ fn markdown_files(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let entries = fs::read_dir(directory).with_context(|| format!("cannot list {}", directory.display()))?;
     for entry in entries {
-        let path = entry
-            .with_context(|| format!("cannot list {}", directory.display()))?
-            .path();
+        let path = entry.with_context(|| format!("cannot list {}", directory.display()))?.path();
         let name = path.file_name().unwrap_or_default();
         if path.is_dir() && !SKIPPED.iter().any(|skipped| name == *skipped) {
             files.extend(markdown_files(&path)?);
@@ -43,11 +41,7 @@ fn markdown_files(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 fn exists(root: &Path, directory: &Path, link: &str) -> bool {
-    let path = link
-        .split(['#', '?'])
-        .next()
-        .unwrap_or_default()
-        .replace("%20", " ");
+    let path = link.split(['#', '?']).next().unwrap_or_default().replace("%20", " ");
     match path.strip_prefix('/') {
         Some(from_root) => root.join(from_root).exists(),
         None => directory.join(path).exists(),
@@ -60,9 +54,7 @@ fn links(text: &str) -> Vec<(usize, String)> {
     let mut fence: Option<&str> = None;
     for (index, line) in text.lines().enumerate() {
         let start = line.trim_start();
-        let marker = ["```", "~~~"]
-            .into_iter()
-            .find(|marker| start.starts_with(marker));
+        let marker = ["```", "~~~"].into_iter().find(|marker| start.starts_with(marker));
         match (fence, marker) {
             (None, Some(marker)) => fence = Some(marker),
             (Some(open), Some(marker)) if open == marker => fence = None,
@@ -75,21 +67,14 @@ fn links(text: &str) -> Vec<(usize, String)> {
 
 fn links_of_line(line: &str) -> Vec<String> {
     let prose: String = line.split('`').step_by(2).collect::<Vec<_>>().join("``");
-    let inline = prose
-        .split("](")
-        .skip(1)
-        .filter_map(|rest| rest.split(')').next());
+    let inline = prose.split("](").skip(1).filter_map(|rest| rest.split(')').next());
     let definition = prose
         .trim_start()
         .strip_prefix('[')
         .and_then(|rest| rest.split_once("]: "))
         .filter(|(label, _)| !label.starts_with('^') && !label.contains(']'))
         .map(|(_, target)| target);
-    inline
-        .chain(definition)
-        .filter_map(target)
-        .filter(|target| is_relative(target))
-        .collect()
+    inline.chain(definition).filter_map(target).filter(|target| is_relative(target)).collect()
 }
 
 /// The target of a link without its title and brackets.

@@ -18,10 +18,7 @@ const TARGETS: [&str; 4] = ["--lib", "--bins", "--tests", "--examples"];
 pub(crate) fn run(options: &Options) -> anyhow::Result<Report> {
     let servers = Servers::start(&build()?)?;
     let mut command = cargo_test();
-    command
-        .args(TARGETS)
-        .arg("--no-fail-fast")
-        .args(&options.cargo_test);
+    command.args(TARGETS).arg("--no-fail-fast").args(&options.cargo_test);
     servers.announce(&mut command, options);
     let mut report = summarize(run_tests(&mut command)?);
     report.parts = servers.outcomes();
@@ -49,11 +46,7 @@ fn supervisor(message: &Value) -> Option<PathBuf> {
     let target = &message["target"];
     let is_program = array(&target["kind"]).iter().any(|kind| text(kind) == "bin");
     let is_it = text(&target["name"]) == "test-servers" && is_program && message["profile"]["test"] == false;
-    if is_it {
-        message["executable"].as_str().map(PathBuf::from)
-    } else {
-        None
-    }
+    if is_it { message["executable"].as_str().map(PathBuf::from) } else { None }
 }
 
 fn cargo_test() -> Command {

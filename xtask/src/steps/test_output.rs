@@ -19,10 +19,7 @@ pub(crate) struct TestOutput {
 
 /// Runs `cargo test` with its output going where ours goes.
 pub(crate) fn run_tests(command: &mut Command) -> anyhow::Result<TestOutput> {
-    let mut child = command
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("cannot run `cargo test`")?;
+    let mut child = command.stdout(Stdio::piped()).spawn().context("cannot run `cargo test`")?;
     let stdout = child.stdout.take().context("`cargo test` has no output")?;
     let mut output = TestOutput::default();
     for line in BufReader::new(stdout).split(b'\n') {
@@ -57,14 +54,12 @@ impl TestOutput {
     fn read(&mut self, line: &str) {
         if let Some(result) = line.strip_prefix("test result: ") {
             self.tally += parse_tally(result);
-        } else if let Some((name, verdict)) = line
-            .strip_prefix("test ")
-            .and_then(|rest| rest.rsplit_once(" ... "))
+        } else if let Some((name, verdict)) =
+            line.strip_prefix("test ").and_then(|rest| rest.rsplit_once(" ... "))
         {
             self.read_verdict(name, verdict.trim());
-        } else if let Some(name) = line
-            .strip_prefix("---- ")
-            .and_then(|rest| rest.strip_suffix(" stdout ----"))
+        } else if let Some(name) =
+            line.strip_prefix("---- ").and_then(|rest| rest.strip_suffix(" stdout ----"))
         {
             // All that a quiet run says of a failed test.
             self.note_failed(name);
@@ -77,11 +72,7 @@ impl TestOutput {
         } else if let Some(reason) = verdict.strip_prefix("ignored") {
             let reason = reason.trim_start_matches([',', ' ']);
             let reason = if reason.is_empty() { "marked so" } else { reason };
-            self.ignored.push(NotRun {
-                part: "ignored".into(),
-                test: name.into(),
-                reason: reason.into(),
-            });
+            self.ignored.push(NotRun { part: "ignored".into(), test: name.into(), reason: reason.into() });
         }
     }
 
@@ -94,10 +85,7 @@ impl TestOutput {
 
 fn parse_tally(result: &str) -> Tally {
     let number = |label: &str| {
-        let before = result
-            .split(label)
-            .next()
-            .filter(|before| before.len() < result.len())?;
+        let before = result.split(label).next().filter(|before| before.len() < result.len())?;
         before.split_whitespace().last()?.parse().ok()
     };
     Tally {
@@ -112,10 +100,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str, success: bool) -> Report {
-        let mut output = TestOutput {
-            success,
-            ..TestOutput::default()
-        };
+        let mut output = TestOutput { success, ..TestOutput::default() };
         text.lines().for_each(|line| output.read(line));
         summarize(output)
     }
@@ -132,14 +117,7 @@ mod tests {
              test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.1s\n",
             false,
         );
-        assert_eq!(
-            report.tally,
-            Tally {
-                passed: 15,
-                failed: 1,
-                ignored: 2
-            }
-        );
+        assert_eq!(report.tally, Tally { passed: 15, failed: 1, ignored: 2 });
         assert_eq!(report.failed_tests, ["src/lib.rs - part (line 3) - compile"]);
         assert_eq!(report.not_run[0].reason, "needs an AWS account");
         assert_eq!(report.not_run[1].test, "it::c");
@@ -149,15 +127,7 @@ mod tests {
     #[test]
     fn a_run_without_a_test_is_a_failure_and_so_is_a_broken_build() {
         assert!(read("", true).failure.is_some());
-        assert!(
-            read("test result: ok. 1 passed; 0 failed; 0 ignored", false)
-                .failure
-                .is_some()
-        );
-        assert!(
-            read("test result: ok. 1 passed; 0 failed; 0 ignored", true)
-                .failure
-                .is_none()
-        );
+        assert!(read("test result: ok. 1 passed; 0 failed; 0 ignored", false).failure.is_some());
+        assert!(read("test result: ok. 1 passed; 0 failed; 0 ignored", true).failure.is_none());
     }
 }

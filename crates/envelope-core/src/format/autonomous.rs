@@ -48,11 +48,7 @@ impl Envelope {
         if version != "v1" {
             return Err(FormatError::UnknownVersion);
         }
-        Self::from_parts(
-            decode_base64(wrapped)?,
-            decode_base64(nonce)?,
-            decode_base64(sealed)?,
-        )
+        Self::from_parts(decode_base64(wrapped)?, decode_base64(nonce)?, decode_base64(sealed)?)
     }
 
     /// The wrapped data key. The value does not say which key wrapped it.
@@ -67,13 +63,7 @@ impl Envelope {
     /// [`OpenError::NotAuthentic`] or [`OpenError::NotText`].
     pub fn open(&self, key: &DataKey) -> Result<SecretString, OpenError> {
         let (ciphertext, tag) = aead::split_tag(&self.sealed).ok_or(FormatError::TooShort)?;
-        aead::into_secret_string(aead::open_detached(
-            key.aes256gcm(),
-            &self.nonce,
-            &[],
-            ciphertext,
-            tag,
-        )?)
+        aead::into_secret_string(aead::open_detached(key.aes256gcm(), &self.nonce, &[], ciphertext, tag)?)
     }
 
     fn from_parts(wrapped: Vec<u8>, nonce: Vec<u8>, sealed: Vec<u8>) -> Result<Self, FormatError> {
@@ -87,11 +77,7 @@ impl Envelope {
             return Err(FormatError::TooLong);
         }
         let wrapped = WrappedDataKey::new(wrapped, None).map_err(|_| FormatError::WrappedKeyLength)?;
-        Ok(Self {
-            wrapped,
-            nonce,
-            sealed,
-        })
+        Ok(Self { wrapped, nonce, sealed })
     }
 }
 
@@ -134,9 +120,7 @@ impl DevKey {
     pub fn from_variable(text: &str) -> Result<Self, KeyTextError> {
         let bytes =
             Zeroizing::new(decode_base64url_padded(text.trim()).map_err(|_| KeyTextError::Base64Url)?);
-        DataKey::from_slice(&bytes)
-            .map(Self)
-            .map_err(|error: KeyLengthError| error.into())
+        DataKey::from_slice(&bytes).map(Self).map_err(|error: KeyLengthError| error.into())
     }
 }
 
@@ -170,10 +154,8 @@ impl DevEnvelope {
         if token.first() != Some(&Self::VERSION) {
             return Err(FormatError::UnknownVersion);
         }
-        let blocks = token
-            .len()
-            .checked_sub(Self::HEADER_LEN + Self::MAC_LEN)
-            .ok_or(FormatError::TooShort)?;
+        let blocks =
+            token.len().checked_sub(Self::HEADER_LEN + Self::MAC_LEN).ok_or(FormatError::TooShort)?;
         if blocks == 0 || !blocks.is_multiple_of(Self::BLOCK_LEN) {
             return Err(FormatError::TooShort);
         }
@@ -199,10 +181,8 @@ impl DevEnvelope {
         let cipher = cbc::Decryptor::<Aes128>::new_from_slices(encryption, &header[9..])
             .map_err(|_| OpenError::NotAuthentic)?;
         let mut buffer = Zeroizing::new(ciphertext.to_vec());
-        let plaintext = cipher
-            .decrypt_padded::<Pkcs7>(&mut buffer)
-            .map_err(|_| OpenError::NotAuthentic)?
-            .to_vec();
+        let plaintext =
+            cipher.decrypt_padded::<Pkcs7>(&mut buffer).map_err(|_| OpenError::NotAuthentic)?.to_vec();
         aead::into_secret_string(Zeroizing::new(plaintext))
     }
 }

@@ -68,9 +68,7 @@ impl Suite {
     }
 
     fn from_id(id: u16) -> Option<Self> {
-        [Self::Aes256Gcm, Self::ChaCha20Poly1305]
-            .into_iter()
-            .find(|suite| suite.id() == id)
+        [Self::Aes256Gcm, Self::ChaCha20Poly1305].into_iter().find(|suite| suite.id() == id)
     }
 }
 
@@ -146,11 +144,7 @@ impl Envelope {
         let rest = rest.get(wrapped_len..).ok_or(FormatError::TooShort)?;
         let (length, payload) = rest.split_first_chunk().ok_or(FormatError::TooShort)?;
         check_payload_length(u32::from_be_bytes(*length) as usize, payload.len())?;
-        Ok(Self {
-            bytes,
-            suite,
-            wrapped_len,
-        })
+        Ok(Self { bytes, suite, wrapped_len })
     }
 
     fn header(&self) -> &[u8] {
@@ -216,10 +210,7 @@ fn seal_with_id(
     message_id: &[u8; ID_LEN],
 ) -> Result<String, SealError> {
     if plaintext.len() > MAX_PLAINTEXT_LEN {
-        return Err(SealError::TooLong {
-            actual: plaintext.len(),
-            limit: MAX_PLAINTEXT_LEN,
-        });
+        return Err(SealError::TooLong { actual: plaintext.len(), limit: MAX_PLAINTEXT_LEN });
     }
     let binding = binding.canonical()?;
     let derived = Derived::new(key, suite.id(), message_id);
@@ -245,38 +236,22 @@ struct Derived {
 impl Derived {
     fn new(key: &DataKey, suite_id: u16, message_id: &[u8]) -> Self {
         let hkdf = Hkdf::<Sha512>::new(Some(message_id), key.expose_secret());
-        let mut derived = Self {
-            content_key: Zeroizing::default(),
-            commitment: [0; 32],
-        };
-        expand(
-            &hkdf,
-            &[&suite_id.to_be_bytes(), b"DERIVEKEY"],
-            &mut derived.content_key,
-        );
+        let mut derived = Self { content_key: Zeroizing::default(), commitment: [0; 32] };
+        expand(&hkdf, &[&suite_id.to_be_bytes(), b"DERIVEKEY"], &mut derived.content_key);
         expand(&hkdf, &[b"COMMITKEY"], &mut derived.commitment);
         derived
     }
 }
 
 fn expand(hkdf: &Hkdf<Sha512>, info: &[&[u8]], out: &mut [u8; 32]) {
-    #[expect(
-        clippy::expect_used,
-        reason = "HKDF-SHA-512 gives up to 16,320 bytes (RFC 5869, section 2.3)"
-    )]
-    hkdf.expand_multi_info(info, out)
-        .expect("32 bytes are within HKDF's limit");
+    #[expect(clippy::expect_used, reason = "HKDF-SHA-512 gives up to 16,320 bytes (RFC 5869, section 2.3)")]
+    hkdf.expand_multi_info(info, out).expect("32 bytes are within HKDF's limit");
 }
 
 fn seal_with<C: AeadInOut + KeyInit>(derived: &Derived, aad: &[u8], plaintext: &[u8]) -> Vec<u8> {
     let mut payload = Vec::with_capacity(plaintext.len() + aead::TAG_LEN);
     payload.extend_from_slice(plaintext);
-    let tag = aead::seal_in_place(
-        &content_cipher::<C>(derived),
-        &Nonce::<C>::default(),
-        aad,
-        &mut payload,
-    );
+    let tag = aead::seal_in_place(&content_cipher::<C>(derived), &Nonce::<C>::default(), aad, &mut payload);
     payload.extend_from_slice(&tag);
     payload
 }
@@ -287,13 +262,7 @@ fn open_with<C: AeadInOut + KeyInit>(
     ciphertext: &[u8],
     tag: &[u8],
 ) -> Result<Zeroizing<Vec<u8>>, OpenError> {
-    aead::open_detached(
-        &content_cipher::<C>(derived),
-        &Nonce::<C>::default(),
-        aad,
-        ciphertext,
-        tag,
-    )
+    aead::open_detached(&content_cipher::<C>(derived), &Nonce::<C>::default(), aad, ciphertext, tag)
 }
 
 fn content_cipher<C: KeyInit>(derived: &Derived) -> C {
@@ -312,11 +281,7 @@ fn encode(header: &[u8], wrapped: &WrappedDataKey, payload: &[u8]) -> String {
     push_length(&mut bytes, wrapped.len());
     bytes.extend_from_slice(wrapped);
     #[expect(clippy::expect_used, reason = "payloads are bounded at one MiB and a tag")]
-    bytes.extend_from_slice(
-        &u32::try_from(payload.len())
-            .expect("payload is bounded")
-            .to_be_bytes(),
-    );
+    bytes.extend_from_slice(&u32::try_from(payload.len()).expect("payload is bounded").to_be_bytes());
     bytes.extend_from_slice(payload);
     let mut text = String::with_capacity(MARK.len() + bytes.len().div_ceil(3) * 4);
     text.push_str(MARK);

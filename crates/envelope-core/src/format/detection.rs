@@ -67,10 +67,7 @@ pub fn has_strong_mark(text: &str) -> bool {
 
 /// What a text claims to be, well-formed or not; none where it claims nothing.
 fn claim(text: &str) -> Result<Option<Format>, FormatError> {
-    if text
-        .get(..KMS.len())
-        .is_some_and(|start| start.eq_ignore_ascii_case(KMS))
-    {
+    if text.get(..KMS.len()).is_some_and(|start| start.eq_ignore_ascii_case(KMS)) {
         return kms_claim(text).map(Some);
     }
     if kms_envelope::is_encoded_twice(text) {
@@ -88,11 +85,7 @@ fn claim(text: &str) -> Result<Option<Format>, FormatError> {
     if text.starts_with('{') {
         return Fields::of(text).map(Fields::claim);
     }
-    if has_damaged_mark(text) {
-        Err(FormatError::DamagedMark)
-    } else {
-        Ok(None)
-    }
+    if has_damaged_mark(text) { Err(FormatError::DamagedMark) } else { Ok(None) }
 }
 
 fn kms_claim(text: &str) -> Result<Format, FormatError> {
@@ -167,12 +160,7 @@ fn differs_in_one_byte(text: &str, mark: &str) -> bool {
     let Some(start) = text.as_bytes().get(..mark.len()) else {
         return false;
     };
-    start
-        .iter()
-        .zip(mark.bytes())
-        .filter(|&(&byte, wanted)| byte != wanted)
-        .count()
-        == 1
+    start.iter().zip(mark.bytes()).filter(|&(&byte, wanted)| byte != wanted).count() == 1
 }
 
 /// Which fields of the JSON formats an object has at its top level.
@@ -203,9 +191,7 @@ impl Fields {
     /// Reads an object's field names.
     fn of(text: &str) -> Result<Self, FormatError> {
         let mut parser = serde_json::Deserializer::from_str(text);
-        let fields = parser
-            .deserialize_map(FieldsVisitor)
-            .map_err(|_| FormatError::Json)?;
+        let fields = parser.deserialize_map(FieldsVisitor).map_err(|_| FormatError::Json)?;
         parser.end().map_err(|_| FormatError::Json)?;
         Ok(fields)
     }

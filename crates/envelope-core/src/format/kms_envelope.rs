@@ -53,10 +53,8 @@ impl Envelope {
     }
 
     fn parse_plain(text: &str) -> Result<Self, FormatError> {
-        let (wrapped, sealed) = text
-            .strip_prefix(MARK)
-            .and_then(|rest| rest.split_once(':'))
-            .ok_or(FormatError::Shape)?;
+        let (wrapped, sealed) =
+            text.strip_prefix(MARK).and_then(|rest| rest.split_once(':')).ok_or(FormatError::Shape)?;
         let (wrapped, sealed) = (decode_base64(wrapped)?, decode_base64(sealed)?);
         if wrapped.is_empty() || wrapped.len() > crate::key::MAX_WRAPPED_LEN {
             return Err(FormatError::WrappedKeyLength);

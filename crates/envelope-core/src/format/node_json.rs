@@ -68,14 +68,7 @@ impl Envelope {
             return Err(FormatError::TooLong);
         }
         let aad = fields.aad.as_deref().map(decode_base64).transpose()?;
-        Ok(Self {
-            key_id: fields.key_id,
-            iv,
-            tag,
-            ciphertext,
-            aad,
-            timestamp: fields.timestamp,
-        })
+        Ok(Self { key_id: fields.key_id, iv, tag, ciphertext, aad, timestamp: fields.timestamp })
     }
 
     /// The data key that the value names.
@@ -96,9 +89,7 @@ impl Envelope {
         }
         let key = ring
             .data_key(&self.key_id)
-            .ok_or_else(|| OpenError::UnknownDataKey {
-                id: self.key_id.as_str().into(),
-            })?;
+            .ok_or_else(|| OpenError::UnknownDataKey { id: self.key_id.as_str().into() })?;
         let aad = aad.unwrap_or_default();
         aead::open_detached(key.aes256gcm(), &self.iv, aad, &self.ciphertext, &self.tag)
     }
@@ -127,10 +118,7 @@ pub fn seal(ring: &dyn DataKeyRing, aad: Option<&[u8]>, plaintext: &[u8], timest
         aad: claim.as_deref(),
         timestamp: timestamp_ms,
     };
-    #[expect(
-        clippy::expect_used,
-        reason = "a struct of strings and integers always serializes"
-    )]
+    #[expect(clippy::expect_used, reason = "a struct of strings and integers always serializes")]
     serde_json::to_string(&fields).expect("fields serialize")
 }
 

@@ -54,11 +54,7 @@ impl Envelope {
                 ContextError::TooLong { .. } => FormatError::TooLong,
                 _ => FormatError::Json,
             })?;
-        Ok(Self {
-            ciphertext,
-            key_id: fields.key_id,
-            context,
-        })
+        Ok(Self { ciphertext, key_id: fields.key_id, context })
     }
 
     /// The key that the value names: a claim.
@@ -85,9 +81,7 @@ impl Envelope {
         if self.context != *expected {
             return Err(OpenError::NotAuthentic);
         }
-        let opened = provider
-            .decrypt(&self.ciphertext, Some(&self.key_id), expected)
-            .await?;
+        let opened = provider.decrypt(&self.ciphertext, Some(&self.key_id), expected).await?;
         aead::into_secret_string(Zeroizing::new(opened.expose_secret().to_vec()))
     }
 }
@@ -151,13 +145,10 @@ fn looks_like_iso_8601(text: &str) -> bool {
         return false;
     };
     let digits_in_place =
-        stamp
-            .bytes()
-            .zip("dddd-dd-ddTdd:dd:dd".bytes())
-            .all(|(byte, wanted)| match wanted {
-                b'd' => byte.is_ascii_digit(),
-                _ => byte == wanted,
-            });
+        stamp.bytes().zip("dddd-dd-ddTdd:dd:dd".bytes()).all(|(byte, wanted)| match wanted {
+            b'd' => byte.is_ascii_digit(),
+            _ => byte == wanted,
+        });
     let rest = match rest.strip_prefix('.') {
         None => rest,
         Some(fraction) => match fraction.trim_start_matches(|c: char| c.is_ascii_digit()) {

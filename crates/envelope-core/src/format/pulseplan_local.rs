@@ -49,14 +49,8 @@ impl MasterKey {
         if text.is_empty() {
             return Err(EmptyMasterKey);
         }
-        let raw = Reading {
-            kind: ReadingKind::Raw,
-            bytes: Zeroizing::new(text.as_bytes().to_vec()),
-        };
-        let decoded = decode_leniently(text).map(|bytes| Reading {
-            kind: ReadingKind::Decoded,
-            bytes,
-        });
+        let raw = Reading { kind: ReadingKind::Raw, bytes: Zeroizing::new(text.as_bytes().to_vec()) };
+        let decoded = decode_leniently(text).map(|bytes| Reading { kind: ReadingKind::Decoded, bytes });
         Ok(Self { decoded, raw })
     }
 
@@ -138,12 +132,7 @@ impl Envelope {
         if iv.len() > IV_LEN || tag.len() > aead::TAG_LEN || ciphertext.len() > MAX_PLAINTEXT_LEN {
             return Err(FormatError::TooLong);
         }
-        Ok(Self {
-            version,
-            iv,
-            tag,
-            ciphertext,
-        })
+        Ok(Self { version, iv, tag, ciphertext })
     }
 
     /// The key version that the value names.
@@ -176,12 +165,7 @@ pub fn seal(key: &DataKey, version: NonZeroU32, plaintext: &str) -> String {
     let iv = aead::random_nonce::<Cipher>();
     let mut buffer = plaintext.as_bytes().to_vec();
     let tag = aead::seal_in_place(&cipher(key), &iv, &[], &mut buffer);
-    format!(
-        "v{version}:{}:{}:{}",
-        hex::encode(iv),
-        hex::encode(tag),
-        hex::encode(buffer)
-    )
+    format!("v{version}:{}:{}:{}", hex::encode(iv), hex::encode(tag), hex::encode(buffer))
 }
 
 fn cipher(key: &DataKey) -> Cipher {
@@ -273,9 +257,7 @@ mod tests {
             ("not base64: 953a2d69e356", None),
         ] {
             assert_eq!(
-                decode_leniently(text)
-                    .map(|bytes| hex::encode(&*bytes))
-                    .as_deref(),
+                decode_leniently(text).map(|bytes| hex::encode(&*bytes)).as_deref(),
                 decoded,
                 "{text:?}"
             );

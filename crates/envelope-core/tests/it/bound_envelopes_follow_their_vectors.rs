@@ -40,13 +40,8 @@ struct Cell {
 impl Cell {
     fn binding(&self) -> Binding {
         let binding = Binding::new(&self.table, &self.column);
-        let binding = self
-            .key
-            .iter()
-            .fold(binding, |binding, (name, value)| binding.key(name, value));
-        self.owner
-            .iter()
-            .fold(binding, |binding, (name, value)| binding.owner(name, value))
+        let binding = self.key.iter().fold(binding, |binding, (name, value)| binding.key(name, value));
+        self.owner.iter().fold(binding, |binding, (name, value)| binding.owner(name, value))
     }
 }
 
@@ -89,37 +84,23 @@ fn every_vector_is_detected_or_refused_never_plaintext() {
 
 #[test]
 fn every_byte_change_and_truncation_is_refused() {
-    for vector in vectors()
-        .iter()
-        .filter(|vector| vector.error.is_none() && vector.stored.len() < 2_000)
-    {
+    for vector in vectors().iter().filter(|vector| vector.error.is_none() && vector.stored.len() < 2_000) {
         let base = pairs(&[("Application", "vod-tender")]);
         let context = Binding::new("t", "c").plain_context(&base).unwrap();
         let wrapped = decode(vector.wrapped_data_key.as_deref().unwrap());
-        let kms = MemoryKms::new()
-            .caching()
-            .with(&wrapped, context, &decode(&vector.data_key));
+        let kms = MemoryKms::new().caching().with(&wrapped, context, &decode(&vector.data_key));
         let sealer = Sealer::new(Arc::new(kms), base).unwrap();
         let binding = vector.binding.binding();
         let open = |text: &str| now(sealer.open(text, Some(KEY_ID), &binding));
         // "not_text" opens to bytes that are no text, which is an answer about the plaintext: the key was right.
-        assert!(
-            matches!(open(&vector.stored), Ok(_) | Err(OpenError::NotText)),
-            "{}",
-            vector.name
-        );
+        assert!(matches!(open(&vector.stored), Ok(_) | Err(OpenError::NotText)), "{}", vector.name);
         for at in 0..vector.stored.len() {
             for flip in [1, 2, 4, 8, 16, 32, 64] {
                 let mut bytes = vector.stored.clone().into_bytes();
                 bytes[at] ^= flip;
                 let damaged = String::from_utf8(bytes).unwrap();
                 assert_refused(&open(&damaged), &vector.name, at);
-                assert_ne!(
-                    detect(&damaged),
-                    Ok(Format::Plaintext),
-                    "{} with byte {at} changed",
-                    vector.name
-                );
+                assert_ne!(detect(&damaged), Ok(Format::Plaintext), "{} with byte {at} changed", vector.name);
             }
             if at > 0 {
                 assert_refused(&open(&vector.stored[..at]), &vector.name, at);
@@ -138,17 +119,12 @@ fn both_suites_seal_and_open() {
         let text = bound::seal(suite, &key, &generated.wrapped, &binding, b"ada@example.org").unwrap();
         let envelope = Envelope::parse(&text).unwrap();
         assert_eq!(envelope.suite(), suite);
-        assert_eq!(
-            envelope.open(&key, &binding).unwrap().expose_secret(),
-            "ada@example.org"
-        );
+        assert_eq!(envelope.open(&key, &binding).unwrap().expose_secret(), "ada@example.org");
     }
 }
 
 fn vectors() -> Vec<Vector> {
-    serde_json::from_str::<File>(include_str!("../vectors/bound.json"))
-        .unwrap()
-        .vectors
+    serde_json::from_str::<File>(include_str!("../vectors/bound.json")).unwrap().vectors
 }
 
 fn assert_refused(opened: &Result<envelope_core::Opened, OpenError>, name: &str, at: usize) {

@@ -35,14 +35,8 @@ fn known_traps_are_none() {
 #[test]
 fn impossible_contexts_are_typed_errors() {
     let error = |pairs: &[(&str, &str)]| EncryptionContext::new(pairs.iter().copied()).unwrap_err();
-    assert_eq!(
-        error(&[("a", "b"), ("a", "c")]),
-        ContextError::Repeated { name: "a".into() }
-    );
-    assert_eq!(
-        error(&[("a", "b"), ("a", "b")]),
-        ContextError::Repeated { name: "a".into() }
-    );
+    assert_eq!(error(&[("a", "b"), ("a", "c")]), ContextError::Repeated { name: "a".into() });
+    assert_eq!(error(&[("a", "b"), ("a", "b")]), ContextError::Repeated { name: "a".into() });
     assert_eq!(error(&[("", "b")]), ContextError::EmptyName);
     assert_eq!(error(&[("a", "")]), ContextError::EmptyValue { name: "a".into() });
     let long = "x".repeat(MAX_CONTEXT_LEN);
@@ -52,20 +46,9 @@ fn impossible_contexts_are_typed_errors() {
 #[test]
 fn impossible_bindings_are_typed_errors() {
     let error = |binding: Binding| binding.canonical().unwrap_err();
-    assert_eq!(
-        error(Binding::new("", "c")),
-        ContextError::EmptyValue { name: "table".into() }
-    );
-    assert_eq!(
-        error(Binding::new("t", "")),
-        ContextError::EmptyValue {
-            name: "column".into()
-        }
-    );
-    assert_eq!(
-        error(Binding::new("t", "c").key("", "1")),
-        ContextError::EmptyName
-    );
+    assert_eq!(error(Binding::new("", "c")), ContextError::EmptyValue { name: "table".into() });
+    assert_eq!(error(Binding::new("t", "")), ContextError::EmptyValue { name: "column".into() });
+    assert_eq!(error(Binding::new("t", "c").key("", "1")), ContextError::EmptyName);
     let twice = Binding::new("t", "c").owner("id", "1").owner("id", "2");
     assert_eq!(error(twice), ContextError::Repeated { name: "id".into() });
     let long = Binding::new("t", "c").key("id", "x".repeat(MAX_CONTEXT_LEN));
@@ -105,13 +88,8 @@ fn cell() -> impl Strategy<Value = Cell> {
 impl Cell {
     fn binding(&self) -> Binding {
         let binding = Binding::new(&self.table, &self.column);
-        let binding = self
-            .key
-            .iter()
-            .fold(binding, |binding, (name, value)| binding.key(name, value));
-        self.owner
-            .iter()
-            .fold(binding, |binding, (name, value)| binding.owner(name, value))
+        let binding = self.key.iter().fold(binding, |binding, (name, value)| binding.key(name, value));
+        self.owner.iter().fold(binding, |binding, (name, value)| binding.owner(name, value))
     }
 }
 

@@ -19,11 +19,7 @@ fn every_byte_change_of_every_vector_is_refused() {
             match opener.open(&damaged) {
                 Err(error) => assert!(is_about_the_value(&error), "{}: {error:?}", vector.format),
                 Ok(opened) => {
-                    assert!(
-                        unauthenticated.contains(&at),
-                        "{} opens with byte {at} changed",
-                        vector.format
-                    );
+                    assert!(unauthenticated.contains(&at), "{} opens with byte {at} changed", vector.format);
                     assert_eq!(opened, vector.plaintext);
                 }
             }
@@ -46,12 +42,7 @@ fn every_truncation_of_every_vector_is_refused() {
 fn every_byte_change_of_a_marked_value_is_still_not_taken_for_plaintext() {
     for vector in marked() {
         for (at, damaged) in byte_changes(&vector.stored) {
-            assert_ne!(
-                detect(&damaged),
-                Ok(Format::Plaintext),
-                "{} with byte {at} changed",
-                vector.format
-            );
+            assert_ne!(detect(&damaged), Ok(Format::Plaintext), "{} with byte {at} changed", vector.format);
         }
     }
 }
@@ -68,21 +59,13 @@ fn a_marked_value_that_is_cut_off_behind_its_mark_is_not_taken_for_plaintext() {
             _ => "{".len(),
         };
         for cut in cuts(&vector.stored).filter(|cut| cut.len() >= mark) {
-            assert_ne!(
-                detect(cut),
-                Ok(Format::Plaintext),
-                "{} cut to {}",
-                vector.format,
-                cut.len()
-            );
+            assert_ne!(detect(cut), Ok(Format::Plaintext), "{} cut to {}", vector.format, cut.len());
         }
     }
 }
 
 fn marked() -> impl Iterator<Item = Vector> {
-    vectors::all()
-        .into_iter()
-        .filter(|vector| vector.format != "direct-aes")
+    vectors::all().into_iter().filter(|vector| vector.format != "direct-aes")
 }
 
 /// Changes of one byte that leave UTF-8; a database holds nothing else.

@@ -32,12 +32,7 @@ fn parse_everything(text: &str) {
 }
 
 fn stored() -> impl Strategy<Value = String> {
-    proptest::sample::select(
-        vectors::all()
-            .into_iter()
-            .map(|vector| vector.stored)
-            .collect::<Vec<_>>(),
-    )
+    proptest::sample::select(vectors::all().into_iter().map(|vector| vector.stored).collect::<Vec<_>>())
 }
 
 proptest! {
@@ -132,10 +127,7 @@ fn the_empty_string_stays_the_empty_string() {
     assert_eq!(node_json::open(&ring, None, "").unwrap().expose_secret(), b"");
     let kms = Arc::new(MemoryKms::new());
     for format in [EnvelopeFormat::V2, EnvelopeFormat::V3] {
-        let sealer = Sealer::new(kms.clone(), pairs(&[]))
-            .unwrap()
-            .with_format(format)
-            .unwrap();
+        let sealer = Sealer::new(kms.clone(), pairs(&[])).unwrap().with_format(format).unwrap();
         let sealed = now(sealer.seal("", &Binding::new("t", "c"))).unwrap();
         assert_eq!((sealed.text.as_str(), sealed.key_id), ("", None));
     }

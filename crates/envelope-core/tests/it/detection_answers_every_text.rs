@@ -64,10 +64,7 @@ fn marked_texts_that_do_not_parse_are_errors() {
         ("{} {}", FormatError::Json),
         ("{not json}", FormatError::Json),
         (r#"{"ciphertext": "x", "algorithm": "KMS"}"#, FormatError::Json),
-        (
-            r#"{"ciphertext": "x", "encryption_context": {}}"#,
-            FormatError::Json,
-        ),
+        (r#"{"ciphertext": "x", "encryption_context": {}}"#, FormatError::Json),
         (r#"{"alg": "x", "keyId": "y"}"#, FormatError::Json),
         (r#"{"iv": "x", "tag": "y", "ciphertext": "z"}"#, FormatError::Json),
         (" kms:v2:AAAA:AAAA", FormatError::WhiteSpace),
@@ -84,11 +81,7 @@ fn marked_texts_that_do_not_parse_are_errors() {
             assert_eq!(detected, Err(error), "{text}");
         }
     }
-    for text in [
-        format!("{IV}:"),
-        format!("{IV}:token"),
-        format!("{}:x:y", IV.to_uppercase()),
-    ] {
+    for text in [format!("{IV}:"), format!("{IV}:token"), format!("{}:x:y", IV.to_uppercase())] {
         assert!(detect(&text).is_err(), "{text}");
     }
     let deep = "{\"a\":".repeat(100_000);

@@ -11,23 +11,14 @@ use crate::support::memory::{MemoryKms, OneKey};
 use crate::support::now;
 
 fn email(row: &str) -> Binding {
-    Binding::new("customers", "email")
-        .key("id", row)
-        .owner("tenant", "acme")
+    Binding::new("customers", "email").key("id", row).owner("tenant", "acme")
 }
 
 fn with_each(check: impl Fn(FieldKeys<'_>, Format)) {
     let (kms, ring) = (MemoryKms::new().caching().reusing(), OneKey::generate());
     let context = EncryptionContext::new([("Application", "crm")]).unwrap();
     for suite in [Suite::Aes256Gcm, Suite::ChaCha20Poly1305] {
-        check(
-            FieldKeys::Provider {
-                provider: &kms,
-                context: &context,
-                suite,
-            },
-            Format::BoundEnvelope,
-        );
+        check(FieldKeys::Provider { provider: &kms, context: &context, suite }, Format::BoundEnvelope);
     }
     check(FieldKeys::Ring(&ring), Format::NodeJson);
 }
@@ -38,33 +29,18 @@ fn text_and_bytes_come_back_in_their_cell_only() {
         let stored = now(encrypt_field(keys, &email("7"), "ada@example.org")).unwrap();
         assert_eq!(detect(&stored), Ok(format));
         assert_eq!(
-            now(decrypt_field(keys, &email("7"), &stored))
-                .unwrap()
-                .expose_secret(),
+            now(decrypt_field(keys, &email("7"), &stored)).unwrap().expose_secret(),
             "ada@example.org"
         );
-        for other in [
-            email("8"),
-            email("7").with_column("phone"),
-            Binding::new("customers", "email").key("id", "7"),
-        ] {
-            assert!(matches!(
-                now(decrypt_field(keys, &other, &stored)),
-                Err(OpenError::NotAuthentic)
-            ));
+        for other in
+            [email("8"), email("7").with_column("phone"), Binding::new("customers", "email").key("id", "7")]
+        {
+            assert!(matches!(now(decrypt_field(keys, &other, &stored)), Err(OpenError::NotAuthentic)));
         }
         let photo = [0xff, 0x00, 0x80];
         let stored = now(encrypt_field_bytes(keys, &email("7"), &photo)).unwrap();
-        assert_eq!(
-            now(decrypt_field_bytes(keys, &email("7"), &stored))
-                .unwrap()
-                .expose_secret(),
-            photo
-        );
-        assert!(matches!(
-            now(decrypt_field(keys, &email("7"), &stored)),
-            Err(OpenError::NotText)
-        ));
+        assert_eq!(now(decrypt_field_bytes(keys, &email("7"), &stored)).unwrap().expose_secret(), photo);
+        assert!(matches!(now(decrypt_field(keys, &email("7"), &stored)), Err(OpenError::NotText)));
     });
 }
 
@@ -72,21 +48,10 @@ fn text_and_bytes_come_back_in_their_cell_only() {
 fn empty_fields_stay_empty_and_long_ones_are_refused() {
     with_each(|keys, _| {
         assert_eq!(now(encrypt_field(keys, &email("7"), "")).unwrap(), "");
-        assert_eq!(
-            now(decrypt_field(keys, &email("7"), "")).unwrap().expose_secret(),
-            ""
-        );
-        assert_eq!(
-            now(decrypt_field_bytes(keys, &email("7"), ""))
-                .unwrap()
-                .expose_secret(),
-            b""
-        );
+        assert_eq!(now(decrypt_field(keys, &email("7"), "")).unwrap().expose_secret(), "");
+        assert_eq!(now(decrypt_field_bytes(keys, &email("7"), "")).unwrap().expose_secret(), b"");
         let long = "x".repeat(envelope_core::format::MAX_PLAINTEXT_LEN + 1);
-        assert_eq!(
-            now(encrypt_field(keys, &email("7"), &long)).unwrap_err().class(),
-            "too_long"
-        );
+        assert_eq!(now(encrypt_field(keys, &email("7"), &long)).unwrap_err().class(), "too_long");
         assert!(now(decrypt_field(keys, &email("7"), "ada@example.org")).is_err());
     });
 }

@@ -16,11 +16,7 @@ use crate::support::{now, pairs};
 fn assert_no_repetition<const N: usize>(seals: usize, mut nonce: impl FnMut() -> [u8; N]) {
     let mut seen = HashSet::with_capacity(seals);
     for _ in 0..seals {
-        assert!(
-            seen.insert(nonce()),
-            "a nonce repeated after {} seals",
-            seen.len()
-        );
+        assert!(seen.insert(nonce()), "a nonce repeated after {} seals", seen.len());
     }
 }
 
@@ -35,10 +31,7 @@ fn a_million_direct_seals_under_one_key_repeat_no_nonce() {
 
 #[test]
 fn version_2_seals_under_one_key_repeat_no_nonce() {
-    let (key, wrapped) = (
-        DataKey::generate(),
-        WrappedDataKey::new(*b"wrapped", None).unwrap(),
-    );
+    let (key, wrapped) = (DataKey::generate(), WrappedDataKey::new(*b"wrapped", None).unwrap());
     assert_no_repetition::<12>(50_000, || {
         let text = kms_envelope::seal(&key, &wrapped, "x");
         let (_, payload) = text.rsplit_once(':').unwrap();
@@ -48,16 +41,11 @@ fn version_2_seals_under_one_key_repeat_no_nonce() {
 
 #[test]
 fn version_3_seals_under_one_key_repeat_no_message_id_and_so_no_content_key() {
-    let (key, wrapped) = (
-        DataKey::generate(),
-        WrappedDataKey::new(*b"wrapped", None).unwrap(),
-    );
+    let (key, wrapped) = (DataKey::generate(), WrappedDataKey::new(*b"wrapped", None).unwrap());
     let binding = Binding::new("t", "c").key("id", "1");
     assert_no_repetition::<32>(50_000, || {
         let text = bound::seal(bound::Suite::default(), &key, &wrapped, &binding, b"x").unwrap();
-        let bytes = URL_SAFE_NO_PAD
-            .decode(text.strip_prefix("kms:v3:").unwrap())
-            .unwrap();
+        let bytes = URL_SAFE_NO_PAD.decode(text.strip_prefix("kms:v3:").unwrap()).unwrap();
         bytes[4..36].try_into().unwrap()
     });
 }
@@ -81,10 +69,7 @@ fn local_and_json_seals_under_one_key_repeat_no_iv() {
 fn without_reuse_every_value_has_its_own_data_key() {
     for format in [EnvelopeFormat::V2, EnvelopeFormat::V3] {
         let kms = Arc::new(MemoryKms::new());
-        let sealer = Sealer::new(kms.clone(), pairs(&[]))
-            .unwrap()
-            .with_format(format)
-            .unwrap();
+        let sealer = Sealer::new(kms.clone(), pairs(&[])).unwrap().with_format(format).unwrap();
         let binding = Binding::new("t", "c").key("id", "1");
         let mut wrapped = HashSet::new();
         for _ in 0..100 {

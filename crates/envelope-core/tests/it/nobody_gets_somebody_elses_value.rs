@@ -28,18 +28,9 @@ fn elsewhere() -> [(&'static str, Binding); 6] {
                 .key("channel", "yours")
                 .owner("tenant", "acme"),
         ),
-        (
-            "column",
-            key(Binding::new(table, "refresh_token")).owner("tenant", "acme"),
-        ),
-        (
-            "table",
-            key(Binding::new("other_tokens", column)).owner("tenant", "acme"),
-        ),
-        (
-            "tenant",
-            key(Binding::new(table, column)).owner("tenant", "globex"),
-        ),
+        ("column", key(Binding::new(table, "refresh_token")).owner("tenant", "acme")),
+        ("table", key(Binding::new("other_tokens", column)).owner("tenant", "acme")),
+        ("tenant", key(Binding::new(table, column)).owner("tenant", "globex")),
         ("no tenant", key(Binding::new(table, column))),
         ("no row", Binding::new(table, column).owner("tenant", "acme")),
     ]
@@ -48,13 +39,10 @@ fn elsewhere() -> [(&'static str, Binding); 6] {
 fn sealer(format: EnvelopeFormat) -> Sealer {
     // One shared data key wherever a context allows it, and every key stays in the cache.
     let kms = MemoryKms::new().caching().reusing();
-    Sealer::new(
-        Arc::new(kms),
-        pairs(&[("Application", "vod-tender"), ("Purpose", "oauth-token")]),
-    )
-    .unwrap()
-    .with_format(format)
-    .unwrap()
+    Sealer::new(Arc::new(kms), pairs(&[("Application", "vod-tender"), ("Purpose", "oauth-token")]))
+        .unwrap()
+        .with_format(format)
+        .unwrap()
 }
 
 #[test]
@@ -93,10 +81,7 @@ fn bound_envelopes_share_a_data_key_and_still_stay_at_home() {
         envelope.wrapped_data_key(None).unwrap()
     };
     assert_eq!(wrapped(&mine.text), wrapped(&yours.text));
-    assert!(matches!(
-        now(sealer.open(&mine.text, None, row)),
-        Err(OpenError::NotAuthentic)
-    ));
+    assert!(matches!(now(sealer.open(&mine.text, None, row)), Err(OpenError::NotAuthentic)));
 }
 
 #[test]
@@ -105,18 +90,13 @@ fn a_payload_moved_to_another_rows_data_key_does_not_open() {
         let sealer = Sealer::new(Arc::new(MemoryKms::new().caching()), pairs(&[])).unwrap();
         let sealer = sealer.with_format(format).unwrap();
         let (_, row) = &elsewhere()[0];
-        let (mine, yours) = (
-            now(sealer.seal("mine", &home())).unwrap(),
-            now(sealer.seal("yours", row)).unwrap(),
-        );
+        let (mine, yours) =
+            (now(sealer.seal("mine", &home())).unwrap(), now(sealer.seal("yours", row)).unwrap());
         let stored = envelope_core::rewrap::StoredKey::parse(&yours.text, None).unwrap();
         let foreign = envelope_core::rewrap::StoredKey::parse(&mine.text, None).unwrap();
         let mixed = foreign.replace(stored.wrapped()).unwrap();
         for binding in [&home(), row] {
-            assert!(matches!(
-                now(sealer.open(&mixed.text, None, binding)),
-                Err(OpenError::NotAuthentic)
-            ));
+            assert!(matches!(now(sealer.open(&mixed.text, None, binding)), Err(OpenError::NotAuthentic)));
         }
     }
 }
@@ -124,11 +104,8 @@ fn a_payload_moved_to_another_rows_data_key_does_not_open() {
 #[test]
 fn an_unbound_value_opens_unless_that_is_refused() {
     let kms = Arc::new(MemoryKms::new().caching());
-    let sealer = |policy| {
-        Sealer::new(kms.clone(), pairs(&[("Application", "a")]))
-            .unwrap()
-            .with_policy(policy)
-    };
+    let sealer =
+        |policy| Sealer::new(kms.clone(), pairs(&[("Application", "a")])).unwrap().with_policy(policy);
     let unbound = now(sealer(BindingPolicy::Off).seal("token", &home())).unwrap();
     for _ in 0..2 {
         let opened = now(sealer(BindingPolicy::AcceptUnbound).open(&unbound.text, None, &home())).unwrap();
@@ -141,16 +118,8 @@ fn an_unbound_value_opens_unless_that_is_refused() {
 #[test]
 fn bound_envelopes_without_binding_are_refused_when_configured() {
     let make = || Sealer::new(Arc::new(MemoryKms::new()), pairs(&[])).unwrap();
-    assert!(
-        make()
-            .with_policy(BindingPolicy::Off)
-            .with_format(EnvelopeFormat::V3)
-            .is_err()
-    );
-    let later = make()
-        .with_format(EnvelopeFormat::V3)
-        .unwrap()
-        .with_policy(BindingPolicy::Off);
+    assert!(make().with_policy(BindingPolicy::Off).with_format(EnvelopeFormat::V3).is_err());
+    let later = make().with_format(EnvelopeFormat::V3).unwrap().with_policy(BindingPolicy::Off);
     assert!(now(later.seal("token", &home())).is_err());
 }
 
@@ -160,18 +129,10 @@ fn a_kms_row_copied_to_another_user_is_refused_without_a_call() {
     let kms = MemoryKms::new().with(b"blob", mine.clone(), b"token");
     let text = r#"kms:{"ciphertext": "YmxvYg==", "key_id": "KEY", "encryption_context": {"user_id": "user-1", "service": "pulseplan", "data_type": "auth_token"}, "algorithm": "KMS", "encrypted_at": "2025-10-30T12:00:00"}"#
         .replace("KEY", KEY_ID);
-    assert_eq!(
-        now(pulseplan_kms::open(&kms, &text, &mine))
-            .unwrap()
-            .expose_secret(),
-        "token"
-    );
+    assert_eq!(now(pulseplan_kms::open(&kms, &text, &mine)).unwrap().expose_secret(), "token");
     let calls = kms.calls();
     for other in [user_context("user-2"), EncryptionContext::empty()] {
-        assert!(matches!(
-            now(pulseplan_kms::open(&kms, &text, &other)),
-            Err(OpenError::NotAuthentic)
-        ));
+        assert!(matches!(now(pulseplan_kms::open(&kms, &text, &other)), Err(OpenError::NotAuthentic)));
     }
     // The claim is not believed either: made to agree with the other user's row, KMS refuses it.
     let forged = text.replace("user-1", "user-2");
@@ -186,10 +147,7 @@ fn a_kms_row_copied_to_another_user_is_refused_without_a_call() {
 fn a_key_that_is_not_allowed_is_refused_without_a_call() {
     let kms = Arc::new(MemoryKms::new());
     for format in [EnvelopeFormat::V2, EnvelopeFormat::V3] {
-        let sealer = Sealer::new(kms.clone(), pairs(&[]))
-            .unwrap()
-            .with_format(format)
-            .unwrap();
+        let sealer = Sealer::new(kms.clone(), pairs(&[])).unwrap().with_format(format).unwrap();
         let sealed = now(sealer.seal("token", &home())).unwrap();
         let calls = kms.calls();
         let refused = now(sealer.open(&sealed.text, Some("arn:aws:kms:eu-west-1:1:key/other"), &home()));
@@ -203,20 +161,14 @@ fn a_json_envelope_is_bound_to_what_the_caller_names() {
     let ring = OneKey::generate();
     let text = node_json::seal(&ring, Some(b"DB_PASSWORD"), b"secret", 1_761_500_000_000);
     let open = |text: &str, aad: Option<&[u8]>| node_json::open(&ring, aad, text);
-    assert_eq!(
-        open(&text, Some(b"DB_PASSWORD")).unwrap().expose_secret(),
-        b"secret"
-    );
+    assert_eq!(open(&text, Some(b"DB_PASSWORD")).unwrap().expose_secret(), b"secret");
     for aad in [Some(&b"API_KEY"[..]), Some(b""), None] {
         assert!(matches!(open(&text, aad), Err(OpenError::NotAuthentic)));
     }
     // "QVBJX0tFWQ==" is API_KEY: a claim that agrees with the caller does not make the tag right.
     let forged = text.replace("REJfUEFTU1dPUkQ=", "QVBJX0tFWQ==");
     assert_ne!(forged, text);
-    assert!(matches!(
-        open(&forged, Some(b"API_KEY")),
-        Err(OpenError::NotAuthentic)
-    ));
+    assert!(matches!(open(&forged, Some(b"API_KEY")), Err(OpenError::NotAuthentic)));
     let unknown = text.replace("ring-1", "ring-2");
     assert!(
         matches!(open(&unknown, Some(b"DB_PASSWORD")), Err(OpenError::UnknownDataKey { id }) if &*id == "ring-2")

@@ -11,10 +11,7 @@ use envelope_core::{DataKey, OpenError, WrappedDataKey};
 use crate::support::vectors::{self, Vector};
 
 fn vector(format: &str) -> Vector {
-    vectors::all()
-        .into_iter()
-        .find(|vector| vector.format == format)
-        .unwrap()
+    vectors::all().into_iter().find(|vector| vector.format == format).unwrap()
 }
 
 #[test]
@@ -22,25 +19,13 @@ fn direct_values() {
     let vector = vector("direct-aes");
     let opener = vector.opener();
     let text = vector.stored.as_str();
-    for other in [
-        format!(" {text}"),
-        format!("{text}\n"),
-        text.trim_end_matches('=').into(),
-        text.replace('/', "_"),
-    ] {
-        assert!(
-            matches!(
-                opener.open(&other),
-                Err(OpenError::Malformed(FormatError::Base64))
-            ),
-            "{other}"
-        );
+    for other in
+        [format!(" {text}"), format!("{text}\n"), text.trim_end_matches('=').into(), text.replace('/', "_")]
+    {
+        assert!(matches!(opener.open(&other), Err(OpenError::Malformed(FormatError::Base64))), "{other}");
     }
     let key = DataKey::generate();
-    assert!(matches!(
-        direct_aes::open(&key, "QUJD"),
-        Err(OpenError::Malformed(FormatError::TooShort))
-    ));
+    assert!(matches!(direct_aes::open(&key, "QUJD"), Err(OpenError::Malformed(FormatError::TooShort))));
 }
 
 #[test]
@@ -65,30 +50,12 @@ fn kms_envelopes() {
 
 #[test]
 fn local_values() {
-    let (iv, tag) = (
-        "0123456789abcdef0123456789abcdef",
-        "fedcba9876543210fedcba9876543210",
-    );
+    let (iv, tag) = ("0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543210");
     let parse = |text: String| pulseplan_local::Envelope::parse(&text).map(|envelope| envelope.version());
     assert_eq!(parse(format!("{iv}:{tag}:00")), Ok(NonZeroU32::MIN));
-    assert_eq!(
-        parse(format!("v12:{iv}:{tag}:00")),
-        Ok(NonZeroU32::new(12).unwrap())
-    );
+    assert_eq!(parse(format!("v12:{iv}:{tag}:00")), Ok(NonZeroU32::new(12).unwrap()));
     assert_eq!(parse(format!("v4294967295:{iv}:{tag}:00")), Ok(NonZeroU32::MAX));
-    for version in [
-        "v0",
-        "v02",
-        "v+2",
-        "v-2",
-        "v",
-        "V2",
-        "2",
-        "",
-        "v4294967296",
-        "v2 ",
-        "v٢",
-    ] {
+    for version in ["v0", "v02", "v+2", "v-2", "v", "V2", "2", "", "v4294967296", "v2 ", "v٢"] {
         assert!(parse(format!("{version}:{iv}:{tag}:00")).is_err(), "{version}");
     }
     for other in [
@@ -131,10 +98,7 @@ fn kms_rows() {
         ("2025-10-30T12:00:00.123456", "2025-10-30 12:00:00"),
         ("2025-10-30T12:00:00.123456", "2025-10-30T12:00:00."),
         ("2025-10-30T12:00:00.123456", ""),
-        (
-            "arn:aws:kms:us-east-1:123456789012:key/0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0",
-            "",
-        ),
+        ("arn:aws:kms:us-east-1:123456789012:key/0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0", ""),
         ("\", \"key_id\"", "=\", \"key_id\""),
         ("\", \"key_id\"", " \", \"key_id\""),
         (", \"", ",\n\""),
@@ -146,15 +110,8 @@ fn kms_rows() {
         assert_ne!(other, text, "{from} is not there");
         assert!(parse(&other).is_err(), "{other}");
     }
-    for stamp in [
-        "2025-10-30T12:00:00",
-        "2025-10-30T12:00:00Z",
-        "2025-10-30T12:00:00.1+02:00",
-    ] {
-        assert!(
-            parse(&text.replace("2025-10-30T12:00:00.123456", stamp)).is_ok(),
-            "{stamp}"
-        );
+    for stamp in ["2025-10-30T12:00:00", "2025-10-30T12:00:00Z", "2025-10-30T12:00:00.1+02:00"] {
+        assert!(parse(&text.replace("2025-10-30T12:00:00.123456", stamp)).is_ok(), "{stamp}");
     }
     for other in [
         "kms:".into(),
@@ -212,10 +169,7 @@ fn autonomous_values() {
         &token.replace("dev|", "dev"),
         &format!("{token}\n"),
     ] {
-        assert!(
-            autonomous::DevEnvelope::parse(&vectors::encode(other.as_bytes())).is_err(),
-            "{other}"
-        );
+        assert!(autonomous::DevEnvelope::parse(&vectors::encode(other.as_bytes())).is_err(), "{other}");
     }
 }
 
@@ -259,12 +213,7 @@ fn keys_and_wrapped_keys() {
     assert!(matches!(error(""), KeyTextError::Length(error) if error.actual == 0));
     assert!(autonomous::DevKey::from_variable("AAAA").is_err());
     assert!(pulseplan_local::MasterKey::from_variable("").is_err());
-    for (length, fits) in [
-        (0, false),
-        (1, true),
-        (MAX_WRAPPED_LEN, true),
-        (MAX_WRAPPED_LEN + 1, false),
-    ] {
+    for (length, fits) in [(0, false), (1, true), (MAX_WRAPPED_LEN, true), (MAX_WRAPPED_LEN + 1, false)] {
         assert_eq!(WrappedDataKey::new(vec![0; length], None).is_ok(), fits);
     }
 }

@@ -44,26 +44,11 @@ fn a_failing_key_service_seals_nothing_and_is_told_apart() {
     let sealed = now(good.seal("token", &binding)).unwrap();
     for class in ErrorClass::ALL {
         for format in [EnvelopeFormat::V2, EnvelopeFormat::V3] {
-            let sealer = Sealer::new(Arc::new(Broken(class)), pairs(&[]))
-                .unwrap()
-                .with_format(format)
-                .unwrap();
-            assert_eq!(
-                now(sealer.seal("token", &binding)).unwrap_err().class(),
-                class.label()
-            );
-            assert_eq!(
-                now(sealer.open(&sealed.text, None, &binding))
-                    .unwrap_err()
-                    .class(),
-                class.label()
-            );
-            assert_eq!(
-                now(sealer.rewrap(&sealed.text, None, &binding))
-                    .unwrap_err()
-                    .class(),
-                class.label()
-            );
+            let sealer =
+                Sealer::new(Arc::new(Broken(class)), pairs(&[])).unwrap().with_format(format).unwrap();
+            assert_eq!(now(sealer.seal("token", &binding)).unwrap_err().class(), class.label());
+            assert_eq!(now(sealer.open(&sealed.text, None, &binding)).unwrap_err().class(), class.label());
+            assert_eq!(now(sealer.rewrap(&sealed.text, None, &binding)).unwrap_err().class(), class.label());
         }
     }
 }
@@ -71,16 +56,7 @@ fn a_failing_key_service_seals_nothing_and_is_told_apart() {
 #[test]
 fn a_text_that_is_no_envelope_is_never_returned() {
     let sealer = Sealer::new(Arc::new(MemoryKms::new()), pairs(&[])).unwrap();
-    for text in [
-        "token",
-        "kms:",
-        "kms:v2:",
-        "kms:v4:AAAA:AAAA",
-        "v1:00:00:00",
-        "{}",
-        " ",
-        "QUJD",
-    ] {
+    for text in ["token", "kms:", "kms:v2:", "kms:v4:AAAA:AAAA", "v1:00:00:00", "{}", " ", "QUJD"] {
         let opened = now(sealer.open(text, None, &Binding::new("t", "c")));
         assert!(matches!(opened, Err(OpenError::Malformed(_))), "{text}");
     }
@@ -92,17 +68,9 @@ fn a_value_over_the_limit_is_refused_not_cut() {
     let binding = Binding::new("t", "c");
     let limit = envelope_core::format::MAX_PLAINTEXT_LEN;
     for format in [EnvelopeFormat::V2, EnvelopeFormat::V3] {
-        let sealer = Sealer::new(sealer.provider().clone(), pairs(&[]))
-            .unwrap()
-            .with_format(format)
-            .unwrap();
+        let sealer = Sealer::new(sealer.provider().clone(), pairs(&[])).unwrap().with_format(format).unwrap();
         let sealed = now(sealer.seal(&"x".repeat(limit), &binding)).unwrap();
         assert!(now(sealer.open(&sealed.text, None, &binding)).is_ok());
-        assert_eq!(
-            now(sealer.seal(&"x".repeat(limit + 1), &binding))
-                .unwrap_err()
-                .class(),
-            "too_long"
-        );
+        assert_eq!(now(sealer.seal(&"x".repeat(limit + 1), &binding)).unwrap_err().class(), "too_long");
     }
 }

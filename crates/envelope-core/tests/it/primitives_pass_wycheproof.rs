@@ -20,26 +20,12 @@ fn aead<C: AeadInOut + KeyInit>(name: TestName, nonce_bits: usize) -> usize {
         let cipher = C::new_from_slice(&test.key).unwrap();
         let nonce = <&Nonce<C>>::try_from(&test.nonce[..]).unwrap();
         let sealed = [&test.ct[..], &test.tag].concat();
-        let opened = cipher.decrypt(
-            nonce,
-            Payload {
-                msg: &sealed,
-                aad: &test.aad,
-            },
-        );
+        let opened = cipher.decrypt(nonce, Payload { msg: &sealed, aad: &test.aad });
         if test.result == TestResult::Invalid {
             assert!(opened.is_err(), "test {} opened", test.tc_id);
         } else {
             assert_eq!(opened.unwrap(), test.pt.to_vec(), "test {}", test.tc_id);
-            let again = cipher
-                .encrypt(
-                    nonce,
-                    Payload {
-                        msg: &test.pt,
-                        aad: &test.aad,
-                    },
-                )
-                .unwrap();
+            let again = cipher.encrypt(nonce, Payload { msg: &test.pt, aad: &test.aad }).unwrap();
             assert_eq!(again, sealed, "test {}", test.tc_id);
         }
         tests += 1;
@@ -86,12 +72,7 @@ fn pbkdf2_hmac_sha_256() {
         let mut key = vec![0; test.dk_len];
         let iterations = u32::try_from(test.iteration_count).unwrap();
         pbkdf2::pbkdf2_hmac::<Sha256>(&test.password, &test.salt, iterations, &mut key);
-        assert_eq!(
-            key == test.dk.to_vec(),
-            test.result != TestResult::Invalid,
-            "test {}",
-            test.tc_id
-        );
+        assert_eq!(key == test.dk.to_vec(), test.result != TestResult::Invalid, "test {}", test.tc_id);
         tests += 1;
     }
     assert!(tests > 10);

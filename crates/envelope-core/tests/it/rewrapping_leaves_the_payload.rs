@@ -33,10 +33,7 @@ impl KeyProvider for Guarded {
         wrapped: &WrappedDataKey,
         context: &EncryptionContext,
     ) -> Result<Arc<DataKey>, KeyError> {
-        assert!(
-            !self.sealed_off.load(Ordering::SeqCst),
-            "a rewrap asked for a plaintext key"
-        );
+        assert!(!self.sealed_off.load(Ordering::SeqCst), "a rewrap asked for a plaintext key");
         self.kms.unwrap(wrapped, context).await
     }
     async fn rewrap(
@@ -89,19 +86,11 @@ fn both_envelopes_are_rewrapped_without_being_opened() {
 
 #[test]
 fn the_spelling_that_is_no_longer_written_stays_where_nothing_changes() {
-    let vector = vectors::all()
-        .into_iter()
-        .find(|vector| vector.format == "kms-v2-twice")
-        .unwrap();
+    let vector = vectors::all().into_iter().find(|vector| vector.format == "kms-v2-twice").unwrap();
     let stored = StoredKey::parse(&vector.stored, None).unwrap();
     let same = stored.replace(stored.wrapped()).unwrap();
-    assert_eq!(
-        (same.text.as_str(), same.changed),
-        (vector.stored.as_str(), false)
-    );
-    let other = stored
-        .replace(&WrappedDataKey::new(*b"other", None).unwrap())
-        .unwrap();
+    assert_eq!((same.text.as_str(), same.changed), (vector.stored.as_str(), false));
+    let other = stored.replace(&WrappedDataKey::new(*b"other", None).unwrap()).unwrap();
     assert!(other.changed && other.text.starts_with("kms:v2:"));
 }
 
@@ -112,16 +101,10 @@ fn what_does_not_belong_here_is_not_rewrapped() {
         let sealer = sealer.with_format(format).unwrap();
         let sealed = now(sealer.seal("token", &binding())).unwrap();
         let other = Sealer::new(sealer.provider().clone(), pairs(&[("Application", "b")])).unwrap();
-        assert!(matches!(
-            now(other.rewrap(&sealed.text, None, &binding())),
-            Err(OpenError::NotAuthentic)
-        ));
+        assert!(matches!(now(other.rewrap(&sealed.text, None, &binding())), Err(OpenError::NotAuthentic)));
     }
     let sealer = Sealer::new(Arc::new(MemoryKms::new()), pairs(&[])).unwrap();
-    assert!(matches!(
-        now(sealer.rewrap("token", None, &binding())),
-        Err(OpenError::Malformed(_))
-    ));
+    assert!(matches!(now(sealer.rewrap("token", None, &binding())), Err(OpenError::Malformed(_))));
     let empty = now(sealer.rewrap("", None, &binding())).unwrap();
     assert_eq!((empty.text.as_str(), empty.changed), ("", false));
 }
@@ -139,9 +122,6 @@ fn payload(text: &str) -> Vec<u8> {
             parts.collect::<Vec<_>>().into_iter().rev().flatten().collect()
         }
     };
-    let at = bytes
-        .windows(wrapped.len())
-        .position(|window| window == wrapped)
-        .unwrap();
+    let at = bytes.windows(wrapped.len()).position(|window| window == wrapped).unwrap();
     [&bytes[..at], &bytes[at + wrapped.len()..]].concat()
 }

@@ -58,10 +58,7 @@ const CANARY: &str = "canary-7f3a9c";
 
 fn assert_silent(what: &str, said: &str) {
     assert!(!said.contains(CANARY), "{what}: {said}");
-    assert!(
-        !said.contains(&vectors::encode(CANARY.as_bytes())),
-        "{what}: {said}"
-    );
+    assert!(!said.contains(&vectors::encode(CANARY.as_bytes())), "{what}: {said}");
 }
 
 fn assert_error_silent(error: &OpenError) {
@@ -108,19 +105,14 @@ fn errors_do_not_quote_what_they_refuse() {
         let refused = [
             now(sealer.open(text, None, &binding)).map(drop),
             direct_aes::open(&ring.1, text).map(drop),
-            pulseplan_local::Envelope::parse(text)
-                .map(drop)
-                .map_err(OpenError::from),
+            pulseplan_local::Envelope::parse(text).map(drop).map_err(OpenError::from),
             now(pulseplan_kms::open(&kms, text, &context)).map(drop),
             now(autonomous::open(&kms, text)).map(drop),
             node_json::open(&ring, None, text).map(drop),
             bound::Envelope::parse(text).map(drop).map_err(OpenError::from),
             envelope_core::detect(text).map(drop).map_err(OpenError::from),
         ];
-        refused
-            .iter()
-            .filter_map(|result| result.as_ref().err())
-            .for_each(assert_error_silent);
+        refused.iter().filter_map(|result| result.as_ref().err()).for_each(assert_error_silent);
     }
     for key in [CANARY, &vectors::encode(CANARY.as_bytes())] {
         let said = format!("{:?}", key.parse::<DataKey>().err().unwrap());
@@ -135,10 +127,7 @@ fn plaintext_that_is_not_text_is_wiped_and_not_quoted() {
     let binding = Binding::new("t", "c");
     let bytes = [CANARY.as_bytes(), &[0xff]].concat();
     let text = bound::seal(Suite::Aes256Gcm, &key, &wrapped, &binding, &bytes).unwrap();
-    let error = bound::Envelope::parse(&text)
-        .unwrap()
-        .open(&key, &binding)
-        .unwrap_err();
+    let error = bound::Envelope::parse(&text).unwrap().open(&key, &binding).unwrap_err();
     assert!(matches!(error, OpenError::NotText));
     assert_error_silent(&error);
 }
@@ -153,32 +142,16 @@ fn a_bad_tag_a_bad_context_and_a_bad_commitment_are_one_public_error() {
         let (last, rest) = (text.chars().next_back().unwrap(), &text[..text.len() - 1]);
         // The last character may carry stray bits; the one before it never does.
         let before = rest.chars().next_back().unwrap();
-        format!(
-            "{}{}{last}",
-            &rest[..rest.len() - 1],
-            if before == 'A' { 'B' } else { 'A' }
-        )
+        format!("{}{}{last}", &rest[..rest.len() - 1], if before == 'A' { 'B' } else { 'A' })
     };
     let v2 = kms_envelope::seal(&key, &wrapped, "a longer plaintext");
     let sealer = Sealer::new(Arc::new(MemoryKms::new()), pairs(&[])).unwrap();
     let sealed = now(sealer.seal("token", &binding)).unwrap();
     let errors = [
-        bound::Envelope::parse(&bytes_changed(&text))
-            .unwrap()
-            .open(&key, &binding)
-            .unwrap_err(),
-        bound::Envelope::parse(&text)
-            .unwrap()
-            .open(&key, &Binding::new("t", "d"))
-            .unwrap_err(),
-        bound::Envelope::parse(&text)
-            .unwrap()
-            .open(&other, &binding)
-            .unwrap_err(),
-        kms_envelope::Envelope::parse(&v2)
-            .unwrap()
-            .open(&other)
-            .unwrap_err(),
+        bound::Envelope::parse(&bytes_changed(&text)).unwrap().open(&key, &binding).unwrap_err(),
+        bound::Envelope::parse(&text).unwrap().open(&key, &Binding::new("t", "d")).unwrap_err(),
+        bound::Envelope::parse(&text).unwrap().open(&other, &binding).unwrap_err(),
+        kms_envelope::Envelope::parse(&v2).unwrap().open(&other).unwrap_err(),
         now(sealer.open(&sealed.text, None, &Binding::new("t", "c").key("id", "2"))).unwrap_err(),
         now(sealer.open(&text, None, &binding)).unwrap_err(),
     ];

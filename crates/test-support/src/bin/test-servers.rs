@@ -1,8 +1,5 @@
 //! Holds the servers that tests need up until its standard input closes: `test-servers postgres docker moto`.
-#![expect(
-    clippy::print_stderr,
-    reason = "a program says on standard error what went wrong"
-)]
+#![expect(clippy::print_stderr, reason = "a program says on standard error what went wrong")]
 
 use std::process::ExitCode;
 

@@ -46,12 +46,7 @@ pub(super) async fn find(client: &Docker, effort: Effort) -> Result<String, Unav
 }
 
 async fn pull() -> Result<(), Unavailable> {
-    output(
-        Command::new("docker").args(["pull", "--quiet", PUBLIC]),
-        PULL_LIMIT,
-    )
-    .await
-    .map(drop)
+    output(Command::new("docker").args(["pull", "--quiet", PUBLIC]), PULL_LIMIT).await.map(drop)
 }
 
 /// Makes an image of the programs on this machine, the libraries that they load, and an empty cluster.
@@ -87,9 +82,7 @@ async fn copy_programs(bin: &Path, root: &Path) -> Result<(), Unavailable> {
         files.insert(zones);
     }
     let mut copy = Command::new("cp");
-    copy.args(["--recursive", "--dereference", "--parents"])
-        .args(files)
-        .arg(root);
+    copy.args(["--recursive", "--dereference", "--parents"]).args(files).arg(root);
     output(&mut copy, BUILD_LIMIT).await.map(drop)
 }
 
@@ -119,12 +112,7 @@ async fn import(root: &Path, bin: &Path) -> Result<(), Unavailable> {
     let archive = root.with_extension("tar");
     let owner = [format!("--owner={UID}"), format!("--group={UID}")];
     let mut tar = Command::new("tar");
-    tar.args(owner)
-        .arg("-C")
-        .arg(root)
-        .arg("-cf")
-        .arg(&archive)
-        .arg(".");
+    tar.args(owner).arg("-C").arg(root).arg("-cf").arg(&archive).arg(".");
     output(&mut tar, BUILD_LIMIT).await?;
     let settings = [
         format!("USER {UID}:{UID}"),

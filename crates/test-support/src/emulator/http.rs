@@ -34,65 +34,29 @@ pub enum AwsFailure {
 
 impl AwsFailure {
     /// Too many requests.
-    pub const THROTTLING: Self = Self::Error {
-        code: "ThrottlingException",
-        status: 400,
-    };
+    pub const THROTTLING: Self = Self::Error { code: "ThrottlingException", status: 400 };
     /// A fault inside KMS.
-    pub const INTERNAL: Self = Self::Error {
-        code: "KMSInternalException",
-        status: 500,
-    };
+    pub const INTERNAL: Self = Self::Error { code: "KMSInternalException", status: 500 };
     /// KMS waited in vain for something of its own.
-    pub const DEPENDENCY_TIMEOUT: Self = Self::Error {
-        code: "DependencyTimeoutException",
-        status: 500,
-    };
+    pub const DEPENDENCY_TIMEOUT: Self = Self::Error { code: "DependencyTimeoutException", status: 500 };
     /// The key is in a state that passes.
-    pub const KEY_UNAVAILABLE: Self = Self::Error {
-        code: "KeyUnavailableException",
-        status: 500,
-    };
+    pub const KEY_UNAVAILABLE: Self = Self::Error { code: "KeyUnavailableException", status: 500 };
     /// The caller may not do this.
-    pub const ACCESS_DENIED: Self = Self::Error {
-        code: "AccessDeniedException",
-        status: 400,
-    };
+    pub const ACCESS_DENIED: Self = Self::Error { code: "AccessDeniedException", status: 400 };
     /// The credentials have run out.
-    pub const EXPIRED_TOKEN: Self = Self::Error {
-        code: "ExpiredTokenException",
-        status: 400,
-    };
+    pub const EXPIRED_TOKEN: Self = Self::Error { code: "ExpiredTokenException", status: 400 };
     /// The credentials are not known to AWS.
-    pub const UNRECOGNIZED_CLIENT: Self = Self::Error {
-        code: "UnrecognizedClientException",
-        status: 400,
-    };
+    pub const UNRECOGNIZED_CLIENT: Self = Self::Error { code: "UnrecognizedClientException", status: 400 };
     /// The key is disabled.
-    pub const DISABLED: Self = Self::Error {
-        code: "DisabledException",
-        status: 400,
-    };
+    pub const DISABLED: Self = Self::Error { code: "DisabledException", status: 400 };
     /// The key is pending deletion, or in another state that does not allow the call.
-    pub const INVALID_STATE: Self = Self::Error {
-        code: "KMSInvalidStateException",
-        status: 400,
-    };
+    pub const INVALID_STATE: Self = Self::Error { code: "KMSInvalidStateException", status: 400 };
     /// No such key.
-    pub const NOT_FOUND: Self = Self::Error {
-        code: "NotFoundException",
-        status: 400,
-    };
+    pub const NOT_FOUND: Self = Self::Error { code: "NotFoundException", status: 400 };
     /// The ciphertext is of another key than the one named.
-    pub const INCORRECT_KEY: Self = Self::Error {
-        code: "IncorrectKeyException",
-        status: 400,
-    };
+    pub const INCORRECT_KEY: Self = Self::Error { code: "IncorrectKeyException", status: 400 };
     /// The ciphertext is damaged, or the context differs.
-    pub const INVALID_CIPHERTEXT: Self = Self::Error {
-        code: "InvalidCiphertextException",
-        status: 400,
-    };
+    pub const INVALID_CIPHERTEXT: Self = Self::Error { code: "InvalidCiphertextException", status: 400 };
 
     fn answer(self) -> Result<HttpResponse, ConnectorError> {
         match self {
@@ -100,9 +64,9 @@ impl AwsFailure {
                 let body = json!({ "__type": code, "message": "failed because a test asked for it" });
                 Ok(response(status, body.to_string()))
             }
-            Self::Refused => Err(ConnectorError::io(Box::new(io::Error::from(
-                io::ErrorKind::ConnectionRefused,
-            )))),
+            Self::Refused => {
+                Err(ConnectorError::io(Box::new(io::Error::from(io::ErrorKind::ConnectionRefused))))
+            }
             Self::Status(status) => Ok(response(status, "<html>upstream trouble</html>".to_owned())),
             Self::Garbage => Ok(response(200, "<html>a captive portal</html>".to_owned())),
         }
@@ -126,10 +90,7 @@ impl HttpClient for FaultyClient {
         components: &RuntimeComponents,
     ) -> SharedHttpConnector {
         let inner = self.inner.http_connector(settings, components);
-        SharedHttpConnector::new(FaultyConnector {
-            inner,
-            faults: self.faults.clone(),
-        })
+        SharedHttpConnector::new(FaultyConnector { inner, faults: self.faults.clone() })
     }
 }
 

@@ -20,10 +20,7 @@ pub struct FaultyProvider<P> {
 impl<P> FaultyProvider<P> {
     /// Wraps a provider; nothing is broken yet.
     pub fn new(inner: P) -> Self {
-        Self {
-            inner,
-            faults: Faults::new(),
-        }
+        Self { inner, faults: Faults::new() }
     }
 
     /// The provider itself, past the switchboard.

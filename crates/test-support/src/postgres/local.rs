@@ -37,19 +37,13 @@ pub(crate) fn bin_dir() -> Option<PathBuf> {
         .map(|output| PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()));
     let on_path = on_path("initdb").and_then(|path| path.parent().map(Path::to_owned));
     let candidates = configured.into_iter().chain(debian_bin_dirs()).chain(on_path);
-    candidates
-        .into_iter()
-        .find(|bin| bin.join("initdb").is_file() && bin.join("postgres").is_file())
+    candidates.into_iter().find(|bin| bin.join("initdb").is_file() && bin.join("postgres").is_file())
 }
 
 /// Starts a server from the programs in a directory.
 pub(super) async fn start(bin: &Path, kind: &str) -> Result<Server, Unavailable> {
     let version = output(Command::new(bin.join("postgres")).arg("--version"), INITDB_LIMIT).await?;
-    let version = version
-        .split_whitespace()
-        .nth(2)
-        .unwrap_or("of unknown version")
-        .to_owned();
+    let version = version.split_whitespace().nth(2).unwrap_or("of unknown version").to_owned();
     let mut attempt = 1;
     loop {
         match start_once(bin).await {
@@ -92,19 +86,10 @@ pub(crate) async fn initdb_for_image(bin: &Path, data: &Path) -> Result<(), Unav
     let outcome = async {
         initdb(bin, &made, account).await?;
         let failed = |error| Unavailable::while_doing("cannot set up a cluster for an image", error);
-        fs::write(
-            made.join("pg_hba.conf"),
-            "host all all all trust\nlocal all all trust\n",
-        )
-        .map_err(failed)?;
-        output(
-            Command::new("cp")
-                .args(["--recursive", "--preserve=mode"])
-                .arg(&made)
-                .arg(data),
-            INITDB_LIMIT,
-        )
-        .await
+        fs::write(made.join("pg_hba.conf"), "host all all all trust\nlocal all all trust\n")
+            .map_err(failed)?;
+        output(Command::new("cp").args(["--recursive", "--preserve=mode"]).arg(&made).arg(data), INITDB_LIMIT)
+            .await
     };
     let outcome = outcome.await;
     let _ = fs::remove_dir_all(scratch);
@@ -114,10 +99,7 @@ pub(crate) async fn initdb_for_image(bin: &Path, data: &Path) -> Result<(), Unav
 /// Makes a data directory that trusts every local connection.
 async fn initdb(bin: &Path, data: &Path, account: Option<Account>) -> Result<(), Unavailable> {
     let mut command = Command::new(bin.join("initdb"));
-    command
-        .arg("-D")
-        .arg(data)
-        .args(["-U", USER, "-A", "trust", "-E", "UTF8", "--locale=C", "-N"]);
+    command.arg("-D").arg(data).args(["-U", USER, "-A", "trust", "-E", "UTF8", "--locale=C", "-N"]);
     // The current directory may be closed to the other user.
     command.current_dir(data.parent().unwrap_or(Path::new("/")));
     if let Some(account) = account {
@@ -129,16 +111,9 @@ async fn initdb(bin: &Path, data: &Path, account: Option<Account>) -> Result<(),
 /// A new directory, and the user that the server has to run as: PostgreSQL refuses to run as root.
 fn scratch_dir() -> Result<(PathBuf, Option<Account>), Unavailable> {
     let failed = |error| Unavailable::while_doing("cannot make a directory for PostgreSQL", error);
-    let scratch = tempfile::Builder::new()
-        .prefix("tokenseal-pg-")
-        .tempdir()
-        .map_err(failed)?;
+    let scratch = tempfile::Builder::new().prefix("tokenseal-pg-").tempdir().map_err(failed)?;
     let we_are_root = fs::metadata(scratch.path()).map_err(failed)?.uid() == 0;
-    let account = if we_are_root {
-        Some(unprivileged_account()?)
-    } else {
-        None
-    };
+    let account = if we_are_root { Some(unprivileged_account()?) } else { None };
     if let Some(Account { uid, gid }) = account {
         chown(scratch.path(), Some(uid), Some(gid)).map_err(failed)?;
     }
@@ -146,12 +121,7 @@ fn scratch_dir() -> Result<(PathBuf, Option<Account>), Unavailable> {
 }
 
 fn server_args(data: &Path, port: u16) -> Vec<String> {
-    let mut args = vec![
-        "-D".to_owned(),
-        data.display().to_string(),
-        "-p".to_owned(),
-        port.to_string(),
-    ];
+    let mut args = vec!["-D".to_owned(), data.display().to_string(), "-p".to_owned(), port.to_string()];
     let fixed = ["listen_addresses=127.0.0.1", "unix_socket_directories="];
     for setting in fixed.iter().chain(&SETTINGS) {
         args.extend(["-c".to_owned(), (*setting).to_owned()]);
@@ -164,12 +134,7 @@ fn debian_bin_dirs() -> Vec<PathBuf> {
         .into_iter()
         .flatten()
         .flatten()
-        .filter_map(|entry| {
-            Some((
-                entry.file_name().to_str()?.parse().ok()?,
-                entry.path().join("bin"),
-            ))
-        })
+        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin"))))
         .collect();
     versions.sort_by_key(|(version, _)| std::cmp::Reverse(*version));
     versions.into_iter().map(|(_, path)| path).collect()
@@ -177,21 +142,13 @@ fn debian_bin_dirs() -> Vec<PathBuf> {
 
 fn unprivileged_account() -> Result<Account, Unavailable> {
     let accounts = fs::read_to_string("/etc/passwd").unwrap_or_default();
-    ["postgres", "nobody"]
-        .into_iter()
-        .find_map(|name| account_named(&accounts, name))
-        .ok_or_else(|| {
-            Unavailable::new("running as root, and there is no user `postgres` or `nobody` to run as")
-        })
+    ["postgres", "nobody"].into_iter().find_map(|name| account_named(&accounts, name)).ok_or_else(|| {
+        Unavailable::new("running as root, and there is no user `postgres` or `nobody` to run as")
+    })
 }
 
 fn account_named(accounts: &str, name: &str) -> Option<Account> {
-    let fields: Vec<&str> = accounts
-        .lines()
-        .map(|line| line.split(':').collect())
-        .find(|f: &Vec<&str>| f[0] == name)?;
-    Some(Account {
-        uid: fields.get(2)?.parse().ok()?,
-        gid: fields.get(3)?.parse().ok()?,
-    })
+    let fields: Vec<&str> =
+        accounts.lines().map(|line| line.split(':').collect()).find(|f: &Vec<&str>| f[0] == name)?;
+    Some(Account { uid: fields.get(2)?.parse().ok()?, gid: fields.get(3)?.parse().ok()? })
 }

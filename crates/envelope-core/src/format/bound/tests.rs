@@ -37,16 +37,8 @@ struct Cell {
 
 impl Vector {
     fn derived(&self) -> Derived {
-        let suite = self
-            .suite
-            .as_deref()
-            .and_then(|id| id.strip_prefix("0x"))
-            .unwrap();
-        Derived::new(
-            &self.key(),
-            u16::from_str_radix(suite, 16).unwrap(),
-            &bytes(&self.message_id),
-        )
+        let suite = self.suite.as_deref().and_then(|id| id.strip_prefix("0x")).unwrap();
+        Derived::new(&self.key(), u16::from_str_radix(suite, 16).unwrap(), &bytes(&self.message_id))
     }
 
     fn key(&self) -> DataKey {
@@ -89,29 +81,14 @@ fn sealing_gives_the_vectors_to_the_byte() {
         let id = bytes(&vector.message_id).try_into().unwrap();
         let plaintext = bytes(&vector.plaintext);
         let sealed = seal_with_id(suite, &vector.key(), &wrapped, &vector.binding(), &plaintext, &id);
-        assert_eq!(
-            sealed.unwrap(),
-            *vector.stored.as_ref().unwrap(),
-            "{}",
-            vector.name
-        );
+        assert_eq!(sealed.unwrap(), *vector.stored.as_ref().unwrap(), "{}", vector.name);
     }
 }
 
 fn assert_derived(vector: &Vector) {
     let derived = vector.derived();
-    assert_eq!(
-        derived.content_key.to_vec(),
-        bytes(&vector.content_key),
-        "{}",
-        vector.name
-    );
-    assert_eq!(
-        derived.commitment.to_vec(),
-        bytes(&vector.commitment),
-        "{}",
-        vector.name
-    );
+    assert_eq!(derived.content_key.to_vec(), bytes(&vector.content_key), "{}", vector.name);
+    assert_eq!(derived.commitment.to_vec(), bytes(&vector.commitment), "{}", vector.name);
 }
 
 fn read(json: &str) -> Vec<Vector> {

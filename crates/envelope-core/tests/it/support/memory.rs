@@ -45,10 +45,7 @@ impl MemoryKms {
 
     /// Knows a blob that another program had wrapped or encrypted.
     pub fn with(self, blob: &[u8], context: EncryptionContext, secret: &[u8]) -> Self {
-        self.wrapped
-            .lock()
-            .unwrap()
-            .insert(blob.into(), (context, secret.to_vec()));
+        self.wrapped.lock().unwrap().insert(blob.into(), (context, secret.to_vec()));
         self
     }
 
@@ -68,10 +65,9 @@ impl MemoryKms {
         self.calls.fetch_add(1, Ordering::SeqCst);
         match self.wrapped.lock().unwrap().get(blob) {
             Some((wrapped_under, secret)) if wrapped_under == context => Ok(secret.clone()),
-            _ => Err(KeyError::new(
-                ErrorClass::ContextMismatchOrCorrupt,
-                "ciphertext or context is not right",
-            )),
+            _ => {
+                Err(KeyError::new(ErrorClass::ContextMismatchOrCorrupt, "ciphertext or context is not right"))
+            }
         }
     }
 
@@ -85,10 +81,7 @@ impl MemoryKms {
 
     fn remember(&self, wrapped: &WrappedDataKey, context: &EncryptionContext, key: &Arc<DataKey>) {
         if self.caching {
-            self.cache
-                .lock()
-                .unwrap()
-                .insert((wrapped.bytes().into(), context.clone()), key.clone());
+            self.cache.lock().unwrap().insert((wrapped.bytes().into(), context.clone()), key.clone());
         }
     }
 }
@@ -104,10 +97,7 @@ impl KeyProvider for MemoryKms {
         let wrapped = self.wrap(&key, context);
         self.remember(&wrapped, context, &key);
         if self.reusing {
-            self.reused
-                .lock()
-                .unwrap()
-                .insert(context.clone(), (key.clone(), wrapped.clone()));
+            self.reused.lock().unwrap().insert(context.clone(), (key.clone(), wrapped.clone()));
         }
         Ok(GeneratedDataKey::new(key, wrapped))
     }
@@ -137,11 +127,7 @@ impl KeyProvider for MemoryKms {
     }
 
     fn unwrap_cached(&self, wrapped: &WrappedDataKey, context: &EncryptionContext) -> Option<Arc<DataKey>> {
-        self.cache
-            .lock()
-            .unwrap()
-            .get(&(wrapped.bytes().into(), context.clone()))
-            .cloned()
+        self.cache.lock().unwrap().get(&(wrapped.bytes().into(), context.clone())).cloned()
     }
 
     async fn decrypt(

@@ -16,8 +16,5 @@ pub fn now<T>(future: impl Future<Output = T>) -> T {
 
 /// Pairs as the sealer takes them.
 pub fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-    pairs
-        .iter()
-        .map(|(name, value)| ((*name).into(), (*value).into()))
-        .collect()
+    pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect()
 }

@@ -52,12 +52,8 @@ impl Opener {
 
 /// The context that the vectors' PulsePlan rows of a user were encrypted under.
 pub fn user_context(user_id: &str) -> EncryptionContext {
-    EncryptionContext::new([
-        ("user_id", user_id),
-        ("service", "pulseplan"),
-        ("data_type", "auth_token"),
-    ])
-    .unwrap()
+    EncryptionContext::new([("user_id", user_id), ("service", "pulseplan"), ("data_type", "auth_token")])
+        .unwrap()
 }
 
 impl Vector {
@@ -103,10 +99,7 @@ impl Vector {
     }
 
     fn kms(&self, context: EncryptionContext) -> MemoryKms {
-        let (blob, key) = (
-            self.wrapped_data_key.as_deref().unwrap(),
-            self.data_key.as_deref().unwrap(),
-        );
+        let (blob, key) = (self.wrapped_data_key.as_deref().unwrap(), self.data_key.as_deref().unwrap());
         MemoryKms::new().with(&decode(blob), context, &decode(key))
     }
 
@@ -120,11 +113,9 @@ impl Vector {
             let mut result = Err(OpenError::NotAuthentic);
             for reading in master.readings() {
                 let mut derived = derived.lock().unwrap();
-                let key = derived
-                    .entry((reading.kind(), envelope.version()))
-                    .or_insert_with(|| {
-                        pulseplan_local::derive_user_key(reading, &user_id, envelope.version())
-                    });
+                let key = derived.entry((reading.kind(), envelope.version())).or_insert_with(|| {
+                    pulseplan_local::derive_user_key(reading, &user_id, envelope.version())
+                });
                 result = result.or_else(|_| envelope.open(key));
             }
             result
