@@ -201,9 +201,12 @@ impl fmt::Display for ErrorClass {
 
 /// A failure of the key service: what kind, in words, and what to look at.
 ///
-/// Cheap to clone, so that one failed call can answer everybody who waited for it.
+/// Cheap to clone, so that one failed call can answer everybody who waited for it, and one pointer wide.
 #[derive(Clone, Debug)]
-pub struct KeyError {
+pub struct KeyError(Arc<Failure>);
+
+#[derive(Clone, Debug)]
+struct Failure {
     class: ErrorClass,
     message: Cow<'static, str>,
     hint: Option<Cow<'static, str>>,
@@ -213,44 +216,44 @@ pub struct KeyError {
 impl KeyError {
     /// Says what went wrong; `message` is a lower-case fragment without secrets.
     pub fn new(class: ErrorClass, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { class, message: message.into(), hint: None, source: None }
+        Self(Arc::new(Failure { class, message: message.into(), hint: None, source: None }))
     }
 
     /// Adds what to do: the IAM action, key state, variable or command to look at.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
-        self.hint = Some(hint.into());
+        Arc::make_mut(&mut self.0).hint = Some(hint.into());
         self
     }
 
     /// Adds the cause.
     #[must_use]
     pub fn with_source(mut self, source: impl Error + Send + Sync + 'static) -> Self {
-        self.source = Some(Arc::new(source));
+        Arc::make_mut(&mut self.0).source = Some(Arc::new(source));
         self
     }
 
     /// What kind of failure it is.
     #[must_use]
     pub fn class(&self) -> ErrorClass {
-        self.class
+        self.0.class
     }
 
     /// What to do about it, if the backend knows.
     #[must_use]
     pub fn hint(&self) -> Option<&str> {
-        self.hint.as_deref()
+        self.0.hint.as_deref()
     }
 }
 
 impl fmt::Display for KeyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(&self.0.message)
     }
 }
 
 impl Error for KeyError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.source.as_deref().map(|source| source as _)
+        self.0.source.as_deref().map(|source| source as _)
     }
 }
