@@ -1,6 +1,8 @@
 //! The two programs, `migrate-tokens` and `manage-secrets`: the only place where everything is wired together.
 
 pub mod exit;
+#[cfg(feature = "secrets")]
+pub mod manage_secrets;
 pub mod migrate_tokens;
 
 mod output;

@@ -12,18 +12,13 @@ use secrets_cache::{NewSecret, SecretSource, SecretsCache};
 use tokio::runtime::Runtime;
 
 fn secret(name: &str) -> NewSecret {
-    NewSecret::new(
-        name.parse().unwrap(),
-        SecretString::from("a value of the usual length, or thereabouts"),
-    )
+    NewSecret::new(name.parse().unwrap(), SecretString::from("a value of the usual length, or thereabouts"))
 }
 
 fn warm(criterion: &mut Criterion) {
     let runtime = Runtime::new().unwrap();
     let source = Arc::new(MemorySource::new());
-    runtime
-        .block_on(source.put(&secret("database/password")))
-        .unwrap();
+    runtime.block_on(source.put(&secret("database/password"))).unwrap();
     let cache = SecretsCache::new(source);
     runtime.block_on(cache.get("database/password")).unwrap();
     criterion.bench_function("get, warm", |bencher| {
@@ -66,9 +61,7 @@ mod local {
         let directory = tempfile::tempdir().unwrap();
         let ring = Arc::new(OneKey(Arc::new(DataKey::generate())));
         let store = runtime.block_on(async {
-            let store = LocalStore::open_or_create(directory.path().join("store.db"), ring)
-                .await
-                .unwrap();
+            let store = LocalStore::open_or_create(directory.path().join("store.db"), ring).await.unwrap();
             let all = futures_util::stream::iter((0..100_000).map(|n| Ok(secret(&format!("secret/{n:06}")))));
             store.put_all(all.boxed()).await.unwrap();
             store
@@ -81,9 +74,7 @@ mod local {
         });
         let page = ListRequest::default().after(Some("secret/050000".into()));
         criterion.bench_function("list 1,000 of 100,000", |bencher| {
-            bencher
-                .to_async(&runtime)
-                .iter(|| async { black_box(store.list(&page).await.unwrap()) });
+            bencher.to_async(&runtime).iter(|| async { black_box(store.list(&page).await.unwrap()) });
         });
     }
 }

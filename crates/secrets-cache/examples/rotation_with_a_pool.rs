@@ -33,20 +33,12 @@ impl Server {
 async fn connect(secrets: &SecretsCache, server: &Server) -> Result<&'static str, Box<dyn Error>> {
     let candidates = secrets.candidates(NAME).await?;
     for (candidate, which) in candidates.iter().zip(["current", "previous"]) {
-        if candidate
-            .value
-            .expose_text()
-            .is_some_and(|password| server.accepts(password))
-        {
+        if candidate.value.expose_text().is_some_and(|password| server.accepts(password)) {
             return Ok(which);
         }
     }
     let fresh = secrets.get_fresh(NAME).await?;
-    match fresh
-        .value
-        .expose_text()
-        .is_some_and(|password| server.accepts(password))
-    {
+    match fresh.value.expose_text().is_some_and(|password| server.accepts(password)) {
         true => Ok("fresh"),
         false => Err("no password is accepted".into()),
     }
@@ -58,34 +50,21 @@ async fn main() -> Result<(), Box<dyn Error>> {
     std::fs::create_dir_all(&directory)?;
     let store =
         Arc::new(LocalStore::open_or_create(directory.join("secrets.db"), Arc::new(Ring::new())).await?);
-    store
-        .put(&NewSecret::new(NAME.parse()?, SecretString::from("first")))
-        .await?;
+    store.put(&NewSecret::new(NAME.parse()?, SecretString::from("first"))).await?;
     let server = Server(Mutex::new("first".into()));
     let secrets = SecretsCache::builder(store.clone()).actor("billing").build();
     let mut watch = secrets.watch(NAME, Duration::from_millis(100)).await?;
-    println!(
-        "before: connected with the {} value",
-        connect(&secrets, &server).await?
-    );
+    println!("before: connected with the {} value", connect(&secrets, &server).await?);
 
     // The rotation, as it runs elsewhere: a pending value first, so that nothing is lost if it stops half-way.
     let next = SecretValue::from(generate::alphanumeric(32));
-    store
-        .put(&NewSecret::new(NAME.parse()?, next.duplicate()).at_stage(Stage::Pending))
-        .await?;
+    store.put(&NewSecret::new(NAME.parse()?, next.duplicate()).at_stage(Stage::Pending)).await?;
     store.promote(&NAME.parse()?).await?;
     let seen = watch.changed().await.ok_or("the cache is gone")?;
     println!("the secret has changed to version {}", seen.version);
-    println!(
-        "the server has not: connected with the {} value",
-        connect(&secrets, &server).await?
-    );
+    println!("the server has not: connected with the {} value", connect(&secrets, &server).await?);
     server.change(next.expose_text().unwrap_or_default());
-    println!(
-        "now it has: connected with the {} value",
-        connect(&secrets, &server).await?
-    );
+    println!("now it has: connected with the {} value", connect(&secrets, &server).await?);
 
     store.close().await;
     std::fs::remove_dir_all(&directory)?;

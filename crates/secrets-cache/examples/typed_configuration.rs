@@ -16,19 +16,11 @@ use secrets_cache::{NewSecret, SecretSource, SecretsCache};
 
 fn settings() -> Settings {
     Settings::new()
-        .with(
-            Setting::url("DATABASE_URL", &["postgres"])
-                .secret()
-                .found_at("billing/database#url"),
-        )
+        .with(Setting::url("DATABASE_URL", &["postgres"]).secret().found_at("billing/database#url"))
         .with(Setting::text_of("JWT_SECRET", 32..=usize::MAX).secret())
         .with(Setting::integer("PORT", 1..=65_535).or("8080"))
         .with(
-            Setting::duration(
-                "REQUEST_TIMEOUT",
-                Duration::from_secs(1)..=Duration::from_secs(60),
-            )
-            .or("10s"),
+            Setting::duration("REQUEST_TIMEOUT", Duration::from_secs(1)..=Duration::from_secs(60)).or("10s"),
         )
         .with(Setting::one_of("LOG_LEVEL", &["debug", "info", "warn"]))
         .with(Setting::url("BROKER_URL", &["amqp"]).or("amqp://guest:guest@localhost/"))
@@ -39,22 +31,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // In production: SecretsManager::new(client), or LocalStore::open(path, ring).
     let source = Arc::new(MemorySource::new());
     let database = SecretString::from(r#"{"url":"postgres://billing:hunter2@db/billing"}"#);
-    source
-        .put(&NewSecret::new("billing/database".parse()?, database))
-        .await?;
+    source.put(&NewSecret::new("billing/database".parse()?, database)).await?;
     let secrets = SecretsCache::builder(source).actor("billing").build();
     let environment = EnvironmentVariables::new();
 
-    match settings()
-        .load(&Origins::environment(&environment).and_secrets(&secrets))
-        .await
-    {
+    match settings().load(&Origins::environment(&environment).and_secrets(&secrets)).await {
         Ok(config) => {
-            println!(
-                "listening on {}, settings {:?}",
-                config.get::<u16>("PORT")?,
-                config.public()
-            );
+            println!("listening on {}, settings {:?}", config.get::<u16>("PORT")?, config.public());
         }
         Err(error) => {
             for problem in &error.problems {

@@ -53,53 +53,32 @@ pub(crate) struct Record<'a> {
 
 impl<'a> Record<'a> {
     pub(crate) fn of(name: &'a SecretName) -> Self {
-        Self {
-            secret: Some(name.as_str()),
-            ..Self::default()
-        }
+        Self { secret: Some(name.as_str()), ..Self::default() }
     }
 
     pub(crate) fn by(self, actor: &'a str) -> Self {
-        Self {
-            actor: Some(actor),
-            ..self
-        }
+        Self { actor: Some(actor), ..self }
     }
 
     pub(crate) fn version(self, version: &'a str) -> Self {
-        Self {
-            version: Some(version),
-            ..self
-        }
+        Self { version: Some(version), ..self }
     }
 
     pub(crate) fn stage(self, stage: &'a Stage) -> Self {
-        Self {
-            stage: Some(stage.label()),
-            ..self
-        }
+        Self { stage: Some(stage.label()), ..self }
     }
 
     pub(crate) fn source(self, source: &'a str) -> Self {
-        Self {
-            source: Some(source),
-            ..self
-        }
+        Self { source: Some(source), ..self }
     }
 
     #[cfg(feature = "local-store")]
     pub(crate) fn key(self, key: &'a str) -> Self {
-        Self {
-            key: Some(key),
-            ..self
-        }
+        Self { key: Some(key), ..self }
     }
 
     pub(crate) fn outcome(self, outcome: &'a str) -> Self {
-        Self {
-            outcome: Some(outcome),
-            ..self
-        }
+        Self { outcome: Some(outcome), ..self }
     }
 }
 

@@ -176,11 +176,7 @@ impl SourceError {
     #[must_use]
     pub fn is_outage(&self) -> bool {
         let storage = matches!(self, Self::Storage { .. });
-        storage
-            || matches!(
-                self,
-                Self::Throttled { .. } | Self::Unavailable { .. } | Self::Timeout { .. }
-            )
+        storage || matches!(self, Self::Throttled { .. } | Self::Unavailable { .. } | Self::Timeout { .. })
     }
 
     /// Whether there is no such secret, or no such version of it.
@@ -218,10 +214,7 @@ impl SourceError {
 
     #[cfg(any(feature = "dotenv", feature = "local-store"))]
     pub(crate) fn storage(operation: &'static str, cause: impl Error + Send + Sync + 'static) -> Self {
-        Self::Storage {
-            operation,
-            cause: Some(Arc::new(cause)),
-        }
+        Self::Storage { operation, cause: Some(Arc::new(cause)) }
     }
 }
 

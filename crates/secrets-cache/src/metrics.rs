@@ -77,11 +77,7 @@ impl Metrics {
             accesses.clone(),
         );
         let failures = Family::<ClassLabels, Counter>::default();
-        registry.register(
-            "failures",
-            "Requests to secret sources that failed, by class",
-            failures.clone(),
-        );
+        registry.register("failures", "Requests to secret sources that failed, by class", failures.clone());
         for class in SourceError::CLASSES {
             drop(failures.get_or_create(&ClassLabels { class }));
         }
@@ -93,16 +89,8 @@ impl Metrics {
         );
         let (stored, expired, due) = (Gauge::default(), Gauge::default(), Gauge::default());
         registry.register("stored", "Secrets found by the last inventory", stored.clone());
-        registry.register(
-            "expired",
-            "Expired secrets found by the last inventory",
-            expired.clone(),
-        );
-        registry.register(
-            "due_for_rotation",
-            "Secrets due for rotation, by the last inventory",
-            due.clone(),
-        );
+        registry.register("expired", "Expired secrets found by the last inventory", expired.clone());
+        registry.register("due_for_rotation", "Secrets due for rotation, by the last inventory", due.clone());
         let ages = Arc::new(Ages::default());
         registry.register_collector(Box::new(Arc::clone(&ages)));
         let read = |result| reads.get_or_create_owned(&ResultLabels { result });
@@ -112,15 +100,7 @@ impl Metrics {
             stale: read("stale"),
             negative: read("negative"),
         };
-        Arc::new(Self {
-            accesses,
-            failures,
-            cache,
-            stored,
-            expired,
-            due,
-            ages,
-        })
+        Arc::new(Self { accesses, failures, cache, stored, expired, due, ages })
     }
 
     /// Shows what an inventory found.
@@ -133,19 +113,13 @@ impl Metrics {
 
     /// Shows the age of a secret's current version.
     pub fn observe_secret(&self, secret: &SecretMetadata, source: &str) {
-        let created = secret
-            .version(&crate::Stage::Current)
-            .and_then(|version| version.created);
+        let created = secret.version(&crate::Stage::Current).and_then(|version| version.created);
         self.ages.track(&secret.name, source, created.or(secret.changed));
     }
 
     pub(crate) fn access(&self, source: &str, operation: &'static str, error: Option<&SourceError>) {
         let outcome = error.map_or("ok", SourceError::class);
-        let labels = AccessLabels {
-            source: source.to_owned(),
-            operation,
-            outcome,
-        };
+        let labels = AccessLabels { source: source.to_owned(), operation, outcome };
         self.accesses.get_or_create(&labels).inc();
         if error.is_some() {
             self.failures.get_or_create(&ClassLabels { class: outcome }).inc();
@@ -191,10 +165,7 @@ impl Collector for Ages {
             MetricType::Gauge,
         )?;
         for (name, (source, created)) in &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            let labels = SecretLabels {
-                secret: name.to_string(),
-                source: source.clone(),
-            };
+            let labels = SecretLabels { secret: name.to_string(), source: source.clone() };
             let age = ConstGauge::new((now - *created).as_seconds_f64().max(0.0));
             age.encode(family.encode_family(&labels)?)?;
         }

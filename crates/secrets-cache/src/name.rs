@@ -95,15 +95,9 @@ impl FromStr for SecretRef {
 
     fn from_str(text: &str) -> Result<Self, NameError> {
         match text.split_once('#') {
-            None => Ok(Self {
-                name: SecretName::new(text)?,
-                field: None,
-            }),
+            None => Ok(Self { name: SecretName::new(text)?, field: None }),
             Some((_, "")) => Err(NameError::EmptyField),
-            Some((name, field)) => Ok(Self {
-                name: SecretName::new(name)?,
-                field: Some(field.into()),
-            }),
+            Some((name, field)) => Ok(Self { name: SecretName::new(name)?, field: Some(field.into()) }),
         }
     }
 }

@@ -162,9 +162,7 @@ impl SecretMetadata {
     /// The version under a stage.
     #[must_use]
     pub fn version(&self, stage: &Stage) -> Option<&VersionMetadata> {
-        self.versions
-            .iter()
-            .find(|version| version.stages.contains(stage))
+        self.versions.iter().find(|version| version.stages.contains(stage))
     }
 }
 
@@ -184,11 +182,7 @@ impl VersionMetadata {
     /// A version under these stages.
     #[must_use]
     pub fn new(version: impl Into<String>, stages: Vec<Stage>, created: Option<OffsetDateTime>) -> Self {
-        Self {
-            version: version.into(),
-            stages,
-            created,
-        }
+        Self { version: version.into(), stages, created }
     }
 }
 
@@ -210,19 +204,13 @@ impl RotationPolicy {
     /// Rotation every so often, with the default grace period.
     #[must_use]
     pub fn every(every: Duration) -> Self {
-        Self {
-            every,
-            grace: Self::DEFAULT_GRACE,
-        }
+        Self { every, grace: Self::DEFAULT_GRACE }
     }
 }
 
 impl fmt::Display for RotationPolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (every, grace) = (
-            humantime::format_duration(self.every),
-            humantime::format_duration(self.grace),
-        );
+        let (every, grace) = (humantime::format_duration(self.every), humantime::format_duration(self.grace));
         let text = format!("every={every},grace={grace}");
         f.write_str(&text.replace(' ', ""))
     }
@@ -243,10 +231,7 @@ impl FromStr for RotationPolicy {
             }
         }
         let every = every.filter(|every| !every.is_zero()).ok_or(PolicyError)?;
-        Ok(Self {
-            every,
-            grace: grace.unwrap_or(Self::DEFAULT_GRACE),
-        })
+        Ok(Self { every, grace: grace.unwrap_or(Self::DEFAULT_GRACE) })
     }
 }
 

@@ -51,10 +51,8 @@ pub fn interpret<T: FromSecret>(secret: &Secret, reference: &SecretRef) -> Resul
         None => None,
     };
     let value = selected.as_ref().unwrap_or(&secret.value);
-    T::from_secret(value).ok_or_else(|| ReadError::WrongType {
-        reference: show(reference),
-        expected: T::EXPECTED,
-    })
+    T::from_secret(value)
+        .ok_or_else(|| ReadError::WrongType { reference: show(reference), expected: T::EXPECTED })
 }
 
 /// Why a secret was not read.
@@ -89,17 +87,11 @@ pub(crate) fn select(
     reference: &SecretRef,
     field: &str,
 ) -> Result<SecretValue, ReadError> {
-    let found = value
-        .expose_text()
-        .and_then(|json| match field.strip_prefix('/') {
-            Some(path) => path
-                .split('/')
-                .try_fold(json, |json, step| step_into(json, &unescape(step))),
-            None => step_into(json, field),
-        });
-    let raw = found.ok_or_else(|| ReadError::NoField {
-        reference: show(reference),
-    })?;
+    let found = value.expose_text().and_then(|json| match field.strip_prefix('/') {
+        Some(path) => path.split('/').try_fold(json, |json, step| step_into(json, &unescape(step))),
+        None => step_into(json, field),
+    });
+    let raw = found.ok_or_else(|| ReadError::NoField { reference: show(reference) })?;
     // A string counts by what it says; numbers, objects and the rest by their JSON.
     Ok(SecretValue::text(match serde_json::from_str::<String>(raw) {
         Ok(text) => SecretString::from(text),

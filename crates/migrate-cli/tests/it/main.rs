@@ -15,4 +15,5 @@ mod every_failure_has_its_code_and_its_hint;
 mod guides_are_rehearsed;
 mod killed_at_any_moment_nothing_is_lost;
 mod output_is_for_people_or_machines;
+mod secrets_leave_the_env_file;
 mod secrets_never_reach_the_output;

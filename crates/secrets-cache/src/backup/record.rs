@@ -56,13 +56,7 @@ impl Drop for Line {
 }
 
 pub(super) fn first() -> Result<Zeroizing<Vec<u8>>, BackupError> {
-    encode(
-        &First {
-            tokenseal_secrets: VERSION,
-            written: OffsetDateTime::now_utc(),
-        },
-        0,
-    )
+    encode(&First { tokenseal_secrets: VERSION, written: OffsetDateTime::now_utc() }, 0)
 }
 
 pub(super) fn last(records: u64) -> Result<Zeroizing<Vec<u8>>, BackupError> {
@@ -78,10 +72,7 @@ pub(super) fn line(
         name: secret.name.to_string(),
         stage: stage.label().to_owned(),
         text: secret.value.expose_text().map(Into::into),
-        binary: secret
-            .value
-            .is_binary()
-            .then(|| STANDARD.encode(secret.value.expose_bytes())),
+        binary: secret.value.is_binary().then(|| STANDARD.encode(secret.value.expose_bytes())),
         expires: known.expires,
         every_seconds: known.rotation.map(|policy| policy.every.as_secs()),
         grace_seconds: known.rotation.map(|policy| policy.grace.as_secs()),
@@ -163,11 +154,7 @@ fn secret(mut line: Line) -> Result<NewSecret, BackupError> {
         (Some(text), None) => SecretValue::text(text),
         (None, Some(text)) => {
             let text = Zeroizing::new(text);
-            SecretValue::binary(
-                STANDARD
-                    .decode(text.as_bytes())
-                    .map_err(|_| BackupError::Content)?,
-            )
+            SecretValue::binary(STANDARD.decode(text.as_bytes()).map_err(|_| BackupError::Content)?)
         }
         _ => return Err(BackupError::Content),
     };
@@ -176,9 +163,7 @@ fn secret(mut line: Line) -> Result<NewSecret, BackupError> {
     secret.expires = line.expires;
     secret.rotation = line.every_seconds.map(|every| RotationPolicy {
         every: Duration::from_secs(every),
-        grace: line
-            .grace_seconds
-            .map_or(RotationPolicy::DEFAULT_GRACE, Duration::from_secs),
+        grace: line.grace_seconds.map_or(RotationPolicy::DEFAULT_GRACE, Duration::from_secs),
     });
     secret.tags = std::mem::take(&mut line.tags);
     Ok(secret)

@@ -76,10 +76,7 @@ pub(super) async fn restore(
                 Err(error) => {
                     // The file has changed since it was authenticated: the target gets an error and takes nothing.
                     *failure = Some(error);
-                    let stop = SourceError::Storage {
-                        operation: "read the backup again",
-                        cause: None,
-                    };
+                    let stop = SourceError::Storage { operation: "read the backup again", cause: None };
                     Some((Err(stop), (differences, failure, true)))
                 }
             }
@@ -89,10 +86,7 @@ pub(super) async fn restore(
     match (failure, stored) {
         (Some(error), _) => Err(error),
         (None, Err(error)) => Err(error.into()),
-        (None, Ok(versions)) => Ok(Restored {
-            plan: differences.plan,
-            versions,
-        }),
+        (None, Ok(versions)) => Ok(Restored { plan: differences.plan, versions }),
     }
 }
 
@@ -126,14 +120,7 @@ impl<'a> Differences<'a> {
         let (send, read) = mpsc::channel(16);
         let path = path.to_owned();
         tokio::task::spawn_blocking(move || read_records(&path, &key, &send));
-        Self {
-            target,
-            read,
-            page: Vec::new(),
-            ready: VecDeque::new(),
-            is_done: false,
-            plan: Plan::default(),
-        }
+        Self { target, read, page: Vec::new(), ready: VecDeque::new(), is_done: false, plan: Plan::default() }
     }
 
     async fn next(&mut self) -> Result<Option<NewSecret>, BackupError> {
@@ -142,10 +129,7 @@ impl<'a> Differences<'a> {
                 Some(record) => self.page.push(record?),
                 None => self.is_done = true,
             }
-            let is_whole = self
-                .page
-                .last()
-                .is_some_and(|secret| secret.stage == Stage::Current);
+            let is_whole = self.page.last().is_some_and(|secret| secret.stage == Stage::Current);
             // A secret's versions stand together, the current one last.
             if self.is_done || self.page.len() >= PAGE && is_whole {
                 self.compare().await?;
@@ -170,9 +154,8 @@ impl<'a> Differences<'a> {
             secret.stage = Stage::Current;
             versions.push(secret);
             if is_current {
-                let there = there
-                    .next()
-                    .unwrap_or_else(|| Err(SourceError::Timeout { operation: "compare" }));
+                let there =
+                    there.next().unwrap_or_else(|| Err(SourceError::Timeout { operation: "compare" }));
                 self.settle(std::mem::take(&mut versions), there.map(|secret| secret.value))?;
             }
         }
@@ -200,13 +183,9 @@ impl<'a> Differences<'a> {
         }
         let replaced = there.ok();
         // What the target has now becomes the previous version anyway.
-        let is_there = |version: &NewSecret| {
-            replaced
-                .as_ref()
-                .is_some_and(|value| value.same_as(&version.value))
-        };
-        self.ready
-            .extend(versions.into_iter().filter(|version| !is_there(version)));
+        let is_there =
+            |version: &NewSecret| replaced.as_ref().is_some_and(|value| value.same_as(&version.value));
+        self.ready.extend(versions.into_iter().filter(|version| !is_there(version)));
         Ok(())
     }
 }

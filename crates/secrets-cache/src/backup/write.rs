@@ -45,9 +45,7 @@ pub(super) async fn write(
         let _ = lines.send(None).await;
     }
     drop(lines);
-    let written = file
-        .await
-        .unwrap_or_else(|error| Err(std::io::Error::other(error).into()));
+    let written = file.await.unwrap_or_else(|error| Err(std::io::Error::other(error).into()));
     // If the file failed, gathering has only seen that nobody listens any more.
     match (written, gathered) {
         (Err(error), Ok(_)) => Err(error),

@@ -55,14 +55,7 @@ impl Entry {
     pub(super) fn stale(&self, hold: Duration) -> Option<Self> {
         let secret = self.secret()?;
         let left = self.end.saturating_duration_since(Instant::now());
-        let stale = || {
-            Self::new(
-                Answer::Stale(Arc::clone(secret)),
-                self.asked,
-                hold.min(left),
-                left,
-            )
-        };
+        let stale = || Self::new(Answer::Stale(Arc::clone(secret)), self.asked, hold.min(left), left);
         (!left.is_zero()).then(stale)
     }
 

@@ -82,18 +82,13 @@ impl Inner {
         let early = self.options.early_refresh;
         // Other stages than the current are not refreshed: a previous version does not change.
         let is_current = !key.contains('\0');
-        if early > 0.0 && is_current {
-            entry.refreshed_after(fresh.mul_f64(1.0 - early))
-        } else {
-            entry
-        }
+        if early > 0.0 && is_current { entry.refreshed_after(fresh.mul_f64(1.0 - early)) } else { entry }
     }
 }
 
 impl Options {
     fn jittered_ttl(&self) -> Duration {
-        self.ttl
-            .mul_f64(1.0 - rand::rng().random_range(0.0..=self.jitter))
+        self.ttl.mul_f64(1.0 - rand::rng().random_range(0.0..=self.jitter))
     }
 }
 
@@ -115,11 +110,7 @@ pub(super) struct Patience {
 
 impl Patience {
     pub(super) fn new(options: &Options) -> Self {
-        Self {
-            attempts: options.attempts,
-            pause: options.backoff,
-            end: Instant::now() + options.deadline,
-        }
+        Self { attempts: options.attempts, pause: options.backoff, end: Instant::now() + options.deadline }
     }
 
     /// Waits for an answer, but not beyond the deadline.

@@ -43,10 +43,7 @@ impl Inner {
         self.start_janitor();
         let came = Instant::now();
         let key = key(name, stage);
-        let flight = self
-            .flights
-            .get_with(Arc::clone(&key), async { Arc::default() })
-            .await;
+        let flight = self.flights.get_with(Arc::clone(&key), async { Arc::default() }).await;
         let mut last = flight.0.lock().await;
         if let Some(answer) = self.shared(&key, last.as_ref(), came, need).await {
             return answer;
@@ -58,11 +55,7 @@ impl Inner {
             (Need::Newer, Err(error)) if error.is_outage() => Err(error),
             (_, answer) => self.settle(&key, asked, answer).await,
         };
-        *last = Some(Last {
-            asked,
-            answered: Instant::now(),
-            failure: outcome.as_ref().err().cloned(),
-        });
+        *last = Some(Last { asked, answered: Instant::now(), failure: outcome.as_ref().err().cloned() });
         outcome
     }
 

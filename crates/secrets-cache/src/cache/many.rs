@@ -22,25 +22,13 @@ impl Inner {
                 self.fetch_missing(names, &mut answers).await;
             }
         }
-        let unanswered = || {
-            Err(SourceError::Unavailable {
-                operation: error::GET_MANY,
-                cause: None,
-            })
-        };
-        answers
-            .into_iter()
-            .map(|answer| answer.unwrap_or_else(unanswered))
-            .collect()
+        let unanswered = || Err(SourceError::Unavailable { operation: error::GET_MANY, cause: None });
+        answers.into_iter().map(|answer| answer.unwrap_or_else(unanswered)).collect()
     }
 
     /// Answers what it can without asking the source, and tells whether that was everything.
     async fn from_memory(self: &Arc<Self>, names: &[&str], answers: &mut Answers) -> bool {
-        for (name, answer) in names
-            .iter()
-            .zip(answers.iter_mut())
-            .filter(|(_, answer)| answer.is_none())
-        {
+        for (name, answer) in names.iter().zip(answers.iter_mut()).filter(|(_, answer)| answer.is_none()) {
             if let Some(entry) = self.fresh(name).await {
                 *answer = Some(self.hit(name, &entry));
             } else if let Err(error) = SecretName::new(name) {
@@ -51,13 +39,9 @@ impl Inner {
     }
 
     async fn fetch_missing(self: &Arc<Self>, names: &[&str], answers: &mut Answers) {
-        let missing = names
-            .iter()
-            .zip(answers.iter())
-            .filter(|(_, answer)| answer.is_none());
-        let mut missing: Vec<SecretName> = missing
-            .filter_map(|(name, _)| SecretName::new(name).ok())
-            .collect();
+        let missing = names.iter().zip(answers.iter()).filter(|(_, answer)| answer.is_none());
+        let mut missing: Vec<SecretName> =
+            missing.filter_map(|(name, _)| SecretName::new(name).ok()).collect();
         missing.sort_unstable();
         missing.dedup();
         self.start_janitor();
@@ -70,10 +54,8 @@ impl Inner {
                 Ok(entry) => self.answer(&entry),
                 Err(error) => Err(error),
             };
-            for (_, answer) in names
-                .iter()
-                .zip(answers.iter_mut())
-                .filter(|(asked, _)| **asked == name.as_str())
+            for (_, answer) in
+                names.iter().zip(answers.iter_mut()).filter(|(asked, _)| **asked == name.as_str())
             {
                 *answer = Some(outcome.clone());
             }

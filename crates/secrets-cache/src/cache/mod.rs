@@ -170,17 +170,11 @@ impl SecretsCache {
 
 impl Inner {
     async fn fresh(&self, key: &str) -> Option<Arc<Entry>> {
-        self.kept
-            .get(key)
-            .await
-            .filter(|entry| entry.is_fresh(Instant::now()))
+        self.kept.get(key).await.filter(|entry| entry.is_fresh(Instant::now()))
     }
 
     fn hit(self: &Arc<Self>, name: &str, entry: &Arc<Entry>) -> Result<Arc<Secret>, SourceError> {
-        let record = Record {
-            secret: Some(name),
-            ..Record::default()
-        };
+        let record = Record { secret: Some(name), ..Record::default() };
         let record = record.by(self.source.actor()).source(&self.source_id);
         match &entry.answer {
             Answer::Found(secret) => {
@@ -212,10 +206,7 @@ impl Inner {
 
     fn missed(&self, name: &SecretName, stage: &Stage) {
         self.count(|cache| &cache.miss);
-        let record = Record::of(name)
-            .by(self.source.actor())
-            .stage(stage)
-            .source(&self.source_id);
+        let record = Record::of(name).by(self.source.actor()).stage(stage).source(&self.source_id);
         audit::noted(audit::CACHE_MISS, record);
     }
 

@@ -161,10 +161,7 @@ impl Builder {
             .weigher(move |key: &Arc<str>, entry: &Arc<Entry>| weight(entry.weight(key)))
             .expire_after(OwnEnd)
             .build();
-        let flights = Cache::builder()
-            .max_capacity(10_000)
-            .time_to_idle(Duration::from_secs(60))
-            .build();
+        let flights = Cache::builder().max_capacity(10_000).time_to_idle(Duration::from_secs(60)).build();
         SecretsCache {
             inner: Arc::new(Inner {
                 source,

@@ -54,10 +54,7 @@ pub(super) async fn start(
     let name = first.name.clone();
     let (sender, receiver) = watch::channel(first);
     let task = tokio::spawn(run(Arc::downgrade(&cache.inner), name, poll, sender));
-    Ok(SecretWatch {
-        receiver,
-        polling: task.abort_handle(),
-    })
+    Ok(SecretWatch { receiver, polling: task.abort_handle() })
 }
 
 async fn run(inner: Weak<Inner>, name: SecretName, poll: Duration, sender: watch::Sender<Arc<Secret>>) {

@@ -28,10 +28,7 @@ impl<'a> Origins<'a> {
     /// whatever stands in for it.
     #[must_use]
     pub fn environment(environment: &'a dyn SecretSource) -> Self {
-        Self {
-            environment,
-            secrets: None,
-        }
+        Self { environment, secrets: None }
     }
 
     /// Secrets as well.
@@ -50,17 +47,10 @@ pub(super) async fn load(settings: &[Setting], origins: &Origins<'_>) -> Result<
             Ok(value) => {
                 loaded.insert(setting.name().to_owned(), value);
             }
-            Err(kind) => problems.push(Problem {
-                setting: setting.name().to_owned(),
-                kind,
-            }),
+            Err(kind) => problems.push(Problem { setting: setting.name().to_owned(), kind }),
         }
     }
-    if problems.is_empty() {
-        Ok(Config { settings: loaded })
-    } else {
-        Err(ConfigError { problems })
-    }
+    if problems.is_empty() { Ok(Config { settings: loaded }) } else { Err(ConfigError { problems }) }
 }
 
 /// Fetches what may be among the secrets, together.
@@ -93,46 +83,29 @@ async fn load_one(
         (None, true) => in_environment(setting, origins).await?,
         (None, false) => among_secrets(setting, fetched)?,
     };
-    let default = || {
-        setting
-            .default()
-            .map(|text| (SecretString::from(text), "default".to_owned()))
-    };
+    let default = || setting.default().map(|text| (SecretString::from(text), "default".to_owned()));
     let is_secret = setting.is_secret();
     match found.or_else(default) {
-        Some((value, origin)) if setting.allows(&value) => Ok(Loaded {
-            is_secret,
-            value: Some(value),
-            origin: Some(origin),
-        }),
+        Some((value, origin)) if setting.allows(&value) => {
+            Ok(Loaded { is_secret, value: Some(value), origin: Some(origin) })
+        }
         Some((_, origin)) if origin == "default" => Err(ProblemKind::Declaration),
-        Some(_) => Err(ProblemKind::Wrong {
-            expected: setting.expected(),
-        }),
+        Some(_) => Err(ProblemKind::Wrong { expected: setting.expected() }),
         None if setting.is_required() => Err(ProblemKind::Missing),
-        None => Ok(Loaded {
-            is_secret,
-            value: None,
-            origin: None,
-        }),
+        None => Ok(Loaded { is_secret, value: None, origin: None }),
     }
 }
 
 type Found = Option<(SecretString, String)>;
 
 fn among_secrets(setting: &Setting, fetched: &Fetched) -> Result<Found, ProblemKind> {
-    let reference: SecretRef = setting
-        .reference()
-        .parse()
-        .map_err(|_| ProblemKind::Declaration)?;
+    let reference: SecretRef = setting.reference().parse().map_err(|_| ProblemKind::Declaration)?;
     match fetched.get(reference.name().as_str()) {
         None => Ok(None),
         Some(Err(error)) if error.is_not_found() => Ok(None),
         Some(Err(error)) => Err(ProblemKind::Unavailable(error.clone())),
         Some(Ok(secret)) => {
-            let wrong = |_| ProblemKind::Wrong {
-                expected: setting.expected(),
-            };
+            let wrong = |_| ProblemKind::Wrong { expected: setting.expected() };
             let value: SecretString = typed::interpret(secret, &reference).map_err(wrong)?;
             Ok(Some((value, secret.source.to_string())))
         }
@@ -146,9 +119,7 @@ async fn in_environment(setting: &Setting, origins: &Origins<'_>) -> Result<Foun
         Ok(secret) if secret.value.is_empty() => Ok(None),
         Ok(secret) => {
             let text = secret.value.expose_text().map(SecretString::from);
-            let text = text.ok_or_else(|| ProblemKind::Wrong {
-                expected: setting.expected(),
-            })?;
+            let text = text.ok_or_else(|| ProblemKind::Wrong { expected: setting.expected() })?;
             Ok(Some((text, secret.source.to_string())))
         }
         Err(error) if error.is_not_found() => Ok(None),

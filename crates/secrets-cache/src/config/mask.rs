@@ -24,10 +24,7 @@ const SECRET_NAMES: [&str; 10] = [
 
 static PAIR: LazyLock<Option<Regex>> = LazyLock::new(|| {
     let names = SECRET_NAMES.join("|");
-    Regex::new(&format!(
-        r#"(?i)([\w -]*(?:{names})[\w -]*=\s*)('(?:[^'\\]|\\.)*'|"[^"]*"|[^\s;&]*)"#
-    ))
-    .ok()
+    Regex::new(&format!(r#"(?i)([\w -]*(?:{names})[\w -]*=\s*)('(?:[^'\\]|\\.)*'|"[^"]*"|[^\s;&]*)"#)).ok()
 });
 
 /// Shows a connection string without its password: a URL, or pairs such as `host=db password=…`.
@@ -39,9 +36,9 @@ pub fn connection_string(text: &str) -> String {
         return Url::parse(text).map_or_else(|_| MASK.to_owned(), |url| self::url(&url));
     }
     match (&*PAIR, text.contains('=')) {
-        (Some(pair), true) => pair
-            .replace_all(text, |found: &regex::Captures<'_>| format!("{}{MASK}", &found[1]))
-            .into_owned(),
+        (Some(pair), true) => {
+            pair.replace_all(text, |found: &regex::Captures<'_>| format!("{}{MASK}", &found[1])).into_owned()
+        }
         (None, true) => MASK.to_owned(),
         (_, false) => text.to_owned(),
     }
@@ -60,16 +57,13 @@ pub fn url(url: &Url) -> String {
         return MASK.to_owned();
     }
     if url.query_pairs().any(|(name, _)| is_secret(&name)) {
-        shown
-            .query_pairs_mut()
-            .clear()
-            .extend_pairs(url.query_pairs().map(|(name, value)| {
-                if is_secret(&name) {
-                    (name, MASK.into())
-                } else {
-                    (name, value)
-                }
-            }));
+        shown.query_pairs_mut().clear().extend_pairs(
+            url.query_pairs().map(
+                |(name, value)| {
+                    if is_secret(&name) { (name, MASK.into()) } else { (name, value) }
+                },
+            ),
+        );
     }
     shown.to_string()
 }

@@ -73,10 +73,7 @@ impl Config {
     /// [`ReadError::WrongType`] if it was declared as something else.
     pub fn get_optional<T: FromSecret>(&self, name: &str) -> Result<Option<T>, ReadError> {
         let value = self.settings.get(name).and_then(|loaded| loaded.value.as_ref());
-        let wrong = || ReadError::WrongType {
-            reference: name.to_owned(),
-            expected: T::EXPECTED,
-        };
+        let wrong = || ReadError::WrongType { reference: name.to_owned(), expected: T::EXPECTED };
         value.map(|text| typed::parse(text).ok_or_else(wrong)).transpose()
     }
 
@@ -85,9 +82,7 @@ impl Config {
     pub fn public(&self) -> BTreeMap<&str, String> {
         let public = self.settings.iter().filter(|(_, loaded)| !loaded.is_secret);
         let shown = |loaded: &Loaded| Some(mask::connection_string(loaded.value.as_ref()?.expose_secret()));
-        public
-            .filter_map(|(name, loaded)| Some((name.as_str(), shown(loaded)?)))
-            .collect()
+        public.filter_map(|(name, loaded)| Some((name.as_str(), shown(loaded)?))).collect()
     }
 
     /// Which settings are set and where they came from; no values.
@@ -163,9 +158,7 @@ pub enum ProblemKind {
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} of the settings are missing or wrong", self.problems.len())?;
-        self.problems
-            .iter()
-            .try_for_each(|problem| write!(f, "; {problem}"))
+        self.problems.iter().try_for_each(|problem| write!(f, "; {problem}"))
     }
 }
 

@@ -37,12 +37,7 @@ impl Setting {
     /// Any text that is not empty.
     #[must_use]
     pub fn text(name: impl Into<String>) -> Self {
-        Self::new(
-            name,
-            Kind::Text {
-                length: 1..=usize::MAX,
-            },
-        )
+        Self::new(name, Kind::Text { length: 1..=usize::MAX })
     }
 
     /// Text of a length in characters within a range: a key of 32 at least is `32..=usize::MAX`.
@@ -66,12 +61,7 @@ impl Setting {
     /// A URL of one of these schemes, or of any if there are none.
     #[must_use]
     pub fn url(name: impl Into<String>, schemes: &[&str]) -> Self {
-        Self::new(
-            name,
-            Kind::Url {
-                schemes: schemes.iter().map(ToString::to_string).collect(),
-            },
-        )
+        Self::new(name, Kind::Url { schemes: schemes.iter().map(ToString::to_string).collect() })
     }
 
     /// A duration within a range.
@@ -186,13 +176,6 @@ impl Setting {
     }
 
     fn new(name: impl Into<String>, kind: Kind) -> Self {
-        Self {
-            name: name.into(),
-            kind,
-            is_secret: false,
-            is_required: true,
-            default: None,
-            reference: None,
-        }
+        Self { name: name.into(), kind, is_secret: false, is_required: true, default: None, reference: None }
     }
 }

@@ -45,30 +45,17 @@ impl LocalStore {
         let query = sqlx::query("DELETE FROM secrets WHERE expires_ms <= ? RETURNING name");
         let query = query.bind(now.saturating_sub(rows::duration_ms(retention)));
         let gone = query.fetch_all(&mut *transaction).await.map_err(&failed)?;
-        let secrets: Vec<SecretName> = gone
-            .iter()
-            .filter_map(|row| SecretName::new(row.get("name")).ok())
-            .collect();
+        let secrets: Vec<SecretName> =
+            gone.iter().filter_map(|row| SecretName::new(row.get("name")).ok()).collect();
         let query = sqlx::query("DELETE FROM versions WHERE until_ms <= ?").bind(now);
-        let versions = query
-            .execute(&mut *transaction)
-            .await
-            .map_err(&failed)?
-            .rows_affected();
+        let versions = query.execute(&mut *transaction).await.map_err(&failed)?.rows_affected();
         let query = "INSERT INTO counters (name, value) VALUES ('cleaned_up', ?) \
                      ON CONFLICT (name) DO UPDATE SET value = value + excluded.value";
         let count = i64::try_from(gone.len()).unwrap_or(i64::MAX);
-        sqlx::query(query)
-            .bind(count)
-            .execute(&mut *transaction)
-            .await
-            .map_err(&failed)?;
+        sqlx::query(query).bind(count).execute(&mut *transaction).await.map_err(&failed)?;
         write::commit(transaction, CLEAN_UP).await?;
         for name in &secrets {
-            audit::noted(
-                audit::SECRET_EXPIRED,
-                Record::of(name).source(ID).outcome("removed"),
-            );
+            audit::noted(audit::SECRET_EXPIRED, Record::of(name).source(ID).outcome("removed"));
         }
         Ok(CleanedUp { secrets, versions })
     }

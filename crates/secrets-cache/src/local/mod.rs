@@ -62,10 +62,7 @@ impl LocalStore {
     /// [`SourceError::Storage`] if there is no such file, it cannot be opened, or is something else.
     pub async fn open(path: impl AsRef<Path>, ring: Arc<dyn DataKeyRing>) -> Result<Self, SourceError> {
         let pool = schema::connect(path.as_ref()).await?;
-        audit::done(
-            audit::KMS_INITIALIZED,
-            Record::default().source(ID).key(&ring.active().0),
-        );
+        audit::done(audit::KMS_INITIALIZED, Record::default().source(ID).key(&ring.active().0));
         Ok(Self { pool, ring })
     }
 

@@ -51,11 +51,7 @@ impl LocalStore {
                      count(*) FILTER (WHERE changed_ms + every_ms <= ?1) AS due, \
                      (SELECT coalesce(sum(value), 0) FROM counters WHERE name = 'cleaned_up') AS cleaned_up \
                      FROM secrets";
-        let row = sqlx::query(query)
-            .bind(now_ms())
-            .fetch_one(&self.pool)
-            .await
-            .map_err(failed)?;
+        let row = sqlx::query(query).bind(now_ms()).fetch_one(&self.pool).await.map_err(failed)?;
         let count = |column| row.get::<i64, _>(column).unsigned_abs();
         let inventory = Inventory {
             secrets: count("secrets"),
@@ -74,11 +70,7 @@ impl LocalStore {
                 key_id,
             }
         };
-        Ok(StoreStatus {
-            inventory,
-            cleaned_up: count("cleaned_up"),
-            keys: keys.iter().map(key).collect(),
-        })
+        Ok(StoreStatus { inventory, cleaned_up: count("cleaned_up"), keys: keys.iter().map(key).collect() })
     }
 }
 
@@ -88,11 +80,7 @@ const VALUE: &str = "SELECT s.name, s.expires_ms, v.version, v.stage, v.is_binar
 
 pub(super) async fn get(store: &LocalStore, name: &SecretName, stage: &Stage) -> Result<Secret, SourceError> {
     let query = sqlx::query(AssertSqlSafe(format!("{VALUE} WHERE s.name = ?2")));
-    let row = query
-        .bind(stage.label())
-        .bind(name.as_str())
-        .fetch_optional(&store.pool)
-        .await;
+    let row = query.bind(stage.label()).bind(name.as_str()).fetch_optional(&store.pool).await;
     let row = row.map_err(|error| SourceError::storage(error::GET, error))?;
     secret(store, name, stage, row.as_ref())
 }
@@ -103,13 +91,8 @@ pub(super) async fn get_many(
 ) -> Result<Vec<Result<Secret, SourceError>>, SourceError> {
     let query = format!("{VALUE} WHERE s.name IN (SELECT value FROM json_each(?2))");
     let wanted = serde_json::json!(names.iter().map(SecretName::as_str).collect::<Vec<_>>()).to_string();
-    let query = sqlx::query(AssertSqlSafe(query))
-        .bind(Stage::Current.label().to_owned())
-        .bind(wanted);
-    let found = query
-        .fetch_all(&store.pool)
-        .await
-        .map_err(|e| SourceError::storage(error::GET_MANY, e))?;
+    let query = sqlx::query(AssertSqlSafe(query)).bind(Stage::Current.label().to_owned()).bind(wanted);
+    let found = query.fetch_all(&store.pool).await.map_err(|e| SourceError::storage(error::GET_MANY, e))?;
     let found: HashMap<&str, &SqliteRow> = found.iter().map(|row| (row.get("name"), row)).collect();
     let answer = |name: &SecretName| secret(store, name, &Stage::Current, found.get(name.as_str()).copied());
     Ok(names.iter().map(answer).collect())
@@ -124,8 +107,7 @@ pub(super) async fn describe(store: &LocalStore, name: &SecretName) -> Result<Se
     let row = row.ok_or_else(|| SourceError::NotFound { name: name.clone() })?;
     let page = vec![rows::metadata(&row)?];
     let mut page = rows::complete(&mut connection, page).await.map_err(failed)?;
-    page.pop()
-        .ok_or_else(|| SourceError::NotFound { name: name.clone() })
+    page.pop().ok_or_else(|| SourceError::NotFound { name: name.clone() })
 }
 
 pub(super) async fn list(store: &LocalStore, request: &ListRequest) -> Result<ListPage, SourceError> {
@@ -151,14 +133,8 @@ pub(super) async fn list(store: &LocalStore, request: &ListRequest) -> Result<Li
         .await
         .map_err(failed)?;
     let page: Vec<(i64, SecretMetadata)> = found.iter().map(rows::metadata).collect::<Result<_, _>>()?;
-    let next = page
-        .last()
-        .filter(|_| page.len() == limit)
-        .map(|(_, last)| last.name.to_string());
-    Ok(ListPage::new(
-        rows::complete(&mut transaction, page).await.map_err(failed)?,
-        next,
-    ))
+    let next = page.last().filter(|_| page.len() == limit).map(|(_, last)| last.name.to_string());
+    Ok(ListPage::new(rows::complete(&mut transaction, page).await.map_err(failed)?, next))
 }
 
 fn secret(
@@ -171,20 +147,11 @@ fn secret(
     let now = now_ms();
     let expires: Option<i64> = row.get("expires_ms");
     if let Some(at) = expires.filter(|&at| at <= now) {
-        return Err(SourceError::Expired {
-            name: name.clone(),
-            at: rows::time(at),
-        });
+        return Err(SourceError::Expired { name: name.clone(), at: rows::time(at) });
     }
-    let missing = || SourceError::NoSuchStage {
-        name: name.clone(),
-        stage: stage.clone(),
-    };
+    let missing = || SourceError::NoSuchStage { name: name.clone(), stage: stage.clone() };
     let version: String = row.get::<Option<_>, _>("version").ok_or_else(missing)?;
-    if row
-        .get::<Option<i64>, _>("until_ms")
-        .is_some_and(|until| until <= now)
-    {
+    if row.get::<Option<i64>, _>("until_ms").is_some_and(|until| until <= now) {
         return Err(missing());
     }
     let envelope = row.get::<Option<&str>, _>("envelope").unwrap_or_default();

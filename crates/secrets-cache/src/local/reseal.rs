@@ -54,10 +54,7 @@ impl LocalStore {
     /// # Errors
     /// [`SourceError::Storage`]. A value that does not open is reported, and does not stop the run.
     pub async fn reseal(&self, mut progress: impl FnMut(&ResealReport)) -> Result<ResealReport, SourceError> {
-        let mut report = ResealReport {
-            key_id: self.ring.active().0,
-            ..ResealReport::default()
-        };
+        let mut report = ResealReport { key_id: self.ring.active().0, ..ResealReport::default() };
         let mut after = i64::MIN;
         loop {
             let batch = self.stale(&report.key_id, after).await?;
@@ -69,11 +66,7 @@ impl LocalStore {
             progress(&report);
         }
         if report.resealed > 0 || !report.failed.is_empty() {
-            let outcome = if report.failed.is_empty() {
-                "ok"
-            } else {
-                "incomplete"
-            };
+            let outcome = if report.failed.is_empty() { "ok" } else { "incomplete" };
             let record = Record::default().source(ID).key(&report.key_id).outcome(outcome);
             audit::noted(audit::DATA_KEY_ROTATED, record);
         }
@@ -110,9 +103,7 @@ impl LocalStore {
         let mut transaction = write::begin(self, RESEAL).await?;
         let mut resealed = 0;
         for (stale, anew) in &sealed {
-            resealed += replace(&mut transaction, stale, anew)
-                .await
-                .map_err(write::failed(RESEAL))?;
+            resealed += replace(&mut transaction, stale, anew).await.map_err(write::failed(RESEAL))?;
         }
         write::commit(transaction, RESEAL).await?;
         report.resealed += resealed;
@@ -128,18 +119,11 @@ async fn replace(
     anew: &sealing::Sealed,
 ) -> Result<u64, sqlx::Error> {
     let query = sqlx::query("UPDATE envelopes SET envelope = ? WHERE version = ? AND envelope = ?");
-    let query = query
-        .bind(anew.envelope.clone())
-        .bind(stale.id)
-        .bind(stale.envelope.clone());
+    let query = query.bind(anew.envelope.clone()).bind(stale.id).bind(stale.envelope.clone());
     let replaced = query.execute(&mut **transaction).await?.rows_affected();
     if replaced == 1 {
         let query = sqlx::query("UPDATE versions SET key_id = ? WHERE id = ?");
-        query
-            .bind(anew.key_id.clone())
-            .bind(stale.id)
-            .execute(&mut **transaction)
-            .await?;
+        query.bind(anew.key_id.clone()).bind(stale.id).execute(&mut **transaction).await?;
     }
     Ok(replaced)
 }

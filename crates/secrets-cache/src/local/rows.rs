@@ -44,9 +44,7 @@ pub(super) async fn complete(
     let mut tags: HashMap<i64, Vec<(String, String)>> = HashMap::new();
     let query = "SELECT secret, name, value FROM tags WHERE secret IN (SELECT value FROM json_each(?))";
     for row in sqlx::query(query).bind(&ids).fetch_all(&mut *connection).await? {
-        tags.entry(row.get("secret"))
-            .or_default()
-            .push((row.get("name"), row.get("value")));
+        tags.entry(row.get("secret")).or_default().push((row.get("name"), row.get("value")));
     }
     let complete = |(id, mut secret): (i64, SecretMetadata)| {
         secret.versions = versions.remove(&id).unwrap_or_default();
@@ -70,10 +68,8 @@ pub(super) fn duration_ms(duration: Duration) -> i64 {
 }
 
 pub(super) fn policy(row: &SqliteRow) -> Option<RotationPolicy> {
-    let duration = |column| {
-        row.get::<Option<i64>, _>(column)
-            .map(|ms| Duration::from_millis(ms.unsigned_abs()))
-    };
+    let duration =
+        |column| row.get::<Option<i64>, _>(column).map(|ms| Duration::from_millis(ms.unsigned_abs()));
     let grace = duration("grace_ms").unwrap_or(RotationPolicy::DEFAULT_GRACE);
     duration("every_ms").map(|every| RotationPolicy { every, grace })
 }

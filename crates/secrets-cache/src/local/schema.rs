@@ -80,12 +80,8 @@ pub(super) async fn connect(path: &Path) -> Result<SqlitePool, SourceError> {
         .busy_timeout(BUSY)
         // What is deleted is overwritten, so that an old envelope does not outlive its data key in the file.
         .pragma("secure_delete", "ON");
-    let pool = SqlitePoolOptions::new()
-        .max_connections(4)
-        .acquire_timeout(BUSY * 2);
-    let pool = loop_while_busy(|| pool.clone().connect_with(options.clone()))
-        .await
-        .map_err(storage)?;
+    let pool = SqlitePoolOptions::new().max_connections(4).acquire_timeout(BUSY * 2);
+    let pool = loop_while_busy(|| pool.clone().connect_with(options.clone())).await.map_err(storage)?;
     prepare(&pool).await?;
     Ok(pool)
 }
@@ -111,11 +107,7 @@ async fn prepare(pool: &SqlitePool) -> Result<(), SourceError> {
     // Immediate, so that of two processes opening a new file one makes the tables and the other finds them.
     let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await.map_err(storage)?;
     let number = async |connection: &mut sqlx::SqliteConnection, query: &'static str| {
-        sqlx::query(query)
-            .fetch_one(connection)
-            .await
-            .map(|row| row.get::<i64, _>(0))
-            .map_err(storage)
+        sqlx::query(query).fetch_one(connection).await.map(|row| row.get::<i64, _>(0)).map_err(storage)
     };
     let application = number(&mut transaction, "PRAGMA application_id").await?;
     let version = number(&mut transaction, "PRAGMA user_version").await?;
@@ -126,15 +118,9 @@ async fn prepare(pool: &SqlitePool) -> Result<(), SourceError> {
         (APPLICATION_ID, version, _) => return Err(SourceError::storage(OPEN, Unknown::Version(version))),
         _ => return Err(SourceError::storage(OPEN, Unknown::File)),
     }
-    sqlx::raw_sql(SCHEMA)
-        .execute(&mut *transaction)
-        .await
-        .map_err(storage)?;
+    sqlx::raw_sql(SCHEMA).execute(&mut *transaction).await.map_err(storage)?;
     let marks = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}");
-    sqlx::raw_sql(sqlx::AssertSqlSafe(marks))
-        .execute(&mut *transaction)
-        .await
-        .map_err(storage)?;
+    sqlx::raw_sql(sqlx::AssertSqlSafe(marks)).execute(&mut *transaction).await.map_err(storage)?;
     transaction.commit().await.map_err(storage)
 }
 
@@ -149,9 +135,7 @@ enum Unknown {
 
 fn is_busy(error: &sqlx::Error) -> bool {
     // SQLITE_BUSY and SQLITE_LOCKED, in any of their extended forms (the low byte of the code).
-    let code = error
-        .as_database_error()
-        .and_then(|error| error.code()?.parse::<u32>().ok());
+    let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
     code.is_some_and(|code| matches!(code & 0xff, 5 | 6))
 }
 

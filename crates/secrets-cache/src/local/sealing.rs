@@ -31,27 +31,16 @@ pub(super) fn seal(
 ) -> Result<Sealed, SourceError> {
     // The format has no envelope for the empty value, so an empty one would be bound to nothing.
     if value.is_empty() {
-        return Err(SourceError::Invalid {
-            operation,
-            cause: Some(std::sync::Arc::new(Unfit::Empty)),
-        });
+        return Err(SourceError::Invalid { operation, cause: Some(std::sync::Arc::new(Unfit::Empty)) });
     }
     // The format holds text: bytes are base64 inside it.
-    let text = value
-        .is_binary()
-        .then(|| Zeroizing::new(STANDARD.encode(value.expose_bytes())));
+    let text = value.is_binary().then(|| Zeroizing::new(STANDARD.encode(value.expose_bytes())));
     let plaintext = text.as_ref().map_or(value.expose_bytes(), |text| text.as_bytes());
     if plaintext.len() > MAX_PLAINTEXT_LEN {
-        return Err(SourceError::Invalid {
-            operation,
-            cause: Some(std::sync::Arc::new(Unfit::TooLong)),
-        });
+        return Err(SourceError::Invalid { operation, cause: Some(std::sync::Arc::new(Unfit::TooLong)) });
     }
     let sealed = seal_bytes(ring, name, plaintext);
-    Ok(Sealed {
-        is_binary: value.is_binary(),
-        ..sealed
-    })
+    Ok(Sealed { is_binary: value.is_binary(), ..sealed })
 }
 
 /// Opens a stored value under its secret's name.
@@ -67,10 +56,7 @@ pub(super) fn open(
         Ok(_) => audit::done(audit::DATA_DECRYPTED, record),
         Err(error) => audit::did_not_open(record, error),
     }
-    value.map_err(|cause| SourceError::Sealed {
-        name: name.clone(),
-        cause,
-    })
+    value.map_err(|cause| SourceError::Sealed { name: name.clone(), cause })
 }
 
 /// Seals a stored value anew under the active data key, without looking at it.
@@ -93,10 +79,7 @@ pub(super) fn open_foreign(
     if let Err(error) = &opened {
         audit::did_not_open(Record::of(name).source("import"), error);
     }
-    opened.map_err(|cause| SourceError::Sealed {
-        name: name.clone(),
-        cause,
-    })
+    opened.map_err(|cause| SourceError::Sealed { name: name.clone(), cause })
 }
 
 fn open_value(
@@ -110,19 +93,13 @@ fn open_value(
     if !is_binary {
         return Ok(SecretValue::from(text));
     }
-    let bytes = STANDARD
-        .decode(text.expose_secret())
-        .map_err(|_| FormatError::Base64)?;
+    let bytes = STANDARD.decode(text.expose_secret()).map_err(|_| FormatError::Base64)?;
     Ok(SecretValue::binary(bytes))
 }
 
 /// To the format the empty text is the empty value; in this store it can only be a value that was taken away.
 fn not_empty(envelope: &str) -> Result<&str, OpenError> {
-    if envelope.is_empty() {
-        Err(FormatError::TooShort.into())
-    } else {
-        Ok(envelope)
-    }
+    if envelope.is_empty() { Err(FormatError::TooShort.into()) } else { Ok(envelope) }
 }
 
 fn seal_bytes(ring: &dyn DataKeyRing, name: &SecretName, plaintext: &[u8]) -> Sealed {
@@ -132,11 +109,7 @@ fn seal_bytes(ring: &dyn DataKeyRing, name: &SecretName, plaintext: &[u8]) -> Se
     let key_id = node_json::Envelope::parse(&envelope).map(|envelope| envelope.key_id().to_owned());
     let key_id = key_id.unwrap_or_default();
     audit::done(audit::DATA_ENCRYPTED, Record::of(name).source(ID).key(&key_id));
-    Sealed {
-        envelope,
-        key_id,
-        is_binary: false,
-    }
+    Sealed { envelope, key_id, is_binary: false }
 }
 
 /// A value that cannot be stored.

@@ -19,9 +19,7 @@ use crate::value::SecretValue;
 pub(super) async fn put(store: &LocalStore, secret: &NewSecret) -> Result<Stored, SourceError> {
     let sealed = seal(store, secret)?;
     let mut transaction = begin(store, error::PUT).await?;
-    let stored = insert(&mut transaction, secret, &sealed)
-        .await
-        .map_err(failed(error::PUT))?;
+    let stored = insert(&mut transaction, secret, &sealed).await.map_err(failed(error::PUT))?;
     commit(transaction, error::PUT).await?;
     Ok(stored)
 }
@@ -35,9 +33,7 @@ pub(super) async fn put_all(
     while let Some(secret) = secrets.next().await {
         let secret = secret?;
         let sealed = seal(store, &secret)?;
-        insert(&mut transaction, &secret, &sealed)
-            .await
-            .map_err(failed(error::PUT))?;
+        insert(&mut transaction, &secret, &sealed).await.map_err(failed(error::PUT))?;
         stored += 1;
     }
     commit(transaction, error::PUT).await?;
@@ -53,13 +49,9 @@ pub(super) async fn rotate(
     let sealed = sealing::seal(&*store.ring, name, value, error::ROTATE)?;
     let mut transaction = begin(store, error::ROTATE).await?;
     // Asked inside the transaction: a secret deleted a moment ago must not come back.
-    let known = find(&mut transaction, name)
-        .await
-        .map_err(failed(error::ROTATE))?;
+    let known = find(&mut transaction, name).await.map_err(failed(error::ROTATE))?;
     known.ok_or_else(|| SourceError::NotFound { name: name.clone() })?;
-    let stored = insert(&mut transaction, &secret, &sealed)
-        .await
-        .map_err(failed(error::ROTATE))?;
+    let stored = insert(&mut transaction, &secret, &sealed).await.map_err(failed(error::ROTATE))?;
     commit(transaction, error::ROTATE).await?;
     Ok(stored)
 }
@@ -75,14 +67,9 @@ pub(super) async fn promote(store: &LocalStore, name: &SecretName) -> Result<Sto
         .fetch_optional(&mut *transaction)
         .await
         .map_err(&failed)?;
-    let missing = || SourceError::NoSuchStage {
-        name: name.clone(),
-        stage: Stage::Pending,
-    };
+    let missing = || SourceError::NoSuchStage { name: name.clone(), stage: Stage::Pending };
     let version: String = pending.ok_or_else(missing)?.get(0);
-    retire_current(&mut transaction, id, now_ms())
-        .await
-        .map_err(&failed)?;
+    retire_current(&mut transaction, id, now_ms()).await.map_err(&failed)?;
     sqlx::query("UPDATE versions SET stage = ? WHERE secret = ? AND stage = ?")
         .bind(Stage::Current.label().to_owned())
         .bind(id)
@@ -97,10 +84,7 @@ pub(super) async fn promote(store: &LocalStore, name: &SecretName) -> Result<Sto
 pub(super) async fn delete(store: &LocalStore, name: &SecretName) -> Result<(), SourceError> {
     let mut transaction = begin(store, error::DELETE).await?;
     let query = sqlx::query("DELETE FROM secrets WHERE name = ?").bind(name.as_str());
-    let deleted = query
-        .execute(&mut *transaction)
-        .await
-        .map_err(failed(error::DELETE))?;
+    let deleted = query.execute(&mut *transaction).await.map_err(failed(error::DELETE))?;
     commit(transaction, error::DELETE).await?;
     match deleted.rows_affected() {
         0 => Err(SourceError::NotFound { name: name.clone() }),
@@ -113,11 +97,7 @@ pub(super) async fn begin(
     operation: &'static str,
 ) -> Result<Transaction<'static, Sqlite>, SourceError> {
     // Immediate: a transaction that reads first and writes later would fail, not wait, when another wrote between.
-    store
-        .pool
-        .begin_with("BEGIN IMMEDIATE")
-        .await
-        .map_err(failed(operation))
+    store.pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed(operation))
 }
 
 pub(super) async fn commit(
@@ -133,10 +113,7 @@ pub(super) fn failed(operation: &'static str) -> impl Fn(sqlx::Error) -> SourceE
 
 fn seal(store: &LocalStore, secret: &NewSecret) -> Result<Sealed, SourceError> {
     if !matches!(secret.stage, Stage::Current | Stage::Pending) {
-        return Err(SourceError::Invalid {
-            operation: error::PUT,
-            cause: Some(Arc::new(UnfitStage)),
-        });
+        return Err(SourceError::Invalid { operation: error::PUT, cause: Some(Arc::new(UnfitStage)) });
     }
     sealing::seal(&*store.ring, &secret.name, &secret.value, error::PUT)
 }
@@ -170,11 +147,7 @@ async fn insert(
     .fetch_one(&mut *connection)
     .await?;
     let query = sqlx::query("INSERT INTO envelopes (version, envelope) VALUES (?, ?)");
-    query
-        .bind(row.get::<i64, _>(0))
-        .bind(sealed.envelope.clone())
-        .execute(&mut *connection)
-        .await?;
+    query.bind(row.get::<i64, _>(0)).bind(sealed.envelope.clone()).execute(&mut *connection).await?;
     describe(connection, id, secret).await?;
     Ok(Stored::new(version, before.is_none()))
 }
@@ -186,12 +159,7 @@ async fn find(connection: &mut SqliteConnection, name: &SecretName) -> Result<Op
 
 async fn create(connection: &mut SqliteConnection, name: &SecretName, now: i64) -> Result<i64, sqlx::Error> {
     let query = "INSERT INTO secrets (name, created_ms, changed_ms) VALUES (?1, ?2, ?2) RETURNING id";
-    Ok(sqlx::query(query)
-        .bind(name.as_str())
-        .bind(now)
-        .fetch_one(connection)
-        .await?
-        .get(0))
+    Ok(sqlx::query(query).bind(name.as_str()).bind(now).fetch_one(connection).await?.get(0))
 }
 
 /// Makes the current version the previous one, and lets a time to live begin anew for the value that follows.
@@ -215,28 +183,18 @@ async fn retire_current(connection: &mut SqliteConnection, id: i64, now: i64) ->
 
 async fn drop_stage(connection: &mut SqliteConnection, id: i64, stage: &Stage) -> Result<(), sqlx::Error> {
     let query = sqlx::query("DELETE FROM versions WHERE secret = ? AND stage = ?");
-    query
-        .bind(id)
-        .bind(stage.label().to_owned())
-        .execute(connection)
-        .await?;
+    query.bind(id).bind(stage.label().to_owned()).execute(connection).await?;
     Ok(())
 }
 
 async fn describe(connection: &mut SqliteConnection, id: i64, secret: &NewSecret) -> Result<(), sqlx::Error> {
     if let Some(expires) = secret.expires {
         let query = sqlx::query("UPDATE secrets SET expires_ms = ? WHERE id = ?");
-        query
-            .bind(rows::milliseconds(expires))
-            .bind(id)
-            .execute(&mut *connection)
-            .await?;
+        query.bind(rows::milliseconds(expires)).bind(id).execute(&mut *connection).await?;
     }
     if let Some(policy) = secret.rotation {
         let query = sqlx::query("UPDATE secrets SET every_ms = ?, grace_ms = ? WHERE id = ?");
-        let query = query
-            .bind(rows::duration_ms(policy.every))
-            .bind(rows::duration_ms(policy.grace));
+        let query = query.bind(rows::duration_ms(policy.every)).bind(rows::duration_ms(policy.grace));
         query.bind(id).execute(&mut *connection).await?;
     }
     for (name, value) in &secret.tags {

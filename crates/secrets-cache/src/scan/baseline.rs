@@ -39,11 +39,7 @@ impl Default for Baseline {
     fn default() -> Self {
         let mut salt = [0; 16];
         rand::rng().fill_bytes(&mut salt);
-        Self {
-            version: VERSION,
-            salt: hex::encode(salt),
-            accepted: BTreeSet::new(),
-        }
+        Self { version: VERSION, salt: hex::encode(salt), accepted: BTreeSet::new() }
     }
 }
 
@@ -53,10 +49,7 @@ impl Baseline {
     /// # Errors
     /// [`ScanError`].
     pub fn load(path: &Path) -> Result<Self, ScanError> {
-        let text = fs::read_to_string(path).map_err(|cause| ScanError::Io {
-            path: path.into(),
-            cause,
-        })?;
+        let text = fs::read_to_string(path).map_err(|cause| ScanError::Io { path: path.into(), cause })?;
         match serde_json::from_str::<Self>(&text) {
             Ok(baseline) if baseline.version == VERSION => Ok(baseline),
             _ => Err(ScanError::Baseline { path: path.into() }),
@@ -70,10 +63,7 @@ impl Baseline {
     pub fn save(&self, path: &Path) -> Result<(), ScanError> {
         let text =
             serde_json::to_string_pretty(self).map_err(|_| ScanError::Baseline { path: path.into() })?;
-        fs::write(path, text + "\n").map_err(|cause| ScanError::Io {
-            path: path.into(),
-            cause,
-        })
+        fs::write(path, text + "\n").map_err(|cause| ScanError::Io { path: path.into(), cause })
     }
 
     /// Accepts findings of a scan that was made with this baseline.
@@ -96,11 +86,8 @@ impl Baseline {
     }
 
     pub(super) fn fingerprint(&self, rule: &str, value: &str) -> String {
-        let hash = Sha256::new()
-            .chain_update(&self.salt)
-            .chain_update(rule)
-            .chain_update([0])
-            .chain_update(value);
+        let hash =
+            Sha256::new().chain_update(&self.salt).chain_update(rule).chain_update([0]).chain_update(value);
         hex::encode(&hash.finalize()[..FINGERPRINT_LEN])
     }
 }

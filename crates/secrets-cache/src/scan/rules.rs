@@ -31,37 +31,17 @@ const SHAPES: &[(&str, &str, &str)] = &[
         r#"(?i)aws[\w.-]{0,30}(?:secret|key)[\w.-]{0,20}["']?\s*[=:]\s*["']?(?P<v>[A-Za-z0-9/+]{40})(?:[^A-Za-z0-9/+=]|$)"#,
     ),
     ("github-token", "gh", r"\bgh[pousr]_[A-Za-z0-9]{30,255}\b"),
-    (
-        "github-token",
-        "github_pat_",
-        r"\bgithub_pat_[A-Za-z0-9_]{22,255}\b",
-    ),
+    ("github-token", "github_pat_", r"\bgithub_pat_[A-Za-z0-9_]{22,255}\b"),
     ("gitlab-token", "glpat-", r"\bglpat-[A-Za-z0-9_-]{20,}"),
     ("slack-token", "xox", r"\bxox[abceoprs]-[A-Za-z0-9-]{10,}"),
-    (
-        "slack-webhook",
-        "",
-        r"https://hooks\.slack\.com/services/T\w+/B\w+/\w+",
-    ),
+    ("slack-webhook", "", r"https://hooks\.slack\.com/services/T\w+/B\w+/\w+"),
     ("google-token", "ya29.", r"\bya29\.[A-Za-z0-9_-]{16,}"),
     ("google-api-key", "AIza", r"\bAIza[A-Za-z0-9_-]{35}\b"),
     ("stripe-key", "", r"\b(?:sk|rk)_(?:live|test)_[A-Za-z0-9]{10,}"),
     ("npm-token", "npm_", r"\bnpm_[A-Za-z0-9]{36}\b"),
-    (
-        "private-key",
-        "",
-        r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----",
-    ),
-    (
-        "json-web-token",
-        "eyJ",
-        r"\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}",
-    ),
-    (
-        "password-in-url",
-        "",
-        r#"\b[a-zA-Z][a-zA-Z0-9+.-]*://[^\s:/@"']*:(?P<v>[^\s@/"']+)@"#,
-    ),
+    ("private-key", "", r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----"),
+    ("json-web-token", "eyJ", r"\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}"),
+    ("password-in-url", "", r#"\b[a-zA-Z][a-zA-Z0-9+.-]*://[^\s:/@"']*:(?P<v>[^\s@/"']+)@"#),
 ];
 
 struct Shape {
@@ -72,13 +52,7 @@ struct Shape {
 
 // The patterns are constants; a test compiles each of them.
 static COMPILED: LazyLock<Vec<Shape>> = LazyLock::new(|| {
-    let compile = |&(rule, prefix, pattern)| {
-        Some(Shape {
-            rule,
-            prefix,
-            pattern: Regex::new(pattern).ok()?,
-        })
-    };
+    let compile = |&(rule, prefix, pattern)| Some(Shape { rule, prefix, pattern: Regex::new(pattern).ok()? });
     SHAPES.iter().filter_map(compile).collect()
 });
 
@@ -95,42 +69,23 @@ static TELLING: LazyLock<Option<Regex>> = LazyLock::new(|| {
 /// Finds the secrets in a line: one a value, by the most telling rule.
 pub(super) fn find(line: &str, is_env: bool) -> Vec<Hit<'_>> {
     let assignment = ASSIGNMENT.as_ref().and_then(|pattern| pattern.captures(line));
-    let name = assignment
-        .as_ref()
-        .and_then(|found| found.name("name"))
-        .map(|name| name.as_str());
+    let name = assignment.as_ref().and_then(|found| found.name("name")).map(|name| name.as_str());
     let mut hits: Vec<Hit<'_>> = Vec::new();
     for shape in COMPILED.iter() {
         for found in shape.pattern.captures_iter(line) {
-            let Some(value) = found
-                .name("v")
-                .or_else(|| found.get(0))
-                .map(|value| value.as_str())
-            else {
+            let Some(value) = found.name("v").or_else(|| found.get(0)).map(|value| value.as_str()) else {
                 continue;
             };
-            let is_known = hits
-                .iter()
-                .any(|hit| hit.value.contains(value) || value.contains(hit.value));
+            let is_known = hits.iter().any(|hit| hit.value.contains(value) || value.contains(hit.value));
             if !is_known && !is_placeholder(value) {
-                hits.push(Hit {
-                    rule: shape.rule,
-                    prefix: shape.prefix,
-                    name,
-                    value,
-                });
+                hits.push(Hit { rule: shape.rule, prefix: shape.prefix, name, value });
             }
         }
     }
     if let (true, true, Some(name), Some(found)) = (hits.is_empty(), is_env, name, &assignment) {
         let value = unquoted(found.name("value").map_or("", |value| value.as_str()));
         let rule = by_name_or_randomness(name, value);
-        hits.extend(rule.map(|rule| Hit {
-            rule,
-            prefix: "",
-            name: Some(name),
-            value,
-        }));
+        hits.extend(rule.map(|rule| Hit { rule, prefix: "", name: Some(name), value }));
     }
     hits
 }
@@ -161,19 +116,10 @@ fn unquoted(value: &str) -> &str {
 /// What stands for a value and is none: a reference, or a word to be replaced.
 fn is_placeholder(value: &str) -> bool {
     let lower = value.to_ascii_lowercase();
-    let is_reference = [
-        "$",
-        "<",
-        "{{",
-        "%(",
-        "arn:aws:secretsmanager:",
-        "secret://",
-        "vault:",
-        "op://",
-        "env:",
-    ]
-    .iter()
-    .any(|start| lower.starts_with(start));
+    let is_reference =
+        ["$", "<", "{{", "%(", "arn:aws:secretsmanager:", "secret://", "vault:", "op://", "env:"]
+            .iter()
+            .any(|start| lower.starts_with(start));
     let is_word = [
         "changeme",
         "change-me",
@@ -212,11 +158,7 @@ fn entropy(value: &str) -> f64 {
     let mut counts: HashMap<char, u32> = HashMap::new();
     value.chars().for_each(|c| *counts.entry(c).or_default() += 1);
     let total = value.chars().count() as f64;
-    counts
-        .values()
-        .map(|&count| f64::from(count) / total)
-        .map(|share| -share * share.log2())
-        .sum()
+    counts.values().map(|&count| f64::from(count) / total).map(|share| -share * share.log2()).sum()
 }
 
 #[cfg(test)]

@@ -53,11 +53,7 @@ impl Unfinished {
         options.write(true).create_new(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        Ok(Self {
-            file: options.open(&path)?,
-            path,
-            target: target.to_owned(),
-        })
+        Ok(Self { file: options.open(&path)?, path, target: target.to_owned() })
     }
 
     pub(crate) fn file(&self) -> Result<File, StreamError> {
@@ -69,11 +65,7 @@ impl Unfinished {
         fs::rename(&self.path, &self.target)?;
         // The new name is in the directory, which is written on its own account.
         #[cfg(unix)]
-        if let Some(directory) = self
-            .target
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty())
-        {
+        if let Some(directory) = self.target.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             File::open(directory)?.sync_all()?;
         }
         Ok(())

@@ -112,8 +112,7 @@ fn derive(
 ) -> Result<(Stream, [u8; COMMITMENT_LEN]), StreamError> {
     let mut okm = Zeroizing::new([0; KEY_LEN + NONCE_PREFIX_LEN + COMMITMENT_LEN]);
     let hkdf = Hkdf::<Sha512>::new(Some(salt), key.expose_secret());
-    hkdf.expand_multi_info(&[INFO, preamble], okm.as_mut_slice())
-        .map_err(|_| StreamError::TooLong)?;
+    hkdf.expand_multi_info(&[INFO, preamble], okm.as_mut_slice()).map_err(|_| StreamError::TooLong)?;
     let (content_key, rest) = okm.split_at(KEY_LEN);
     let (nonce_prefix, rest) = rest.split_at(NONCE_PREFIX_LEN);
     let cipher = Aes256Gcm::new_from_slice(content_key).map_err(|_| StreamError::TooLong)?;

@@ -45,16 +45,7 @@ impl<R: Read> StreamReader<R> {
             return Err(StreamError::WrongKey);
         }
         let sealed = Zeroizing::new(Vec::with_capacity(CHUNK_LEN + TAG_LEN));
-        Ok(Self {
-            inner,
-            stream,
-            label,
-            number: 0,
-            sealed,
-            ahead: Vec::new(),
-            opened: 0,
-            is_done: false,
-        })
+        Ok(Self { inner, stream, label, number: 0, sealed, ahead: Vec::new(), opened: 0, is_done: false })
     }
 
     /// The label of the stream.
@@ -77,9 +68,7 @@ impl<R: Read> StreamReader<R> {
         if self.sealed.len() < TAG_LEN {
             return Err(StreamError::Truncated);
         }
-        let opened = self
-            .stream
-            .decrypt_in_place(self.number, is_last, &[], &mut *self.sealed);
+        let opened = self.stream.decrypt_in_place(self.number, is_last, &[], &mut *self.sealed);
         if opened.is_err() {
             return Err(self.failure(is_last));
         }
@@ -96,10 +85,7 @@ impl<R: Read> StreamReader<R> {
         self.sealed.reserve_exact(CHUNK_LEN + TAG_LEN);
         self.sealed.append(&mut self.ahead);
         let missing = CHUNK_LEN + TAG_LEN - self.sealed.len();
-        self.inner
-            .by_ref()
-            .take(missing as u64)
-            .read_to_end(&mut self.sealed)?;
+        self.inner.by_ref().take(missing as u64).read_to_end(&mut self.sealed)?;
         if self.sealed.len() == CHUNK_LEN + TAG_LEN {
             self.inner.by_ref().take(1).read_to_end(&mut self.ahead)?;
         }
@@ -109,16 +95,9 @@ impl<R: Read> StreamReader<R> {
     /// A chunk that would open if it were not the last is whole, and so are those before it: the rest is missing.
     fn failure(&mut self, is_last: bool) -> StreamError {
         let opens = |reader: &mut Self| {
-            reader
-                .stream
-                .decrypt_in_place(reader.number, false, &[], &mut *reader.sealed)
-                .is_ok()
+            reader.stream.decrypt_in_place(reader.number, false, &[], &mut *reader.sealed).is_ok()
         };
-        let error = if is_last && opens(self) {
-            StreamError::Truncated
-        } else {
-            StreamError::Damaged
-        };
+        let error = if is_last && opens(self) { StreamError::Truncated } else { StreamError::Damaged };
         self.sealed.zeroize();
         error
     }

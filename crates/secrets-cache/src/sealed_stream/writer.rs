@@ -31,12 +31,7 @@ impl<W: Write> StreamWriter<W> {
         inner.write_all(&salt)?;
         inner.write_all(&commitment)?;
         // Room for the tag as well, so that no plaintext is left behind by growing.
-        Ok(Self {
-            inner,
-            stream,
-            number: 0,
-            chunk: Zeroizing::new(Vec::with_capacity(CHUNK_LEN + TAG_LEN)),
-        })
+        Ok(Self { inner, stream, number: 0, chunk: Zeroizing::new(Vec::with_capacity(CHUNK_LEN + TAG_LEN)) })
     }
 
     /// Writes the last chunk, and gives back what was written to.
@@ -50,9 +45,7 @@ impl<W: Write> StreamWriter<W> {
     }
 
     fn write_chunk(&mut self, is_last: bool) -> Result<(), StreamError> {
-        let sealed = self
-            .stream
-            .encrypt_in_place(self.number, is_last, &[], &mut *self.chunk);
+        let sealed = self.stream.encrypt_in_place(self.number, is_last, &[], &mut *self.chunk);
         sealed.map_err(|_| StreamError::TooLong)?;
         self.inner.write_all(&self.chunk)?;
         self.chunk.clear();

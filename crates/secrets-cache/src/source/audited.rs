@@ -25,11 +25,7 @@ impl Audited {
     /// `actor` is who asks: the name of the service or of the operator.
     #[must_use]
     pub fn new(source: Arc<dyn SecretSource>, actor: impl Into<Arc<str>>) -> Self {
-        Self {
-            source,
-            actor: actor.into(),
-            metrics: None,
-        }
+        Self { source, actor: actor.into(), metrics: None }
     }
 
     /// Counts as well.
@@ -54,20 +50,14 @@ impl Audited {
         match outcome {
             Ok(secret) => {
                 let record = Record::of(name).by(&self.actor).stage(stage);
-                audit::done(
-                    audit::SECRET_RETRIEVED,
-                    record.version(&secret.version).source(&secret.source),
-                );
+                audit::done(audit::SECRET_RETRIEVED, record.version(&secret.version).source(&secret.source));
                 if let Some(metrics) = &self.metrics {
                     metrics.fetched(secret);
                 }
             }
             Err(error) => {
                 let source = self.source.id();
-                audit::failed(
-                    Record::of(name).by(&self.actor).stage(stage).source(&source),
-                    error,
-                );
+                audit::failed(Record::of(name).by(&self.actor).stage(stage).source(&source), error);
             }
         }
     }
@@ -152,10 +142,7 @@ impl SecretSource for Audited {
             // Only now is it certain that none of them was rolled back.
             let source = self.source.id();
             for name in &names {
-                audit::done(
-                    audit::SECRET_STORED,
-                    Record::of(name).by(&self.actor).source(&source),
-                );
+                audit::done(audit::SECRET_STORED, Record::of(name).by(&self.actor).source(&source));
             }
         }
         outcome

@@ -36,10 +36,7 @@ impl Dotenv {
             return Err(SourceError::DevelopmentOnly { source_id: ID.into() });
         }
         Ok(Self {
-            settings: read(path.as_ref())?
-                .into_iter()
-                .map(|entry| (entry.name, entry.value))
-                .collect(),
+            settings: read(path.as_ref())?.into_iter().map(|entry| (entry.name, entry.value)).collect(),
         })
     }
 }
@@ -51,15 +48,9 @@ impl SecretSource for Dotenv {
     }
 
     async fn get(&self, name: &SecretName, stage: &Stage) -> Result<Secret, SourceError> {
-        let value = self
-            .settings
-            .get(name)
-            .ok_or_else(|| SourceError::NotFound { name: name.clone() })?;
+        let value = self.settings.get(name).ok_or_else(|| SourceError::NotFound { name: name.clone() })?;
         if *stage != Stage::Current {
-            return Err(SourceError::NoSuchStage {
-                name: name.clone(),
-                stage: stage.clone(),
-            });
+            return Err(SourceError::NoSuchStage { name: name.clone(), stage: stage.clone() });
         }
         Ok(Secret::new(name.clone(), SecretValue::text(value.clone()), ID))
     }
@@ -73,10 +64,7 @@ impl SecretSource for Dotenv {
 
     async fn list(&self, request: &ListRequest) -> Result<ListPage, SourceError> {
         let all = self.settings.keys().cloned().map(SecretMetadata::new);
-        Ok(ListPage::new(
-            all.filter(|secret| request.matches(secret)).collect(),
-            None,
-        ))
+        Ok(ListPage::new(all.filter(|secret| request.matches(secret)).collect(), None))
     }
 }
 
@@ -104,13 +92,7 @@ pub struct DotenvEntry {
 /// no secret can have.
 pub fn read(path: &Path) -> Result<Vec<DotenvEntry>, SourceError> {
     let bytes = fs::read(path).map_err(|cause| {
-        SourceError::storage(
-            READ,
-            FileError {
-                path: path.into(),
-                cause: cause.to_string(),
-            },
-        )
+        SourceError::storage(READ, FileError { path: path.into(), cause: cause.to_string() })
     })?;
     let bytes = Zeroizing::new(bytes);
     let text = std::str::from_utf8(&bytes).map_err(|_| FileError::failure(path, "not UTF-8 text"))?;
@@ -125,9 +107,7 @@ pub fn read(path: &Path) -> Result<Vec<DotenvEntry>, SourceError> {
     let lines: Vec<&str> = text.lines().collect();
     let mut read = Vec::with_capacity(entries.len());
     for entry in entries {
-        let first = (entry.line as usize)
-            .checked_sub(1)
-            .and_then(|line| lines.get(line));
+        let first = (entry.line as usize).checked_sub(1).and_then(|line| lines.get(line));
         read.push(DotenvEntry {
             name: SecretName::new(&entry.key)?,
             value: SecretString::from(entry.value),
@@ -144,9 +124,7 @@ fn is_cut_at_hash(line: &str) -> bool {
     };
     let value = value.trim_start();
     !value.starts_with(['\'', '"', '`'])
-        && value
-            .split_once('#')
-            .is_some_and(|(before, _)| before.ends_with(|c: char| !c.is_whitespace()))
+        && value.split_once('#').is_some_and(|(before, _)| before.ends_with(|c: char| !c.is_whitespace()))
 }
 
 fn problem(kind: &ParseErrorKind) -> &'static str {
@@ -168,12 +146,6 @@ struct FileError {
 
 impl FileError {
     fn failure(path: &Path, cause: &str) -> SourceError {
-        SourceError::storage(
-            READ,
-            Self {
-                path: path.into(),
-                cause: cause.into(),
-            },
-        )
+        SourceError::storage(READ, Self { path: path.into(), cause: cause.into() })
     }
 }

@@ -23,9 +23,7 @@ impl EnvironmentVariables {
     /// The variables of this process, read each time one is asked for.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            id: "environment".into(),
-        }
+        Self { id: "environment".into() }
     }
 }
 
@@ -44,10 +42,7 @@ impl SecretSource for EnvironmentVariables {
     async fn get(&self, name: &SecretName, stage: &Stage) -> Result<Secret, SourceError> {
         let value = variable(name)?;
         if *stage != Stage::Current {
-            return Err(SourceError::NoSuchStage {
-                name: name.clone(),
-                stage: stage.clone(),
-            });
+            return Err(SourceError::NoSuchStage { name: name.clone(), stage: stage.clone() });
         }
         Ok(Secret::new(name.clone(), value, self.id()))
     }

@@ -42,11 +42,7 @@ impl Layered {
         current: Environment,
         source: impl FnOnce() -> Arc<dyn SecretSource>,
     ) -> Self {
-        if environments.contains(&current) {
-            self.then(source())
-        } else {
-            self
-        }
+        if environments.contains(&current) { self.then(source()) } else { self }
     }
 }
 

@@ -49,29 +49,13 @@ impl SecretSource for MemorySource {
 
     async fn get(&self, name: &SecretName, stage: &Stage) -> Result<Secret, SourceError> {
         let secrets = self.lock();
-        let entry = secrets
-            .get(name)
-            .ok_or_else(|| SourceError::NotFound { name: name.clone() })?;
-        if let Some(at) = entry
-            .metadata
-            .expires
-            .filter(|&at| at <= OffsetDateTime::now_utc())
-        {
-            return Err(SourceError::Expired {
-                name: name.clone(),
-                at,
-            });
+        let entry = secrets.get(name).ok_or_else(|| SourceError::NotFound { name: name.clone() })?;
+        if let Some(at) = entry.metadata.expires.filter(|&at| at <= OffsetDateTime::now_utc()) {
+            return Err(SourceError::Expired { name: name.clone(), at });
         }
-        let missing = || SourceError::NoSuchStage {
-            name: name.clone(),
-            stage: stage.clone(),
-        };
+        let missing = || SourceError::NoSuchStage { name: name.clone(), stage: stage.clone() };
         let version = entry.metadata.version(stage).ok_or_else(missing)?;
-        let value = entry
-            .values
-            .get(&version.version)
-            .ok_or_else(missing)?
-            .duplicate();
+        let value = entry.values.get(&version.version).ok_or_else(missing)?.duplicate();
         Ok(Secret::new(name.clone(), value, self.id())
             .with_version(version.version.clone(), version.stages.clone())
             .with_times(version.created, entry.metadata.expires))
@@ -83,12 +67,7 @@ impl SecretSource for MemorySource {
     }
 
     async fn list(&self, request: &ListRequest) -> Result<ListPage, SourceError> {
-        let after = |name: &SecretName| {
-            request
-                .cursor
-                .as_deref()
-                .is_none_or(|cursor| name.as_str() > cursor)
-        };
+        let after = |name: &SecretName| request.cursor.as_deref().is_none_or(|cursor| name.as_str() > cursor);
         let secrets = self.lock();
         let mut found = secrets
             .iter()
@@ -126,17 +105,10 @@ impl SecretSource for MemorySource {
 
     async fn promote(&self, name: &SecretName) -> Result<Stored, SourceError> {
         let mut secrets = self.lock();
-        let entry = secrets
-            .get_mut(name)
-            .ok_or_else(|| SourceError::NotFound { name: name.clone() })?;
-        let pending = entry
-            .metadata
-            .version(&Stage::Pending)
-            .map(|version| version.version.clone());
-        let pending = pending.ok_or_else(|| SourceError::NoSuchStage {
-            name: name.clone(),
-            stage: Stage::Pending,
-        })?;
+        let entry = secrets.get_mut(name).ok_or_else(|| SourceError::NotFound { name: name.clone() })?;
+        let pending = entry.metadata.version(&Stage::Pending).map(|version| version.version.clone());
+        let pending =
+            pending.ok_or_else(|| SourceError::NoSuchStage { name: name.clone(), stage: Stage::Pending })?;
         entry.leave_stage(&Stage::Pending);
         entry.enter_stage(&pending, &Stage::Current, OffsetDateTime::now_utc());
         Ok(Stored::new(pending, false))
@@ -144,19 +116,14 @@ impl SecretSource for MemorySource {
 
     async fn delete(&self, name: &SecretName) -> Result<(), SourceError> {
         let removed = self.lock().remove(name);
-        removed
-            .map(drop)
-            .ok_or_else(|| SourceError::NotFound { name: name.clone() })
+        removed.map(drop).ok_or_else(|| SourceError::NotFound { name: name.clone() })
     }
 }
 
 impl Entry {
     fn enter_stage(&mut self, version: &str, stage: &Stage, now: OffsetDateTime) {
         if *stage == Stage::Current {
-            let before = self
-                .metadata
-                .version(&Stage::Current)
-                .map(|current| current.version.clone());
+            let before = self.metadata.version(&Stage::Current).map(|current| current.version.clone());
             if let Some(before) = before {
                 self.leave_stage(&Stage::Previous);
                 self.add_stage(&before, &Stage::Previous);
@@ -172,20 +139,11 @@ impl Entry {
     }
 
     fn add_stage(&mut self, version: &str, stage: &Stage) {
-        let found = self
-            .metadata
-            .versions
-            .iter_mut()
-            .find(|candidate| candidate.version == version);
-        found
-            .into_iter()
-            .for_each(|found| found.stages.push(stage.clone()));
+        let found = self.metadata.versions.iter_mut().find(|candidate| candidate.version == version);
+        found.into_iter().for_each(|found| found.stages.push(stage.clone()));
     }
 
     fn leave_stage(&mut self, stage: &Stage) {
-        self.metadata
-            .versions
-            .iter_mut()
-            .for_each(|version| version.stages.retain(|held| held != stage));
+        self.metadata.versions.iter_mut().for_each(|version| version.stages.retain(|held| held != stage));
     }
 }

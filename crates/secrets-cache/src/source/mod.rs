@@ -190,10 +190,7 @@ impl Stored {
     /// A new version.
     #[must_use]
     pub fn new(version: impl Into<String>, created: bool) -> Self {
-        Self {
-            version: version.into(),
-            created,
-        }
+        Self { version: version.into(), created }
     }
 }
 
@@ -213,12 +210,7 @@ pub struct ListRequest {
 
 impl Default for ListRequest {
     fn default() -> Self {
-        Self {
-            prefix: String::new(),
-            tags: BTreeMap::new(),
-            cursor: None,
-            limit: 1_000,
-        }
+        Self { prefix: String::new(), tags: BTreeMap::new(), cursor: None, limit: 1_000 }
     }
 }
 
@@ -253,10 +245,7 @@ impl ListRequest {
 
     pub(crate) fn matches(&self, secret: &SecretMetadata) -> bool {
         secret.name.as_str().starts_with(&self.prefix)
-            && self
-                .tags
-                .iter()
-                .all(|(name, value)| secret.tags.get(name) == Some(value))
+            && self.tags.iter().all(|(name, value)| secret.tags.get(name) == Some(value))
     }
 }
 

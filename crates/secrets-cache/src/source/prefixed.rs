@@ -28,10 +28,7 @@ impl Prefixed {
     /// [`NameError`] if no name could begin so.
     pub fn new(source: Arc<dyn SecretSource>, prefix: &str) -> Result<Self, NameError> {
         SecretName::new(&format!("{prefix}x"))?;
-        Ok(Self {
-            source,
-            prefix: prefix.into(),
-        })
+        Ok(Self { source, prefix: prefix.into() })
     }
 
     fn inside(&self, name: &SecretName) -> Result<SecretName, SourceError> {
@@ -61,10 +58,7 @@ impl SecretSource for Prefixed {
     }
 
     async fn get_many(&self, names: &[SecretName]) -> Result<Vec<Result<Secret, SourceError>>, SourceError> {
-        let inside: Vec<SecretName> = names
-            .iter()
-            .map(|name| self.inside(name))
-            .collect::<Result<_, _>>()?;
+        let inside: Vec<SecretName> = names.iter().map(|name| self.inside(name)).collect::<Result<_, _>>()?;
         let mut answers = self.source.get_many(&inside).await?;
         for (answer, name) in answers.iter_mut().zip(names) {
             if let Ok(secret) = answer {
@@ -85,10 +79,7 @@ impl SecretSource for Prefixed {
         inside.prefix.insert_str(0, &self.prefix);
         let page = self.source.list(&inside).await?;
         Ok(ListPage::new(
-            page.secrets
-                .into_iter()
-                .filter_map(|secret| self.outside(secret))
-                .collect(),
+            page.secrets.into_iter().filter_map(|secret| self.outside(secret)).collect(),
             page.next,
         ))
     }

@@ -31,20 +31,14 @@ async fn a_thousand_cold_reads_cost_one_call_even_if_the_first_gives_up() {
         async move { cache.get("a").await.map(drop) }
     });
     tokio::time::sleep(Duration::from_millis(30)).await;
-    let readers: Vec<_> = (0..1_000)
-        .map(|_| cache.clone())
-        .map(|c| tokio::spawn(async move { c.get("a").await }))
-        .collect();
+    let readers: Vec<_> =
+        (0..1_000).map(|_| cache.clone()).map(|c| tokio::spawn(async move { c.get("a").await })).collect();
     tokio::time::sleep(Duration::from_millis(20)).await;
     leader.abort();
     for reader in readers {
         assert_eq!(text(&reader.await.unwrap().unwrap()), "1");
     }
-    assert_eq!(
-        source.gets(),
-        2,
-        "the abandoned call and the one that served everybody"
-    );
+    assert_eq!(source.gets(), 2, "the abandoned call and the one that served everybody");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -103,9 +97,7 @@ async fn only_that_there_is_no_such_secret_is_remembered_of_failures() {
 #[tokio::test]
 async fn a_default_stands_in_for_a_missing_secret_and_for_nothing_else() {
     let source = Flaky::with(&[]).await;
-    let cache = SecretsCache::builder(source.clone())
-        .negative_ttl(Duration::ZERO)
-        .build();
+    let cache = SecretsCache::builder(source.clone()).negative_ttl(Duration::ZERO).build();
     assert_eq!(text(&cache.get_or("a", "fallback").await.unwrap()), "fallback");
     source.fail(crate::support::denied());
     cache.get_or("b", "fallback").await.unwrap_err();
@@ -123,11 +115,7 @@ async fn the_last_tenth_of_a_life_is_refreshed_behind_the_readers_back() {
     source.put(&new("a", "2")).await.unwrap();
     tokio::time::sleep(Duration::from_millis(350)).await;
     for _ in 0..10 {
-        assert_eq!(
-            text(&cache.get("a").await.unwrap()),
-            "1",
-            "answered at once, with what is there"
-        );
+        assert_eq!(text(&cache.get("a").await.unwrap()), "1", "answered at once, with what is there");
     }
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!(text(&cache.get("a").await.unwrap()), "2");
@@ -137,10 +125,8 @@ async fn the_last_tenth_of_a_life_is_refreshed_behind_the_readers_back() {
 #[tokio::test]
 async fn an_expired_value_leaves_memory_although_nobody_asks() {
     let source = Flaky::with(&[("a", "1")]).await;
-    let cache = SecretsCache::builder(source)
-        .ttl(Duration::from_millis(100))
-        .max_stale(Duration::ZERO)
-        .build();
+    let cache =
+        SecretsCache::builder(source).ttl(Duration::from_millis(100)).max_stale(Duration::ZERO).build();
     // The last holder wipes the value; that there is none is what can be seen from outside.
     let seen = Arc::downgrade(&cache.get("a").await.unwrap());
     assert!(seen.upgrade().is_some());
@@ -156,18 +142,13 @@ async fn memory_is_bounded_by_number_and_by_bytes() {
     let secrets: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), long.as_str())).collect();
     let source = Flaky::with(&secrets).await;
     for (entries, bytes, bound) in [(50, 1 << 30, 50), (1_000_000, 200_000, 20)] {
-        let cache = SecretsCache::builder(source.clone())
-            .bounds(entries, bytes)
-            .build();
+        let cache = SecretsCache::builder(source.clone()).bounds(entries, bytes).build();
         let mut seen = Vec::new();
         for name in &names {
             seen.push(Arc::downgrade(&cache.get(name).await.unwrap()));
         }
         cache.run_pending_tasks().await;
         let kept = seen.iter().filter(|secret| secret.strong_count() > 0).count();
-        assert!(
-            (1..=bound).contains(&kept),
-            "{kept} are kept, {bound} are allowed"
-        );
+        assert!((1..=bound).contains(&kept), "{kept} are kept, {bound} are allowed");
     }
 }

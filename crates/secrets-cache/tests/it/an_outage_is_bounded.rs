@@ -35,15 +35,8 @@ async fn stale_values_have_an_absolute_end() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     };
     assert!(served > 5);
-    assert!(
-        (550..900).contains(&end.as_millis()),
-        "stale values were served for {end:?}"
-    );
-    assert!(
-        source.gets() < 20,
-        "a failing source is asked now and then: {} times",
-        source.gets()
-    );
+    assert!((550..900).contains(&end.as_millis()), "stale values were served for {end:?}");
+    assert!(source.gets() < 20, "a failing source is asked now and then: {} times", source.gets());
     source.heal();
     assert_eq!(text(&cache.get("a").await.unwrap()), "1");
 }
@@ -57,10 +50,7 @@ async fn nothing_is_served_after_a_denial() {
     source.fail(denied());
     assert!(matches!(cache.get("a").await, Err(SourceError::Denied { .. })));
     source.fail(outage());
-    assert!(matches!(
-        cache.get("a").await,
-        Err(SourceError::Unavailable { .. })
-    ));
+    assert!(matches!(cache.get("a").await, Err(SourceError::Unavailable { .. })));
 }
 
 #[tokio::test]
@@ -70,11 +60,7 @@ async fn a_denied_forced_read_ends_a_value_within_its_time_too() {
     cache.get("a").await.unwrap();
     source.fail(outage());
     cache.get_fresh("a").await.unwrap_err();
-    assert_eq!(
-        text(&cache.get("a").await.unwrap()),
-        "1",
-        "an outage says nothing about the value"
-    );
+    assert_eq!(text(&cache.get("a").await.unwrap()), "1", "an outage says nothing about the value");
     source.fail(denied());
     cache.get_fresh("a").await.unwrap_err();
     assert!(matches!(cache.get("a").await, Err(SourceError::Denied { .. })));
@@ -97,9 +83,7 @@ async fn an_expired_secret_is_not_served_for_longer_by_the_cache() {
 #[tokio::test]
 async fn requests_are_repeated_only_where_that_helps_and_only_so_long() {
     let source = Flaky::with(&[]).await;
-    let cache = builder(&source)
-        .retry(4, Duration::from_millis(10), Duration::from_secs(5))
-        .build();
+    let cache = builder(&source).retry(4, Duration::from_millis(10), Duration::from_secs(5)).build();
     source.fail(outage());
     cache.get("a").await.unwrap_err();
     assert_eq!(source.gets(), 4);
@@ -107,9 +91,7 @@ async fn requests_are_repeated_only_where_that_helps_and_only_so_long() {
     cache.get("a").await.unwrap_err();
     assert_eq!(source.gets(), 5);
     source.dawdle(Duration::from_secs(60));
-    let cache = builder(&source)
-        .retry(4, Duration::from_millis(10), Duration::from_millis(200))
-        .build();
+    let cache = builder(&source).retry(4, Duration::from_millis(10), Duration::from_millis(200)).build();
     let begin = std::time::Instant::now();
     assert!(matches!(cache.get("a").await, Err(SourceError::Timeout { .. })));
     assert!(begin.elapsed() < Duration::from_secs(2));

@@ -21,9 +21,7 @@ fn key() -> Arc<DataKey> {
 }
 
 async fn local(directory: &Path, file: &str) -> LocalStore {
-    LocalStore::open_or_create(directory.join(file), Ring::of(1))
-        .await
-        .unwrap()
+    LocalStore::open_or_create(directory.join(file), Ring::of(1)).await.unwrap()
 }
 
 async fn filled(directory: &Path) -> LocalStore {
@@ -31,26 +29,15 @@ async fn filled(directory: &Path) -> LocalStore {
     let far = OffsetDateTime::now_utc() + Duration::from_secs(3_600);
     let policy = RotationPolicy::every(Duration::from_secs(86_400));
     store
-        .put(
-            &new("full", "1")
-                .with_tag("team", "red")
-                .with_expiry(far)
-                .with_rotation(policy),
-        )
+        .put(&new("full", "1").with_tag("team", "red").with_expiry(far).with_rotation(policy))
         .await
         .unwrap();
     store.rotate(&name("full"), &value("2")).await.unwrap();
-    store
-        .put(&NewSecret::new(name("bytes"), SecretValue::binary(vec![0, 255])))
-        .await
-        .unwrap();
+    store.put(&NewSecret::new(name("bytes"), SecretValue::binary(vec![0, 255]))).await.unwrap();
     let gone = OffsetDateTime::now_utc() - Duration::from_secs(1);
     store.put(&new("gone", "3").with_expiry(gone)).await.unwrap();
     let secrets = (0..700).map(|n| Ok(new(&format!("many/{n}"), &format!("value \"{n}\"\n"))));
-    store
-        .put_all(futures_util::stream::iter(secrets).boxed())
-        .await
-        .unwrap();
+    store.put_all(futures_util::stream::iter(secrets).boxed()).await.unwrap();
     store
 }
 
@@ -65,40 +52,17 @@ async fn all_of_it_comes_back_elsewhere_and_twice_is_once() {
     let targets: [&dyn SecretSource; 2] = [&local, &memory];
     for target in targets {
         let plan = backup::plan(&file, key(), target).await.unwrap();
-        assert_eq!(
-            (plan.added.len(), plan.changed.len(), plan.unchanged),
-            (702, 0, 0)
-        );
+        assert_eq!((plan.added.len(), plan.changed.len(), plan.unchanged), (702, 0, 0));
         let restored = backup::restore(&file, key(), target).await.unwrap();
         assert_eq!((restored.versions, restored.plan), (703, plan));
         let full = target.describe(&name("full")).await.unwrap();
         assert_eq!(full.tags["team"], "red");
-        assert_eq!(
-            full.rotation,
-            Some(RotationPolicy::every(Duration::from_secs(86_400)))
-        );
+        assert_eq!(full.rotation, Some(RotationPolicy::every(Duration::from_secs(86_400))));
         assert!(full.expires.is_some());
-        assert_eq!(
-            text(&target.get(&name("full"), &Stage::Current).await.unwrap()),
-            "2"
-        );
-        assert_eq!(
-            text(&target.get(&name("full"), &Stage::Previous).await.unwrap()),
-            "1"
-        );
-        assert_eq!(
-            target
-                .get(&name("bytes"), &Stage::Current)
-                .await
-                .unwrap()
-                .value
-                .expose_bytes(),
-            [0, 255]
-        );
-        assert_eq!(
-            text(&target.get(&name("many/699"), &Stage::Current).await.unwrap()),
-            "value \"699\"\n"
-        );
+        assert_eq!(text(&target.get(&name("full"), &Stage::Current).await.unwrap()), "2");
+        assert_eq!(text(&target.get(&name("full"), &Stage::Previous).await.unwrap()), "1");
+        assert_eq!(target.get(&name("bytes"), &Stage::Current).await.unwrap().value.expose_bytes(), [0, 255]);
+        assert_eq!(text(&target.get(&name("many/699"), &Stage::Current).await.unwrap()), "value \"699\"\n");
         let again = backup::restore(&file, key(), target).await.unwrap();
         assert_eq!((again.versions, again.plan.unchanged), (0, 702));
     }
@@ -120,14 +84,8 @@ async fn a_dry_run_says_what_would_change_and_changes_nothing() {
     );
     assert_eq!(store.status().await.unwrap(), before);
     backup::restore(&file, key(), &store).await.unwrap();
-    assert_eq!(
-        text(&store.get(&name("many/1"), &Stage::Current).await.unwrap()),
-        "value \"1\"\n"
-    );
-    assert_eq!(
-        text(&store.get(&name("only here"), &Stage::Current).await.unwrap()),
-        "stays"
-    );
+    assert_eq!(text(&store.get(&name("many/1"), &Stage::Current).await.unwrap()), "value \"1\"\n");
+    assert_eq!(text(&store.get(&name("only here"), &Stage::Current).await.unwrap()), "stays");
 }
 
 #[tokio::test]
@@ -146,20 +104,14 @@ async fn a_wrong_key_and_damage_are_told_and_restore_nothing() {
         std::fs::write(&file, damaged).unwrap();
         let refused = backup::restore(&file, key(), &target).await;
         assert!(
-            matches!(
-                refused,
-                Err(BackupError::Stream(StreamError::Damaged | StreamError::Truncated))
-            ),
+            matches!(refused, Err(BackupError::Stream(StreamError::Damaged | StreamError::Truncated))),
             "{refused:?}"
         );
         backup::plan(&file, key(), &target).await.unwrap_err();
     }
     std::fs::write(directory.path().join("other"), "a sealed file of something else").unwrap();
     seal_file(&key(), "test", &directory.path().join("other"), &file).unwrap();
-    assert!(matches!(
-        backup::restore(&file, key(), &target).await,
-        Err(BackupError::Content)
-    ));
+    assert!(matches!(backup::restore(&file, key(), &target).await, Err(BackupError::Content)));
     assert_eq!(target.status().await.unwrap().inventory.secrets, 0);
 }
 
@@ -173,8 +125,5 @@ async fn a_source_that_fails_leaves_no_file() {
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
     source.heal();
     let nowhere = backup::write(&*source, key(), "test", &directory.path().join("no/such/backup")).await;
-    assert!(
-        matches!(nowhere, Err(BackupError::Stream(StreamError::Io(_)))),
-        "{nowhere:?}"
-    );
+    assert!(matches!(nowhere, Err(BackupError::Stream(StreamError::Io(_)))), "{nowhere:?}");
 }

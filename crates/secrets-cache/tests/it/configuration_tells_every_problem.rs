@@ -41,32 +41,16 @@ async fn a_right_one_is_typed_and_shows_no_secret() {
     let origins = Origins::environment(&*environment).and_secrets(&cache);
     let config = settings().load(&origins).await.unwrap();
     assert_eq!(config.get::<u16>("PORT").unwrap(), 8080);
-    assert_eq!(
-        config.get::<Duration>("TIMEOUT").unwrap(),
-        Duration::from_secs(10)
-    );
+    assert_eq!(config.get::<Duration>("TIMEOUT").unwrap(), Duration::from_secs(10));
     assert_eq!(config.get_optional::<bool>("VERBOSE").unwrap(), None);
     let jwt: SecretString = config.get("JWT_SECRET").unwrap();
-    assert!(
-        jwt.expose_secret().starts_with("canary-4"),
-        "secrets come before the environment"
-    );
-    assert_eq!(
-        config.get::<SecretString>("API_KEY").unwrap().expose_secret(),
-        "canary-5"
-    );
+    assert!(jwt.expose_secret().starts_with("canary-4"), "secrets come before the environment");
+    assert_eq!(config.get::<SecretString>("API_KEY").unwrap().expose_secret(), "canary-5");
     let public = config.public();
     assert_eq!(public["BROKER_URL"], "amqp://app:***@broker/?token=***");
     assert_eq!(public.len(), 4);
     assert!(!format!("{config:?} {:?}", config.status()).contains("canary"));
-    let origin = |name: &str| {
-        config
-            .status()
-            .into_iter()
-            .find(|s| s.name == name)
-            .unwrap()
-            .origin
-    };
+    let origin = |name: &str| config.status().into_iter().find(|s| s.name == name).unwrap().origin;
     assert_eq!(origin("PORT").as_deref(), Some("default"));
     assert_eq!(origin("API_KEY").as_deref(), Some("memory"));
     assert_eq!(origin("VERBOSE"), None);
@@ -84,32 +68,14 @@ async fn a_wrong_one_is_told_whole() {
         ("VERBOSE", "canary"),
     ])
     .await;
-    let error = settings()
-        .load(&Origins::environment(&*environment))
-        .await
-        .unwrap_err();
-    let wrong: Vec<&str> = error
-        .problems
-        .iter()
-        .map(|problem| problem.setting.as_str())
-        .collect();
-    let expected = [
-        "DATABASE_URL",
-        "BROKER_URL",
-        "PORT",
-        "JWT_SECRET",
-        "TIMEOUT",
-        "LOG_LEVEL",
-        "VERBOSE",
-        "API_KEY",
-    ];
+    let error = settings().load(&Origins::environment(&*environment)).await.unwrap_err();
+    let wrong: Vec<&str> = error.problems.iter().map(|problem| problem.setting.as_str()).collect();
+    let expected =
+        ["DATABASE_URL", "BROKER_URL", "PORT", "JWT_SECRET", "TIMEOUT", "LOG_LEVEL", "VERBOSE", "API_KEY"];
     assert_eq!(wrong, expected);
     assert!(!whole(&error).contains("canary"));
     let text = error.to_string();
-    assert!(
-        text.contains("JWT_SECRET: not text of at least 32 characters"),
-        "{text}"
-    );
+    assert!(text.contains("JWT_SECRET: not text of at least 32 characters"), "{text}");
     assert!(text.contains("PORT: not an integer from 1 to 65535"), "{text}");
 }
 
@@ -119,28 +85,15 @@ async fn a_source_that_refuses_is_not_a_missing_setting() {
     let secrets = Flaky::with(SECRETS).await;
     secrets.fail(denied());
     let cache = SecretsCache::new(secrets);
-    let error = settings()
-        .load(&Origins::environment(&*environment).and_secrets(&cache))
-        .await
-        .unwrap_err();
-    let refused = error
-        .problems
-        .iter()
-        .find(|problem| problem.setting == "JWT_SECRET")
-        .unwrap();
-    assert!(
-        matches!(refused.kind, ProblemKind::Unavailable(_)),
-        "not the weaker value from the environment"
-    );
+    let error = settings().load(&Origins::environment(&*environment).and_secrets(&cache)).await.unwrap_err();
+    let refused = error.problems.iter().find(|problem| problem.setting == "JWT_SECRET").unwrap();
+    assert!(matches!(refused.kind, ProblemKind::Unavailable(_)), "not the weaker value from the environment");
 }
 
 #[test]
 fn connection_strings_are_masked() {
     for (text, shown) in [
-        (
-            "postgres://app:pw@db:5432/x?sslmode=require",
-            "postgres://app:***@db:5432/x?sslmode=require",
-        ),
+        ("postgres://app:pw@db:5432/x?sslmode=require", "postgres://app:***@db:5432/x?sslmode=require"),
         ("redis://:pw@cache", "redis://:***@cache"),
         ("https://ghp_abc@github.com/x", "https://***@github.com/x"),
         ("https://api/?api_key=pw&b=1", "https://api/?api_key=***&b=1"),

@@ -36,11 +36,8 @@ async fn by_the_usual_grammar_and_without_expansion() {
     }
     assert_eq!(list_all(&source, &ListRequest::default()).await.unwrap().len(), 9);
     let entries = dotenv::read(file.path()).unwrap();
-    let cut: Vec<&str> = entries
-        .iter()
-        .filter(|entry| entry.cut_at_hash)
-        .map(|entry| entry.name.as_str())
-        .collect();
+    let cut: Vec<&str> =
+        entries.iter().filter(|entry| entry.cut_at_hash).map(|entry| entry.name.as_str()).collect();
     assert_eq!(cut, ["I"], "a value that may have been meant longer is told");
     assert_eq!(entries[0].value.expose_secret(), "again");
 }
@@ -56,17 +53,12 @@ async fn never_in_production() {
 
 #[test]
 fn errors_tell_the_line_and_not_its_text() {
-    for (text, line) in [
-        ("A=1\ncanary\n", "line 2"),
-        ("A='canary\n", "line 1"),
-        ("A=1\n\nB\"canary\"=1", "line 3"),
-    ] {
+    for (text, line) in
+        [("A=1\ncanary\n", "line 2"), ("A='canary\n", "line 1"), ("A=1\n\nB\"canary\"=1", "line 3")]
+    {
         let error = dotenv::read(file(text).path()).unwrap_err();
         let told = whole(&error);
         assert!(told.contains(line) && !told.contains("canary"), "{told}");
     }
-    assert!(matches!(
-        dotenv::read("/no/such/file".as_ref()),
-        Err(SourceError::Storage { .. })
-    ));
+    assert!(matches!(dotenv::read("/no/such/file".as_ref()), Err(SourceError::Storage { .. })));
 }

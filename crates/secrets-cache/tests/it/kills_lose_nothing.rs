@@ -1,8 +1,5 @@
 //! A process killed in the middle of a change to the local store loses nothing, and two at once do no harm.
-#![expect(
-    clippy::print_stdout,
-    reason = "the child tells its parent how far it has got"
-)]
+#![expect(clippy::print_stdout, reason = "the child tells its parent how far it has got")]
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -31,9 +28,7 @@ async fn child() {
         return;
     };
     let directory = std::env::var("TEST_CHILD_DIRECTORY").unwrap();
-    let store = LocalStore::open(Path::new(&directory).join("store.db"), Ring::of(2))
-        .await
-        .unwrap();
+    let store = LocalStore::open(Path::new(&directory).join("store.db"), Ring::of(2)).await.unwrap();
     println!("ack ready");
     match job.as_str() {
         "set" => {
@@ -44,32 +39,21 @@ async fn child() {
         }
         "rotate" => {
             for n in 0.. {
-                store
-                    .rotate(&name("hot"), &value(&format!("value-{n}")))
-                    .await
-                    .unwrap();
+                store.rotate(&name("hot"), &value(&format!("value-{n}"))).await.unwrap();
                 println!("ack {n}");
             }
         }
         "some" => {
             for n in 0..200 {
                 store.put(&new("shared", &format!("value-{n}"))).await.unwrap();
-                store
-                    .put(&new(&format!("own-{}-{n}", std::process::id()), "x"))
-                    .await
-                    .unwrap();
+                store.put(&new(&format!("own-{}-{n}", std::process::id()), "x")).await.unwrap();
             }
         }
         "reseal" => {
-            store
-                .reseal(|report| println!("ack {}", report.resealed))
-                .await
-                .unwrap();
+            store.reseal(|report| println!("ack {}", report.resealed)).await.unwrap();
         }
         "restore" => {
-            backup::restore(&Path::new(&directory).join("backup"), master(), &store)
-                .await
-                .unwrap();
+            backup::restore(&Path::new(&directory).join("backup"), master(), &store).await.unwrap();
         }
         _ => panic!("no such job"),
     }
@@ -84,12 +68,7 @@ struct Worker {
 impl Worker {
     fn start(job: &str, directory: &Path) -> Self {
         let mut process = Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "kills_lose_nothing::child",
-                "--nocapture",
-                "--test-threads=1",
-            ])
+            .args(["--exact", "kills_lose_nothing::child", "--nocapture", "--test-threads=1"])
             .env("TEST_CHILD_JOB", job)
             .env("TEST_CHILD_DIRECTORY", directory)
             .stdout(Stdio::piped())
@@ -105,11 +84,7 @@ impl Worker {
     fn acknowledged(&mut self) -> Option<String> {
         loop {
             let mut line = String::new();
-            assert_ne!(
-                self.output.read_line(&mut line).unwrap(),
-                0,
-                "the child ended too early"
-            );
+            assert_ne!(self.output.read_line(&mut line).unwrap(), 0, "the child ended too early");
             // The test runner puts its own words before the first line.
             if let Some((_, rest)) = line.trim().split_once("ack ") {
                 return Some(rest.to_owned());
@@ -122,9 +97,7 @@ impl Worker {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
         let rest: Vec<String> = self.output.lines().map_while(Result::ok).collect();
-        rest.iter()
-            .rev()
-            .find_map(|line| Some(line.split_once("ack ")?.1.to_owned()))
+        rest.iter().rev().find_map(|line| Some(line.split_once("ack ")?.1.to_owned()))
     }
 }
 
@@ -136,26 +109,19 @@ async fn check(directory: &Path) -> LocalStore {
     let path = directory.join("store.db");
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path);
     let mut connection = sqlx::ConnectOptions::connect(&options).await.unwrap();
-    let check: String = sqlx::query_scalar("PRAGMA integrity_check")
-        .fetch_one(&mut connection)
-        .await
-        .unwrap();
+    let check: String =
+        sqlx::query_scalar("PRAGMA integrity_check").fetch_one(&mut connection).await.unwrap();
     assert_eq!(check, "ok");
     LocalStore::open(&path, Ring::of(2)).await.unwrap()
 }
 
 async fn prepared(keys: u8, many: bool) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
-    let store = LocalStore::open_or_create(directory.path().join("store.db"), Ring::of(keys))
-        .await
-        .unwrap();
+    let store = LocalStore::open_or_create(directory.path().join("store.db"), Ring::of(keys)).await.unwrap();
     store.put(&new("hot", "value-first")).await.unwrap();
     if many {
         let secrets = (0..MANY).map(|n| Ok(new(&format!("secret-{n}"), &format!("old-{n}"))));
-        store
-            .put_all(futures_util::stream::iter(secrets).boxed())
-            .await
-            .unwrap();
+        store.put_all(futures_util::stream::iter(secrets).boxed()).await.unwrap();
     }
     store.close().await;
     directory
@@ -173,10 +139,7 @@ async fn while_setting_and_rotating() {
             let store = check(directory.path()).await;
             let current = store.get(&name("hot"), &Stage::Current).await.unwrap();
             let found: u64 = text(&current).strip_prefix("value-").unwrap().parse().unwrap();
-            assert!(
-                last.is_none_or(|last| found == last || found == last + 1),
-                "{found} after {last:?}"
-            );
+            assert!(last.is_none_or(|last| found == last || found == last + 1), "{found} after {last:?}");
             store.get(&name("hot"), &Stage::Previous).await.unwrap();
         }
     }
@@ -201,11 +164,7 @@ async fn while_sealing_everything_anew() {
     assert!(store.reseal(|_| ()).await.unwrap().failed.is_empty());
     let status = store.status().await.unwrap();
     assert!(status.keys.iter().all(|key| key.active), "{status:?}");
-    assert_eq!(
-        store.reseal(|_| ()).await.unwrap().resealed,
-        0,
-        "a second run writes nothing"
-    );
+    assert_eq!(store.reseal(|_| ()).await.unwrap().resealed, 0, "a second run writes nothing");
 }
 
 #[tokio::test]
@@ -214,14 +173,9 @@ async fn while_restoring() {
     for round in 0..6 {
         let directory = prepared(2, true).await;
         let store = check(directory.path()).await;
-        backup::write(&store, master(), "test", &directory.path().join("backup"))
-            .await
-            .unwrap();
+        backup::write(&store, master(), "test", &directory.path().join("backup")).await.unwrap();
         let secrets = (0..MANY).map(|n| Ok(new(&format!("secret-{n}"), &format!("new-{n}"))));
-        store
-            .put_all(futures_util::stream::iter(secrets).boxed())
-            .await
-            .unwrap();
+        store.put_all(futures_util::stream::iter(secrets).boxed()).await.unwrap();
         store.close().await;
         let worker = Worker::start("restore", directory.path());
         pause(round * 90);
@@ -229,14 +183,9 @@ async fn while_restoring() {
         let store = check(directory.path()).await;
         let names: Vec<_> = (0..MANY).map(|n| name(&format!("secret-{n}"))).collect();
         let found = store.get_many(&names).await.unwrap();
-        let restored = found
-            .iter()
-            .filter(|secret| text(secret.as_ref().unwrap()).starts_with("old"))
-            .count();
-        assert!(
-            restored == 0 || restored == MANY,
-            "{restored} of {MANY} are restored"
-        );
+        let restored =
+            found.iter().filter(|secret| text(secret.as_ref().unwrap()).starts_with("old")).count();
+        assert!(restored == 0 || restored == MANY, "{restored} of {MANY} are restored");
         if restored == 0 { before += 1 } else { after += 1 }
     }
     assert!(before > 0, "every run came to its end: {before} {after}");
@@ -245,10 +194,8 @@ async fn while_restoring() {
 #[tokio::test]
 async fn while_two_processes_write() {
     let directory = prepared(2, false).await;
-    let (mut first, mut second) = (
-        Worker::start("some", directory.path()),
-        Worker::start("some", directory.path()),
-    );
+    let (mut first, mut second) =
+        (Worker::start("some", directory.path()), Worker::start("some", directory.path()));
     while first.acknowledged().as_deref() != Some("done") {}
     while second.acknowledged().as_deref() != Some("done") {}
     for worker in [&mut first, &mut second] {
@@ -257,10 +204,7 @@ async fn while_two_processes_write() {
     let store = check(directory.path()).await;
     let all = list_all(&store, &ListRequest::default()).await.unwrap();
     assert_eq!(all.len(), 2 + 400);
-    assert_eq!(
-        text(&store.get(&name("shared"), &Stage::Current).await.unwrap()),
-        "value-199"
-    );
+    assert_eq!(text(&store.get(&name("shared"), &Stage::Current).await.unwrap()), "value-199");
 }
 
 #[tokio::test]

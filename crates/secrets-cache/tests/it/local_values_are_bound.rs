@@ -27,14 +27,8 @@ async fn a_value_moved_to_another_name_does_not_open() {
     store.put(&new("yours", "2")).await.unwrap();
     let swap = "UPDATE envelopes SET envelope = (SELECT envelope FROM envelopes WHERE version = 1) WHERE version = 2";
     raw(&path, swap).await;
-    assert_eq!(
-        text(&store.get(&name("mine"), &Stage::Current).await.unwrap()),
-        "1"
-    );
-    assert!(matches!(
-        store.get(&name("yours"), &Stage::Current).await,
-        Err(SourceError::Sealed { .. })
-    ));
+    assert_eq!(text(&store.get(&name("mine"), &Stage::Current).await.unwrap()), "1");
+    assert!(matches!(store.get(&name("yours"), &Stage::Current).await, Err(SourceError::Sealed { .. })));
 }
 
 #[tokio::test]
@@ -50,10 +44,7 @@ async fn a_renamed_an_emptied_and_a_changed_value_do_not_open() {
     raw(&path, claim).await;
     for secret in ["moved", "emptied", "changed"] {
         let answer = store.get(&name(secret), &Stage::Current).await;
-        assert!(
-            matches!(answer, Err(SourceError::Sealed { .. })),
-            "{secret}: {answer:?}"
-        );
+        assert!(matches!(answer, Err(SourceError::Sealed { .. })), "{secret}: {answer:?}");
     }
 }
 
@@ -64,47 +55,21 @@ async fn another_ring_does_not_open_it_and_says_which_key_is_missing() {
     let other = Ring::of(1);
     other.add("key-1", DataKey::generate(), true);
     let wrong = LocalStore::open(&path, other).await.unwrap();
-    assert!(matches!(
-        wrong.get(&name("a"), &Stage::Current).await,
-        Err(SourceError::Sealed { .. })
-    ));
+    assert!(matches!(wrong.get(&name("a"), &Stage::Current).await, Err(SourceError::Sealed { .. })));
 }
 
 #[tokio::test]
 async fn bytes_long_values_and_any_text_survive() {
     let (_directory, _, store) = store().await;
     let bytes: Vec<u8> = (0..=255).collect();
-    store
-        .put(&NewSecret::new(name("bytes"), SecretValue::binary(bytes.clone())))
-        .await
-        .unwrap();
+    store.put(&NewSecret::new(name("bytes"), SecretValue::binary(bytes.clone()))).await.unwrap();
     let long = "ü".repeat(400_000);
     store.put(&new("long ünï name", &long)).await.unwrap();
-    assert_eq!(
-        store
-            .get(&name("bytes"), &Stage::Current)
-            .await
-            .unwrap()
-            .value
-            .expose_bytes(),
-        bytes
-    );
-    assert_eq!(
-        text(&store.get(&name("long ünï name"), &Stage::Current).await.unwrap()),
-        long
-    );
-    assert!(matches!(
-        store.put(&new("empty", "")).await,
-        Err(SourceError::Invalid { .. })
-    ));
-    assert!(matches!(
-        store.put(&new("x", &"x".repeat(2 << 20))).await,
-        Err(SourceError::Invalid { .. })
-    ));
-    assert!(matches!(
-        store.rotate(&name("nobody"), &value("1")).await,
-        Err(SourceError::NotFound { .. })
-    ));
+    assert_eq!(store.get(&name("bytes"), &Stage::Current).await.unwrap().value.expose_bytes(), bytes);
+    assert_eq!(text(&store.get(&name("long ünï name"), &Stage::Current).await.unwrap()), long);
+    assert!(matches!(store.put(&new("empty", "")).await, Err(SourceError::Invalid { .. })));
+    assert!(matches!(store.put(&new("x", &"x".repeat(2 << 20))).await, Err(SourceError::Invalid { .. })));
+    assert!(matches!(store.rotate(&name("nobody"), &value("1")).await, Err(SourceError::NotFound { .. })));
 }
 
 #[tokio::test]
@@ -116,20 +81,10 @@ async fn another_file_is_not_taken_for_a_store() {
     let foreign = directory.path().join("foreign.db");
     std::fs::write(&foreign, []).unwrap();
     raw(&foreign, "CREATE TABLE secrets (id INTEGER)").await;
-    assert!(matches!(
-        LocalStore::open(&foreign, Ring::of(1)).await,
-        Err(SourceError::Storage { .. })
-    ));
+    assert!(matches!(LocalStore::open(&foreign, Ring::of(1)).await, Err(SourceError::Storage { .. })));
     let text = directory.path().join("text");
-    std::fs::write(
-        &text,
-        "DATABASE_URL=postgres://db and more than enough text to be no header",
-    )
-    .unwrap();
-    assert!(matches!(
-        LocalStore::open(&text, Ring::of(1)).await,
-        Err(SourceError::Storage { .. })
-    ));
+    std::fs::write(&text, "DATABASE_URL=postgres://db and more than enough text to be no header").unwrap();
+    assert!(matches!(LocalStore::open(&text, Ring::of(1)).await, Err(SourceError::Storage { .. })));
 }
 
 #[cfg(unix)]

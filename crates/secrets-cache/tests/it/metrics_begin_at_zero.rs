@@ -19,16 +19,13 @@ async fn and_count() {
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
     let text = shown(&registry);
-    for line in [
-        r#"secrets_failures_total{class="denied"} 0"#,
-        r#"secrets_cache_reads_total{result="hit"} 0"#,
-    ] {
+    for line in
+        [r#"secrets_failures_total{class="denied"} 0"#, r#"secrets_cache_reads_total{result="hit"} 0"#]
+    {
         assert!(text.contains(line), "{text}");
     }
     let source = Flaky::with(&[("a", "canary"), ("b", "canary")]).await;
-    let cache = SecretsCache::builder(source.clone())
-        .metrics(metrics.clone())
-        .build();
+    let cache = SecretsCache::builder(source.clone()).metrics(metrics.clone()).build();
     for _ in 0..3 {
         cache.get("a").await.unwrap();
     }
@@ -36,11 +33,7 @@ async fn and_count() {
     cache.get("nobody").await.unwrap_err();
     source.fail(denied());
     cache.get("b").await.unwrap_err();
-    metrics.observe(
-        &Inventory::take(&source.memory as &dyn SecretSource)
-            .await
-            .unwrap(),
-    );
+    metrics.observe(&Inventory::take(&source.memory as &dyn SecretSource).await.unwrap());
     let text = shown(&registry);
     for line in [
         r#"secrets_cache_reads_total{result="hit"} 2"#,

@@ -76,11 +76,7 @@ fn assert_files_clean(directory: &Path) {
 async fn use_source(source: Arc<dyn SecretSource>, told: &mut Vec<String>) {
     let cache = SecretsCache::builder(source.clone()).actor("test").build();
     let secret = cache.get("a").await.unwrap();
-    told.push(format!(
-        "{secret:?} {:?} {:?}",
-        secret.value,
-        cache.candidates("a").await
-    ));
+    told.push(format!("{secret:?} {:?} {:?}", secret.value, cache.candidates("a").await));
     told.push(whole(&cache.read::<u16>("a").await.unwrap_err()));
     told.push(whole(&cache.read::<Json<Vec<u8>>>("a").await.err().unwrap()));
     told.push(whole(&cache.read::<bool>("a#field").await.unwrap_err()));
@@ -104,64 +100,40 @@ async fn anywhere() {
     let mut told = Vec::new();
 
     let ring = Ring::of(2);
-    let local = LocalStore::open_or_create(directory.path().join("store.db"), ring.clone())
-        .await
-        .unwrap();
+    let local = LocalStore::open_or_create(directory.path().join("store.db"), ring.clone()).await.unwrap();
     let audited = Arc::new(Audited::new(Arc::new(local.clone()), "test"));
     let secret = new("a", CANARY).with_tag("team", "red");
     told.push(format!("{secret:?}"));
     audited.put(&secret).await.unwrap();
-    audited
-        .rotate(&name("a"), &value(&format!("{CANARY}-2")))
-        .await
-        .unwrap();
-    audited
-        .put(&new("brief", CANARY).with_expiry(time::OffsetDateTime::now_utc()))
-        .await
-        .unwrap();
-    told.push(whole(
-        &audited.get(&name("brief"), &Stage::Current).await.unwrap_err(),
-    ));
+    audited.rotate(&name("a"), &value(&format!("{CANARY}-2"))).await.unwrap();
+    audited.put(&new("brief", CANARY).with_expiry(time::OffsetDateTime::now_utc())).await.unwrap();
+    told.push(whole(&audited.get(&name("brief"), &Stage::Current).await.unwrap_err()));
     use_source(audited.clone(), &mut told).await;
     assert_files_clean(directory.path());
     ring.add("key-3", DataKey::generate(), true);
     local.reseal(|_| ()).await.unwrap();
     local.clean_up(Duration::ZERO).await.unwrap();
     // Under a ring that lacks the key, the same value fails to open.
-    let wrong = LocalStore::open(directory.path().join("store.db"), Ring::of(1))
-        .await
-        .unwrap();
+    let wrong = LocalStore::open(directory.path().join("store.db"), Ring::of(1)).await.unwrap();
     told.push(whole(&wrong.get(&name("a"), &Stage::Current).await.unwrap_err()));
 
     let key = Arc::new(DataKey::generate());
-    backup::write(&*audited, key.clone(), "test", &directory.path().join("backup"))
-        .await
-        .unwrap();
+    backup::write(&*audited, key.clone(), "test", &directory.path().join("backup")).await.unwrap();
     let aws = Emulator::start();
     let manager = Arc::new(SecretsManager::new(aws.secrets_manager()));
     told.push(format!(
         "{:?}",
-        backup::restore(&directory.path().join("backup"), key, &*manager)
-            .await
-            .unwrap()
+        backup::restore(&directory.path().join("backup"), key, &*manager).await.unwrap()
     ));
     manager.rotate(&name("a"), &value(CANARY)).await.unwrap();
     use_source(manager.clone(), &mut told).await;
-    aws.faults().always(test_support::faults::Fault::Fail(
-        test_support::emulator::AwsFailure::Garbage,
-    ));
-    told.push(whole(
-        &manager.get(&name("a"), &Stage::Current).await.unwrap_err(),
-    ));
+    aws.faults().always(test_support::faults::Fault::Fail(test_support::emulator::AwsFailure::Garbage));
+    told.push(whole(&manager.get(&name("a"), &Stage::Current).await.unwrap_err()));
     told.push(whole(&manager.put(&new("a", CANARY)).await.unwrap_err()));
 
     let file = directory.path().join(".env");
     std::fs::write(&file, format!("a={CANARY}\n")).unwrap();
-    use_source(
-        Arc::new(Dotenv::open(&file, Environment::Development).unwrap()),
-        &mut told,
-    )
-    .await;
+    use_source(Arc::new(Dotenv::open(&file, Environment::Development).unwrap()), &mut told).await;
     std::fs::write(&file, format!("PASSWORD={CANARY}\n")).unwrap();
     told.push(format!("{:?}", Scanner::default().scan([&file]).unwrap()));
 
@@ -181,10 +153,7 @@ async fn anywhere() {
         "cache_hit",
         "cache_miss",
     ] {
-        assert!(
-            log.contains(&format!("event=\"{event}\"")),
-            "no {event} in the log"
-        );
+        assert!(log.contains(&format!("event=\"{event}\"")), "no {event} in the log");
     }
     assert!(log.contains("actor=\"test\"") && log.contains("outcome=\"not_found\""));
     assert_clean("the log", &log);

@@ -9,10 +9,8 @@ use crate::support::{Flaky, name, new, text, value};
 #[tokio::test]
 async fn within_the_time_to_live() {
     let source = Flaky::with(&[("a", "1")]).await;
-    let cache = SecretsCache::builder(source.clone())
-        .ttl(Duration::from_millis(200))
-        .early_refresh(0.0)
-        .build();
+    let cache =
+        SecretsCache::builder(source.clone()).ttl(Duration::from_millis(200)).early_refresh(0.0).build();
     cache.get("a").await.unwrap();
     source.rotate(&name("a"), &value("2")).await.unwrap();
     tokio::time::sleep(Duration::from_millis(220)).await;
@@ -27,16 +25,9 @@ async fn by_a_watcher_at_its_next_poll() {
     assert_eq!(text(&watch.current()), "1");
     tokio::time::sleep(Duration::from_millis(120)).await;
     source.rotate(&name("a"), &value("2")).await.unwrap();
-    let changed = tokio::time::timeout(Duration::from_secs(5), watch.changed())
-        .await
-        .unwrap()
-        .unwrap();
+    let changed = tokio::time::timeout(Duration::from_secs(5), watch.changed()).await.unwrap().unwrap();
     assert_eq!(text(&changed), "2");
-    assert_eq!(
-        text(&cache.get("a").await.unwrap()),
-        "2",
-        "the cache has it as well"
-    );
+    assert_eq!(text(&cache.get("a").await.unwrap()), "2", "the cache has it as well");
     let quiet = tokio::time::timeout(Duration::from_millis(200), watch.changed()).await;
     assert!(quiet.is_err(), "nothing is told that is not new");
     drop(watch);
@@ -55,13 +46,8 @@ async fn with_both_values_at_hand_for_the_grace_period() {
     assert!(cache.candidates("a").await.unwrap().previous.is_none());
     source.rotate(&name("a"), &value("2")).await.unwrap();
     cache.get_fresh("a").await.unwrap();
-    let values: Vec<String> = cache
-        .candidates("a")
-        .await
-        .unwrap()
-        .iter()
-        .map(|secret| text(secret).to_owned())
-        .collect();
+    let values: Vec<String> =
+        cache.candidates("a").await.unwrap().iter().map(|secret| text(secret).to_owned()).collect();
     assert_eq!(values, ["2", "1"]);
     tokio::time::sleep(Duration::from_millis(350)).await;
     assert!(cache.candidates("a").await.unwrap().previous.is_none());
@@ -71,17 +57,11 @@ async fn with_both_values_at_hand_for_the_grace_period() {
 async fn with_the_right_previous_value_after_each_rotation() {
     let source = Flaky::with(&[("a", "1")]).await;
     let cache = SecretsCache::new(source.clone());
-    assert!(
-        cache.candidates("a").await.unwrap().previous.is_none(),
-        "and this is remembered for a while"
-    );
+    assert!(cache.candidates("a").await.unwrap().previous.is_none(), "and this is remembered for a while");
     for (next, before) in [("2", "1"), ("3", "2")] {
         source.rotate(&name("a"), &value(next)).await.unwrap();
         cache.get_fresh("a").await.unwrap();
-        assert_eq!(
-            text(&cache.candidates("a").await.unwrap().previous.unwrap()),
-            before
-        );
+        assert_eq!(text(&cache.candidates("a").await.unwrap().previous.unwrap()), before);
     }
 }
 

@@ -9,10 +9,7 @@ fn tokens() -> Vec<(&'static str, String)> {
     let random = "T4kQz9Lm2Xw8Rv5Bn7Yc3Hd6Jf1Gs0PaEuWi";
     vec![
         ("aws-access-key", format!("AKIA{}", "Q3EXAMPLEKEYVALU")),
-        (
-            "aws-secret-key",
-            format!("wJalrXUtnFEMI/K7MDENG/{}", "bPxRfiCYzzzzKEYabc"),
-        ),
+        ("aws-secret-key", format!("wJalrXUtnFEMI/K7MDENG/{}", "bPxRfiCYzzzzKEYabc")),
         ("github-token", format!("ghp_{random}")),
         ("github-token", format!("github_pat_{random}_{random}")),
         ("slack-token", format!("xoxb-12345-{random}")),
@@ -35,19 +32,12 @@ fn write(directory: &Path, name: &str, text: &str) -> std::path::PathBuf {
 fn every_shape_by_its_rule_and_masked() {
     for (rule, token) in tokens() {
         let directory = tempfile::tempdir().unwrap();
-        let setting = if rule == "aws-secret-key" {
-            "AWS_SECRET_ACCESS_KEY"
-        } else {
-            "SETTING"
-        };
+        let setting = if rule == "aws-secret-key" { "AWS_SECRET_ACCESS_KEY" } else { "SETTING" };
         let path = write(directory.path(), ".env", &format!("# x\n{setting}={token}\n"));
         let report = Scanner::default().scan([&path]).unwrap();
         assert_eq!(report.findings.len(), 1, "{rule}: {:?}", report.findings);
         let finding = &report.findings[0];
-        assert_eq!(
-            (finding.rule, finding.line, finding.name.as_deref()),
-            (rule, 2, Some(setting))
-        );
+        assert_eq!((finding.rule, finding.line, finding.name.as_deref()), (rule, 2, Some(setting)));
         let told = format!("{finding} {finding:?}");
         assert!(!told.contains(&token) && !told.contains("canary"), "{told}");
         assert!(!told.contains("Qz9Lm2"), "{told}");
@@ -60,13 +50,7 @@ fn names_and_private_keys_tell() {
     let text =
         "DB_PASSWORD=hunter2\nexport API_KEY=\"abc\"\nKEY=\"-----BEGIN RSA PRIVATE KEY-----\nMIIabc\n\"\n";
     let path = write(directory.path(), "service.env", text);
-    let found: Vec<_> = Scanner::default()
-        .scan([path])
-        .unwrap()
-        .findings
-        .iter()
-        .map(|f| f.rule)
-        .collect();
+    let found: Vec<_> = Scanner::default().scan([path]).unwrap().findings.iter().map(|f| f.rule).collect();
     assert_eq!(found, ["secret-by-name", "secret-by-name", "private-key"]);
 }
 
@@ -87,21 +71,12 @@ fn what_is_no_secret_is_passed_over() {
 fn directories_are_searched_for_what_may_hold_settings() {
     let directory = tempfile::tempdir().unwrap();
     let token = &tokens()[2].1;
-    for file in [
-        ".env",
-        "a/.env.production",
-        "a/b/app.yaml",
-        "node_modules/x/.env",
-        ".git/config.json",
-        "main.rs",
-    ] {
+    for file in
+        [".env", "a/.env.production", "a/b/app.yaml", "node_modules/x/.env", ".git/config.json", "main.rs"]
+    {
         write(directory.path(), file, &format!("X={token}\n"));
     }
-    write(
-        directory.path(),
-        "a/values.yaml",
-        "random: q8Zr2LxV9mTn4KsWb7Yc\n",
-    );
+    write(directory.path(), "a/values.yaml", "random: q8Zr2LxV9mTn4KsWb7Yc\n");
     let report = Scanner::default().scan([directory.path()]).unwrap();
     let found: Vec<_> = report
         .findings
@@ -109,10 +84,7 @@ fn directories_are_searched_for_what_may_hold_settings() {
         .map(|f| f.path.strip_prefix(directory.path()).unwrap().to_str().unwrap())
         .collect();
     assert_eq!(found, [".env", "a/.env.production", "a/b/app.yaml"]);
-    assert!(matches!(
-        Scanner::default().scan(["/no/such/path"]),
-        Err(ScanError::Io { .. })
-    ));
+    assert!(matches!(Scanner::default().scan(["/no/such/path"]), Err(ScanError::Io { .. })));
 }
 
 #[test]

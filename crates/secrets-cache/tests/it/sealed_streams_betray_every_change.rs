@@ -35,15 +35,7 @@ fn open(sealed: &[u8], key: &DataKey) -> Result<Vec<u8>, StreamError> {
 
 #[test]
 fn every_length_comes_back() {
-    for length in [
-        0,
-        1,
-        CHUNK_LEN - 1,
-        CHUNK_LEN,
-        CHUNK_LEN + 1,
-        2 * CHUNK_LEN,
-        3 * CHUNK_LEN + 5,
-    ] {
+    for length in [0, 1, CHUNK_LEN - 1, CHUNK_LEN, CHUNK_LEN + 1, 2 * CHUNK_LEN, 3 * CHUNK_LEN + 5] {
         let sealed = seal(&plaintext(length));
         let chunks = length.div_ceil(CHUNK_LEN).max(1);
         assert_eq!(sealed.len(), HEADER_LEN + length + 16 * chunks);
@@ -64,10 +56,7 @@ fn two_streams_of_the_same_have_nothing_in_common() {
 #[test]
 fn another_key_is_told_apart_from_damage() {
     assert!(matches!(open(&seal(b"x"), &key(2)), Err(StreamError::WrongKey)));
-    assert!(matches!(
-        open(b"DATABASE_URL=x", &key(1)),
-        Err(StreamError::NotSealed)
-    ));
+    assert!(matches!(open(b"DATABASE_URL=x", &key(1)), Err(StreamError::NotSealed)));
     assert!(matches!(open(b"", &key(1)), Err(StreamError::NotSealed)));
 }
 
@@ -91,10 +80,7 @@ fn every_truncation_shows() {
     let chunk = CHUNK_LEN + 16;
     for chunks in 0..3 {
         let cut = open(&sealed[..HEADER_LEN + chunks * chunk], &key(1));
-        assert!(
-            matches!(cut, Err(StreamError::Truncated)),
-            "{chunks} chunks: {cut:?}"
-        );
+        assert!(matches!(cut, Err(StreamError::Truncated)), "{chunks} chunks: {cut:?}");
     }
 }
 
@@ -103,22 +89,10 @@ fn chunks_cannot_be_moved_repeated_dropped_or_added() {
     let sealed = seal(&plaintext(3 * CHUNK_LEN));
     let (header, chunks) = sealed.split_at(HEADER_LEN);
     let chunks: Vec<&[u8]> = chunks.chunks(CHUNK_LEN + 16).collect();
-    for order in [
-        vec![1, 0, 2],
-        vec![0, 0, 1, 2],
-        vec![0, 2],
-        vec![0, 1, 2, 2],
-        vec![2],
-    ] {
-        let moved: Vec<u8> = header
-            .iter()
-            .copied()
-            .chain(order.iter().flat_map(|&n| chunks[n].iter().copied()))
-            .collect();
-        assert!(
-            matches!(open(&moved, &key(1)), Err(StreamError::Damaged)),
-            "{order:?}"
-        );
+    for order in [vec![1, 0, 2], vec![0, 0, 1, 2], vec![0, 2], vec![0, 1, 2, 2], vec![2]] {
+        let moved: Vec<u8> =
+            header.iter().copied().chain(order.iter().flat_map(|&n| chunks[n].iter().copied())).collect();
+        assert!(matches!(open(&moved, &key(1)), Err(StreamError::Damaged)), "{order:?}");
     }
     let mut longer = sealed.clone();
     longer.push(0);
@@ -138,23 +112,11 @@ fn files_appear_whole_or_not_at_all() {
     let last = damaged.len() - 1;
     damaged[last] ^= 1;
     std::fs::write(path("damaged"), damaged).unwrap();
-    assert!(matches!(
-        open_file(&key(1), &path("damaged"), &path("opened")),
-        Err(StreamError::Damaged)
-    ));
-    assert_eq!(
-        std::fs::read(path("opened")).unwrap(),
-        text,
-        "what was there is still there"
-    );
-    assert!(matches!(
-        open_file(&key(1), &path("damaged"), &path("new")),
-        Err(StreamError::Damaged)
-    ));
-    let mut left: Vec<_> = std::fs::read_dir(directory.path())
-        .unwrap()
-        .map(|e| e.unwrap().file_name())
-        .collect();
+    assert!(matches!(open_file(&key(1), &path("damaged"), &path("opened")), Err(StreamError::Damaged)));
+    assert_eq!(std::fs::read(path("opened")).unwrap(), text, "what was there is still there");
+    assert!(matches!(open_file(&key(1), &path("damaged"), &path("new")), Err(StreamError::Damaged)));
+    let mut left: Vec<_> =
+        std::fs::read_dir(directory.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     left.sort();
     assert_eq!(left, ["damaged", "opened", "plain", "sealed"]);
 }

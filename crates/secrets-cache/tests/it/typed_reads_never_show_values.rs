@@ -30,10 +30,7 @@ async fn as_what_it_is() {
     assert_eq!(cache("8080\n").await.read::<u16>("a").await.unwrap(), 8080);
     assert_eq!(cache("-1").await.read::<i64>("a").await.unwrap(), -1);
     assert!(cache("Yes").await.read::<bool>("a").await.unwrap());
-    assert_eq!(
-        cache("1h 30m").await.read::<Duration>("a").await.unwrap(),
-        Duration::from_secs(5400)
-    );
+    assert_eq!(cache("1h 30m").await.read::<Duration>("a").await.unwrap(), Duration::from_secs(5400));
     let url: Url = cache("postgres://u:p@db/x").await.read("a").await.unwrap();
     assert_eq!(url.host_str(), Some("db"));
     let text: SecretString = cache(" as it is\n").await.read("a").await.unwrap();
@@ -48,45 +45,19 @@ async fn a_field_at_a_time() {
     let cache = cache(DATABASE).await;
     assert_eq!(cache.read::<u16>("a#port").await.unwrap(), 5432);
     assert!(cache.read::<bool>("a#tls").await.unwrap());
-    assert_eq!(
-        cache
-            .read::<SecretString>("a#password")
-            .await
-            .unwrap()
-            .expose_secret(),
-        "sésame"
-    );
-    assert_eq!(
-        cache
-            .read::<SecretString>("a#/a~1b/c/1")
-            .await
-            .unwrap()
-            .expose_secret(),
-        "y"
-    );
-    assert!(matches!(
-        cache.read::<u16>("a#nothing").await,
-        Err(ReadError::NoField { .. })
-    ));
+    assert_eq!(cache.read::<SecretString>("a#password").await.unwrap().expose_secret(), "sésame");
+    assert_eq!(cache.read::<SecretString>("a#/a~1b/c/1").await.unwrap().expose_secret(), "y");
+    assert!(matches!(cache.read::<u16>("a#nothing").await, Err(ReadError::NoField { .. })));
     assert!(matches!(cache.read::<u16>("a#").await, Err(ReadError::Name(_))));
 }
 
 #[tokio::test]
 async fn bytes_are_bytes() {
     let source = Flaky::with(&[]).await;
-    source
-        .put(&NewSecret::new(name("b"), SecretValue::binary(vec![0, 255, 1])))
-        .await
-        .unwrap();
+    source.put(&NewSecret::new(name("b"), SecretValue::binary(vec![0, 255, 1]))).await.unwrap();
     let cache = SecretsCache::new(source);
-    assert_eq!(
-        cache.read::<SecretSlice<u8>>("b").await.unwrap().expose_secret(),
-        [0, 255, 1]
-    );
-    assert!(matches!(
-        cache.read::<SecretString>("b").await,
-        Err(ReadError::WrongType { .. })
-    ));
+    assert_eq!(cache.read::<SecretSlice<u8>>("b").await.unwrap().expose_secret(), [0, 255, 1]);
+    assert!(matches!(cache.read::<SecretString>("b").await, Err(ReadError::WrongType { .. })));
 }
 
 #[tokio::test]

@@ -17,20 +17,14 @@ use crate::value::SecretValue;
 pub(super) fn from_get(name: &SecretName, answer: GetSecretValueOutput) -> Result<Secret, SourceError> {
     let value = value(answer.secret_string, answer.secret_binary)?;
     Ok(Secret::new(name.clone(), value, ID)
-        .with_version(
-            answer.version_id.unwrap_or_default(),
-            stages(answer.version_stages.as_deref()),
-        )
+        .with_version(answer.version_id.unwrap_or_default(), stages(answer.version_stages.as_deref()))
         .with_times(time(answer.created_date.as_ref()), None))
 }
 
 pub(super) fn from_batch(name: &SecretName, answer: SecretValueEntry) -> Result<Secret, SourceError> {
     let value = value(answer.secret_string, answer.secret_binary)?;
     Ok(Secret::new(name.clone(), value, ID)
-        .with_version(
-            answer.version_id.unwrap_or_default(),
-            stages(answer.version_stages.as_deref()),
-        )
+        .with_version(answer.version_id.unwrap_or_default(), stages(answer.version_stages.as_deref()))
         .with_times(time(answer.created_date.as_ref()), None))
 }
 
@@ -58,18 +52,14 @@ fn value(text: Option<String>, binary: Option<Blob>) -> Result<SecretValue, Sour
     match (text, binary) {
         (Some(text), _) => Ok(SecretValue::text(text)),
         (None, Some(bytes)) => Ok(SecretValue::binary(bytes.into_inner())),
-        (None, None) => Err(SourceError::Invalid {
-            operation: error::GET,
-            cause: None,
-        }),
+        (None, None) => Err(SourceError::Invalid { operation: error::GET, cause: None }),
     }
 }
 
 fn versions(ids: Option<&HashMap<String, Vec<String>>>) -> Vec<VersionMetadata> {
     let ids = ids.into_iter().flatten();
-    let mut versions: Vec<VersionMetadata> = ids
-        .map(|(id, labels)| VersionMetadata::new(id, stages(Some(labels)), None))
-        .collect();
+    let mut versions: Vec<VersionMetadata> =
+        ids.map(|(id, labels)| VersionMetadata::new(id, stages(Some(labels)), None)).collect();
     versions.sort_by(|a, b| {
         let key =
             |version: &VersionMetadata| (!version.stages.contains(&Stage::Current), version.stages.clone());
@@ -79,11 +69,7 @@ fn versions(ids: Option<&HashMap<String, Vec<String>>>) -> Vec<VersionMetadata> 
 }
 
 fn stages(labels: Option<&[String]>) -> Vec<Stage> {
-    labels
-        .unwrap_or_default()
-        .iter()
-        .map(|label| Stage::from(label.as_str()))
-        .collect()
+    labels.unwrap_or_default().iter().map(|label| Stage::from(label.as_str())).collect()
 }
 
 fn tags(tags: &[Tag]) -> std::collections::BTreeMap<String, String> {

@@ -69,11 +69,7 @@ pub(super) fn of_entry(asked: &Asked<'_>, code: Option<String>, message: Option<
     classify(
         asked.operation,
         Some(asked),
-        ServiceFailure {
-            code,
-            message,
-            request_id: "in a batch".into(),
-        },
+        ServiceFailure { code, message, request_id: "in a batch".into() },
         true,
     )
 }
@@ -96,36 +92,20 @@ where
             Some(connector) if connector.is_timeout() => SourceError::Timeout { operation },
             Some(connector) => {
                 let cause = ConnectionFailure(in_one_line(connector));
-                SourceError::Unavailable {
-                    operation,
-                    cause: Some(Arc::new(cause)),
-                }
+                SourceError::Unavailable { operation, cause: Some(Arc::new(cause)) }
             }
-            None => SourceError::Unavailable {
-                operation,
-                cause: None,
-            },
+            None => SourceError::Unavailable { operation, cause: None },
         },
-        SdkError::ConstructionFailure(_) => SourceError::Invalid {
-            operation,
-            cause: None,
-        },
+        SdkError::ConstructionFailure(_) => SourceError::Invalid { operation, cause: None },
         SdkError::ServiceError(service) => {
             let error = service.err();
             let code = error.code().unwrap_or("unknown").to_owned();
             let message = error.message().unwrap_or_default().to_owned();
-            let failure = ServiceFailure {
-                code,
-                message,
-                request_id,
-            };
+            let failure = ServiceFailure { code, message, request_id };
             classify(operation, asked, failure, keep_message)
         }
         // An answer that could not be read: it may hold a value, so nothing of it is kept.
-        _ => SourceError::Unavailable {
-            operation,
-            cause: None,
-        },
+        _ => SourceError::Unavailable { operation, cause: None },
     }
 }
 
@@ -144,13 +124,9 @@ fn classify(
     let cause: Option<Cause> = Some(Arc::new(failure));
     match (code.as_str(), asked) {
         ("ResourceNotFoundException", Some(asked)) => not_found(asked, &message),
-        ("ResourceExistsException", Some(asked)) => SourceError::Conflict {
-            name: asked.name.clone(),
-        },
+        ("ResourceExistsException", Some(asked)) => SourceError::Conflict { name: asked.name.clone() },
         ("InvalidRequestException", Some(asked)) if message.contains("delet") => {
-            SourceError::PendingDeletion {
-                name: asked.name.clone(),
-            }
+            SourceError::PendingDeletion { name: asked.name.clone() }
         }
         (
             "AccessDeniedException"
@@ -200,12 +176,9 @@ fn in_one_line(error: &dyn std::error::Error) -> String {
 fn not_found(asked: &Asked<'_>, message: &str) -> SourceError {
     // The service has one code for a missing secret and a missing version; only its message tells them apart.
     match asked.stage {
-        Some(stage) if message.contains("staging label") => SourceError::NoSuchStage {
-            name: asked.name.clone(),
-            stage: stage.clone(),
-        },
-        _ => SourceError::NotFound {
-            name: asked.name.clone(),
-        },
+        Some(stage) if message.contains("staging label") => {
+            SourceError::NoSuchStage { name: asked.name.clone(), stage: stage.clone() }
+        }
+        _ => SourceError::NotFound { name: asked.name.clone() },
     }
 }

@@ -48,10 +48,7 @@ impl SecretsManager {
         loop {
             let request = self.client.batch_get_secret_value().set_next_token(token);
             let request = request.set_secret_id_list(Some(names.iter().map(SecretName::to_string).collect()));
-            let answer = request
-                .send()
-                .await
-                .map_err(|e| failure::of_many(error::GET_MANY, e))?;
+            let answer = request.send().await.map_err(|e| failure::of_many(error::GET_MANY, e))?;
             for value in answer.secret_values() {
                 for id in [value.name(), value.arn()].into_iter().flatten() {
                     found.insert(id.to_owned(), Ok(value.clone()));
@@ -61,10 +58,7 @@ impl SecretsManager {
                 let id = refused.secret_id().unwrap_or_default().to_owned();
                 found.insert(
                     id,
-                    Err((
-                        refused.error_code().map(Into::into),
-                        refused.message().map(Into::into),
-                    )),
+                    Err((refused.error_code().map(Into::into), refused.message().map(Into::into))),
                 );
             }
             token = answer.next_token().map(Into::into);
@@ -81,11 +75,7 @@ impl SecretsManager {
                 }
                 Some(Ok(value)) => convert::from_batch(name, value),
                 Some(Err((code, message))) => Err(failure::of_entry(
-                    &Asked {
-                        operation: error::GET_MANY,
-                        name,
-                        stage: None,
-                    },
+                    &Asked { operation: error::GET_MANY, name, stage: None },
                     code,
                     message,
                 )),
@@ -96,23 +86,14 @@ impl SecretsManager {
     }
 
     async fn create(&self, secret: &NewSecret) -> Result<Stored, SourceError> {
-        let asked = Asked {
-            operation: error::PUT,
-            name: &secret.name,
-            stage: None,
-        };
+        let asked = Asked { operation: error::PUT, name: &secret.name, stage: None };
         let (text, binary) = payload(&secret.value);
-        let tags = secret
-            .tags
-            .iter()
-            .map(|(key, value)| Tag::builder().key(key).value(value).build());
+        let tags = secret.tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build());
         let tags: Vec<Tag> = tags.collect();
         let request = self.client.create_secret().name(secret.name.as_str());
         let request = request.set_secret_string(text).set_secret_binary(binary);
         let request = request.set_tags((!tags.is_empty()).then_some(tags));
-        let answer = quiet(request.send())
-            .await
-            .map_err(|e| failure::of_write(&asked, e))?;
+        let answer = quiet(request.send()).await.map_err(|e| failure::of_write(&asked, e))?;
         Ok(Stored::new(answer.version_id().unwrap_or_default(), true))
     }
 
@@ -133,16 +114,7 @@ impl SecretsManager {
             .version_stages(stage.label())
             .send()
             .await
-            .map_err(|e| {
-                failure::of_write(
-                    &Asked {
-                        operation,
-                        name,
-                        stage: None,
-                    },
-                    e,
-                )
-            })?;
+            .map_err(|e| failure::of_write(&Asked { operation, name, stage: None }, e))?;
         Ok(Stored::new(answer.version_id().unwrap_or_default(), false))
     }
 
@@ -150,20 +122,10 @@ impl SecretsManager {
         if secret.tags.is_empty() {
             return Ok(());
         }
-        let tags = secret
-            .tags
-            .iter()
-            .map(|(key, value)| Tag::builder().key(key).value(value).build());
-        let request = self
-            .client
-            .tag_resource()
-            .secret_id(secret.name.as_str())
-            .set_tags(Some(tags.collect()));
-        let asked = Asked {
-            operation: error::PUT,
-            name: &secret.name,
-            stage: None,
-        };
+        let tags = secret.tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build());
+        let request =
+            self.client.tag_resource().secret_id(secret.name.as_str()).set_tags(Some(tags.collect()));
+        let asked = Asked { operation: error::PUT, name: &secret.name, stage: None };
         request.send().await.map_err(|e| failure::of_write(&asked, e))?;
         Ok(())
     }
@@ -181,16 +143,8 @@ impl SecretSource for SecretsManager {
 
     async fn get(&self, name: &SecretName, stage: &Stage) -> Result<Secret, SourceError> {
         // The stage is always said: without one, some implementations answer with an old version.
-        let request = self
-            .client
-            .get_secret_value()
-            .secret_id(name.as_str())
-            .version_stage(stage.label());
-        let asked = Asked {
-            operation: error::GET,
-            name,
-            stage: Some(stage),
-        };
+        let request = self.client.get_secret_value().secret_id(name.as_str()).version_stage(stage.label());
+        let asked = Asked { operation: error::GET, name, stage: Some(stage) };
         let answer = quiet(request.send()).await.map_err(|e| failure::of(&asked, e))?;
         convert::from_get(name, answer)
     }
@@ -208,11 +162,7 @@ impl SecretSource for SecretsManager {
     }
 
     async fn describe(&self, name: &SecretName) -> Result<SecretMetadata, SourceError> {
-        let asked = Asked {
-            operation: error::DESCRIBE,
-            name,
-            stage: None,
-        };
+        let asked = Asked { operation: error::DESCRIBE, name, stage: None };
         let request = self.client.describe_secret().secret_id(name.as_str());
         let answer = request.send().await.map_err(|e| failure::of(&asked, e))?;
         Ok(convert::from_description(name, &answer))
@@ -220,11 +170,7 @@ impl SecretSource for SecretsManager {
 
     async fn list(&self, request: &ListRequest) -> Result<ListPage, SourceError> {
         let limit = i32::try_from(request.limit.clamp(1, PAGE)).unwrap_or(1);
-        let mut call = self
-            .client
-            .list_secrets()
-            .max_results(limit)
-            .set_next_token(request.cursor.clone());
+        let mut call = self.client.list_secrets().max_results(limit).set_next_token(request.cursor.clone());
         if !request.prefix.is_empty() {
             call = call.filters(filter(FilterNameStringType::Name, &request.prefix));
         }
@@ -244,15 +190,9 @@ impl SecretSource for SecretsManager {
             return Err(unsupported(self.id(), "let a secret expire"));
         }
         if secret.rotation.is_some() {
-            return Err(unsupported(
-                self.id(),
-                "keep a rotation policy without a rotation function",
-            ));
+            return Err(unsupported(self.id(), "keep a rotation policy without a rotation function"));
         }
-        match self
-            .put_version(&secret.name, &secret.value, &secret.stage, error::PUT)
-            .await
-        {
+        match self.put_version(&secret.name, &secret.value, &secret.stage, error::PUT).await {
             Ok(stored) => self.tag(secret).await.map(|()| stored),
             Err(SourceError::NotFound { .. }) if secret.stage == Stage::Current => self.create(secret).await,
             Err(error) => Err(error),
@@ -260,49 +200,30 @@ impl SecretSource for SecretsManager {
     }
 
     async fn rotate(&self, name: &SecretName, value: &SecretValue) -> Result<Stored, SourceError> {
-        self.put_version(name, value, &Stage::Current, error::ROTATE)
-            .await
+        self.put_version(name, value, &Stage::Current, error::ROTATE).await
     }
 
     async fn promote(&self, name: &SecretName) -> Result<Stored, SourceError> {
         let known = self.describe(name).await?;
         let version_under = |stage: &Stage| {
-            let missing = || SourceError::NoSuchStage {
-                name: name.clone(),
-                stage: stage.clone(),
-            };
-            known
-                .version(stage)
-                .map(|version| version.version.clone())
-                .ok_or_else(missing)
+            let missing = || SourceError::NoSuchStage { name: name.clone(), stage: stage.clone() };
+            known.version(stage).map(|version| version.version.clone()).ok_or_else(missing)
         };
         let (pending, current) = (version_under(&Stage::Pending)?, version_under(&Stage::Current)?);
-        let asked = Asked {
-            operation: error::PROMOTE,
-            name,
-            stage: None,
-        };
+        let asked = Asked { operation: error::PROMOTE, name, stage: None };
         let request = self.client.update_secret_version_stage().secret_id(name.as_str());
         let request = request.version_stage(Stage::Current.label());
-        let request = request
-            .move_to_version_id(&pending)
-            .remove_from_version_id(current);
+        let request = request.move_to_version_id(&pending).remove_from_version_id(current);
         request.send().await.map_err(|e| failure::of_write(&asked, e))?;
         let request = self.client.update_secret_version_stage().secret_id(name.as_str());
-        let request = request
-            .version_stage(Stage::Pending.label())
-            .remove_from_version_id(&pending);
+        let request = request.version_stage(Stage::Pending.label()).remove_from_version_id(&pending);
         request.send().await.map_err(|e| failure::of_write(&asked, e))?;
         Ok(Stored::new(pending, false))
     }
 
     /// Deletes a secret; for the service's default recovery window of 30 days it can be restored.
     async fn delete(&self, name: &SecretName) -> Result<(), SourceError> {
-        let asked = Asked {
-            operation: error::DELETE,
-            name,
-            stage: None,
-        };
+        let asked = Asked { operation: error::DELETE, name, stage: None };
         let request = self.client.delete_secret().secret_id(name.as_str());
         request.send().await.map_err(|e| failure::of(&asked, e))?;
         Ok(())

@@ -36,16 +36,8 @@ pub(crate) struct Ring(Mutex<(String, BTreeMap<String, Arc<DataKey>>)>);
 impl Ring {
     /// A ring whose keys are the same in every process.
     pub(crate) fn of(keys: u8) -> Arc<Self> {
-        let key = |n: u8| {
-            (
-                format!("key-{n}"),
-                Arc::new(DataKey::from_slice(&[n; 32]).unwrap()),
-            )
-        };
-        Arc::new(Self(Mutex::new((
-            format!("key-{keys}"),
-            (1..=keys).map(key).collect(),
-        ))))
+        let key = |n: u8| (format!("key-{n}"), Arc::new(DataKey::from_slice(&[n; 32]).unwrap()));
+        Arc::new(Self(Mutex::new((format!("key-{keys}"), (1..=keys).map(key).collect()))))
     }
 
     pub(crate) fn add(&self, id: &str, key: DataKey, active: bool) {
@@ -151,17 +143,11 @@ impl SecretSource for Flaky {
 }
 
 pub(crate) fn outage() -> SourceError {
-    SourceError::Unavailable {
-        operation: "get a secret",
-        cause: None,
-    }
+    SourceError::Unavailable { operation: "get a secret", cause: None }
 }
 
 pub(crate) fn denied() -> SourceError {
-    SourceError::Denied {
-        operation: "get a secret",
-        cause: None,
-    }
+    SourceError::Denied { operation: "get a secret", cause: None }
 }
 
 /// Every text of an error: its message, its debug form, and those of everything behind it.

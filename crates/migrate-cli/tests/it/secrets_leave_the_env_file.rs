@@ -1,0 +1,190 @@
+//! `manage-secrets` from the outside: a `.env` moves into either kind of source, and nothing is left behind.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use test_support::moto::Moto;
+
+struct Place {
+    directory: tempfile::TempDir,
+    moto: Option<Moto>,
+    prefix: String,
+}
+
+impl Place {
+    fn new(moto: Option<Moto>) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let prefix = format!("{}/", directory.path().file_name().unwrap().to_string_lossy());
+        Self { directory, moto, prefix }
+    }
+
+    fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_manage-secrets"));
+        command.current_dir(self.path()).env_clear().env("PATH", std::env::var_os("PATH").unwrap());
+        command.env("KMS_MASTER_KEY", "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=");
+        match &self.moto {
+            Some(moto) => command
+                .env("AWS_ENDPOINT_URL", moto.endpoint())
+                .envs([("AWS_REGION", "eu-west-1"), ("AWS_ACCESS_KEY_ID", "x"), ("AWS_SECRET_ACCESS_KEY", "y")])
+                .args(["--prefix", &self.prefix]),
+            None if arguments.contains(&"--source") => &mut command,
+            None => command.args(["--source", "local:store.db"]),
+        };
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn run(&self, arguments: &[&str], input: &str) -> Output {
+        let mut child = self.command(arguments).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    }
+
+    fn json(&self, arguments: &[&str], exit: i32) -> Value {
+        let output = self.run(&[arguments, &["--format", "json"]].concat(), "");
+        assert_eq!(output.status.code(), Some(exit), "{arguments:?}: {output:?}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+}
+
+fn thirty() -> String {
+    let random = |n: u64| format!("canary{:x}Zq", (n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    (0..30).map(|n| format!("TOKEN_{n}=\"{}\"\n", random(n))).collect()
+}
+
+fn count(report: &Value, list: &str) -> usize {
+    report[list].as_array().unwrap().len()
+}
+
+fn everything(place: &Place) {
+    std::fs::write(place.path().join(".env"), thirty()).unwrap();
+    let dry = place.json(&["import", ".env", "--dry-run"], 0);
+    assert_eq!((count(&dry, "created"), dry["dry_run"].as_bool()), (30, Some(true)));
+    assert_eq!(count(&place.json(&["import", ".env"], 0), "created"), 30);
+    let again = place.json(&["import", ".env"], 0);
+    assert_eq!((count(&again, "created"), count(&again, "updated"), count(&again, "unchanged")), (0, 0, 30));
+    assert_eq!(count(&place.json(&["scan", "."], 4), "findings"), 30);
+
+    std::fs::write(place.path().join("other.env"), "TOKEN_0=another\n").unwrap();
+    assert_eq!(count(&place.json(&["import", "other.env"], 3), "conflicts"), 1);
+    std::fs::remove_file(place.path().join("other.env")).unwrap();
+
+    assert_eq!(place.json(&["import", ".env", "--strip"], 0)["stripped"], true);
+    assert_eq!(count(&place.json(&["scan", "."], 0), "findings"), 0);
+    assert_eq!(place.json(&["import", ".env"], 0)["total"], 0);
+
+    let child = place.run(&["exec", "--", "env"], "");
+    let seen = String::from_utf8(child.stdout).unwrap();
+    for line in thirty().lines() {
+        assert!(seen.contains(&line.replace('"', "")), "{line} is not in the child's environment");
+    }
+    assert!(!seen.contains("KMS_MASTER_KEY"));
+    assert_eq!(place.run(&["exec", "--", "sh", "-c", "exit 7"], "").status.code(), Some(7));
+    let arguments = place.run(&["exec", "--", "sh", "-c", "tr '\\0' ' ' < /proc/$$/cmdline"], "");
+    assert!(!String::from_utf8(arguments.stdout).unwrap().contains("canary"));
+
+    assert!(place.run(&["set", "db", "--tag", "team=red"], "{\"password\":\"canary-1\"}\n").status.success());
+    assert_eq!(place.json(&["get", "db#password", "--reveal"], 0)["value"], "canary-1");
+    assert!(place.json(&["get", "db"], 0).get("value").is_none());
+    assert_eq!(place.json(&["rotate", "db", "--length", "24"], 0)["generated"], true);
+    let before = place.json(&["get", "db#password", "--reveal", "--version-stage", "AWSPREVIOUS"], 0);
+    assert_eq!(before["value"], "canary-1");
+    assert_eq!(count(&place.json(&["list", "--tag", "team=red"], 0), "secrets"), 1);
+    assert_eq!(place.json(&["status"], 0)["secrets"], 31);
+    assert_eq!(place.json(&["get", "nothing"], 3)["error"]["class"], "not_found");
+    assert!(place.json(&["doctor"], 0)["checks"].as_array().unwrap().iter().all(|check| check["ok"] == true));
+
+    assert_eq!(place.json(&["backup", "saved"], 0)["secrets"], 31);
+    assert!(place.run(&["delete", "TOKEN_3"], "").status.success());
+    if place.moto.is_none() {
+        let plan = place.json(&["restore", "saved", "--dry-run"], 0);
+        assert_eq!(plan["added"], serde_json::json!(["TOKEN_3"]));
+        assert_eq!(place.json(&["restore", "saved"], 0)["versions"], 1);
+    }
+    for file in std::fs::read_dir(place.path()).unwrap() {
+        let text = std::fs::read(file.unwrap().path()).unwrap();
+        assert!(!String::from_utf8_lossy(&text).contains("canary"));
+    }
+}
+
+#[test]
+fn a_dotenv_moves_into_a_local_store() {
+    everything(&Place::new(None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dotenv_moves_into_secrets_manager() {
+    let moto = test_support::part!(moto);
+    tokio::task::block_in_place(|| everything(&Place::new(Some(moto))));
+}
+
+#[test]
+fn data_keys_are_rotated_and_everything_follows() {
+    let place = Place::new(None);
+    assert!(place.run(&["set", "a"], "1").status.success());
+    let rotated = Command::new(env!("CARGO_BIN_EXE_migrate-tokens"))
+        .current_dir(place.path())
+        .env("KMS_MASTER_KEY", "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=")
+        .env("KMS_KEY_ID", "keyring:store.db.keyring")
+        .args(["keyring", "rotate"])
+        .output()
+        .unwrap();
+    assert!(rotated.status.success(), "{rotated:?}");
+    assert_eq!(place.json(&["reseal"], 0)["resealed"], 1);
+    assert_eq!(place.json(&["reseal"], 0)["resealed"], 0);
+    assert_eq!(place.json(&["get", "a", "--reveal"], 0)["value"], "1");
+}
+
+#[test]
+fn mistakes_are_told_apart() {
+    let place = Place::new(None);
+    assert_eq!(place.run(&["get", "a"], "").status.code(), Some(2), "there is no store");
+    assert_eq!(place.run(&["nonsense"], "").status.code(), Some(2));
+    std::fs::write(place.path().join("dev.env"), "A=1\n").unwrap();
+    let mut production = place.command(&["--source", "dotenv:dev.env", "list"]);
+    assert_eq!(production.env("ENVIRONMENT", "production").output().unwrap().status.code(), Some(2));
+    let mut nobody = place.command(&["--source", "secretsmanager", "list"]);
+    nobody.env("AWS_ENDPOINT_URL", "http://127.0.0.1:9").env("AWS_REGION", "eu-west-1");
+    nobody.env("AWS_ACCESS_KEY_ID", "x").env("AWS_SECRET_ACCESS_KEY", "y");
+    assert_eq!(nobody.output().unwrap().status.code(), Some(5));
+}
+
+#[test]
+fn what_the_node_service_sealed_comes_over() {
+    let place = Place::new(None);
+    let vectors = test_support::vectors::of(test_support::vectors::StoredFormat::NodeJson);
+    let vectors: Vec<_> = vectors.into_iter().filter(|vector| !vector.plaintext.is_empty()).collect();
+    let keys: Vec<Value> = vectors
+        .iter()
+        .map(|v| serde_json::json!({ "id": v.data_key_id, "key": v.data_key, "isActive": false }))
+        .collect();
+    let mut keys = keys;
+    keys[0]["isActive"] = true.into();
+    std::fs::write(place.path().join("keys.json"), serde_json::json!({ "keys": keys }).to_string()).unwrap();
+    let secrets: Vec<Value> = vectors
+        .iter()
+        .enumerate()
+        .map(|(n, v)| serde_json::json!({ "name": format!("s{n}"), "envelope": v.stored, "aad": v.aad }))
+        .collect();
+    std::fs::write(place.path().join("secrets.json"), Value::from(secrets).to_string()).unwrap();
+    assert!(place.run(&["set", "first"], "makes store and keyring").status.success());
+    let imported = Command::new(env!("CARGO_BIN_EXE_migrate-tokens"))
+        .current_dir(place.path())
+        .env("KMS_MASTER_KEY", "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=")
+        .env("KMS_KEY_ID", "keyring:store.db.keyring")
+        .args(["keyring", "import", "keys.json"])
+        .output()
+        .unwrap();
+    assert!(imported.status.success(), "{imported:?}");
+    assert_eq!(count(&place.json(&["import-node", "secrets.json"], 0), "imported"), vectors.len());
+    for (n, vector) in vectors.iter().enumerate() {
+        let name = format!("s{n}");
+        assert_eq!(place.json(&["get", &name, "--reveal"], 0)["value"], vector.plaintext.as_str());
+    }
+}
