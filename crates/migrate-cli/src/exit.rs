@@ -71,17 +71,11 @@ pub enum CliError {
 
 impl CliError {
     pub(crate) fn usage(problem: impl Into<String>) -> Self {
-        Self::Usage {
-            problems: vec![problem.into()],
-            hint: None,
-        }
+        Self::Usage { problems: vec![problem.into()], hint: None }
     }
 
     pub(crate) fn usage_with_hint(problem: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self::Usage {
-            problems: vec![problem.into()],
-            hint: Some(hint.into()),
-        }
+        Self::Usage { problems: vec![problem.into()], hint: Some(hint.into()) }
     }
 
     pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
@@ -161,35 +155,20 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 
 /// A missing Region or credential is mended on this side.
 fn key_exit(error: &KeyError) -> Exit {
-    if error.class() == ErrorClass::Misconfigured {
-        Exit::Usage
-    } else {
-        Exit::KeyService
-    }
+    if error.class() == ErrorClass::Misconfigured { Exit::Usage } else { Exit::KeyService }
 }
 
 fn store_exit(error: &StoreError) -> Exit {
     match error {
-        StoreError::NotStorable { .. } | StoreError::Address { .. } | StoreError::KeyLength { .. } | StoreError::NoTokenColumn { .. } => {
-            Exit::Usage
-        }
-        StoreError::Open {
-            source: OpenError::Key(error),
-            ..
-        } => key_exit(error),
-        StoreError::Open {
-            source: OpenError::MissingKey { .. },
-            ..
-        } => Exit::Usage,
+        StoreError::NotStorable { .. }
+        | StoreError::Address { .. }
+        | StoreError::KeyLength { .. }
+        | StoreError::NoTokenColumn { .. } => Exit::Usage,
+        StoreError::Open { source: OpenError::Key(error), .. } => key_exit(error),
+        StoreError::Open { source: OpenError::MissingKey { .. }, .. } => Exit::Usage,
         StoreError::Open { .. } | StoreError::NotFound { .. } | StoreError::Contended { .. } => Exit::Partial,
-        StoreError::Seal {
-            source: SealFailure::Envelope(SealError::Key(error)),
-            ..
-        } => key_exit(error),
-        StoreError::Seal {
-            source: SealFailure::Envelope(_),
-            ..
-        } => Exit::Partial,
+        StoreError::Seal { source: SealFailure::Envelope(SealError::Key(error)), .. } => key_exit(error),
+        StoreError::Seal { source: SealFailure::Envelope(_), .. } => Exit::Partial,
         StoreError::Seal { .. } => Exit::Usage,
         _ => Exit::Database,
     }
@@ -206,17 +185,16 @@ fn store_hint(error: &StoreError) -> Option<String> {
         StoreError::NoTable { .. } => {
             "check that DATABASE_URL names the right database, and TOKEN_PROFILE the right profile"
         }
-        StoreError::NotStorable { .. } => "set KMS_KEY_ID, or name in the profile what its tables hold (`unmarked`, `legacy`)",
+        StoreError::NotStorable { .. } => {
+            "set KMS_KEY_ID, or name in the profile what its tables hold (`unmarked`, `legacy`)"
+        }
         StoreError::NoColumns { .. } => "run `migrate-tokens schema`",
         StoreError::NotFound { .. } | StoreError::KeyLength { .. } => {
             "name the row by every column of its primary key"
         }
         StoreError::Contended { .. } => "run the command again",
         StoreError::Open { source, .. } => return open_hint(source),
-        StoreError::Seal {
-            source: SealFailure::Envelope(SealError::Key(error)),
-            ..
-        } => {
+        StoreError::Seal { source: SealFailure::Envelope(SealError::Key(error)), .. } => {
             return error.hint().map(Into::into);
         }
         _ => return None,

@@ -64,9 +64,7 @@ pub(crate) fn report_error(format: Format, error: &CliError) {
 /// A table in the plain style of this program.
 pub(crate) fn table(headings: &[&str]) -> Table {
     let mut table = Table::new();
-    table
-        .load_style(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Disabled);
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(headings);
     table
 }

@@ -33,14 +33,7 @@ impl Progress {
             bar.set_message(verb);
             bar
         });
-        Self {
-            verb,
-            total,
-            bar,
-            last_line: None,
-            done: 0,
-            silent,
-        }
+        Self { verb, total, bar, last_line: None, done: 0, silent }
     }
 
     pub(crate) fn update(&mut self, done: u64) {

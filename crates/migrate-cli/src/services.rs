@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use envelope_core::format::node_json::DataKeyRing;
 #[cfg(not(feature = "aws"))]
 use envelope_core::KeyError;
+use envelope_core::format::node_json::DataKeyRing;
 use envelope_core::{ErrorClass, KeyProvider, Sealer};
 use kms_provider::keyring::Keyring;
 use kms_provider::{CacheOptions, Caching, Counting, KeyUri, Reuse};
@@ -47,16 +47,11 @@ impl Services {
         let key_service = key_service(&settings, rate, telemetry).await?;
         let mut cipher = TokenCipher::new().with_plaintext_policy(settings.plaintext);
         let mut calls = None;
-        let mut readiness = Readiness {
-            database: Some(database.clone()),
-            provider: None,
-        };
+        let mut readiness = Readiness { database: Some(database.clone()), provider: None };
         if let Some(service) = key_service {
             let sealer = Sealer::new(service.provider, settings.profile.base_context())
                 .map_err(|error| CliError::usage(format!("ENCRYPTION_CONTEXT: {error}")))?;
-            let sealer = sealer
-                .with_policy(settings.binding)
-                .with_format(settings.envelope);
+            let sealer = sealer.with_policy(settings.binding).with_format(settings.envelope);
             cipher =
                 cipher.with_sealer(sealer.map_err(|error| CliError::usage(format!("BINDING: {error}")))?);
             readiness.provider = Some(service.calls.clone());
@@ -133,9 +128,7 @@ pub(crate) async fn key_service(
         }
         KeyUri::Aws(key_id) => aws(settings, key_id).await?,
         other => {
-            return Err(CliError::usage(format!(
-                "KMS_KEY_ID: {other} is not supported by this build"
-            )));
+            return Err(CliError::usage(format!("KMS_KEY_ID: {other} is not supported by this build")));
         }
     };
     let calls = Arc::new(Counting::new(backend));
@@ -145,20 +138,12 @@ pub(crate) async fn key_service(
     };
     let provider = decorate(paced, settings, telemetry);
     tracing::info!(key = %uri, "KMS envelope encryption enabled");
-    Ok(Some(KeyService {
-        provider,
-        calls,
-        ring,
-    }))
+    Ok(Some(KeyService { provider, calls, ring }))
 }
 
 /// Puts metrics, cache and reuse around a key service. Retries are the AWS SDK's own here: a run that meets an outage
 /// ends with a report, and nobody waits for its next try.
-fn decorate(
-    inner: Arc<dyn KeyProvider>,
-    settings: &Settings,
-    telemetry: &Telemetry,
-) -> Arc<dyn KeyProvider> {
+fn decorate(inner: Arc<dyn KeyProvider>, settings: &Settings, telemetry: &Telemetry) -> Arc<dyn KeyProvider> {
     // What a program of one run seals, it does not read again.
     let options = CacheOptions::default()
         .with_ttl(settings.cache_ttl)
@@ -194,27 +179,18 @@ pub(crate) fn open_keyring(settings: &Settings, path: &std::path::Path) -> Resul
 /// `KMS_MASTER_KEY`, or what to do without it.
 pub(crate) fn master_key(settings: &Settings) -> Result<&envelope_core::DataKey, CliError> {
     settings.master_key.as_ref().ok_or_else(|| {
-        CliError::usage_with_hint(
-            "KMS_MASTER_KEY is not set",
-            "make one with `openssl rand -base64 32`",
-        )
+        CliError::usage_with_hint("KMS_MASTER_KEY is not set", "make one with `openssl rand -base64 32`")
     })
 }
 
 #[cfg(feature = "aws")]
 async fn aws(settings: &Settings, key_id: &str) -> Result<Arc<dyn KeyProvider>, CliError> {
-    Ok(Arc::new(
-        kms_provider::Aws::connect(key_id, &settings.allowed_keys).await?,
-    ))
+    Ok(Arc::new(kms_provider::Aws::connect(key_id, &settings.allowed_keys).await?))
 }
 
 #[cfg(not(feature = "aws"))]
 async fn aws(_settings: &Settings, key_id: &str) -> Result<Arc<dyn KeyProvider>, CliError> {
-    let error = KeyError::new(
-        ErrorClass::Misconfigured,
-        format!("this build has no AWS KMS, which {key_id} is in"),
-    );
-    Err(error
-        .with_hint("build with the feature `aws`, or set KMS_KEY_ID=keyring:<file>")
-        .into())
+    let error =
+        KeyError::new(ErrorClass::Misconfigured, format!("this build has no AWS KMS, which {key_id} is in"));
+    Err(error.with_hint("build with the feature `aws`, or set KMS_KEY_ID=keyring:<file>").into())
 }

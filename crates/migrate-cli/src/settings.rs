@@ -53,110 +53,32 @@ pub(crate) struct Variable {
 
 /// Every variable that is read, in the order of the documentation.
 pub(crate) const VARIABLES: &[Variable] = &[
-    Variable {
-        name: "DATABASE_URL",
-        secret: true,
-    },
-    Variable {
-        name: "TOKEN_PROFILE",
-        secret: false,
-    },
-    Variable {
-        name: "KMS_KEY_ID",
-        secret: false,
-    },
-    Variable {
-        name: "TOKEN_ENCRYPTION_KEY_ID",
-        secret: false,
-    },
-    Variable {
-        name: "USE_KMS",
-        secret: false,
-    },
-    Variable {
-        name: "KMS_ALLOWED_KEYS",
-        secret: false,
-    },
-    Variable {
-        name: "ENCRYPTION_KEY",
-        secret: true,
-    },
-    Variable {
-        name: "TOKEN_ENCRYPTION_KEY",
-        secret: true,
-    },
-    Variable {
-        name: "ENCRYPTION_KEY_VERSION",
-        secret: false,
-    },
-    Variable {
-        name: "DEV_ENCRYPTION_KEY",
-        secret: true,
-    },
-    Variable {
-        name: "KMS_MASTER_KEY",
-        secret: true,
-    },
-    Variable {
-        name: "ENCRYPTION_CONTEXT",
-        secret: false,
-    },
-    Variable {
-        name: "DEK_CACHE_TTL",
-        secret: false,
-    },
-    Variable {
-        name: "DEK_CACHE_MAX",
-        secret: false,
-    },
-    Variable {
-        name: "DATA_KEY_REUSE",
-        secret: false,
-    },
-    Variable {
-        name: "ENVELOPE_FORMAT",
-        secret: false,
-    },
-    Variable {
-        name: "BINDING",
-        secret: false,
-    },
-    Variable {
-        name: "PLAINTEXT_POLICY",
-        secret: false,
-    },
-    Variable {
-        name: "KMS_FALLBACK",
-        secret: false,
-    },
-    Variable {
-        name: "ENVIRONMENT",
-        secret: false,
-    },
-    Variable {
-        name: "APP_ENV",
-        secret: false,
-    },
-    Variable {
-        name: "NODE_ENV",
-        secret: false,
-    },
-    Variable {
-        name: "AWS_REGION",
-        secret: false,
-    },
-    Variable {
-        name: "AWS_ENDPOINT_URL",
-        secret: false,
-    },
-    Variable {
-        name: "AWS_ENDPOINT_URL_KMS",
-        secret: false,
-    },
-    Variable {
-        name: "AWS_ENDPOINT_URL_SECRETS_MANAGER",
-        secret: false,
-    },
+    Variable { name: "DATABASE_URL", secret: true },
+    Variable { name: "TOKEN_PROFILE", secret: false },
+    Variable { name: "KMS_KEY_ID", secret: false },
+    Variable { name: "TOKEN_ENCRYPTION_KEY_ID", secret: false },
+    Variable { name: "USE_KMS", secret: false },
+    Variable { name: "KMS_ALLOWED_KEYS", secret: false },
+    Variable { name: "ENCRYPTION_KEY", secret: true },
+    Variable { name: "TOKEN_ENCRYPTION_KEY", secret: true },
+    Variable { name: "ENCRYPTION_KEY_VERSION", secret: false },
+    Variable { name: "DEV_ENCRYPTION_KEY", secret: true },
+    Variable { name: "KMS_MASTER_KEY", secret: true },
+    Variable { name: "ENCRYPTION_CONTEXT", secret: false },
+    Variable { name: "DEK_CACHE_TTL", secret: false },
+    Variable { name: "DEK_CACHE_MAX", secret: false },
+    Variable { name: "DATA_KEY_REUSE", secret: false },
+    Variable { name: "ENVELOPE_FORMAT", secret: false },
+    Variable { name: "BINDING", secret: false },
+    Variable { name: "PLAINTEXT_POLICY", secret: false },
+    Variable { name: "KMS_FALLBACK", secret: false },
+    Variable { name: "ENVIRONMENT", secret: false },
+    Variable { name: "APP_ENV", secret: false },
+    Variable { name: "NODE_ENV", secret: false },
+    Variable { name: "AWS_REGION", secret: false },
+    Variable { name: "AWS_ENDPOINT_URL", secret: false },
+    Variable { name: "AWS_ENDPOINT_URL_KMS", secret: false },
+    Variable { name: "AWS_ENDPOINT_URL_SECRETS_MANAGER", secret: false },
 ];
 
 impl Settings {
@@ -167,10 +89,7 @@ impl Settings {
 
     /// Reads settings from any source of variables, and reports every problem at once.
     pub(crate) fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, CliError> {
-        let mut reader = Reader {
-            variable,
-            problems: Vec::new(),
-        };
+        let mut reader = Reader { variable, problems: Vec::new() };
         let environment = reader.environment();
         let profile = reader.profile();
         let settings = Self {
@@ -181,15 +100,11 @@ impl Settings {
             master_key: reader.key("KMS_MASTER_KEY"),
             user_keys: reader.user_keys(),
             development_key: reader.development_key(environment),
-            cache_ttl: reader
-                .duration("DEK_CACHE_TTL")
-                .unwrap_or(Duration::from_secs(300)),
+            cache_ttl: reader.duration("DEK_CACHE_TTL").unwrap_or(Duration::from_secs(300)),
             cache_max: reader.number("DEK_CACHE_MAX").unwrap_or(10_000),
             reuse: reader.reuse(),
-            envelope: reader.choice(
-                "ENVELOPE_FORMAT",
-                &[("v2", EnvelopeFormat::V2), ("v3", EnvelopeFormat::V3)],
-            ),
+            envelope: reader
+                .choice("ENVELOPE_FORMAT", &[("v2", EnvelopeFormat::V2), ("v3", EnvelopeFormat::V3)]),
             binding: reader.choice(
                 "BINDING",
                 &[
@@ -211,16 +126,11 @@ impl Settings {
             profile: profile.unwrap_or_else(fallback_profile),
         };
         if settings.envelope == EnvelopeFormat::V3 && settings.binding == BindingPolicy::Off {
-            reader.problem(
-                "BINDING",
-                "is off, and ENVELOPE_FORMAT=v3 always binds: set one of them otherwise",
-            );
+            reader
+                .problem("BINDING", "is off, and ENVELOPE_FORMAT=v3 always binds: set one of them otherwise");
         }
         if settings.fallback && settings.direct_key.is_none() {
-            reader.problem(
-                "ENCRYPTION_KEY",
-                "is not set, and KMS_FALLBACK=local writes under it",
-            );
+            reader.problem("ENCRYPTION_KEY", "is not set, and KMS_FALLBACK=local writes under it");
         }
         if !settings.reuse.is_off() && settings.envelope == EnvelopeFormat::V2 {
             reader.problem(
@@ -265,10 +175,7 @@ impl<V: Fn(&str) -> Option<String>> Reader<V> {
             Ok(key) => Some(key),
             Err(error) => {
                 let error: envelope_core::key::KeyTextError = error;
-                self.problem(
-                    name,
-                    format_args!("{error}; base64 of exactly 32 bytes is wanted: {KEY_HINT}"),
-                );
+                self.problem(name, format_args!("{error}; base64 of exactly 32 bytes is wanted: {KEY_HINT}"));
                 None
             }
         }
@@ -302,24 +209,17 @@ impl<V: Fn(&str) -> Option<String>> Reader<V> {
         match DevKey::from_variable(text.trim()) {
             Ok(key) => Some(key),
             Err(error) => {
-                self.problem(
-                    "DEV_ENCRYPTION_KEY",
-                    format_args!("{error}; a Fernet key is wanted"),
-                );
+                self.problem("DEV_ENCRYPTION_KEY", format_args!("{error}; a Fernet key is wanted"));
                 None
             }
         }
     }
 
     fn key_uri(&mut self) -> Option<KeyUri> {
-        let name = ["KMS_KEY_ID", "TOKEN_ENCRYPTION_KEY_ID"]
-            .into_iter()
-            .find(|name| self.text(name).is_some());
+        let name =
+            ["KMS_KEY_ID", "TOKEN_ENCRYPTION_KEY_ID"].into_iter().find(|name| self.text(name).is_some());
         let Some(name) = name else {
-            if self
-                .text("USE_KMS")
-                .is_some_and(|value| value.trim().eq_ignore_ascii_case("true"))
-            {
+            if self.text("USE_KMS").is_some_and(|value| value.trim().eq_ignore_ascii_case("true")) {
                 self.problem("USE_KMS", "is true, but KMS_KEY_ID is not set");
             }
             return None;
@@ -351,11 +251,7 @@ impl<V: Fn(&str) -> Option<String>> Reader<V> {
 
     fn list(&self, name: &str) -> Vec<String> {
         let text = self.text(name).unwrap_or_default();
-        text.split(',')
-            .map(str::trim)
-            .filter(|entry| !entry.is_empty())
-            .map(Into::into)
-            .collect()
+        text.split(',').map(str::trim).filter(|entry| !entry.is_empty()).map(Into::into).collect()
     }
 
     fn profile(&mut self) -> Option<Profile> {
@@ -369,7 +265,9 @@ impl<V: Fn(&str) -> Option<String>> Reader<V> {
         };
         if let Some(text) = self.text("ENCRYPTION_CONTEXT") {
             let pairs = parse_pairs(&text);
-            match pairs.and_then(|pairs| profile.clone().with_context(pairs).map_err(|error| error.to_string())) {
+            match pairs
+                .and_then(|pairs| profile.clone().with_context(pairs).map_err(|error| error.to_string()))
+            {
                 Ok(with_context) => profile = with_context,
                 Err(problem) => self.problem("ENCRYPTION_CONTEXT", problem),
             }
@@ -384,10 +282,9 @@ impl<V: Fn(&str) -> Option<String>> Reader<V> {
                 "development" | "dev" | "local" | "test" => return Environment::Development,
                 "staging" | "stage" => return Environment::Staging,
                 "production" | "prod" => return Environment::Production,
-                _ => self.problem(
-                    name,
-                    format_args!("{value:?} is none of development, staging, production"),
-                ),
+                _ => {
+                    self.problem(name, format_args!("{value:?} is none of development, staging, production"))
+                }
             }
             return Environment::Production;
         }
@@ -419,10 +316,7 @@ impl<V: Fn(&str) -> Option<String>> Reader<V> {
         let value = self.text(name)?;
         let duration = parse_duration(value.trim());
         if duration.is_none() {
-            self.problem(
-                name,
-                format_args!("{value:?} is not a duration such as 30s, 5m or 1h"),
-            );
+            self.problem(name, format_args!("{value:?} is not a duration such as 30s, 5m or 1h"));
         }
         duration
     }
@@ -447,9 +341,7 @@ pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
 fn parse_pairs(text: &str) -> Result<std::collections::BTreeMap<String, String>, String> {
     let mut pairs = std::collections::BTreeMap::new();
     for pair in text.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
-        let (name, value) = pair
-            .split_once('=')
-            .ok_or_else(|| format!("{pair:?} is not name=value"))?;
+        let (name, value) = pair.split_once('=').ok_or_else(|| format!("{pair:?} is not name=value"))?;
         let (name, value) = (name.trim(), value.trim());
         if name.is_empty() || value.is_empty() {
             return Err(format!("{pair:?} has an empty name or value"));

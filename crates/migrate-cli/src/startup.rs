@@ -11,14 +11,8 @@ use crate::exit::Exit;
 
 /// The crates whose log lines follow `--log-level`. Dependencies stay at warnings: at `trace`, network libraries
 /// write out what they send and receive, and that holds plaintext data keys.
-const OURS: [&str; 6] = [
-    "envelope_core",
-    "kms_provider",
-    "secrets_cache",
-    "token_store",
-    "migrate_cli",
-    "audit",
-];
+const OURS: [&str; 6] =
+    ["envelope_core", "kms_provider", "secrets_cache", "token_store", "migrate_cli", "audit"];
 
 /// Starts logging; a second call in one process changes nothing.
 pub(crate) fn logging(level: LevelFilter) {
@@ -30,10 +24,7 @@ pub(crate) fn logging(level: LevelFilter) {
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
-    let _ = tracing_subscriber::registry()
-        .with(lines)
-        .with(targets)
-        .try_init();
+    let _ = tracing_subscriber::registry().with(lines).with(targets).try_init();
 }
 
 /// Forbids core dumps, in which plaintext keys would lie on disk.

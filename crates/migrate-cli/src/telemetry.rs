@@ -49,9 +49,7 @@ impl Telemetry {
 impl Telemetry {
     /// Serves nothing: this build has no HTTP server.
     pub(crate) async fn serve(&self, _address: SocketAddr) -> Result<(), CliError> {
-        Err(CliError::usage(
-            "--metrics-listen: build with the feature `metrics`",
-        ))
+        Err(CliError::usage("--metrics-listen: build with the feature `metrics`"))
     }
 }
 

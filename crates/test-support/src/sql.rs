@@ -27,6 +27,8 @@ enum Pool {
 }
 
 impl Sql {
+    // Pools without timeouts have no maintenance task, which in sqlx 0.9 may spin for ever and hold up the runtime's end.
+
     /// A new SQLite file in a directory of its own.
     ///
     /// # Panics
@@ -38,7 +40,11 @@ impl Sql {
             .filename(&path)
             .create_if_missing(true)
             .busy_timeout(std::time::Duration::from_secs(30));
-        let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options);
+        let pool = SqlitePoolOptions::new()
+            .max_connections(1)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_with(options);
         Self {
             url: format!("sqlite://{}", path.display()),
             pool: Pool::Sqlite(pool.await.expect("a new SQLite file"), directory),
@@ -50,7 +56,8 @@ impl Sql {
     /// # Panics
     /// It does not answer.
     pub async fn postgres(database: TestDatabase) -> Self {
-        let pool = sqlx::postgres::PgPoolOptions::new().max_connections(2);
+        let pool =
+            sqlx::postgres::PgPoolOptions::new().max_connections(2).idle_timeout(None).max_lifetime(None);
         let pool = pool.connect(database.url()).await.expect("the database answers");
         Self { url: database.url().to_owned(), pool: Pool::Postgres(pool, database) }
     }

@@ -49,7 +49,8 @@ impl Bench {
         ))
         .await;
         let directory = tempfile::tempdir().expect("a directory");
-        let keyring = Keyring::init(directory.path().join("keys.json"), &DataKey::generate()).expect("a keyring");
+        let keyring =
+            Keyring::init(directory.path().join("keys.json"), &DataKey::generate()).expect("a keyring");
         let keyring: Arc<dyn KeyProvider> = Arc::new(keyring);
         let profile = Profile::load("vod-tender").expect("the built-in profile");
         let sealer = || Sealer::new(keyring.clone(), profile.base_context()).expect("a context");
@@ -68,7 +69,9 @@ impl Bench {
         self.db.execute("DELETE FROM oauth_tokens").await;
         let numbers = match self.db.is_postgres() {
             true => format!("SELECT n FROM generate_series(1, {rows}) AS s(n)"),
-            false => format!("WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < {rows}) SELECT n FROM s"),
+            false => format!(
+                "WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < {rows}) SELECT n FROM s"
+            ),
         };
         self.db
             .execute(&format!(
@@ -102,25 +105,29 @@ impl Bench {
 
     /// What a script does: read the row, seal its token, write it back.
     async fn one_row(&self, channel: &str) -> sqlx::Result<()> {
-        const SELECT: &str =
-            "SELECT access_token FROM oauth_tokens WHERE provider = 'twitch' AND channel = $1 AND encryption_version = 0";
+        const SELECT: &str = "SELECT access_token FROM oauth_tokens WHERE provider = 'twitch' AND channel = $1 AND encryption_version = 0";
         const UPDATE: &str = "UPDATE oauth_tokens SET access_token = $1, encryption_version = 2, encryption_method = 'kms-envelope', \
                               encryption_key_id = $2 WHERE provider = 'twitch' AND channel = $3";
-        let cell = Binding::new("oauth_tokens", "access_token").key("provider", "twitch").key("channel", channel);
+        let cell =
+            Binding::new("oauth_tokens", "access_token").key("provider", "twitch").key("channel", channel);
         match &self.naive {
             Naive::Sqlite(pool) => {
                 let mut transaction = pool.begin().await?;
-                let row = sqlx::query(AssertSqlSafe(SELECT)).bind(channel).fetch_one(&mut *transaction).await?;
+                let row =
+                    sqlx::query(AssertSqlSafe(SELECT)).bind(channel).fetch_one(&mut *transaction).await?;
                 let sealed = self.sealer.seal(row.get(0), &cell).await.expect("seals");
-                let update = sqlx::query(AssertSqlSafe(UPDATE)).bind(sealed.text).bind(sealed.key_id).bind(channel);
+                let update =
+                    sqlx::query(AssertSqlSafe(UPDATE)).bind(sealed.text).bind(sealed.key_id).bind(channel);
                 update.execute(&mut *transaction).await?;
                 transaction.commit().await
             }
             Naive::Postgres(pool) => {
                 let mut transaction = pool.begin().await?;
-                let row = sqlx::query(AssertSqlSafe(SELECT)).bind(channel).fetch_one(&mut *transaction).await?;
+                let row =
+                    sqlx::query(AssertSqlSafe(SELECT)).bind(channel).fetch_one(&mut *transaction).await?;
                 let sealed = self.sealer.seal(row.get(0), &cell).await.expect("seals");
-                let update = sqlx::query(AssertSqlSafe(UPDATE)).bind(sealed.text).bind(sealed.key_id).bind(channel);
+                let update =
+                    sqlx::query(AssertSqlSafe(UPDATE)).bind(sealed.text).bind(sealed.key_id).bind(channel);
                 update.execute(&mut *transaction).await?;
                 transaction.commit().await
             }
@@ -155,7 +162,10 @@ fn factor(runtime: &Runtime, name: &str, bench: &Bench) {
         f64::from(rows) / times[times.len() / 2].as_secs_f64()
     };
     let (engine, naive) = (rate(times.0, ROWS), rate(times.1, NAIVE_ROWS));
-    println!("{name}: engine {engine:.0} rows/s, a transaction a row {naive:.0} rows/s: {:.1} times", engine / naive);
+    println!(
+        "{name}: engine {engine:.0} rows/s, a transaction a row {naive:.0} rows/s: {:.1} times",
+        engine / naive
+    );
 }
 
 fn main() {

@@ -40,9 +40,15 @@ impl Raw {
         let mut nonce = [0; 12];
         nonce[..8].copy_from_slice(&self.count.to_le_bytes());
         let nonce = Nonce::from(nonce);
-        let sealed = self.cipher.encrypt_inout_detached(&nonce, &[], black_box(self.buffer.as_mut_slice()).into());
+        let sealed =
+            self.cipher.encrypt_inout_detached(&nonce, &[], black_box(self.buffer.as_mut_slice()).into());
         let tag = sealed.expect("seals");
-        let opened = self.cipher.decrypt_inout_detached(&nonce, &[], black_box(self.buffer.as_mut_slice()).into(), &tag);
+        let opened = self.cipher.decrypt_inout_detached(
+            &nonce,
+            &[],
+            black_box(self.buffer.as_mut_slice()).into(),
+            &tag,
+        );
         opened.expect("opens");
     }
 }
@@ -61,7 +67,8 @@ struct Setup {
 impl Setup {
     fn new(format: EnvelopeFormat, cache: Option<CacheOptions>) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        let keyring = Keyring::init(directory.path().join("keys.json"), &DataKey::generate()).expect("a keyring");
+        let keyring =
+            Keyring::init(directory.path().join("keys.json"), &DataKey::generate()).expect("a keyring");
         let keyring: Arc<dyn KeyProvider> = Arc::new(keyring);
         let provider = match cache {
             Some(options) => Arc::new(Caching::with_options(keyring, options)),
@@ -80,7 +87,8 @@ impl Setup {
     }
 
     fn open(&self, sealed: &Sealed, channel: &str) {
-        let open = async { self.sealer.open(&sealed.text, sealed.key_id.as_deref(), &binding(channel)).await };
+        let open =
+            async { self.sealer.open(&sealed.text, sealed.key_id.as_deref(), &binding(channel)).await };
         let opened = open.now_or_never().expect("nothing waits").expect("opens");
         black_box(opened.plaintext);
     }
@@ -132,9 +140,12 @@ fn benches(criterion: &mut Criterion, runtime: &tokio::runtime::Runtime) {
         let version = name(format);
         let setup = Setup::new(format, forgetting());
         let value = warm(&setup, runtime);
-        group.bench_function(format!("{version}: seal under a fresh key, open from a warm cache"), |bencher| {
-            bencher.iter(|| pair(&setup, &value));
-        });
+        group.bench_function(
+            format!("{version}: seal under a fresh key, open from a warm cache"),
+            |bencher| {
+                bencher.iter(|| pair(&setup, &value));
+            },
+        );
         group.bench_function(format!("{version}: seal"), |bencher| bencher.iter(|| setup.seal("my-channel")));
         group.bench_function(format!("{version}: open from the cache"), |bencher| {
             bencher.iter(|| setup.open(&value, "warm"));

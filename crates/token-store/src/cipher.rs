@@ -66,10 +66,7 @@ pub struct TokenCipher {
 #[derive(Clone, Copy)]
 pub(crate) enum Recorded<'a> {
     /// By its version columns.
-    Version {
-        version: Option<&'a str>,
-        key_id: Option<&'a str>,
-    },
+    Version { version: Option<&'a str>, key_id: Option<&'a str> },
     /// Not at all: the text decides.
     Unmarked(Unmarked),
 }
@@ -196,28 +193,17 @@ impl TokenCipher {
         let contradiction = Err(OpenError::Malformed(FormatError::ContradictsVersion));
         match recorded {
             _ if text.is_empty() => Ok(Format::Plaintext),
-            Recorded::Version {
-                version: None | Some("0"),
-                ..
-            } => match detect(text) {
+            Recorded::Version { version: None | Some("0"), .. } => match detect(text) {
                 Ok(Format::Plaintext) => Ok(Format::Plaintext),
                 Ok(_) => contradiction,
                 Err(_) if has_strong_mark(text) => contradiction,
                 // A weak mark (a brace, three hexadecimal parts) on a broken text: the column is believed.
                 Err(_) => Ok(Format::Plaintext),
             },
-            Recorded::Version {
-                version: Some("1"), ..
-            } if has_strong_mark(text) => contradiction,
-            Recorded::Version {
-                version: Some("1"), ..
-            } => Ok(Format::DirectAes),
-            Recorded::Version {
-                version: Some("2"), ..
-            } if !has_strong_mark(text) => contradiction,
-            Recorded::Version {
-                version: Some("2"), ..
-            } => Ok(detect(text)?),
+            Recorded::Version { version: Some("1"), .. } if has_strong_mark(text) => contradiction,
+            Recorded::Version { version: Some("1"), .. } => Ok(Format::DirectAes),
+            Recorded::Version { version: Some("2"), .. } if !has_strong_mark(text) => contradiction,
+            Recorded::Version { version: Some("2"), .. } => Ok(detect(text)?),
             Recorded::Version { .. } => Err(FormatError::UnknownVersion.into()),
             Recorded::Unmarked(unmarked) => match (detect(text)?, unmarked) {
                 (Format::Plaintext, Unmarked::DirectAes) => Ok(Format::DirectAes),
@@ -241,12 +227,9 @@ impl TokenCipher {
                     .ok()
                     .map(|envelope| format!("v{}", envelope.version())),
             ),
-            Format::PulseplanKms => (
-                None,
-                pulseplan_kms::Envelope::parse(text)
-                    .ok()
-                    .map(|envelope| envelope.key_id().to_owned()),
-            ),
+            Format::PulseplanKms => {
+                (None, pulseplan_kms::Envelope::parse(text).ok().map(|envelope| envelope.key_id().to_owned()))
+            }
             _ => (None, None),
         };
         (version, format.name().into(), key_id)
@@ -262,9 +245,9 @@ impl TokenCipher {
             Format::Plaintext => Ok(None),
             Format::DirectAes => Ok(Some("ENCRYPTION_KEY".into())),
             Format::AutonomousDev => Ok(Some("DEV_ENCRYPTION_KEY".into())),
-            Format::PulseplanLocal => Ok(Self::kind(text, recorded)
-                .2
-                .map(|v| format!("TOKEN_ENCRYPTION_KEY {v}"))),
+            Format::PulseplanLocal => {
+                Ok(Self::kind(text, recorded).2.map(|v| format!("TOKEN_ENCRYPTION_KEY {v}")))
+            }
             Format::PulseplanKms => Ok(Self::kind(text, recorded).2),
             Format::NodeJson => match node_json::Envelope::parse(text) {
                 Ok(envelope) => Ok(Some(format!("keyring:{}", envelope.key_id()))),
@@ -282,13 +265,7 @@ impl TokenCipher {
         binding: &Binding,
     ) -> Result<OpenedCell, OpenError> {
         let format = Self::classify(text, recorded)?;
-        let unbound = |plaintext| {
-            Ok(OpenedCell {
-                plaintext,
-                format,
-                bound: false,
-            })
-        };
+        let unbound = |plaintext| Ok(OpenedCell { plaintext, format, bound: false });
         match format {
             Format::Plaintext if text.is_empty() => unbound(SecretString::default()),
             Format::Plaintext if self.plaintext == PlaintextPolicy::Forbid => {
@@ -300,15 +277,9 @@ impl TokenCipher {
                 unbound(direct_aes::open(key, text)?)
             }
             Format::PulseplanLocal => {
-                let keys = self
-                    .user_keys
-                    .as_ref()
-                    .ok_or(missing(format, "TOKEN_ENCRYPTION_KEY"))?;
+                let keys = self.user_keys.as_ref().ok_or(missing(format, "TOKEN_ENCRYPTION_KEY"))?;
                 // Without its user a row has no key; it opens under none.
-                unbound(
-                    keys.open(text, binding.owner_id().ok_or(OpenError::NotAuthentic)?)
-                        .await?,
-                )
+                unbound(keys.open(text, binding.owner_id().ok_or(OpenError::NotAuthentic)?).await?)
             }
             Format::PulseplanKms => {
                 let sealer = self.sealer(format)?;
@@ -329,11 +300,7 @@ impl TokenCipher {
                     Recorded::Unmarked(_) => None,
                 };
                 let opened = self.sealer(format)?.open(text, key_id, binding).await?;
-                Ok(OpenedCell {
-                    plaintext: opened.plaintext,
-                    format,
-                    bound: opened.bound,
-                })
+                Ok(OpenedCell { plaintext: opened.plaintext, format, bound: opened.bound })
             }
             _ => Err(FormatError::UnknownVersion.into()),
         }
@@ -342,14 +309,9 @@ impl TokenCipher {
     /// The associated data of such a value is its owner or its row's key, or there is none; what stands inside it
     /// is not believed.
     fn open_node_json(&self, text: &str, binding: &Binding) -> Result<SecretString, OpenError> {
-        let ring = self
-            .ring
-            .as_ref()
-            .ok_or(missing(Format::NodeJson, "KMS_KEY_ID=keyring:<file>"))?;
-        let names = [binding.owner_id(), binding.key_id()]
-            .into_iter()
-            .flatten()
-            .map(|name| Some(name.as_bytes()));
+        let ring = self.ring.as_ref().ok_or(missing(Format::NodeJson, "KMS_KEY_ID=keyring:<file>"))?;
+        let names =
+            [binding.owner_id(), binding.key_id()].into_iter().flatten().map(|name| Some(name.as_bytes()));
         let mut refused = OpenError::NotAuthentic;
         for aad in names.chain([None]) {
             match node_json::open_text(ring.as_ref(), aad, text) {
@@ -387,31 +349,15 @@ impl TokenCipher {
         let plaintext = plaintext.expose_secret();
         match format {
             WriteFormat::KmsEnvelope => {
-                let missing = SealFailure::MissingKey {
-                    format: Format::KmsEnvelope,
-                    variable: "KMS_KEY_ID",
-                };
-                let sealed = self
-                    .sealer
-                    .as_ref()
-                    .ok_or(missing)?
-                    .seal(plaintext, binding)
-                    .await?;
-                Ok(SealedCell {
-                    text: sealed.text,
-                    key_id: sealed.key_id,
-                })
+                let missing = SealFailure::MissingKey { format: Format::KmsEnvelope, variable: "KMS_KEY_ID" };
+                let sealed = self.sealer.as_ref().ok_or(missing)?.seal(plaintext, binding).await?;
+                Ok(SealedCell { text: sealed.text, key_id: sealed.key_id })
             }
             WriteFormat::DirectAes => {
-                let missing = SealFailure::MissingKey {
-                    format: Format::DirectAes,
-                    variable: "ENCRYPTION_KEY",
-                };
+                let missing =
+                    SealFailure::MissingKey { format: Format::DirectAes, variable: "ENCRYPTION_KEY" };
                 let text = direct_aes::seal(self.direct.as_ref().ok_or(missing)?, plaintext);
-                Ok(SealedCell {
-                    text,
-                    key_id: Some(direct_aes::KEY_ID.into()),
-                })
+                Ok(SealedCell { text, key_id: Some(direct_aes::KEY_ID.into()) })
             }
             WriteFormat::Plaintext if self.plaintext == PlaintextPolicy::Allow => {
                 tracing::warn!(
@@ -419,10 +365,7 @@ impl TokenCipher {
                     column = binding.column(),
                     "token is written in plaintext: set KMS_KEY_ID or ENCRYPTION_KEY"
                 );
-                Ok(SealedCell {
-                    text: plaintext.to_owned(),
-                    key_id: None,
-                })
+                Ok(SealedCell { text: plaintext.to_owned(), key_id: None })
             }
             WriteFormat::Plaintext => Err(SealFailure::PlaintextForbidden),
             WriteFormat::PulseplanLocal => {
@@ -431,9 +374,7 @@ impl TokenCipher {
                     variable: "TOKEN_ENCRYPTION_KEY",
                 };
                 let keys = self.user_keys.as_ref().ok_or(missing)?;
-                let text = keys
-                    .seal(plaintext, binding.owner_id().ok_or(SealFailure::NoUser)?)
-                    .await;
+                let text = keys.seal(plaintext, binding.owner_id().ok_or(SealFailure::NoUser)?).await;
                 Ok(SealedCell { text, key_id: None })
             }
         }

@@ -19,10 +19,7 @@ impl DatabaseError {
     /// Whether the same statement may succeed at once: a deadlock, a serialization failure, a busy file.
     pub(crate) fn is_transient(&self) -> bool {
         // PostgreSQL: deadlock_detected, serialization_failure, lock_not_available. SQLite: BUSY and its extensions.
-        matches!(
-            self.code.as_deref(),
-            Some("40P01" | "40001" | "55P03" | "5" | "261" | "517" | "773")
-        )
+        matches!(self.code.as_deref(), Some("40P01" | "40001" | "55P03" | "5" | "261" | "517" | "773"))
     }
 }
 
@@ -39,16 +36,10 @@ impl From<sqlx::Error> for DatabaseError {
                 code: database.code().map(Into::into),
                 unreachable,
             },
-            sqlx::Error::PoolTimedOut => Self {
-                message: "no connection to the database in time".into(),
-                code: None,
-                unreachable,
-            },
-            other => Self {
-                message: format!("database: {other}"),
-                code: None,
-                unreachable,
-            },
+            sqlx::Error::PoolTimedOut => {
+                Self { message: "no connection to the database in time".into(), code: None, unreachable }
+            }
+            other => Self { message: format!("database: {other}"), code: None, unreachable },
         }
     }
 }

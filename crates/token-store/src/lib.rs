@@ -1,4 +1,13 @@
 #![doc = include_str!("../README.md")]
+#![cfg_attr(
+    not(all(feature = "postgres", feature = "sqlite")),
+    allow(
+        dead_code,
+        unused_imports,
+        unused_variables,
+        reason = "half of the dialects are built in, or none"
+    )
+)]
 
 mod cipher;
 mod database;

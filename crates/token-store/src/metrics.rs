@@ -21,10 +21,7 @@ pub const ROWS: &str = "token_rows";
 /// Registers the store's metrics under the profile's prefix. A counter's name ends in `_total` when it is scraped.
 pub fn register(registry: &mut Registry, store: &TokenStore) {
     let prefix = store.profile().metrics_prefix.clone();
-    registry.register_collector(Box::new(StoreMetrics {
-        store: store.clone(),
-        prefix,
-    }));
+    registry.register_collector(Box::new(StoreMetrics { store: store.clone(), prefix }));
 }
 
 struct StoreMetrics {
@@ -34,9 +31,7 @@ struct StoreMetrics {
 
 impl fmt::Debug for StoreMetrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StoreMetrics")
-            .field("prefix", &self.prefix)
-            .finish_non_exhaustive()
+        f.debug_struct("StoreMetrics").field("prefix", &self.prefix).finish_non_exhaustive()
     }
 }
 

@@ -114,14 +114,10 @@ impl Profile {
         }
         let path = Path::new(name_or_path);
         if path.extension().is_none() && !path.exists() {
-            return Err(ProfileError::Unknown {
-                name: name_or_path.into(),
-            });
+            return Err(ProfileError::Unknown { name: name_or_path.into() });
         }
-        let text = std::fs::read_to_string(path).map_err(|source| ProfileError::Read {
-            path: name_or_path.into(),
-            source,
-        })?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ProfileError::Read { path: name_or_path.into(), source })?;
         Self::from_toml(&text)
     }
 
@@ -138,10 +134,7 @@ impl Profile {
     /// The pairs of every context, as the sealer takes them.
     #[must_use]
     pub fn base_context(&self) -> Vec<(String, String)> {
-        self.context
-            .iter()
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect()
+        self.context.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 
     /// The table of this name, or the first one.
@@ -187,9 +180,9 @@ impl Profile {
                     "table {name:?} has no version columns, so legacy = \"direct-aes\" needs unmarked = \"direct-aes\""
                 ))
             }
-            LegacyFormat::PulseplanLocal if table.version.is_some() => {
-                Some(format!("table {name:?} has version columns, which have no number for \"pulseplan-local\""))
-            }
+            LegacyFormat::PulseplanLocal if table.version.is_some() => Some(format!(
+                "table {name:?} has version columns, which have no number for \"pulseplan-local\""
+            )),
             LegacyFormat::PulseplanLocal if table.owner.is_empty() => {
                 Some(format!("table {name:?} names no owner, whom \"pulseplan-local\" derives its keys for"))
             }
@@ -198,17 +191,9 @@ impl Profile {
     }
 
     fn check(&self) -> Result<(), ProfileError> {
-        let invalid = |reason: String| {
-            Err(ProfileError::Invalid {
-                profile: self.name.clone(),
-                reason,
-            })
-        };
+        let invalid = |reason: String| Err(ProfileError::Invalid { profile: self.name.clone(), reason });
         let prefix_is_a_name = self.metrics_prefix.starts_with(|c: char| c.is_ascii_lowercase())
-            && self
-                .metrics_prefix
-                .chars()
-                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+            && self.metrics_prefix.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
         if !prefix_is_a_name {
             return invalid(format!(
                 "metrics_prefix {:?} is not lower-case letters, digits and _",
@@ -254,13 +239,7 @@ impl Table {
         if let Some(version) = &self.version {
             all.extend([version.version.as_str(), &version.method, &version.key_id]);
         }
-        all.extend(
-            self.owner
-                .iter()
-                .chain(&self.plain)
-                .chain(&self.updated)
-                .map(String::as_str),
-        );
+        all.extend(self.owner.iter().chain(&self.plain).chain(&self.updated).map(String::as_str));
         all.sort_unstable();
         all.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
     }

@@ -27,35 +27,22 @@ pub async fn check(database: &Database, profile: &Profile) -> Result<SchemaRepor
         let existing = columns(database, &table.name).await?;
         if existing.is_empty() {
             if !table.optional {
-                return Err(StoreError::NoTable {
-                    table: table.name.clone(),
-                });
+                return Err(StoreError::NoTable { table: table.name.clone() });
             }
             report.absent.push(table.name.clone());
             continue;
         }
         let Some(version) = &table.version else { continue };
-        let wanted = [
-            (&version.version, "INTEGER DEFAULT 0"),
-            (&version.method, "TEXT"),
-            (&version.key_id, "TEXT"),
-        ];
+        let wanted =
+            [(&version.version, "INTEGER DEFAULT 0"), (&version.method, "TEXT"), (&version.key_id, "TEXT")];
         for (name, definition) in wanted {
             if !existing.iter().any(|column| column.name == *name) {
-                report
-                    .pending
-                    .push(add_column(database.dialect(), &table.name, name, definition));
+                report.pending.push(add_column(database.dialect(), &table.name, name, definition));
             }
         }
     }
-    if profile
-        .tables
-        .iter()
-        .all(|table| report.absent.contains(&table.name))
-    {
-        return Err(StoreError::NoTable {
-            table: report.absent.join(", "),
-        });
+    if profile.tables.iter().all(|table| report.absent.contains(&table.name)) {
+        return Err(StoreError::NoTable { table: report.absent.join(", ") });
     }
     Ok(report)
 }
@@ -78,14 +65,6 @@ pub async fn migrate(database: &Database, profile: &Profile) -> Result<SchemaRep
 }
 
 fn add_column(dialect: Dialect, table: &str, column: &str, definition: &str) -> String {
-    let guard = if dialect == Dialect::Postgres {
-        "IF NOT EXISTS "
-    } else {
-        ""
-    };
-    format!(
-        "ALTER TABLE {} ADD COLUMN {guard}{} {definition}",
-        quote(table),
-        quote(column)
-    )
+    let guard = if dialect == Dialect::Postgres { "IF NOT EXISTS " } else { "" };
+    format!("ALTER TABLE {} ADD COLUMN {guard}{} {definition}", quote(table), quote(column))
 }

@@ -72,9 +72,7 @@ pub async fn status(store: &TokenStore) -> Result<Status, StoreError> {
     let mut by_version = store.rows_by_version();
     by_version.values_mut().for_each(|rows| *rows = 0);
     for group in &status.groups {
-        let version = group
-            .encryption_version
-            .map_or("other".into(), |version| version.to_string());
+        let version = group.encryption_version.map_or("other".into(), |version| version.to_string());
         *by_version.entry(version).or_insert(0) += group.count;
     }
     drop(by_version);
@@ -86,12 +84,7 @@ async fn by_columns(store: &TokenStore, layout: &Layout) -> Result<BTreeMap<Kind
         return Ok(BTreeMap::new());
     };
     let columns = [&version.version, &version.method, &version.key_id].map(|name| layout.as_text(name));
-    let filter = layout
-        .table
-        .filter
-        .as_ref()
-        .map(|filter| format!(" WHERE ({filter})"))
-        .unwrap_or_default();
+    let filter = layout.table.filter.as_ref().map(|filter| format!(" WHERE ({filter})")).unwrap_or_default();
     let sql = format!(
         "SELECT {}, {}, {}, CAST(count(*) AS text) FROM {}{filter} GROUP BY 1, 2, 3",
         columns[0],
@@ -102,17 +95,10 @@ async fn by_columns(store: &TokenStore, layout: &Layout) -> Result<BTreeMap<Kind
     let mut kinds = BTreeMap::new();
     for row in store.database().rows(&sql, &[]).await? {
         let mut cells = row.into_iter().map(|cell| cell.map(|text| text.to_string()));
-        let version = cells
-            .next()
-            .flatten()
-            .map_or(Some(0), |text| text.parse::<i64>().ok());
+        let version = cells.next().flatten().map_or(Some(0), |text| text.parse::<i64>().ok());
         let method = canonical_method(version, cells.next().flatten());
         let key_id = cells.next().flatten().filter(|text| !text.is_empty());
-        let count = cells
-            .next()
-            .flatten()
-            .and_then(|text| text.parse::<u64>().ok())
-            .unwrap_or(0);
+        let count = cells.next().flatten().and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
         *kinds.entry((version, method, key_id)).or_insert(0) += count;
     }
     Ok(kinds)
@@ -131,10 +117,7 @@ fn canonical_method(version: Option<i64>, method: Option<String>) -> Option<Stri
 
 async fn by_text(store: &TokenStore, layout: &Layout) -> Result<BTreeMap<Kind, u64>, StoreError> {
     let mut kinds = BTreeMap::new();
-    for_each_row(store, layout, |row| {
-        *kinds.entry(kind_of(store, layout, row)).or_insert(0) += 1
-    })
-    .await?;
+    for_each_row(store, layout, |row| *kinds.entry(kind_of(store, layout, row)).or_insert(0) += 1).await?;
     Ok(kinds)
 }
 
@@ -153,11 +136,7 @@ fn kind_of(store: &TokenStore, layout: &Layout, row: &StoredRow) -> Kind {
         [(version, method, key_id)] => (*version, Some(method.clone()), key_id.clone()),
         several => {
             let methods: Vec<&str> = several.iter().map(|(_, method, _)| method.as_str()).collect();
-            (
-                several.iter().map(|(version, ..)| *version).min().flatten(),
-                Some(methods.join("+")),
-                None,
-            )
+            (several.iter().map(|(version, ..)| *version).min().flatten(), Some(methods.join("+")), None)
         }
     }
 }
@@ -203,10 +182,7 @@ pub async fn key_use(store: &TokenStore) -> Result<KeyUse, StoreError> {
         })
         .await?;
     }
-    let keys = counts
-        .into_iter()
-        .map(|(key_id, values)| KeyCount { key_id, values })
-        .collect();
+    let keys = counts.into_iter().map(|(key_id, values)| KeyCount { key_id, values }).collect();
     Ok(KeyUse { keys, unreadable })
 }
 
@@ -236,16 +212,12 @@ pub async fn workload(store: &TokenStore) -> Result<Workload, StoreError> {
             work.rows += 1;
             let recorded = recorded(row, layout, store.profile().unmarked);
             let texts = row.values.iter().flatten().filter(|text| !text.is_empty());
-            let formats: Vec<_> = texts
-                .filter_map(|text| TokenCipher::classify(text, recorded).ok())
-                .collect();
+            let formats: Vec<_> =
+                texts.filter_map(|text| TokenCipher::classify(text, recorded).ok()).collect();
             if formats.iter().any(|format| *format != goal) {
                 work.pending += 1;
                 work.seal_calls += formats.len() as u64;
-                work.open_calls += formats
-                    .iter()
-                    .filter(|format| needs_key_service(**format))
-                    .count() as u64;
+                work.open_calls += formats.iter().filter(|format| needs_key_service(**format)).count() as u64;
             }
         })
         .await?;
@@ -254,10 +226,7 @@ pub async fn workload(store: &TokenStore) -> Result<Workload, StoreError> {
 }
 
 fn needs_key_service(format: Format) -> bool {
-    matches!(
-        format,
-        Format::KmsEnvelope | Format::BoundEnvelope | Format::PulseplanKms | Format::Autonomous
-    )
+    matches!(format, Format::KmsEnvelope | Format::BoundEnvelope | Format::PulseplanKms | Format::Autonomous)
 }
 
 async fn for_each_row(

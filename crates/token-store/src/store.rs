@@ -68,33 +68,18 @@ impl TokenStore {
                 Some(layout) => layouts.push(layout),
                 None if table.optional => absent.push(table.name.clone()),
                 None => {
-                    return Err(StoreError::NoTable {
-                        table: table.name.clone(),
-                    });
+                    return Err(StoreError::NoTable { table: table.name.clone() });
                 }
             }
         }
         if layouts.is_empty() {
-            return Err(StoreError::NoTable {
-                table: absent.join(", "),
-            });
+            return Err(StoreError::NoTable { table: absent.join(", ") });
         }
         let (resealed, fallback_writes) = (AtomicU64::new(0), AtomicU64::new(0));
         let rows_by_version = Mutex::default();
-        let inner = Inner {
-            database,
-            profile,
-            cipher,
-            layouts,
-            absent,
-            resealed,
-            fallback_writes,
-            rows_by_version,
-        };
-        Ok(Self {
-            inner: Arc::new(inner),
-            reseal_on_read: false,
-        })
+        let inner =
+            Inner { database, profile, cipher, layouts, absent, resealed, fallback_writes, rows_by_version };
+        Ok(Self { inner: Arc::new(inner), reseal_on_read: false })
     }
 
     /// Seals a row anew when it is read in an older form: a gradual migration.
@@ -168,11 +153,7 @@ impl TokenStore {
             quote(&layout.table.name),
             layout.key_condition(1).join(" AND ")
         );
-        let params: Vec<Param<'_>> = key
-            .values()
-            .iter()
-            .map(|value| Param::from(value.as_str()))
-            .collect();
+        let params: Vec<Param<'_>> = key.values().iter().map(|value| Param::from(value.as_str())).collect();
         Ok(self.database().execute(&sql, &params).await? > 0)
     }
 
@@ -191,10 +172,7 @@ impl TokenStore {
             self.layout(after)?;
         }
         let rows = self.page(layout, after.map(TokenKey::values), limit).await?;
-        Ok(rows
-            .into_iter()
-            .map(|row| TokenSummary::new(layout, row))
-            .collect())
+        Ok(rows.into_iter().map(|row| TokenSummary::new(layout, row)).collect())
     }
 
     /// The number of rows in all tables.
@@ -225,10 +203,7 @@ impl TokenStore {
 
     /// Rows by version as the last [`status`](crate::status::status) of this store counted them.
     pub(crate) fn rows_by_version(&self) -> MutexGuard<'_, BTreeMap<String, u64>> {
-        self.inner
-            .rows_by_version
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.inner.rows_by_version.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn layouts(&self) -> &[Layout] {
@@ -249,20 +224,14 @@ impl TokenStore {
             Some(name) => self.inner.layouts.iter().find(|layout| layout.table.name == name),
             None => self.inner.layouts.first(),
         };
-        found.ok_or_else(|| StoreError::NoTable {
-            table: table.unwrap_or_default().into(),
-        })
+        found.ok_or_else(|| StoreError::NoTable { table: table.unwrap_or_default().into() })
     }
 
     fn layout(&self, key: &TokenKey) -> Result<&Layout, StoreError> {
         let layout = self.layout_named(key.table())?;
         let (expected, actual) = (layout.table.key.len(), key.values().len());
         if expected != actual {
-            return Err(StoreError::KeyLength {
-                table: layout.table.name.clone(),
-                expected,
-                actual,
-            });
+            return Err(StoreError::KeyLength { table: layout.table.name.clone(), expected, actual });
         }
         Ok(layout)
     }
@@ -281,15 +250,8 @@ impl TokenStore {
             let secret = match value {
                 None => None,
                 Some(text) => {
-                    let opened = self
-                        .cipher()
-                        .open(text, recorded, &row.binding(layout, column))
-                        .await;
-                    Some(
-                        opened
-                            .map_err(|source| open_error(layout, row, column, source))?
-                            .plaintext,
-                    )
+                    let opened = self.cipher().open(text, recorded, &row.binding(layout, column)).await;
+                    Some(opened.map_err(|source| open_error(layout, row, column, source))?.plaintext)
                 }
             };
             token.push(column, secret);
@@ -358,10 +320,5 @@ fn open_error(
 ) -> StoreError {
     let (table, row) = (layout.table.name.clone(), row.name(layout));
     tracing::error!(table, row, column, class = source.class(), "token does not open");
-    StoreError::Open {
-        table,
-        row,
-        column: column.into(),
-        source,
-    }
+    StoreError::Open { table, row, column: column.into(), source }
 }

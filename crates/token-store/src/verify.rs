@@ -58,10 +58,7 @@ pub async fn verify(
     let mut report = VerifyReport::default();
     for layout in store.layouts() {
         if let Some(size) = sample {
-            let rows = layout
-                .sample(store.database(), size)
-                .await
-                .map_err(StoreError::from)?;
+            let rows = layout.sample(store.database(), size).await.map_err(StoreError::from)?;
             check_rows(store, layout, &rows, &mut report).await?;
             continue;
         }
@@ -87,9 +84,7 @@ async fn check_rows(
     report: &mut VerifyReport,
 ) -> Result<(), Ended> {
     const CONCURRENCY: usize = 16;
-    let mut checked = stream::iter(rows)
-        .map(|row| check_row(store, layout, row))
-        .buffered(CONCURRENCY);
+    let mut checked = stream::iter(rows).map(|row| check_row(store, layout, row)).buffered(CONCURRENCY);
     while let Some(verdicts) = checked.next().await {
         report.rows += 1;
         for verdict in verdicts {
@@ -109,7 +104,11 @@ enum Verdict {
     Failed(Failure),
 }
 
-async fn check_row(store: &TokenStore, layout: &Layout, row: &StoredRow) -> Vec<Result<(bool, Verdict), Ended>> {
+async fn check_row(
+    store: &TokenStore,
+    layout: &Layout,
+    row: &StoredRow,
+) -> Vec<Result<(bool, Verdict), Ended>> {
     let mut verdicts = Vec::with_capacity(row.values.len());
     for (column, value) in layout.table.tokens.iter().zip(&row.values) {
         if let Some(text) = value.as_ref().filter(|text| !text.is_empty()) {
@@ -126,10 +125,7 @@ async fn check_value(
     column: &str,
     text: &str,
 ) -> Result<(bool, Verdict), Ended> {
-    let binds = store
-        .cipher()
-        .key_service()
-        .is_some_and(|sealer| sealer.policy() != BindingPolicy::Off);
+    let binds = store.cipher().key_service().is_some_and(|sealer| sealer.policy() != BindingPolicy::Off);
     let finding = |class: &str, error: &str| Failure {
         table: layout.table.name.clone(),
         row: row.name(layout),
@@ -137,7 +133,8 @@ async fn check_value(
         class: class.into(),
         error: error.into(),
     };
-    let plaintext = || Verdict::Plaintext(finding("plaintext", "readable by anybody with the table: run migrate"));
+    let plaintext =
+        || Verdict::Plaintext(finding("plaintext", "readable by anybody with the table: run migrate"));
     let unbound = || Verdict::Unbound(finding("unbound", "not bound to its row: run migrate --rebind"));
     let recorded = recorded(row, layout, store.profile().unmarked);
     match store.cipher().open(text, recorded, &row.binding(layout, column)).await {

@@ -44,34 +44,22 @@ struct Step {
     result: Value,
 }
 
-#[cfg(not(feature = "sqlite"))]
-pub(super) async fn run(args: Args, _options: Options) -> Result<Exit, CliError> {
-    let _ = (args.dir, args.rows);
-    Err(CliError::usage(
-        "this build has no SQLite, which the demo needs: build with the feature `sqlite`",
-    ))
-}
-
-#[cfg(feature = "sqlite")]
 pub(super) async fn run(args: Args, options: Options) -> Result<Exit, CliError> {
     let mut demo = Demo::prepare(&args, options).await?;
     let store = demo.store.clone();
     demo.step("status before", &status(&store).await?, status_command::lines)?;
     demo.sample("a token on disk before").await?;
-    demo.migrate("migrate --dry-run", WriteFormat::KmsEnvelope, true)
-        .await?;
+    demo.migrate("migrate --dry-run", WriteFormat::KmsEnvelope, true).await?;
     demo.migrate("migrate", WriteFormat::KmsEnvelope, false).await?;
     demo.step("status after", &status(&store).await?, status_command::lines)?;
     demo.sample("the same token on disk after").await?;
     demo.verify().await?;
     demo.migrate("rollback", WriteFormat::DirectAes, false).await?;
-    demo.migrate("migrate again", WriteFormat::KmsEnvelope, false)
-        .await?;
+    demo.migrate("migrate again", WriteFormat::KmsEnvelope, false).await?;
     demo.verify().await?;
     demo.finish()
 }
 
-#[cfg(feature = "sqlite")]
 struct Demo {
     dir: PathBuf,
     store: TokenStore,
@@ -80,20 +68,14 @@ struct Demo {
     steps: Vec<Step>,
 }
 
-#[cfg(feature = "sqlite")]
 impl Demo {
     /// Makes the keys, the keyring and a table of readable and directly encrypted tokens.
     async fn prepare(args: &Args, options: Options) -> Result<Self, CliError> {
         let dir = args.dir.clone();
         fs::create_dir_all(&dir).map_err(CliError::io(format!("{} cannot be made", dir.display())))?;
-        for file in [
-            "tokens.db",
-            "tokens.db-wal",
-            "tokens.db-shm",
-            "tokens.db-journal",
-            "keyring.json",
-            "demo.env",
-        ] {
+        for file in
+            ["tokens.db", "tokens.db-wal", "tokens.db-shm", "tokens.db-journal", "keyring.json", "demo.env"]
+        {
             remove(&dir.join(file))?;
         }
         let (master, direct) = (DataKey::generate(), DataKey::generate());
@@ -108,13 +90,7 @@ impl Demo {
             .map_err(|error| CliError::usage(error.to_string()))?;
         let cipher = TokenCipher::new().with_sealer(sealer).with_direct_key(direct);
         let store = TokenStore::open(database, profile, cipher).await?;
-        Ok(Self {
-            dir,
-            store,
-            calls,
-            options,
-            steps: Vec::new(),
-        })
+        Ok(Self { dir, store, calls, options, steps: Vec::new() })
     }
 
     fn step<T: Serialize>(
@@ -156,20 +132,14 @@ impl Demo {
     async fn sample(&mut self, step: &'static str) -> Result<(), CliError> {
         let pool = open(&self.dir.join("tokens.db"), false).await?;
         let sql = "SELECT access_token FROM oauth_tokens ORDER BY provider, channel LIMIT 1";
-        let text: String = sqlx::query_scalar(sql)
-            .fetch_one(&pool)
-            .await
-            .map_err(database_error)?;
+        let text: String = sqlx::query_scalar(sql).fetch_one(&pool).await.map_err(database_error)?;
         pool.close().await;
         let shown: String = text.chars().take(72).collect();
         self.step(step, &shown, |shown| format!("{shown}…"))
     }
 
     fn finish(self) -> Result<Exit, CliError> {
-        let report = Report {
-            dir: self.dir.display().to_string(),
-            steps: self.steps,
-        };
+        let report = Report { dir: self.dir.display().to_string(), steps: self.steps };
         match self.options.format {
             Format::Json => emit(Format::Json, &report, |_| String::new())?,
             Format::Human => print(&format!(
@@ -183,7 +153,6 @@ impl Demo {
 }
 
 /// The variables that the other commands need to work on what the demo leaves.
-#[cfg(feature = "sqlite")]
 fn write_env(dir: &Path, master: &DataKey, direct: &DataKey) -> Result<(), CliError> {
     let absolute =
         fs::canonicalize(dir).map_err(CliError::io(format!("{} cannot be found", dir.display())))?;
@@ -198,17 +167,12 @@ fn write_env(dir: &Path, master: &DataKey, direct: &DataKey) -> Result<(), CliEr
         STANDARD.encode(direct.expose_secret())
     ));
     let path = dir.join("demo.env");
-    let file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&path);
+    let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
     let written = file.and_then(|mut file| std::io::Write::write_all(&mut file, text.as_bytes()));
     written.map_err(CliError::io(format!("{} cannot be written", path.display())))
 }
 
 /// A table as vod-tender has it: every other token readable, the rest in direct AES.
-#[cfg(feature = "sqlite")]
 async fn make_table(path: &Path, rows: u32, direct: &DataKey) -> Result<(), CliError> {
     let pool = open(path, true).await?;
     let table = "CREATE TABLE oauth_tokens (provider TEXT NOT NULL, channel TEXT NOT NULL DEFAULT '', \
@@ -218,17 +182,11 @@ async fn make_table(path: &Path, rows: u32, direct: &DataKey) -> Result<(), CliE
     sqlx::query(table).execute(&pool).await.map_err(database_error)?;
     let mut transaction = pool.begin().await.map_err(database_error)?;
     for row in 0..rows {
-        let (access, refresh) = (
-            format!("demo-access-{}", random_hex()),
-            format!("demo-refresh-{}", random_hex()),
-        );
+        let (access, refresh) =
+            (format!("demo-access-{}", random_hex()), format!("demo-refresh-{}", random_hex()));
         let encrypted = row % 2 == 1;
         let stored = |token: String| {
-            if encrypted {
-                direct_aes::seal(direct, &token)
-            } else {
-                token
-            }
+            if encrypted { direct_aes::seal(direct, &token) } else { token }
         };
         sqlx::query(
             "INSERT INTO oauth_tokens (provider, channel, access_token, refresh_token, scope, encryption_version, \
@@ -248,34 +206,25 @@ async fn make_table(path: &Path, rows: u32, direct: &DataKey) -> Result<(), CliE
     Ok(())
 }
 
-#[cfg(feature = "sqlite")]
 async fn open(path: &Path, create: bool) -> Result<sqlx::SqlitePool, CliError> {
-    let options = sqlx::sqlite::SqliteConnectOptions::new()
-        .filename(path)
-        .create_if_missing(create);
-    sqlx::SqlitePool::connect_with(options)
-        .await
-        .map_err(database_error)
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path).create_if_missing(create);
+    sqlx::SqlitePool::connect_with(options).await.map_err(database_error)
 }
 
-#[cfg(feature = "sqlite")]
 fn database_error(error: sqlx::Error) -> CliError {
     CliError::Store(token_store::StoreError::Database(error.into()))
 }
 
-#[cfg(feature = "sqlite")]
 fn random_hex() -> String {
     let bytes: [u8; 20] = rand::random();
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-#[cfg(feature = "sqlite")]
 fn remove(path: &Path) -> Result<(), CliError> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(CliError::io(format!(
-            "{} cannot be replaced",
-            path.display()
-        ))(error)),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(CliError::io(format!("{} cannot be replaced", path.display()))(error))
+        }
         _ => Ok(()),
     }
 }

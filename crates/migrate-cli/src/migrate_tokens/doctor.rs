@@ -37,11 +37,7 @@ pub(super) async fn run(settings: Result<Settings, CliError>, options: Options) 
             report.key_service(&settings, &options).await;
         }
     }
-    let exit = report
-        .checks
-        .iter()
-        .find(|check| !check.ok)
-        .map_or(Exit::Done, |check| check.exit);
+    let exit = report.checks.iter().find(|check| !check.ok).map_or(Exit::Done, |check| check.exit);
     emit(options.format, &report, lines)?;
     Ok(exit)
 }
@@ -49,45 +45,22 @@ pub(super) async fn run(settings: Result<Settings, CliError>, options: Options) 
 /// Which variables are set; values only of those that hold no secret.
 fn configured(settings: &Settings) -> String {
     let set = VARIABLES.iter().filter_map(|variable| {
-        let value = std::env::var(variable.name)
-            .ok()
-            .filter(|value| !value.trim().is_empty())?;
-        Some(if variable.secret {
-            variable.name.to_owned()
-        } else {
-            format!("{}={value}", variable.name)
-        })
+        let value = std::env::var(variable.name).ok().filter(|value| !value.trim().is_empty())?;
+        Some(if variable.secret { variable.name.to_owned() } else { format!("{}={value}", variable.name) })
     });
     let set: Vec<String> = set.collect();
-    format!(
-        "profile {:?}, {:?}; set: {}",
-        settings.profile.name,
-        settings.environment,
-        set.join(", ")
-    )
+    format!("profile {:?}, {:?}; set: {}", settings.profile.name, settings.environment, set.join(", "))
 }
 
 impl Report {
     fn pass(&mut self, name: &'static str, detail: impl Into<String>) {
-        self.checks.push(Check {
-            name,
-            ok: true,
-            detail: detail.into(),
-            hint: None,
-            exit: Exit::Done,
-        });
+        self.checks.push(Check { name, ok: true, detail: detail.into(), hint: None, exit: Exit::Done });
     }
 
     fn fail(&mut self, name: &'static str, error: impl Into<CliError>) {
         let error = error.into();
         let (detail, hint, exit) = (chain(&error), error.hint(), error.exit());
-        self.checks.push(Check {
-            name,
-            ok: false,
-            detail,
-            hint,
-            exit,
-        });
+        self.checks.push(Check { name, ok: false, detail, hint, exit });
     }
 
     async fn database(&mut self, settings: &Settings) {
@@ -105,18 +78,13 @@ impl Report {
     async fn schema(&mut self, settings: &Settings, database: Database) {
         match TokenStore::open(database, settings.profile.clone(), TokenCipher::new()).await {
             Ok(store) => {
-                let rows = store
-                    .count_rows()
-                    .await
-                    .map_or_else(|error| chain(&error), |rows| rows.to_string());
+                let rows =
+                    store.count_rows().await.map_or_else(|error| chain(&error), |rows| rows.to_string());
                 let absent = match store.absent_tables() {
                     [] => String::new(),
                     names => format!("; not here: {}", names.join(", ")),
                 };
-                self.pass(
-                    "schema",
-                    format!("the profile's tables are as needed, {rows} rows{absent}"),
-                );
+                self.pass("schema", format!("the profile's tables are as needed, {rows} rows{absent}"));
             }
             Err(error) => self.fail("schema", error),
         }
@@ -126,10 +94,7 @@ impl Report {
         match key_service(settings, None, &options.telemetry).await {
             Ok(Some(service)) => self.provider(service.calls.as_ref(), settings).await,
             Ok(None) if settings.direct_key.is_some() => {
-                self.pass(
-                    "key service",
-                    "KMS_KEY_ID is not set: tokens are written in direct AES",
-                );
+                self.pass("key service", "KMS_KEY_ID is not set: tokens are written in direct AES");
             }
             Ok(None) => {
                 let error = CliError::usage_with_hint(
@@ -145,25 +110,17 @@ impl Report {
     /// One step after the other, as each needs the one before.
     async fn provider(&mut self, provider: &dyn KeyProvider, settings: &Settings) {
         match provider.describe().await {
-            Ok(key) => self.pass(
-                "key service: describe",
-                format!("{} key {}", key.backend, key.key_id),
-            ),
+            Ok(key) => self.pass("key service: describe", format!("{} key {}", key.backend, key.key_id)),
             Err(error) => return self.fail("key service: describe", error),
         }
         let base = settings.profile.base_context();
-        let pairs: Vec<(&str, &str)> = base
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
-            .collect();
+        let pairs: Vec<(&str, &str)> =
+            base.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         // A pair that real rows have too, so that a policy that lists the allowed names lets it through.
         let context = EncryptionContext::new(pairs.iter().copied().chain([("table", "doctor")]));
         let other = EncryptionContext::new(pairs.iter().copied().chain([("table", "not-the-doctor")]));
         let (Ok(context), Ok(other)) = (context, other) else {
-            return self.fail(
-                "key service: context",
-                CliError::usage("ENCRYPTION_CONTEXT makes no context"),
-            );
+            return self.fail("key service: context", CliError::usage("ENCRYPTION_CONTEXT makes no context"));
         };
         let generated = match provider.generate(&context).await {
             Ok(generated) => generated,
@@ -182,10 +139,8 @@ impl Report {
                 self.pass("key service: wrong context", "is refused");
             }
             Err(error) => self.fail("key service: wrong context", error),
-            Ok(_) => self.fail(
-                "key service: wrong context",
-                broken("opens under a context it was not wrapped under"),
-            ),
+            Ok(_) => self
+                .fail("key service: wrong context", broken("opens under a context it was not wrapped under")),
         }
     }
 }
@@ -198,12 +153,7 @@ fn broken(what: &'static str) -> KeyError {
 fn lines(report: &Report) -> String {
     let mut lines = Vec::new();
     for check in &report.checks {
-        lines.push(format!(
-            "{}  {}: {}",
-            if check.ok { "ok  " } else { "FAIL" },
-            check.name,
-            check.detail
-        ));
+        lines.push(format!("{}  {}: {}", if check.ok { "ok  " } else { "FAIL" }, check.name, check.detail));
         lines.extend(check.hint.iter().map(|hint| format!("      {hint}")));
     }
     lines.join("\n")

@@ -62,18 +62,11 @@ pub(super) fn run(args: Args, settings: Settings, options: Options) -> Result<Ex
         }
         Command::Import { file } => import(&settings, path, file)?,
     };
-    let keys = keyring.list()?.into_iter().map(
-        |KeyEntry {
-             id,
-             active,
-             created_at,
-             ..
-         }| Key {
-            id,
-            active,
-            created_at,
-        },
-    );
+    let keys = keyring.list()?.into_iter().map(|KeyEntry { id, active, created_at, .. }| Key {
+        id,
+        active,
+        created_at,
+    });
     emit(options.format, &Report { keys: keys.collect() }, lines)?;
     Ok(Exit::Done)
 }
@@ -89,11 +82,7 @@ fn import(settings: &Settings, path: &std::path::Path, file: PathBuf) -> Result<
 fn lines(report: &Report) -> String {
     let mut rows = table(&["id", "active", "created"]);
     for key in &report.keys {
-        rows.add_row([
-            key.id.as_str(),
-            if key.active { "yes" } else { "" },
-            &key.created_at,
-        ]);
+        rows.add_row([key.id.as_str(), if key.active { "yes" } else { "" }, &key.created_at]);
     }
     rows.to_string()
 }

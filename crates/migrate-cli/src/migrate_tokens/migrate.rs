@@ -91,10 +91,7 @@ pub(super) async fn run_rollback(
         Some(LegacyFormat::PulseplanLocal) => WriteFormat::PulseplanLocal,
         _ => {
             return Err(CliError::usage_with_hint(
-                format!(
-                    "profile {:?} has no legacy format that can be written",
-                    settings.profile.name
-                ),
+                format!("profile {:?} has no legacy format that can be written", settings.profile.name),
                 "restore the tokens from a backup, or keep reading them through the key service",
             ));
         }
@@ -110,15 +107,15 @@ async fn migrate(
     options: Options,
 ) -> Result<Exit, CliError> {
     check_settings(to, rebind, &settings)?;
-    let access = if how.dry_run {
-        Access::ReadOnly
-    } else {
-        Access::ReadWrite
-    };
+    let access = if how.dry_run { Access::ReadOnly } else { Access::ReadWrite };
     let services = Services::connect(settings, access, how.rate, &options.telemetry).await?;
     let rows_need_key_service = check_rows(&services).await?;
-    if rows_need_key_service || to == WriteFormat::KmsEnvelope {
-        services.check_key().await?;
+    if (rows_need_key_service || to == WriteFormat::KmsEnvelope)
+        && let Err(error) = services.check_key().await
+    {
+        let mut report = MigrationReport::default();
+        report.dry_run = how.dry_run;
+        return finish(report, Some(error), options);
     }
     let before = services.kms_calls();
     let mut migration = MigrationOptions::to(to);
@@ -126,11 +123,7 @@ async fn migrate(
     how.apply(&mut migration.run);
 
     let total = services.store.count_rows().await?;
-    let verb = if how.dry_run {
-        "would have migrated"
-    } else {
-        "migrated"
-    };
+    let verb = if how.dry_run { "would have migrated" } else { "migrated" };
     let mut progress = Progress::new(verb, total, options.no_progress);
     let stop = stop_on_signals();
     let outcome = migration::run(&services.store, &migration, &stop, |report| {
@@ -176,9 +169,7 @@ pub(super) fn print_report<R: Serialize>(
         error.hint.iter().for_each(|hint| note(&format!("hint:  {hint}")));
         note("what was written until then is whole; run the same command again to go on");
     }
-    emit(options.format, &FullReport { report, error }, |full| {
-        lines(&full.report)
-    })?;
+    emit(options.format, &FullReport { report, error }, |full| lines(&full.report))?;
     Ok(exit)
 }
 
@@ -200,22 +191,18 @@ struct ErrorReport {
 /// What must be configured before the first row is looked at.
 fn check_settings(to: WriteFormat, rebind: bool, settings: &Settings) -> Result<(), CliError> {
     let missing = |variable: &str, what: &str| {
-        Err(CliError::usage_with_hint(
-            format!("{variable} is not set"),
-            format!("set it to {what}"),
-        ))
+        Err(CliError::usage_with_hint(format!("{variable} is not set"), format!("set it to {what}")))
     };
     match to {
-        WriteFormat::KmsEnvelope if settings.key.is_none() => missing(
-            "KMS_KEY_ID",
-            "an alias, ARN or id of an AWS KMS key, or keyring:<file>",
-        ),
+        WriteFormat::KmsEnvelope if settings.key.is_none() => {
+            missing("KMS_KEY_ID", "an alias, ARN or id of an AWS KMS key, or keyring:<file>")
+        }
         WriteFormat::DirectAes if settings.direct_key.is_none() => {
             missing("ENCRYPTION_KEY", "base64 of 32 bytes")
         }
-        _ if rebind && (to != WriteFormat::KmsEnvelope || settings.binding == BindingPolicy::Off) => Err(
-            CliError::usage("--rebind needs --to kms-envelope and BINDING other than off"),
-        ),
+        _ if rebind && (to != WriteFormat::KmsEnvelope || settings.binding == BindingPolicy::Off) => {
+            Err(CliError::usage("--rebind needs --to kms-envelope and BINDING other than off"))
+        }
         _ => Ok(()),
     }
 }
@@ -253,11 +240,7 @@ pub(super) async fn check_rows(services: &Services) -> Result<bool, CliError> {
 }
 
 pub(super) fn lines(report: &MigrationReport) -> String {
-    let verb = if report.dry_run {
-        "would be migrated"
-    } else {
-        "migrated"
-    };
+    let verb = if report.dry_run { "would be migrated" } else { "migrated" };
     let mut lines = vec![format!(
         "{} rows: {} {verb} ({} values), {} already there, {} conflicts, {} failed; {} key service calls, {:.1} s",
         report.scanned,
@@ -281,9 +264,7 @@ pub(super) fn lines(report: &MigrationReport) -> String {
 
 /// One line for each value that could not be moved or opened.
 pub(super) fn failure_lines(failures: &[Failure]) -> impl Iterator<Item = String> {
-    failures
-        .iter()
-        .map(|f| format!("{}  {} {}: {} ({})", f.class, f.table, f.row, f.error, f.column))
+    failures.iter().map(|f| format!("{}  {} {}: {} ({})", f.class, f.table, f.row, f.error, f.column))
 }
 
 fn parse_rate(text: &str) -> Result<f64, String> {

@@ -1,5 +1,6 @@
 //! The command line of `migrate-tokens`.
 
+#[cfg(feature = "sqlite")]
 mod demo;
 mod doctor;
 mod estimate;
@@ -97,6 +98,7 @@ enum Command {
     /// Print a profile, or check it against the database
     Profile(profile::Args),
     /// Tell the whole story on embedded parts: a SQLite table and a local keyring
+    #[cfg(feature = "sqlite")]
     Demo(demo::Args),
     /// Print a completion script for a shell
     Completions {
@@ -110,11 +112,7 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
-            let exit = if error.use_stderr() {
-                Exit::Usage
-            } else {
-                Exit::Done
-            };
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
             let _ = error.print();
             return exit;
         }
@@ -144,6 +142,7 @@ async fn dispatch(command: Command, options: Options) -> Result<Exit, CliError> 
             crate::output::print(&String::from_utf8_lossy(&script))?;
             return Ok(Exit::Done);
         }
+        #[cfg(feature = "sqlite")]
         Command::Demo(args) => return demo::run(args, options).await,
         Command::Doctor => return doctor::run(Settings::from_environment(), options).await,
         other => other,
@@ -161,6 +160,7 @@ async fn dispatch(command: Command, options: Options) -> Result<Exit, CliError> 
         Command::Put(args) => token::run_put(args, settings, options).await,
         Command::Keyring(args) => keyring::run(args, settings, options),
         Command::Profile(args) => profile::run(args, settings, options).await,
-        Command::Completions { .. } | Command::Demo(_) | Command::Doctor => Ok(Exit::Done),
+        // Answered above.
+        _ => Ok(Exit::Done),
     }
 }

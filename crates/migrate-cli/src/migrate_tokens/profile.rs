@@ -51,17 +51,9 @@ pub(super) async fn run(args: Args, settings: Settings, options: Options) -> Res
             let absent = store.absent_tables().to_vec();
             let tables = store.profile().tables.iter().map(|table| table.name.clone());
             let tables = tables.filter(|name| !absent.contains(name)).collect();
-            let checked = Checked {
-                profile: store.profile().name.clone(),
-                tables,
-                absent,
-            };
+            let checked = Checked { profile: store.profile().name.clone(), tables, absent };
             emit(options.format, &checked, |checked| {
-                format!(
-                    "profile {:?} fits the database: {}",
-                    checked.profile,
-                    checked.tables.join(", ")
-                )
+                format!("profile {:?} fits the database: {}", checked.profile, checked.tables.join(", "))
             })?;
         }
     }

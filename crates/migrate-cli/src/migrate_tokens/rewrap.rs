@@ -30,29 +30,18 @@ pub(super) async fn run(args: Args, mut settings: Settings, options: Options) ->
         Some(KeyUri::Aws(key)) if matches!(args.to, KeyUri::Aws(_)) => settings.allowed_keys.push(key),
         Some(key) if key != args.to => {
             return Err(CliError::usage_with_hint(
-                format!(
-                    "data keys under {key} cannot be wrapped under {} without opening them",
-                    args.to
-                ),
+                format!("data keys under {key} cannot be wrapped under {} without opening them", args.to),
                 "run `migrate-tokens rollback`, set KMS_KEY_ID to the new key and run `migrate-tokens migrate`",
             ));
         }
         _ => {}
     }
-    let access = if args.how.dry_run {
-        Access::ReadOnly
-    } else {
-        Access::ReadWrite
-    };
+    let access = if args.how.dry_run { Access::ReadOnly } else { Access::ReadWrite };
     let services = Services::connect(settings, access, args.how.rate, &options.telemetry).await?;
     let mut rewrap = RewrapOptions::default();
     rewrap.from = args.from;
     args.how.apply(&mut rewrap.run);
-    let verb = if args.how.dry_run {
-        "would have rewrapped"
-    } else {
-        "rewrapped"
-    };
+    let verb = if args.how.dry_run { "would have rewrapped" } else { "rewrapped" };
     let mut progress = Progress::new(verb, services.store.count_rows().await?, options.no_progress);
     let stop = stop_on_signals();
     let update = |report: &migration::MigrationReport| progress.update(report.migrated + report.already);
@@ -69,11 +58,7 @@ pub(super) async fn run(args: Args, mut settings: Settings, options: Options) ->
 }
 
 fn lines(report: &RewrapReport) -> String {
-    let verb = if report.dry_run {
-        "would be rewrapped"
-    } else {
-        "rewrapped"
-    };
+    let verb = if report.dry_run { "would be rewrapped" } else { "rewrapped" };
     let mut lines = vec![format!(
         "{} rows: {} {verb} ({} values), {} already there, {} conflicts, {} failed; {} key service calls, {:.1} s",
         report.scanned,

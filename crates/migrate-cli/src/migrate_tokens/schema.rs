@@ -24,52 +24,22 @@ struct Report {
 }
 
 pub(super) async fn run(args: Args, settings: Settings, options: Options) -> Result<Exit, CliError> {
-    let access = if args.check {
-        Access::ReadOnly
-    } else {
-        Access::ReadWrite
-    };
+    let access = if args.check { Access::ReadOnly } else { Access::ReadWrite };
     let database = database(&settings, access).await?;
-    let SchemaReport {
-        applied,
-        pending,
-        absent,
-        ..
-    } = match args.check {
+    let SchemaReport { applied, pending, absent, .. } = match args.check {
         true => schema::check(&database, &settings.profile).await?,
         false => schema::migrate(&database, &settings.profile).await?,
     };
-    let report = Report {
-        applied,
-        pending,
-        absent,
-    };
+    let report = Report { applied, pending, absent };
     emit(options.format, &report, lines)?;
-    Ok(if report.pending.is_empty() {
-        Exit::Done
-    } else {
-        Exit::Problems
-    })
+    Ok(if report.pending.is_empty() { Exit::Done } else { Exit::Problems })
 }
 
 fn lines(report: &Report) -> String {
-    let mut lines: Vec<String> = report
-        .applied
-        .iter()
-        .map(|statement| format!("applied  {statement}"))
-        .collect();
-    lines.extend(
-        report
-            .pending
-            .iter()
-            .map(|statement| format!("pending  {statement}")),
-    );
-    lines.extend(
-        report
-            .absent
-            .iter()
-            .map(|table| format!("absent   {table}, which is optional")),
-    );
+    let mut lines: Vec<String> =
+        report.applied.iter().map(|statement| format!("applied  {statement}")).collect();
+    lines.extend(report.pending.iter().map(|statement| format!("pending  {statement}")));
+    lines.extend(report.absent.iter().map(|table| format!("absent   {table}, which is optional")));
     if report.applied.is_empty() && report.pending.is_empty() {
         lines.push("schema is complete".into());
     }

@@ -1,8 +1,8 @@
 //! `status`: how the tokens are stored.
 
 use serde::Serialize;
-use token_store::status::{KeyUse, Status, key_use, status};
 use token_store::TokenStore;
+use token_store::status::{KeyUse, Status, key_use, status};
 
 use super::Options;
 use crate::exit::{CliError, Exit};
@@ -29,15 +29,8 @@ pub(super) async fn run(args: Args, settings: Settings, options: Options) -> Res
     let database = database(&settings, Access::ReadOnly).await?;
     // Counting needs no key, and no version columns yet.
     let store = TokenStore::open_for_status(database, settings.profile).await?;
-    let keys = if args.keys {
-        Some(key_use(&store).await?)
-    } else {
-        None
-    };
-    let report = Report {
-        status: status(&store).await?,
-        keys,
-    };
+    let keys = if args.keys { Some(key_use(&store).await?) } else { None };
+    let report = Report { status: status(&store).await?, keys };
     emit(options.format, &report, |report| {
         let keys = report.keys.as_ref().map(key_lines).unwrap_or_default();
         format!("{}{keys}", lines(&report.status))
@@ -62,16 +55,11 @@ pub(super) fn lines(status: &Status) -> String {
     for group in &status.groups {
         rows.add_row([
             group.table.clone(),
-            group
-                .encryption_version
-                .map_or("-".into(), |version| version.to_string()),
+            group.encryption_version.map_or("-".into(), |version| version.to_string()),
             group.encryption_method.clone().unwrap_or_else(|| "-".into()),
             group.encryption_key_id.clone().unwrap_or_else(|| "-".into()),
             group.count.to_string(),
         ]);
     }
-    format!(
-        "{rows}\n\n{} rows, {} not under the key service",
-        status.total, status.pending
-    )
+    format!("{rows}\n\n{} rows, {} not under the key service", status.total, status.pending)
 }

@@ -56,27 +56,14 @@ pub(super) async fn run_get(args: GetArgs, settings: Settings, options: Options)
     let services = Services::connect(settings, Access::ReadOnly, None, &options.telemetry).await?;
     let token = services.store.get(&key).await?;
     let secret = token.column(&column);
-    let value = args
-        .reveal
-        .then(|| secret.map(|secret| secret.expose_secret().to_owned()))
-        .flatten();
-    let mut report = Report {
-        table,
-        row: args.cell.row,
-        column,
-        encryption_version: token.encryption_version(),
-        value,
-    };
-    emit(options.format, &report, |report| {
-        match (&report.value, secret.is_some()) {
-            (Some(value), _) => value.clone(),
-            (None, false) => format!("{} {}: {} is NULL", report.table, report.row, report.column),
-            (None, true) => {
-                format!(
-                    "{} {}: {} opens; --reveal prints it",
-                    report.table, report.row, report.column
-                )
-            }
+    let value = args.reveal.then(|| secret.map(|secret| secret.expose_secret().to_owned())).flatten();
+    let mut report =
+        Report { table, row: args.cell.row, column, encryption_version: token.encryption_version(), value };
+    emit(options.format, &report, |report| match (&report.value, secret.is_some()) {
+        (Some(value), _) => value.clone(),
+        (None, false) => format!("{} {}: {} is NULL", report.table, report.row, report.column),
+        (None, true) => {
+            format!("{} {}: {} opens; --reveal prints it", report.table, report.row, report.column)
         }
     })?;
     report.value.zeroize();
@@ -87,24 +74,12 @@ pub(super) async fn run_put(args: PutArgs, settings: Settings, options: Options)
     let (table, column, key) = args.cell.resolve(&settings)?;
     let value = read_secret().await?;
     let services = Services::connect(settings, Access::ReadWrite, None, &options.telemetry).await?;
-    let written = services
-        .store
-        .put(&key, NewToken::new().column(&column, Some(value)))
-        .await?;
+    let written = services.store.put(&key, NewToken::new().column(&column, Some(value))).await?;
     let encryption_version = Some(i64::from(written.encryption_version));
-    let report = Report {
-        table,
-        row: args.cell.row,
-        column,
-        encryption_version,
-        value: None,
-    };
+    let report = Report { table, row: args.cell.row, column, encryption_version, value: None };
     emit(options.format, &report, |report| {
         let method = written.encryption_method.as_deref().unwrap_or("plaintext");
-        format!(
-            "{} {}: {} written as {method}",
-            report.table, report.row, report.column
-        )
+        format!("{} {}: {} written as {method}", report.table, report.row, report.column)
     })?;
     Ok(Exit::Done)
 }
@@ -113,12 +88,7 @@ impl Cell {
     /// The table, column and key that the arguments name.
     fn resolve(&self, settings: &Settings) -> Result<(String, String, TokenKey), CliError> {
         let table = settings.profile.table(self.table.as_deref()).ok_or_else(|| {
-            let names: Vec<&str> = settings
-                .profile
-                .tables
-                .iter()
-                .map(|table| table.name.as_str())
-                .collect();
+            let names: Vec<&str> = settings.profile.tables.iter().map(|table| table.name.as_str()).collect();
             CliError::usage_with_hint(
                 "--table names no table of the profile",
                 format!("one of {}", names.join(", ")),
@@ -143,12 +113,7 @@ impl Cell {
 fn key_values(table: &Table, row: &str) -> Result<Vec<String>, CliError> {
     let hint = format!(
         "--row {}",
-        table
-            .key
-            .iter()
-            .map(|column| format!("{column}=…"))
-            .collect::<Vec<_>>()
-            .join(",")
+        table.key.iter().map(|column| format!("{column}=…")).collect::<Vec<_>>().join(",")
     );
     let mut pairs = Vec::new();
     for pair in split_escaped(row) {
@@ -160,18 +125,12 @@ fn key_values(table: &Table, row: &str) -> Result<Vec<String>, CliError> {
             return Err(CliError::usage_with_hint(problem, &hint));
         }
         if pairs.iter().any(|(name, _)| name == column) {
-            return Err(CliError::usage_with_hint(
-                format!("--row: {column:?} stands twice"),
-                &hint,
-            ));
+            return Err(CliError::usage_with_hint(format!("--row: {column:?} stands twice"), &hint));
         }
         pairs.push((column.to_owned(), value.to_owned()));
     }
     let values = table.key.iter().map(|name| {
-        let found = pairs
-            .iter()
-            .find(|(column, _)| column == name)
-            .map(|(_, value)| value.clone());
+        let found = pairs.iter().find(|(column, _)| column == name).map(|(_, value)| value.clone());
         found.ok_or_else(|| CliError::usage_with_hint(format!("--row: {name:?} is missing"), &hint))
     });
     values.collect()
@@ -198,9 +157,7 @@ async fn read_secret() -> Result<SecretString, CliError> {
     let mut text = zeroize::Zeroizing::new(String::with_capacity(64 * 1024));
     let read = tokio::io::stdin().take(LIMIT + 1).read_to_string(&mut text).await;
     read.map_err(CliError::io("standard input cannot be read as UTF-8 text"))?;
-    let value = text
-        .strip_suffix('\n')
-        .map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
+    let value = text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
     Ok(SecretString::from(value))
 }
 

@@ -27,10 +27,7 @@ pub(super) async fn run(args: Args, settings: Settings, options: Options) -> Res
     let mut progress = Progress::new("verified", total, options.no_progress);
     let stop = stop_on_signals();
     let sample = args.sample.map(|size| size as usize);
-    let report = verify(&services.store, sample, &stop, |report| {
-        progress.update(report.rows)
-    })
-    .await?;
+    let report = verify(&services.store, sample, &stop, |report| progress.update(report.rows)).await?;
     progress.finish();
     emit(options.format, &report, lines)?;
     Ok(match () {

@@ -65,11 +65,13 @@ async fn assert_read(db: &Sql, interpreter: &Path, truth: &[Value], version: &st
     };
     let rows: Vec<Value> = rows.iter().map(as_json).collect();
     assert!(rows.iter().all(|row| row["encryption_version"] == version));
-    let mut document = json!({ "rows": rows, "context": { "Application": "vod-tender", "Purpose": "oauth-token" } });
+    let mut document =
+        json!({ "rows": rows, "context": { "Application": "vod-tender", "Purpose": "oauth-token" } });
     document.as_object_mut().unwrap().extend(means.as_object().unwrap().clone());
     let read = python(interpreter, "reader.py", &[], &document);
     for (row, tokens) in rows.iter().zip(read.as_array().unwrap()) {
-        let same = |written: &&Value| written["provider"] == row["provider"] && written["channel"] == row["channel"];
+        let same =
+            |written: &&Value| written["provider"] == row["provider"] && written["channel"] == row["channel"];
         let written = truth.iter().find(same).unwrap();
         assert!(written["truth"] == *tokens, "{} {}", row["provider"], row["channel"]);
     }
@@ -90,9 +92,10 @@ async fn a_thousand_rows_migrate_verify_and_roll_back() {
     let interpreter: PathBuf = moto.python().await.expect("the emulator's Python");
     create_vod_tender(&db).await;
     let truth = write(&db, &interpreter).await;
-    let values = truth.iter().flat_map(|row| row["truth"].as_array().unwrap()).filter(|token| {
-        token.as_str().is_some_and(|token| !token.is_empty())
-    });
+    let values = truth
+        .iter()
+        .flat_map(|row| row["truth"].as_array().unwrap())
+        .filter(|token| token.as_str().is_some_and(|token| !token.is_empty()));
     let values = values.count();
     let arn = kms_key(&moto).await;
     let program = Program::on_aws(&db, moto.endpoint(), "alias/acceptance");
@@ -109,7 +112,10 @@ async fn a_thousand_rows_migrate_verify_and_roll_back() {
     for field in ["scanned", "migrated", "values", "already", "conflicts", "failed"] {
         assert_eq!(predicted[field], done[field], "{field}");
     }
-    assert_eq!((&done["migrated"], &done["values"], &done["failed"]), (&json!(ROWS), &json!(values), &json!(0)));
+    assert_eq!(
+        (&done["migrated"], &done["values"], &done["failed"]),
+        (&json!(ROWS), &json!(values), &json!(0))
+    );
     assert_read(&db, &interpreter, &truth, "2", kms.clone()).await;
     let group = json!([{ "table": "oauth_tokens", "encryption_version": 2, "encryption_method": "kms-envelope",
         "encryption_key_id": arn, "count": ROWS }]);
@@ -117,7 +123,10 @@ async fn a_thousand_rows_migrate_verify_and_roll_back() {
 
     let before = db.fingerprint("oauth_tokens").await;
     let again = program.json(0, &["migrate"]);
-    assert_eq!((&again["migrated"], &again["already"], &again["kms_calls"]), (&json!(0), &json!(ROWS), &json!(0)));
+    assert_eq!(
+        (&again["migrated"], &again["already"], &again["kms_calls"]),
+        (&json!(0), &json!(ROWS), &json!(0))
+    );
     assert!(db.fingerprint("oauth_tokens").await == before, "a second run writes nothing");
     let verified = program.json(0, &["verify"]);
     assert_eq!((&verified["checked"], &verified["ok"]), (&json!(values), &json!(values)));

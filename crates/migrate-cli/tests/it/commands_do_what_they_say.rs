@@ -12,7 +12,16 @@ fn assert_fields(document: &Value, fields: &[&str]) {
 }
 
 const MIGRATION: [&str; 10] = [
-    "scanned", "migrated", "values", "already", "conflicts", "failed", "kms_calls", "dry_run", "elapsed_seconds", "failures",
+    "scanned",
+    "migrated",
+    "values",
+    "already",
+    "conflicts",
+    "failed",
+    "kms_calls",
+    "dry_run",
+    "elapsed_seconds",
+    "failures",
 ];
 
 on_each_database! {
@@ -177,12 +186,17 @@ fn keyring_commands_make_list_rotate_and_import() {
     assert_fields(&made["keys"][0], &["id", "active", "created_at"]);
     program.run(&["keyring", "init"]).expect(2);
     program.json(0, &["keyring", "rotate"]);
-    let export = json!({ "keys": [{ "id": "default-1", "key": crate::support::DIRECT_KEY, "isActive": true }] });
+    let export =
+        json!({ "keys": [{ "id": "default-1", "key": crate::support::DIRECT_KEY, "isActive": true }] });
     std::fs::write(program.path().join("export.json"), export.to_string()).unwrap();
     program.run(&["keyring", "import", "export.json"]).expect(0).says(&["default-1"]);
     let keys = program.json(0, &["keyring", "list"])["keys"].as_array().unwrap().clone();
-    assert_eq!(keys.iter().map(|key| key["active"].as_bool().unwrap()).collect::<Vec<_>>(), [false, false, true]);
-    let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(program.path().join("keys.json")).unwrap());
+    assert_eq!(
+        keys.iter().map(|key| key["active"].as_bool().unwrap()).collect::<Vec<_>>(),
+        [false, false, true]
+    );
+    let mode =
+        std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(program.path().join("keys.json")).unwrap());
     assert_eq!(mode & 0o777, 0o600);
     program.run(&["keyring", "import", "missing.json"]).expect(1).says(&["missing.json"]);
     program.unset("KMS_KEY_ID").run(&["keyring", "list"]).expect(2).says(&["KMS_KEY_ID"]);

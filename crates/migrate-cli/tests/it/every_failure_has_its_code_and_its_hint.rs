@@ -28,7 +28,8 @@ fn assert_fails(program: &Program, args: &[&str], code: i32, words: &[&str]) {
     }
 }
 
-const COMMANDS: [&[&str]; 5] = [&["status"], &["migrate"], &["rollback"], &["verify"], &["get", "--row", "provider=a,channel=b"]];
+const COMMANDS: [&[&str]; 5] =
+    [&["status"], &["migrate"], &["rollback"], &["verify"], &["get", "--row", "provider=a,channel=b"]];
 
 on_each_database! {
     async fn settings_that_cannot_be(db) {
@@ -112,7 +113,9 @@ on_each_database! {
             assert_fails(&program, command, 6, &["oauth_tokens", "does not exist", "TOKEN_PROFILE"]);
         }
         create_vod_tender(&db).await;
-        for command in COMMANDS {
+        // Counting needs no more than what the old programs left.
+        program.run(&["status"]).expect(0);
+        for command in &COMMANDS[1..] {
             assert_fails(&program, command, 6, &["encryption_method", "migrate-tokens schema"]);
         }
         db.execute("DROP TABLE oauth_tokens").await;
@@ -137,7 +140,9 @@ on_each_database! {
         let program = Program::on_aws(&db, &format!("http://127.0.0.1:{}", closed_port()), "alias/tokens");
         let run = program.run(&["migrate", "--format", "json"]).expect(5);
         let report = run.document();
-        assert_eq!((report["migrated"].as_u64(), report["failed"].as_u64()), (Some(0), Some(0)), "{report}");
+        for field in ["migrated", "failed"] {
+            assert!(report.get(field).is_none_or(|count| count == 0), "{report}");
+        }
         assert_eq!(report["error"]["class"], "unavailable");
         assert!(report["error"]["hint"].is_string(), "{report}");
         program.feed(&["put", "--row", "provider=a,channel=b"], "token").expect(5);
@@ -170,9 +175,15 @@ on_each_database! {
 #[test]
 fn a_database_that_cannot_be_reached() {
     let mut program = Program::bare();
-    program.set("ENCRYPTION_KEY", crate::support::DIRECT_KEY).set("KMS_MASTER_KEY", crate::support::MASTER_KEY);
+    program
+        .set("ENCRYPTION_KEY", crate::support::DIRECT_KEY)
+        .set("KMS_MASTER_KEY", crate::support::MASTER_KEY);
     program.set("KMS_KEY_ID", "keyring:keyring.json").run(&["keyring", "init"]).expect(0);
-    for url in [format!("postgres://user:s3cret@127.0.0.1:{}/none", closed_port()), "sqlite://missing/tokens.db".into(), "sqlite:///".into()] {
+    for url in [
+        format!("postgres://user:s3cret@127.0.0.1:{}/none", closed_port()),
+        "sqlite://missing/tokens.db".into(),
+        "sqlite:///".into(),
+    ] {
         program.set("DATABASE_URL", &url);
         for command in COMMANDS {
             assert_fails(&program, command, 6, &["DATABASE_URL"]);
@@ -194,7 +205,16 @@ async fn a_database_that_does_not_exist_or_refuses_the_password() {
 #[test]
 fn a_usage_error_exits_2_and_says_how() {
     let program = Program::bare();
-    for args in [["--nonsense"].as_slice(), &["nonsense"], &["migrate", "--batch-size", "0"], &["migrate", "--batch-size", "x"], &["migrate", "--rate", "0"], &["migrate", "--to", "rot13"], &["get"], &[]] {
+    for args in [
+        ["--nonsense"].as_slice(),
+        &["nonsense"],
+        &["migrate", "--batch-size", "0"],
+        &["migrate", "--batch-size", "x"],
+        &["migrate", "--rate", "0"],
+        &["migrate", "--to", "rot13"],
+        &["get"],
+        &[],
+    ] {
         let run = program.run(args).expect(2);
         assert!(run.stderr.contains("Usage") || run.stderr.contains("--help"), "{args:?}: {}", run.stderr);
     }

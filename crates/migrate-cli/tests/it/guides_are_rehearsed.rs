@@ -43,7 +43,8 @@ fn assert_reveals(program: &Program, args: &[&str], token: &str) {
 async fn vod_tenders_own(db: &Sql, program: &Program, rows: usize) {
     let keyring = Keyring::open(program.path().join("keyring.json"), &MASTER_KEY.parse().unwrap()).unwrap();
     let profile = Profile::load("vod-tender").unwrap();
-    let sealer = Sealer::new(Arc::new(keyring), profile.base_context()).unwrap().with_policy(BindingPolicy::Off);
+    let sealer =
+        Sealer::new(Arc::new(keyring), profile.base_context()).unwrap().with_policy(BindingPolicy::Off);
     let database = Database::connect(db.url()).await.unwrap();
     let store = TokenStore::open(database, profile, TokenCipher::new().with_sealer(sealer)).await.unwrap();
     for number in 0..rows {
@@ -154,13 +155,21 @@ async fn rehearse_pulseplan(db: &Sql, moto: &Moto) {
         (pulseplan_local(&user(1), 1, "three").replacen("v1:", "", 1), pulseplan_local(&user(1), 1, "three")),
         (pulseplan_local(&user(2), 1, "four"), pulseplan_local(&user(2), 1, "four")),
         (pulseplan_local(&user(3), 2, "second"), pulseplan_local(&user(3), 2, "second")),
-        (format!("kms:{}", pulseplan_kms(moto, &arn, &user(4), "kms").await), pulseplan_kms(moto, &arn, &user(4), "kms").await),
+        (
+            format!("kms:{}", pulseplan_kms(moto, &arn, &user(4), "kms").await),
+            pulseplan_kms(moto, &arn, &user(4), "kms").await,
+        ),
         (pulseplan_kms(moto, &arn, &user(4), "copied").await, pulseplan_local(&user(5), 1, "own")),
     ];
     for (number, (access, refresh)) in rows.iter().enumerate() {
         let (id, user) = (id(number), user(number));
-        let cells = [("id::uuid", Some(id.as_str())), ("user_id::uuid", Some(&user)), ("provider", Some("google")),
-            ("access_token", Some(access)), ("refresh_token", Some(refresh))];
+        let cells = [
+            ("id::uuid", Some(id.as_str())),
+            ("user_id::uuid", Some(&user)),
+            ("provider", Some("google")),
+            ("access_token", Some(access)),
+            ("refresh_token", Some(refresh)),
+        ];
         db.insert("oauth_tokens", &cells).await;
     }
     let mut program = Program::on_aws(db, moto.endpoint(), &arn);
@@ -180,7 +189,10 @@ async fn rehearse_pulseplan(db: &Sql, moto: &Moto) {
         assert_reveals(&program, &["--row", &format!("id={}", id(number))], token);
     }
     assert_counts(&program.json(3, &["rollback"]), 5, 10, 0, 1);
-    assert_eq!(methods(&program), [("pulseplan-kms+pulseplan-local".into(), 1), ("pulseplan-local".into(), 5)]);
+    assert_eq!(
+        methods(&program),
+        [("pulseplan-kms+pulseplan-local".into(), 1), ("pulseplan-local".into(), 5)]
+    );
     program.unset("KMS_KEY_ID");
     assert_reveals(&program, &["--row", &format!("id={}", id(4))], "kms");
 }
@@ -203,9 +215,14 @@ async fn rehearse_autonomous(db: &Sql, moto: &Moto) {
         ))
         .await;
         for number in 1..4 {
-            let (id, access) = (format!("{table}-{number}"), autonomous(&provider, &format!("{table} {number}")).await);
+            let (id, access) =
+                (format!("{table}-{number}"), autonomous(&provider, &format!("{table} {number}")).await);
             let refresh = if number == 1 { Some(autonomous(&provider, "refresh").await) } else { None };
-            let cells = [("id", Some(id.as_str())), ("access_token", Some(&access)), ("refresh_token", refresh.as_deref())];
+            let cells = [
+                ("id", Some(id.as_str())),
+                ("access_token", Some(&access)),
+                ("refresh_token", refresh.as_deref()),
+            ];
             db.insert(table, &cells).await;
         }
     }
@@ -219,13 +236,22 @@ async fn rehearse_autonomous(db: &Sql, moto: &Moto) {
     assert_counts(&program.json(3, &["migrate", "--dry-run"]), 9, 12, 0, 1);
     let report = program.json(3, &["migrate"]);
     assert_counts(&report, 9, 12, 0, 1);
-    assert_eq!((&report["failures"][0]["class"], &report["failures"][0]["row"]), (&json!("development_token"), &json!("id=gh-dev")));
-    program.set("DEV_ENCRYPTION_KEY", vectors[0].dev_encryption_key.as_deref().unwrap()).set("ENVIRONMENT", "production");
+    assert_eq!(
+        (&report["failures"][0]["class"], &report["failures"][0]["row"]),
+        (&json!("development_token"), &json!("id=gh-dev"))
+    );
+    program
+        .set("DEV_ENCRYPTION_KEY", vectors[0].dev_encryption_key.as_deref().unwrap())
+        .set("ENVIRONMENT", "production");
     assert_counts(&program.json(3, &["migrate"]), 0, 0, 9, 1);
     program.set("ENVIRONMENT", "development");
     assert_counts(&program.json(0, &["migrate"]), 1, 1, 9, 0);
     assert_eq!(program.json(0, &["verify"])["ok"], 13);
-    assert_reveals(&program, &["--table", "jira_connection", "--row", "id=jira_connection-1", "--column", "refresh_token"], "refresh");
+    assert_reveals(
+        &program,
+        &["--table", "jira_connection", "--row", "id=jira_connection-1", "--column", "refresh_token"],
+        "refresh",
+    );
     assert_reveals(&program, &["--row", "id=gh-dev"], &vectors[0].plaintext);
     program.run(&["rollback"]).expect(2).says(&["no legacy format"]);
 }

@@ -1,10 +1,5 @@
 //! What `migrate-tokens` promises, on the real program: a module for each promise.
-#![expect(
-    clippy::expect_used,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test reports by panicking"
-)]
+#![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test reports by panicking")]
 
 #[macro_use]
 mod support;

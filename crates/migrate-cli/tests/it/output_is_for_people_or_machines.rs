@@ -31,7 +31,11 @@ async fn json_is_exactly_one_document_and_options_stand_before_or_after_the_comm
             assert!(!run.stderr.contains(" tokens\n"), "no progress was asked for: {}", run.stderr);
         }
         let human = program.run(command).expect(0);
-        assert!(serde_json::from_str::<serde_json::Value>(&human.stdout).is_err(), "{command:?}: {}", human.stdout);
+        assert!(
+            serde_json::from_str::<serde_json::Value>(&human.stdout).is_err(),
+            "{command:?}: {}",
+            human.stdout
+        );
         assert!(!human.stdout.trim().is_empty(), "{command:?} says nothing");
         assert!(!human.stdout.contains('\u{1b}'), "no colours where nobody looks");
     }

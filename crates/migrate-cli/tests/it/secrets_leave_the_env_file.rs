@@ -31,7 +31,11 @@ impl Place {
         match &self.moto {
             Some(moto) => command
                 .env("AWS_ENDPOINT_URL", moto.endpoint())
-                .envs([("AWS_REGION", "eu-west-1"), ("AWS_ACCESS_KEY_ID", "x"), ("AWS_SECRET_ACCESS_KEY", "y")])
+                .envs([
+                    ("AWS_REGION", "eu-west-1"),
+                    ("AWS_ACCESS_KEY_ID", "x"),
+                    ("AWS_SECRET_ACCESS_KEY", "y"),
+                ])
                 .args(["--prefix", &self.prefix]),
             None if arguments.contains(&"--source") => &mut command,
             None => command.args(["--source", "local:store.db"]),

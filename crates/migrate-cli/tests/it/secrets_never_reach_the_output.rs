@@ -10,7 +10,8 @@ const USER_KEY: &str = "canary-user-key-3d5c";
 
 #[track_caller]
 fn assert_clean(run: &Run) {
-    for secret in [TOKEN, PASSWORD, DEV_KEY, USER_KEY, DIRECT_KEY, MASTER_KEY, "kms:v2:", "Y2FuYXJ5LXRva2Vu"] {
+    for secret in [TOKEN, PASSWORD, DEV_KEY, USER_KEY, DIRECT_KEY, MASTER_KEY, "kms:v2:", "Y2FuYXJ5LXRva2Vu"]
+    {
         assert!(!run.stdout.contains(secret), "{secret} on standard output: {}", run.stdout);
         assert!(!run.stderr.contains(secret), "{secret} on standard error: {}", run.stderr);
     }

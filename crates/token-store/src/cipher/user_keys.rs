@@ -26,11 +26,7 @@ impl UserKeys {
     #[must_use]
     pub fn new(master: MasterKey, write_version: NonZeroU32) -> Self {
         let derived = Cache::builder().max_capacity(MAX_KEYS).time_to_idle(IDLE).build();
-        Self {
-            master: Arc::new(master),
-            write_version,
-            derived,
-        }
+        Self { master: Arc::new(master), write_version, derived }
     }
 
     /// Opens a value of this user: under the decoded master key first, then under its raw text.
@@ -52,9 +48,7 @@ impl UserKeys {
         if plaintext.is_empty() {
             return String::new();
         }
-        let key = self
-            .key(self.master.writing().kind(), user, self.write_version)
-            .await;
+        let key = self.key(self.master.writing().kind(), user, self.write_version).await;
         seal(&key, self.write_version, plaintext)
     }
 
@@ -64,22 +58,14 @@ impl UserKeys {
         let derive = async move {
             let derive = move || {
                 let reading = master.readings().find(|reading| reading.kind() == kind);
-                Arc::new(derive_user_key(
-                    reading.unwrap_or(master.writing()),
-                    &owner,
-                    version,
-                ))
+                Arc::new(derive_user_key(reading.unwrap_or(master.writing()), &owner, version))
             };
             #[expect(
                 clippy::expect_used,
                 reason = "the derivation does not panic, and nothing aborts the task"
             )]
-            tokio::task::spawn_blocking(derive)
-                .await
-                .expect("the derivation ends")
+            tokio::task::spawn_blocking(derive).await.expect("the derivation ends")
         };
-        self.derived
-            .get_with((kind, user.to_owned(), version), derive)
-            .await
+        self.derived.get_with((kind, user.to_owned(), version), derive).await
     }
 }

@@ -32,15 +32,15 @@ impl Database {
             "postgres" | "postgresql" => open_postgres(url, read_only).await,
             #[cfg(feature = "sqlite")]
             "sqlite" => open_sqlite(url, read_only).await,
-            "" => Err(StoreError::Address {
-                reason: "it is neither postgres://… nor sqlite://…".into(),
-            }),
-            other => Err(StoreError::Address {
-                reason: format!("this build has no support for {other}://"),
-            }),
+            "" => Err(StoreError::Address { reason: "it is neither postgres://… nor sqlite://…".into() }),
+            other => Err(StoreError::Address { reason: format!("this build has no support for {other}://") }),
         }
     }
 }
+
+// Both pools are without idle timeout and lifetime. With either, sqlx 0.9 keeps a task that walks `num_idle`
+// connections; that number can be read between a `pop` and the `add` it belongs to, wrapped around, and the task then
+// never ends, nor does the runtime that it keeps busy.
 
 #[cfg(feature = "postgres")]
 async fn open_postgres(url: &str, read_only: bool) -> Result<Database, StoreError> {
@@ -51,42 +51,35 @@ async fn open_postgres(url: &str, read_only: bool) -> Result<Database, StoreErro
     let options = options.disable_statement_logging();
     // A pool keeps trying and then only says that time ran out; one connection says what is wrong, at once.
     let first = tokio::time::timeout(WAIT, sqlx::PgConnection::connect_with(&options)).await;
-    let first = first
-        .unwrap_or(Err(sqlx::Error::PoolTimedOut))
-        .map_err(unreachable)?;
+    let first = first.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(unreachable)?;
     let _ = first.close().await;
     let pool = sqlx::postgres::PgPoolOptions::new()
         .max_connections(8)
-        .acquire_timeout(WAIT);
-    Ok(Database {
-        pool: Pool::Postgres(pool.connect_lazy_with(options)),
-    })
+        .acquire_timeout(WAIT)
+        .idle_timeout(None)
+        .max_lifetime(None);
+    Ok(Database { pool: Pool::Postgres(pool.connect_lazy_with(options)) })
 }
 
 #[cfg(feature = "sqlite")]
 async fn open_sqlite(url: &str, read_only: bool) -> Result<Database, StoreError> {
     let options: sqlx::sqlite::SqliteConnectOptions = url.parse().map_err(address)?;
-    let options = options
-        .read_only(read_only)
-        .create_if_missing(false)
-        .busy_timeout(WAIT);
+    let options = options.read_only(read_only).create_if_missing(false).busy_timeout(WAIT);
     let pool = sqlx::sqlite::SqlitePoolOptions::new()
         .max_connections(4)
         .acquire_timeout(WAIT)
+        .idle_timeout(None)
+        .max_lifetime(None)
         .connect_with(options.disable_statement_logging())
         .await
         .map_err(unreachable)?;
-    Ok(Database {
-        pool: Pool::Sqlite(pool),
-    })
+    Ok(Database { pool: Pool::Sqlite(pool) })
 }
 
 fn address(error: sqlx::Error) -> StoreError {
     // The parser's own message may quote the address, and with it a password.
     let _ = error;
-    StoreError::Address {
-        reason: "it cannot be parsed".into(),
-    }
+    StoreError::Address { reason: "it cannot be parsed".into() }
 }
 
 fn unreachable(error: sqlx::Error) -> StoreError {

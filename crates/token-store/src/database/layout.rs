@@ -44,15 +44,8 @@ impl Layout {
         if columns.is_empty() {
             return Ok(None);
         }
-        let types: HashMap<_, _> = columns
-            .into_iter()
-            .map(|column| (column.name, column.sql_type))
-            .collect();
-        let layout = Self {
-            table: table.clone(),
-            dialect: database.dialect(),
-            types,
-        };
+        let types: HashMap<_, _> = columns.into_iter().map(|column| (column.name, column.sql_type)).collect();
+        let layout = Self { table: table.clone(), dialect: database.dialect(), types };
         layout.require_columns(which)?;
         layout.require_room()?;
         if !is_unique(database, table).await? {
@@ -73,8 +66,11 @@ impl Layout {
     /// A key column that holds a NULL: such a row would be passed over in key order.
     async fn null_key_column(&self, database: &Database) -> Result<Option<&str>, StoreError> {
         for column in &self.table.key {
-            let sql =
-                format!("SELECT '1' FROM {} WHERE {} IS NULL LIMIT 1", quote(&self.table.name), quote(column));
+            let sql = format!(
+                "SELECT '1' FROM {} WHERE {} IS NULL LIMIT 1",
+                quote(&self.table.name),
+                quote(column)
+            );
             if !database.rows(&sql, &[]).await?.is_empty() {
                 return Ok(Some(column));
             }
@@ -84,7 +80,11 @@ impl Layout {
 
     /// A column as text, or NULL where the table does not have it.
     pub(crate) fn as_text(&self, column: &str) -> String {
-        if self.has(column) { format!("CAST({} AS text)", quote(column)) } else { "CAST(NULL AS text)".into() }
+        if self.has(column) {
+            format!("CAST({} AS text)", quote(column))
+        } else {
+            "CAST(NULL AS text)".into()
+        }
     }
 
     /// The type of a column, for casting text back to it.
@@ -107,21 +107,13 @@ impl Layout {
             .iter()
             .filter(|_| which == Columns::All)
             .flat_map(|v| [&v.version, &v.method, &v.key_id]);
-        let wanted = table
-            .key
-            .iter()
-            .chain(&table.owner)
-            .chain(&table.tokens)
-            .chain(&table.plain)
-            .chain(version);
+        let wanted =
+            table.key.iter().chain(&table.owner).chain(&table.tokens).chain(&table.plain).chain(version);
         let missing: Vec<String> = wanted.filter(|name| !self.has(name)).cloned().collect();
         if missing.is_empty() {
             return Ok(());
         }
-        Err(StoreError::NoColumns {
-            table: table.name.clone(),
-            columns: missing,
-        })
+        Err(StoreError::NoColumns { table: table.name.clone(), columns: missing })
     }
 
     /// An envelope is several times as long as its token: a column with a length limit would refuse it half-way.
@@ -133,10 +125,7 @@ impl Layout {
         match narrow {
             Some(name) => Err(StoreError::Unsuitable {
                 table: self.table.name.clone(),
-                reason: format!(
-                    "column {name} is {}: change its type to text",
-                    self.sql_type(name)
-                ),
+                reason: format!("column {name} is {}: change its type to text", self.sql_type(name)),
             }),
             None => Ok(()),
         }
@@ -153,11 +142,7 @@ pub(crate) async fn columns(database: &Database, table: &str) -> Result<Vec<Colu
         Dialect::Sqlite => "SELECT name, type FROM pragma_table_info(?)",
     };
     let quoted = quote(table);
-    let name = if database.dialect() == Dialect::Postgres {
-        quoted.as_str()
-    } else {
-        table
-    };
+    let name = if database.dialect() == Dialect::Postgres { quoted.as_str() } else { table };
     let rows = database.rows(sql, &[Param::from(name)]).await?;
     Ok(rows
         .into_iter()
@@ -176,9 +161,7 @@ async fn is_unique(database: &Database, table: &Table) -> Result<bool, DatabaseE
             let sql = "SELECT i.indexrelid::text, a.attname::text FROM pg_index i \
                        JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey) \
                        WHERE i.indrelid = to_regclass($1) AND i.indisunique AND i.indpred IS NULL";
-            database
-                .rows(sql, &[Param::from(quote(&table.name).as_str())])
-                .await?
+            database.rows(sql, &[Param::from(quote(&table.name).as_str())]).await?
         }
         Dialect::Sqlite => {
             let sql = "SELECT 'primary key', name FROM pragma_table_info(?1) WHERE pk > 0 UNION ALL \
@@ -190,13 +173,8 @@ async fn is_unique(database: &Database, table: &Table) -> Result<bool, DatabaseE
     let mut indexes: HashMap<String, Vec<String>> = HashMap::new();
     for row in rows {
         if let [Some(index), Some(column)] = row.as_slice() {
-            indexes
-                .entry(index.to_string())
-                .or_default()
-                .push(column.to_string());
+            indexes.entry(index.to_string()).or_default().push(column.to_string());
         }
     }
-    Ok(indexes
-        .values()
-        .any(|columns| columns.iter().all(|column| table.key.contains(column))))
+    Ok(indexes.values().any(|columns| columns.iter().all(|column| table.key.contains(column))))
 }

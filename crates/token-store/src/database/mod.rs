@@ -44,10 +44,7 @@ pub(crate) enum Dialect {
 pub(crate) enum Param<'a> {
     Text(Option<&'a str>),
     /// A `text[]`; PostgreSQL only.
-    #[cfg_attr(
-        not(feature = "postgres"),
-        expect(dead_code, reason = "only PostgreSQL has arrays")
-    )]
+    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "only PostgreSQL has arrays"))]
     Texts(Vec<Option<&'a str>>),
 }
 
@@ -78,41 +75,37 @@ impl Database {
 
     /// Closes every connection.
     pub async fn close(&self) {
-        match &self.pool {
+        match self.pool {
             #[cfg(feature = "postgres")]
-            Pool::Postgres(pool) => pool.close().await,
+            Pool::Postgres(ref pool) => pool.close().await,
             #[cfg(feature = "sqlite")]
-            Pool::Sqlite(pool) => pool.close().await,
+            Pool::Sqlite(ref pool) => pool.close().await,
         }
     }
 
     /// Runs a query whose columns are all text.
     pub(crate) async fn rows(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<TextRow>, DatabaseError> {
-        match &self.pool {
+        match self.pool {
             #[cfg(feature = "postgres")]
-            Pool::Postgres(pool) => {
+            Pool::Postgres(ref pool) => {
                 let rows = bind_postgres(sql, params).fetch_all(pool).await?;
-                rows.iter()
-                    .map(|row| text_row(row.len(), |index| row.try_get(index)))
-                    .collect()
+                rows.iter().map(|row| text_row(row.len(), |index| row.try_get(index))).collect()
             }
             #[cfg(feature = "sqlite")]
-            Pool::Sqlite(pool) => {
+            Pool::Sqlite(ref pool) => {
                 let rows = bind_sqlite(sql, params).fetch_all(pool).await?;
-                rows.iter()
-                    .map(|row| text_row(row.len(), |index| row.try_get(index)))
-                    .collect()
+                rows.iter().map(|row| text_row(row.len(), |index| row.try_get(index))).collect()
             }
         }
     }
 
     /// Runs a statement, and tells how many rows it touched.
     pub(crate) async fn execute(&self, sql: &str, params: &[Param<'_>]) -> Result<u64, DatabaseError> {
-        match &self.pool {
+        match self.pool {
             #[cfg(feature = "postgres")]
-            Pool::Postgres(pool) => Ok(bind_postgres(sql, params).execute(pool).await?.rows_affected()),
+            Pool::Postgres(ref pool) => Ok(bind_postgres(sql, params).execute(pool).await?.rows_affected()),
             #[cfg(feature = "sqlite")]
-            Pool::Sqlite(pool) => Ok(bind_sqlite(sql, params).execute(pool).await?.rows_affected()),
+            Pool::Sqlite(ref pool) => Ok(bind_sqlite(sql, params).execute(pool).await?.rows_affected()),
         }
     }
 }
@@ -121,9 +114,7 @@ fn text_row(
     length: usize,
     mut get: impl FnMut(usize) -> Result<Option<String>, sqlx::Error>,
 ) -> Result<TextRow, DatabaseError> {
-    (0..length)
-        .map(|index| Ok(get(index)?.map(Zeroizing::new)))
-        .collect()
+    (0..length).map(|index| Ok(get(index)?.map(Zeroizing::new))).collect()
 }
 
 #[cfg(feature = "postgres")]
@@ -136,12 +127,8 @@ fn bind_postgres(
     for param in params {
         query = match param {
             Param::Text(text) => query.bind(text.map(ToOwned::to_owned)),
-            Param::Texts(texts) => query.bind(
-                texts
-                    .iter()
-                    .map(|text| text.map(ToOwned::to_owned))
-                    .collect::<Vec<Option<String>>>(),
-            ),
+            Param::Texts(texts) => query
+                .bind(texts.iter().map(|text| text.map(ToOwned::to_owned)).collect::<Vec<Option<String>>>()),
         };
     }
     query

@@ -74,11 +74,7 @@ impl StoredRow {
 /// Writes a key as `column=value,…`; commas and backslashes inside a value are escaped with a backslash.
 pub(crate) fn row_name(columns: &[String], values: &[String]) -> String {
     let escape = |value: &String| value.replace('\\', "\\\\").replace(',', "\\,");
-    let pairs: Vec<String> = columns
-        .iter()
-        .zip(values)
-        .map(|(c, v)| format!("{c}={}", escape(v)))
-        .collect();
+    let pairs: Vec<String> = columns.iter().zip(values).map(|(c, v)| format!("{c}={}", escape(v))).collect();
     pairs.join(",")
 }
 
@@ -97,16 +93,15 @@ impl Layout {
             quote(&self.table.name),
             self.key_columns().join(", "),
         );
-        Ok(database
-            .rows(&sql, &params)
-            .await?
-            .into_iter()
-            .map(|row| self.stored_row(row))
-            .collect())
+        Ok(database.rows(&sql, &params).await?.into_iter().map(|row| self.stored_row(row)).collect())
     }
 
     /// The number of rows in a range.
-    pub(crate) async fn count_range(&self, database: &Database, range: Range<'_>) -> Result<u64, DatabaseError> {
+    pub(crate) async fn count_range(
+        &self,
+        database: &Database,
+        range: Range<'_>,
+    ) -> Result<u64, DatabaseError> {
         let (condition, params) = self.in_range(range);
         let sql = format!("SELECT CAST(count(*) AS text) FROM {}{condition}", quote(&self.table.name));
         let rows = database.rows(&sql, &params).await?;
@@ -129,18 +124,25 @@ impl Layout {
             self.key_columns().join(", "),
         );
         let row = database.rows(&sql, &params).await?.into_iter().next();
-        Ok(row.map(|row| row.into_iter().map(|cell| cell.map_or_else(String::new, |text| text.to_string())).collect()))
+        Ok(row.map(|row| {
+            row.into_iter().map(|cell| cell.map_or_else(String::new, |text| text.to_string())).collect()
+        }))
     }
 
     fn in_range<'a>(&self, range: Range<'a>) -> (String, Vec<Param<'a>>) {
-        let mut conditions: Vec<String> = self.table.filter.iter().map(|filter| format!("({filter})")).collect();
+        let mut conditions: Vec<String> =
+            self.table.filter.iter().map(|filter| format!("({filter})")).collect();
         let mut params = Vec::new();
         for (bound, operator) in [(range.after, ">"), (range.until, "<=")] {
             let Some(key) = bound else { continue };
             let first = params.len() + 1;
             let placeholders: Vec<String> =
                 self.table.key.iter().enumerate().map(|(i, column)| self.cast(first + i, column)).collect();
-            conditions.push(format!("({}) {operator} ({})", self.key_columns().join(", "), placeholders.join(", ")));
+            conditions.push(format!(
+                "({}) {operator} ({})",
+                self.key_columns().join(", "),
+                placeholders.join(", ")
+            ));
             params.extend(key.iter().map(|value| Param::from(value.as_str())));
         }
         (where_clause(&conditions), params)
@@ -159,12 +161,7 @@ impl Layout {
             quote(&self.table.name),
             where_clause(&filter),
         );
-        Ok(database
-            .rows(&sql, &[])
-            .await?
-            .into_iter()
-            .map(|row| self.stored_row(row))
-            .collect())
+        Ok(database.rows(&sql, &[]).await?.into_iter().map(|row| self.stored_row(row)).collect())
     }
 
     /// One row by its key.
@@ -175,21 +172,12 @@ impl Layout {
     ) -> Result<Option<StoredRow>, DatabaseError> {
         let sql = format!(
             "SELECT {} FROM {} WHERE {}",
-            self.selected()
-                .into_iter()
-                .chain(self.selected_plain())
-                .collect::<Vec<_>>()
-                .join(", "),
+            self.selected().into_iter().chain(self.selected_plain()).collect::<Vec<_>>().join(", "),
             quote(&self.table.name),
             self.key_condition(1).join(" AND ")
         );
         let params: Vec<Param<'_>> = key.iter().map(|value| Param::from(value.as_str())).collect();
-        Ok(database
-            .rows(&sql, &params)
-            .await?
-            .into_iter()
-            .next()
-            .map(|row| self.stored_row(row)))
+        Ok(database.rows(&sql, &params).await?.into_iter().next().map(|row| self.stored_row(row)))
     }
 
     /// Writes every change whose row still holds what was read, all in one statement a few hundred rows long, and
@@ -224,11 +212,7 @@ impl Layout {
             Dialect::Postgres => format!("{CHANGES}.c{}", index + 1),
             Dialect::Sqlite => format!("{CHANGES}.column{}", index + 1),
         };
-        let same = if self.dialect == Dialect::Postgres {
-            "IS NOT DISTINCT FROM"
-        } else {
-            "IS"
-        };
+        let same = if self.dialect == Dialect::Postgres { "IS NOT DISTINCT FROM" } else { "IS" };
         let mut sets = Vec::new();
         let mut conditions = Vec::new();
         for (index, column) in self.table.key.iter().enumerate() {
@@ -250,11 +234,7 @@ impl Layout {
                 quote(&version.version),
                 source(first)
             ));
-            sets.push(format!(
-                "{} = CAST({} AS integer)",
-                quote(&version.version),
-                source(first + 1)
-            ));
+            sets.push(format!("{} = CAST({} AS integer)", quote(&version.version), source(first + 1)));
             sets.push(format!("{} = {}", quote(&version.method), source(first + 2)));
             sets.push(format!("{} = {}", quote(&version.key_id), source(first + 3)));
         }
@@ -269,11 +249,7 @@ impl Layout {
                 format!("(VALUES {}) AS {CHANGES}", vec![row.as_str(); rows].join(", "))
             }
         };
-        format!(
-            "UPDATE {name} SET {} FROM {relation} WHERE {}",
-            sets.join(", "),
-            conditions.join(" AND ")
-        )
+        format!("UPDATE {name} SET {} FROM {relation} WHERE {}", sets.join(", "), conditions.join(" AND "))
     }
 
     fn swap_params<'a>(&self, changes: &'a [Change]) -> Vec<Param<'a>> {
@@ -294,19 +270,8 @@ impl Layout {
 
     fn change_values<'a>(&self, change: &'a Change) -> Vec<Option<&'a str>> {
         let mut values: Vec<Option<&str>> = change.old.key.iter().map(|value| Some(value.as_str())).collect();
-        values.extend(
-            change
-                .old
-                .values
-                .iter()
-                .map(|value| value.as_ref().map(|text| text.as_str())),
-        );
-        values.extend(
-            change
-                .values
-                .iter()
-                .map(|value| value.as_ref().map(|text| text.as_str())),
-        );
+        values.extend(change.old.values.iter().map(|value| value.as_ref().map(|text| text.as_str())));
+        values.extend(change.values.iter().map(|value| value.as_ref().map(|text| text.as_str())));
         if self.version().is_some() {
             values.push(change.old.version.as_deref());
             values.push(Some(change.marks.version_text()));
@@ -319,8 +284,7 @@ impl Layout {
     /// Key columns compared with placeholders from `first` on.
     pub(crate) fn key_condition(&self, first: usize) -> Vec<String> {
         let keys = self.table.key.iter().enumerate();
-        keys.map(|(i, column)| format!("{} = {}", quote(column), self.cast(first + i, column)))
-            .collect()
+        keys.map(|(i, column)| format!("{} = {}", quote(column), self.cast(first + i, column))).collect()
     }
 
     /// A placeholder that takes text and has a column's type.
@@ -351,65 +315,28 @@ impl Layout {
     }
 
     fn selected(&self) -> Vec<String> {
-        let version = self
-            .version()
-            .into_iter()
-            .flat_map(|v| [&v.version, &v.method, &v.key_id]);
-        let columns = self
-            .table
-            .key
-            .iter()
-            .chain(&self.table.owner)
-            .chain(version)
-            .chain(&self.table.tokens);
-        columns
-            .map(|column| format!("CAST({} AS text)", quote(column)))
-            .collect()
+        let version = self.version().into_iter().flat_map(|v| [&v.version, &v.method, &v.key_id]);
+        let columns = self.table.key.iter().chain(&self.table.owner).chain(version).chain(&self.table.tokens);
+        columns.map(|column| format!("CAST({} AS text)", quote(column))).collect()
     }
 
     fn selected_plain(&self) -> impl Iterator<Item = String> {
-        self.table
-            .plain
-            .iter()
-            .map(|column| format!("CAST({} AS text)", quote(column)))
+        self.table.plain.iter().map(|column| format!("CAST({} AS text)", quote(column)))
     }
 
     fn stored_row(&self, row: TextRow) -> StoredRow {
         let mut cells = row.into_iter();
         let mut plain = |count: usize| -> Vec<Option<String>> {
-            cells
-                .by_ref()
-                .take(count)
-                .map(|cell| cell.map(|text| text.to_string()))
-                .collect()
+            cells.by_ref().take(count).map(|cell| cell.map(|text| text.to_string())).collect()
         };
-        let key = plain(self.table.key.len())
-            .into_iter()
-            .map(Option::unwrap_or_default)
-            .collect();
+        let key = plain(self.table.key.len()).into_iter().map(Option::unwrap_or_default).collect();
         let owner = plain(self.table.owner.len());
-        let mut marks = if self.version().is_some() {
-            plain(3)
-        } else {
-            vec![None; 3]
-        }
-        .into_iter();
-        let (version, method, key_id) = (
-            marks.next().flatten(),
-            marks.next().flatten(),
-            marks.next().flatten(),
-        );
+        let mut marks = if self.version().is_some() { plain(3) } else { vec![None; 3] }.into_iter();
+        let (version, method, key_id) =
+            (marks.next().flatten(), marks.next().flatten(), marks.next().flatten());
         let values = cells.by_ref().take(self.table.tokens.len()).collect();
         let plain = cells.map(|cell| cell.map(|text| text.to_string())).collect();
-        StoredRow {
-            key,
-            owner,
-            version,
-            method,
-            key_id,
-            values,
-            plain,
-        }
+        StoredRow { key, owner, version, method, key_id, values, plain }
     }
 }
 

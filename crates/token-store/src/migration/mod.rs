@@ -18,7 +18,7 @@ use futures_util::{StreamExt as _, stream};
 
 pub use report::{Failure, MAX_LISTED, MigrationReport, RewrapReport};
 use rewrap::{RewrapGoal, plan_rewrap};
-pub(crate) use row::{concerns_every_value, Goal, RowPlan, plan, recorded};
+pub(crate) use row::{Goal, RowPlan, concerns_every_value, plan, recorded};
 
 use crate::cipher::WriteFormat;
 use crate::database::layout::Layout;
@@ -45,11 +45,7 @@ impl MigrationOptions {
     /// Every row becomes this, with the usual [`RunOptions`].
     #[must_use]
     pub fn to(format: WriteFormat) -> Self {
-        Self {
-            to: format,
-            rebind: false,
-            run: RunOptions::default(),
-        }
+        Self { to: format, rebind: false, run: RunOptions::default() }
     }
 }
 
@@ -80,12 +76,7 @@ pub struct RunOptions {
 impl Default for RunOptions {
     /// Batches of 500 rows, 16 rows at a time, without a limit.
     fn default() -> Self {
-        Self {
-            dry_run: false,
-            batch_size: 500,
-            concurrency: 16,
-            limit: None,
-        }
+        Self { dry_run: false, batch_size: 500, concurrency: 16, limit: None }
     }
 }
 
@@ -139,14 +130,8 @@ pub async fn run(
         let report = MigrationReport { dry_run: options.run.dry_run, ..MigrationReport::default() };
         return Outcome { report, ended_by: Some(Ended::Store(error)) };
     }
-    let goal = Goal {
-        format: options.to,
-        rebind: options.rebind,
-        dry_run: options.run.dry_run,
-    };
-    Run::new(store, Work::Convert(goal), &options.run, stop, progress)
-        .finish()
-        .await
+    let goal = Goal { format: options.to, rebind: options.rebind, dry_run: options.run.dry_run };
+    Run::new(store, Work::Convert(goal), &options.run, stop, progress).finish().await
 }
 
 /// Wraps the data keys of every row anew, without opening a token. `progress` is called after each batch.
@@ -158,32 +143,18 @@ pub async fn rewrap(
 ) -> Outcome<RewrapReport> {
     let to = match store.cipher().key_service() {
         Some(sealer) => sealer.provider().describe().await,
-        None => Err(
-            KeyError::new(ErrorClass::Misconfigured, "no key service is configured")
-                .with_hint("set KMS_KEY_ID"),
-        ),
+        None => Err(KeyError::new(ErrorClass::Misconfigured, "no key service is configured")
+            .with_hint("set KMS_KEY_ID")),
     };
     let to = match to {
         Ok(key) => key.key_id,
         Err(error) => {
-            return Outcome {
-                report: RewrapReport::default(),
-                ended_by: Some(Ended::KeyService(error)),
-            };
+            return Outcome { report: RewrapReport::default(), ended_by: Some(Ended::KeyService(error)) };
         }
     };
-    let goal = RewrapGoal {
-        from: options.from.clone(),
-        to,
-        dry_run: options.run.dry_run,
-    };
-    let outcome = Run::new(store, Work::Rewrap(goal), &options.run, stop, progress)
-        .finish()
-        .await;
-    Outcome {
-        report: outcome.report.into(),
-        ended_by: outcome.ended_by,
-    }
+    let goal = RewrapGoal { from: options.from.clone(), to, dry_run: options.run.dry_run };
+    let outcome = Run::new(store, Work::Rewrap(goal), &options.run, stop, progress).finish().await;
+    Outcome { report: outcome.report.into(), ended_by: outcome.ended_by }
 }
 
 /// What is done to each row.
@@ -196,9 +167,9 @@ impl Work {
     async fn plan(&self, store: &TokenStore, layout: &Layout, row: StoredRow) -> RowPlan {
         match self {
             Self::Convert(goal) => plan(store.cipher(), layout, store.profile().unmarked, row, *goal).await,
-            Self::Rewrap(goal) => plan_rewrap(store.cipher(), layout, row, goal)
-                .await
-                .unwrap_or_else(RowPlan::from),
+            Self::Rewrap(goal) => {
+                plan_rewrap(store.cipher(), layout, row, goal).await.unwrap_or_else(RowPlan::from)
+            }
         }
     }
 }
@@ -220,18 +191,8 @@ impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
         stop: &'a StopFlag,
         progress: P,
     ) -> Self {
-        let report = MigrationReport {
-            dry_run: options.dry_run,
-            ..MigrationReport::default()
-        };
-        Self {
-            store,
-            work,
-            options,
-            stop,
-            progress,
-            report,
-        }
+        let report = MigrationReport { dry_run: options.dry_run, ..MigrationReport::default() };
+        Self { store, work, options, stop, progress, report }
     }
 
     async fn finish(mut self) -> Outcome<MigrationReport> {
@@ -239,10 +200,7 @@ impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
         let ended_by = self.tables().await.err();
         self.report.interrupted |= self.stop.is_set();
         self.report.elapsed_seconds = started.elapsed().as_secs_f64();
-        Outcome {
-            report: self.report,
-            ended_by,
-        }
+        Outcome { report: self.report, ended_by }
     }
 }
 
@@ -265,9 +223,8 @@ impl<P: FnMut(&MigrationReport)> Run<'_, P> {
             let rest = Span { after: page.last().map(|row| row.key.clone()), until: span.until.clone() };
             let was_full = page.len() == self.options.batch_size;
             // The next page is read while this one is sealed and written.
-            let next = async {
-                if was_full { self.page(layout, rest.range()).await } else { Ok(Vec::new()) }
-            };
+            let next =
+                async { if was_full { self.page(layout, rest.range()).await } else { Ok(Vec::new()) } };
             let (next, batch) = tokio::join!(next, self.batch(layout, page));
             let mut batch = batch?;
             let (outage, trails) = (batch.outage.take(), batch.trails());
@@ -312,9 +269,7 @@ impl<P: FnMut(&MigrationReport)> Run<'_, P> {
     }
 
     fn remaining(&self) -> Option<u64> {
-        self.options
-            .limit
-            .map(|limit| limit.saturating_sub(self.report.migrated))
+        self.options.limit.map(|limit| limit.saturating_sub(self.report.migrated))
     }
 
     /// Plans and writes one page; rows that changed meanwhile are read and planned again.
@@ -348,13 +303,11 @@ impl<P: FnMut(&MigrationReport)> Run<'_, P> {
     ) -> Vec<PlannedChange> {
         let mut changes = Vec::new();
         let mut rows = rows.into_iter();
-        let remaining = self
-            .remaining()
-            .map_or(usize::MAX, |rows| usize::try_from(rows).unwrap_or(usize::MAX));
+        let remaining =
+            self.remaining().map_or(usize::MAX, |rows| usize::try_from(rows).unwrap_or(usize::MAX));
         loop {
-            let taken = usize::try_from(batch.report.migrated)
-                .unwrap_or(usize::MAX)
-                .saturating_add(changes.len());
+            let taken =
+                usize::try_from(batch.report.migrated).unwrap_or(usize::MAX).saturating_add(changes.len());
             let wave: Vec<StoredRow> = rows.by_ref().take(remaining.saturating_sub(taken)).collect();
             if wave.is_empty() || batch.outage.is_some() || self.stop.is_set() {
                 return changes;
@@ -416,24 +369,16 @@ impl<P: FnMut(&MigrationReport)> Run<'_, P> {
         if changes.is_empty() {
             return Ok(Vec::new());
         }
-        let (sealed, changes): (Vec<u64>, Vec<Change>) = changes
-            .into_iter()
-            .map(|planned| (planned.sealed, planned.change))
-            .unzip();
-        let swapped = layout
-            .swap(self.store.database(), &changes)
-            .await
-            .map_err(StoreError::from)?;
+        let (sealed, changes): (Vec<u64>, Vec<Change>) =
+            changes.into_iter().map(|planned| (planned.sealed, planned.change)).unzip();
+        let swapped = layout.swap(self.store.database(), &changes).await.map_err(StoreError::from)?;
         if swapped == changes.len() as u64 {
             sealed.into_iter().for_each(|values| batch.written(values));
             return Ok(Vec::new());
         }
         let mut changed = Vec::new();
         for (values, change) in sealed.into_iter().zip(changes) {
-            let now = layout
-                .fetch(self.store.database(), &change.old.key)
-                .await
-                .map_err(StoreError::from)?;
+            let now = layout.fetch(self.store.database(), &change.old.key).await.map_err(StoreError::from)?;
             match now {
                 Some(row) if change.is_written(&row, layout) => batch.written(values),
                 Some(row) => changed.push(row),
@@ -453,9 +398,7 @@ impl<P: FnMut(&MigrationReport)> Run<'_, P> {
         report.conflicts += batch.report.conflicts;
         report.failed += batch.report.failed;
         report.values += batch.report.values;
-        report
-            .failures
-            .extend(batch.report.failures.into_iter().take(room));
+        report.failures.extend(batch.report.failures.into_iter().take(room));
     }
 }
 

@@ -103,13 +103,7 @@ impl Failure {
         class: &str,
         error: &dyn std::error::Error,
     ) -> Self {
-        Self {
-            table: table.into(),
-            row,
-            column: column.into(),
-            class: class.into(),
-            error: chain(error),
-        }
+        Self { table: table.into(), row, column: column.into(), class: class.into(), error: chain(error) }
     }
 }
 

@@ -28,12 +28,7 @@ pub(crate) async fn plan_rewrap(
 ) -> Result<RowPlan, CellFailure> {
     let key_id = row.key_id.clone();
     let is_other = goal.from.is_some() && layout.version().is_some() && key_id != goal.from;
-    let envelopes = row
-        .values
-        .iter()
-        .flatten()
-        .filter(|text| has_strong_mark(text))
-        .count() as u64;
+    let envelopes = row.values.iter().flatten().filter(|text| has_strong_mark(text)).count() as u64;
     if envelopes == 0 || is_other || key_id.as_deref() == Some(&goal.to) {
         return Ok(RowPlan::Already);
     }
@@ -47,18 +42,11 @@ pub(crate) async fn plan_rewrap(
             values.push(value.clone());
             continue;
         };
-        let missing = SealFailure::MissingKey {
-            format: envelope_core::Format::KmsEnvelope,
-            variable: "KMS_KEY_ID",
-        };
-        let fail = |cause: super::row::CellCause| CellFailure {
-            column: column.clone(),
-            cause,
-        };
+        let missing =
+            SealFailure::MissingKey { format: envelope_core::Format::KmsEnvelope, variable: "KMS_KEY_ID" };
+        let fail = |cause: super::row::CellCause| CellFailure { column: column.clone(), cause };
         let sealer = cipher.key_service().ok_or_else(|| fail(missing.into()))?;
-        let new = sealer
-            .rewrap(text, key_id.as_deref(), &row.binding(layout, column))
-            .await;
+        let new = sealer.rewrap(text, key_id.as_deref(), &row.binding(layout, column)).await;
         let new = new.map_err(|error| fail(error.into()))?;
         rewrapped += u64::from(new.changed);
         new_key_id = new.key_id.or(new_key_id);
@@ -67,17 +55,6 @@ pub(crate) async fn plan_rewrap(
     if rewrapped == 0 {
         return Ok(RowPlan::Already);
     }
-    let marks = Marks {
-        version: 2,
-        method: Some("kms-envelope".into()),
-        key_id: new_key_id,
-    };
-    Ok(RowPlan::Change {
-        change: Change {
-            old: row,
-            values,
-            marks,
-        },
-        sealed: rewrapped,
-    })
+    let marks = Marks { version: 2, method: Some("kms-envelope".into()), key_id: new_key_id };
+    Ok(RowPlan::Change { change: Change { old: row, values, marks }, sealed: rewrapped })
 }

@@ -83,12 +83,7 @@ pub(crate) async fn plan(
     row: StoredRow,
     goal: Goal,
 ) -> RowPlan {
-    let planner = Planner {
-        cipher,
-        layout,
-        unmarked,
-        goal,
-    };
+    let planner = Planner { cipher, layout, unmarked, goal };
     planner.plan(row).await.unwrap_or_else(RowPlan::from)
 }
 
@@ -117,10 +112,7 @@ impl Planner<'_> {
                 opened.push(None);
                 continue;
             };
-            let fail = |cause: OpenError| CellFailure {
-                column: column.clone(),
-                cause: cause.into(),
-            };
+            let fail = |cause: OpenError| CellFailure { column: column.clone(), cause: cause.into() };
             let recorded = recorded(&row, self.layout, self.unmarked);
             let format = TokenCipher::classify(text, recorded).map_err(fail)?;
             let at_goal = self.is_goal(format);
@@ -161,15 +153,8 @@ impl Planner<'_> {
             if self.goal.dry_run {
                 continue;
             }
-            let fail = |cause: SealFailure| CellFailure {
-                column: column.clone(),
-                cause: cause.into(),
-            };
-            let new = self
-                .cipher
-                .seal(self.goal.format, &cell.plaintext, &binding)
-                .await
-                .map_err(fail)?;
+            let fail = |cause: SealFailure| CellFailure { column: column.clone(), cause: cause.into() };
+            let new = self.cipher.seal(self.goal.format, &cell.plaintext, &binding).await.map_err(fail)?;
             values.push(Some(Zeroizing::new(new.text)));
             key_id = new.key_id.or(key_id);
         }
@@ -185,14 +170,7 @@ impl Planner<'_> {
             method: self.goal.format.method().map(Into::into),
             key_id,
         };
-        Ok(RowPlan::Change {
-            change: Change {
-                old: row,
-                values,
-                marks,
-            },
-            sealed,
-        })
+        Ok(RowPlan::Change { change: Change { old: row, values, marks }, sealed })
     }
 
     async fn reopen(
@@ -204,24 +182,15 @@ impl Planner<'_> {
     ) -> Result<OpenedCell, CellFailure> {
         let recorded = recorded(row, self.layout, self.unmarked);
         let opened = self.cipher.open(text, recorded, binding).await;
-        opened.map_err(|cause| CellFailure {
-            column: column.into(),
-            cause: cause.into(),
-        })
+        opened.map_err(|cause| CellFailure { column: column.into(), cause: cause.into() })
     }
 
     /// The key that stands beside a row without any token: the current one, so that it counts with its neighbours.
     async fn current_key_id(&self) -> Option<String> {
         match self.goal.format {
-            WriteFormat::KmsEnvelope => Some(
-                self.cipher
-                    .key_service()?
-                    .provider()
-                    .describe()
-                    .await
-                    .ok()?
-                    .key_id,
-            ),
+            WriteFormat::KmsEnvelope => {
+                Some(self.cipher.key_service()?.provider().describe().await.ok()?.key_id)
+            }
             WriteFormat::DirectAes => Some(envelope_core::format::direct_aes::KEY_ID.into()),
             _ => None,
         }
@@ -238,10 +207,8 @@ impl Planner<'_> {
     }
 
     fn is_bound(&self, cell: &OpenedCell, text: &str) -> bool {
-        let wants_bound = self
-            .cipher
-            .key_service()
-            .is_some_and(|sealer| sealer.policy() != BindingPolicy::Off);
+        let wants_bound =
+            self.cipher.key_service().is_some_and(|sealer| sealer.policy() != BindingPolicy::Off);
         !self.goal.rebind || !wants_bound || (cell.bound && !kms_envelope::is_encoded_twice(text))
     }
 }
@@ -249,10 +216,7 @@ impl Planner<'_> {
 /// What a row says of its cells.
 pub(crate) fn recorded<'a>(row: &'a StoredRow, layout: &Layout, unmarked: Unmarked) -> Recorded<'a> {
     match layout.version() {
-        Some(_) => Recorded::Version {
-            version: row.version.as_deref(),
-            key_id: row.key_id.as_deref(),
-        },
+        Some(_) => Recorded::Version { version: row.version.as_deref(), key_id: row.key_id.as_deref() },
         None => Recorded::Unmarked(unmarked),
     }
 }

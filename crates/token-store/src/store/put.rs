@@ -53,14 +53,8 @@ impl TokenStore {
         let row = self.blank_row(layout, key, token)?;
         let change = self.seal_row(layout, row, token).await?;
         let mut columns: Vec<(&str, Option<&str>)> = Vec::new();
-        columns.extend(
-            layout
-                .table
-                .key
-                .iter()
-                .zip(key.values())
-                .map(|(c, v)| (c.as_str(), Some(v.as_str()))),
-        );
+        columns
+            .extend(layout.table.key.iter().zip(key.values()).map(|(c, v)| (c.as_str(), Some(v.as_str()))));
         columns.extend(
             layout
                 .table
@@ -75,18 +69,10 @@ impl TokenStore {
             columns.push((&names.method, change.marks.method.as_deref()));
             columns.push((&names.key_id, change.marks.key_id.as_deref()));
         }
-        columns.extend(
-            token
-                .plain
-                .iter()
-                .map(|(column, value)| (column.as_str(), value.as_deref())),
-        );
+        columns.extend(token.plain.iter().map(|(column, value)| (column.as_str(), value.as_deref())));
         let mut names: Vec<String> = columns.iter().map(|(column, _)| quote(column)).collect();
-        let mut values: Vec<String> = columns
-            .iter()
-            .enumerate()
-            .map(|(i, (column, _))| layout.cast(i + 1, column))
-            .collect();
+        let mut values: Vec<String> =
+            columns.iter().enumerate().map(|(i, (column, _))| layout.cast(i + 1, column)).collect();
         if let Some(updated) = present(layout, layout.table.updated.as_deref()) {
             names.push(quote(updated));
             values.push(now(layout).into());
@@ -110,11 +96,7 @@ impl TokenStore {
     ) -> Result<Option<Written>, StoreError> {
         check_owner(layout, &row, token)?;
         let change = self.seal_row(layout, row, token).await?;
-        if layout
-            .swap(self.database(), std::slice::from_ref(&change))
-            .await?
-            == 0
-        {
+        if layout.swap(self.database(), std::slice::from_ref(&change)).await? == 0 {
             return Ok(None);
         }
         self.set_plain(layout, &change.old.key, token).await?;
@@ -127,11 +109,7 @@ impl TokenStore {
         let mut sets = Vec::new();
         for (column, value) in &token.plain {
             params.push(Param::Text(value.as_deref()));
-            sets.push(format!(
-                "{} = {}",
-                quote(column),
-                layout.cast(params.len(), column)
-            ));
+            sets.push(format!("{} = {}", quote(column), layout.cast(params.len(), column)));
         }
         if let Some(updated) = present(layout, layout.table.updated.as_deref()) {
             sets.push(format!("{} = {}", quote(updated), now(layout)));
@@ -160,26 +138,16 @@ impl TokenStore {
         self.check_storable(format)?;
         let (values, mut marks) = match self.seal_values(layout, &row, token, format).await {
             Err(StoreError::Seal { source, .. }) if self.cipher().may_fall_back(self.profile(), &source) => {
-                let sealed = self
-                    .seal_values(layout, &row, token, WriteFormat::DirectAes)
-                    .await?;
+                let sealed = self.seal_values(layout, &row, token, WriteFormat::DirectAes).await?;
                 self.count_fallback(layout, &row, &source);
                 sealed
             }
             sealed => {
-                return sealed.map(|(values, marks)| Change {
-                    old: row,
-                    values,
-                    marks,
-                });
+                return sealed.map(|(values, marks)| Change { old: row, values, marks });
             }
         };
         marks.method = Some(FALLBACK_METHOD.into());
-        Ok(Change {
-            old: row,
-            values,
-            marks,
-        })
+        Ok(Change { old: row, values, marks })
     }
 
     fn count_fallback(&self, layout: &Layout, row: &StoredRow, failure: &SealFailure) {
@@ -203,12 +171,7 @@ impl TokenStore {
         let mut values: Vec<Option<Text>> = Vec::with_capacity(row.values.len());
         let mut key_id = None;
         for (column, stored) in layout.table.tokens.iter().zip(&row.values) {
-            let new = token
-                .tokens
-                .iter()
-                .rev()
-                .find(|(name, _)| name == column)
-                .map(|(_, secret)| secret);
+            let new = token.tokens.iter().rev().find(|(name, _)| name == column).map(|(_, secret)| secret);
             let binding = row.binding(layout, column);
             let kept;
             let secret = match (new, stored) {
@@ -217,9 +180,7 @@ impl TokenStore {
                 (None, Some(text)) => {
                     let recorded = recorded(row, layout, self.profile().unmarked);
                     let opened = self.cipher().open(text, recorded, &binding).await;
-                    kept = opened
-                        .map_err(|source| open_error(layout, row, column, source))?
-                        .plaintext;
+                    kept = opened.map_err(|source| open_error(layout, row, column, source))?.plaintext;
                     Some(&kept)
                 }
             };
@@ -232,11 +193,7 @@ impl TokenStore {
                 }
             });
         }
-        let marks = Marks {
-            version: format.version(),
-            method: format.method().map(Into::into),
-            key_id,
-        };
+        let marks = Marks { version: format.version(), method: format.method().map(Into::into), key_id };
         Ok((values, marks))
     }
 
@@ -256,12 +213,7 @@ impl TokenStore {
     /// A row that does not exist yet; its owner comes from the plain columns that are set with it.
     fn blank_row(&self, layout: &Layout, key: &TokenKey, token: &NewToken) -> Result<StoredRow, StoreError> {
         let set = |name: &String| {
-            token
-                .plain
-                .iter()
-                .rev()
-                .find(|(column, _)| column == name)
-                .and_then(|(_, value)| value.clone())
+            token.plain.iter().rev().find(|(column, _)| column == name).and_then(|(_, value)| value.clone())
         };
         Ok(StoredRow {
             key: key.values().to_vec(),
@@ -287,42 +239,26 @@ fn check_owner(layout: &Layout, row: &StoredRow, token: &NewToken) -> Result<(),
 }
 
 fn not_plain(layout: &Layout, column: &str) -> StoreError {
-    StoreError::NotPlain {
-        table: layout.table.name.clone(),
-        column: column.into(),
-    }
+    StoreError::NotPlain { table: layout.table.name.clone(), column: column.into() }
 }
 
 fn check_columns(layout: &Layout, token: &NewToken) -> Result<(), StoreError> {
     let table = &layout.table;
-    let unknown = token
-        .tokens
-        .iter()
-        .find(|(column, _)| !table.tokens.contains(column));
+    let unknown = token.tokens.iter().find(|(column, _)| !table.tokens.contains(column));
     if let Some((column, _)) = unknown {
-        return Err(StoreError::NoTokenColumn {
-            table: table.name.clone(),
-            column: column.clone(),
-        });
+        return Err(StoreError::NoTokenColumn { table: table.name.clone(), column: column.clone() });
     }
     let marks = table.version.iter().flat_map(|v| [&v.version, &v.method, &v.key_id]);
     let own: Vec<&String> = table.key.iter().chain(&table.tokens).chain(marks).collect();
     if let Some((column, _)) = token.plain.iter().find(|(column, _)| own.contains(&column)) {
         return Err(not_plain(layout, column));
     }
-    let missing: Vec<String> = token
-        .plain
-        .iter()
-        .map(|(column, _)| column.clone())
-        .filter(|column| !layout.has(column))
-        .collect();
+    let missing: Vec<String> =
+        token.plain.iter().map(|(column, _)| column.clone()).filter(|column| !layout.has(column)).collect();
     if missing.is_empty() {
         Ok(())
     } else {
-        Err(StoreError::NoColumns {
-            table: table.name.clone(),
-            columns: missing,
-        })
+        Err(StoreError::NoColumns { table: table.name.clone(), columns: missing })
     }
 }
 

@@ -17,18 +17,12 @@ pub struct TokenKey {
 impl TokenKey {
     /// A row keyed by two columns, as vod-tender's are: provider and channel.
     pub fn new(provider: impl Into<String>, channel: impl Into<String>) -> Self {
-        Self {
-            table: None,
-            values: vec![provider.into(), channel.into()],
-        }
+        Self { table: None, values: vec![provider.into(), channel.into()] }
     }
 
     /// A row keyed by any number of columns, their values as text in the profile's order.
     pub fn from_values<S: Into<String>>(values: impl IntoIterator<Item = S>) -> Self {
-        Self {
-            table: None,
-            values: values.into_iter().map(Into::into).collect(),
-        }
+        Self { table: None, values: values.into_iter().map(Into::into).collect() }
     }
 
     /// The same key in another table of the profile.
@@ -57,18 +51,8 @@ pub struct Token {
 
 impl Token {
     pub(crate) fn new(layout: &Layout, row: &StoredRow) -> Self {
-        let plain = layout
-            .table
-            .plain
-            .iter()
-            .cloned()
-            .zip(row.plain.iter().cloned())
-            .collect();
-        Self {
-            tokens: Vec::new(),
-            plain,
-            version: row.version.clone(),
-        }
+        let plain = layout.table.plain.iter().cloned().zip(row.plain.iter().cloned()).collect();
+        Self { tokens: Vec::new(), plain, version: row.version.clone() }
     }
 
     pub(crate) fn push(&mut self, column: &str, secret: Option<SecretString>) {
@@ -150,9 +134,7 @@ impl NewToken {
 impl fmt::Debug for NewToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let columns: Vec<&str> = self.tokens.iter().map(|(column, _)| column.as_str()).collect();
-        f.debug_struct("NewToken")
-            .field("columns", &columns)
-            .finish_non_exhaustive()
+        f.debug_struct("NewToken").field("columns", &columns).finish_non_exhaustive()
     }
 }
 
@@ -168,10 +150,7 @@ pub struct Written {
 
 impl From<&Marks> for Written {
     fn from(marks: &Marks) -> Self {
-        Self {
-            encryption_version: marks.version,
-            encryption_method: marks.method.clone(),
-        }
+        Self { encryption_version: marks.version, encryption_method: marks.method.clone() }
     }
 }
 

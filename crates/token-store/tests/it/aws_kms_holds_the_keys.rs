@@ -10,9 +10,7 @@ use token_store::migration::{self, Ended, StopFlag};
 use token_store::{NewToken, TokenKey, WriteFormat};
 
 use crate::migration_moves_every_row::{assert_all_read, mixture};
-use crate::support::{
-    Keys, distribution, create_vod_tender, migrate, to, verified, vod_rows,
-};
+use crate::support::{Keys, create_vod_tender, distribution, migrate, to, verified, vod_rows};
 
 fn keys(aws: &Emulator, key: &str) -> Keys {
     let config = aws.sdk_config();

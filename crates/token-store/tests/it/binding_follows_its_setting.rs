@@ -19,7 +19,10 @@ async fn write_unbound(db: &Sql, keys: &mut Keys) {
     keys.policy = BindingPolicy::Off;
     let store = keys.store(db).await;
     for channel in ["unbound", "twice"] {
-        store.put(&key(channel), NewToken::new().access_token(channel).refresh_token("refresh")).await.unwrap();
+        store
+            .put(&key(channel), NewToken::new().access_token(channel).refresh_token("refresh"))
+            .await
+            .unwrap();
     }
     let row = vod_rows(db).await.into_iter().find(|row| row[1].as_deref() == Some("twice")).unwrap();
     let twice = STANDARD.encode(row[2].as_ref().unwrap());

@@ -7,9 +7,7 @@ use test_support::sql::Sql;
 use token_store::migration::{self, StopFlag};
 use token_store::{Database, NewToken, StoreError, TokenKey, TokenStore, WriteFormat};
 
-use crate::support::{
-    DIRECT_KEY, Keys, VodRow, create_vod_tender, insert_vod, migrate, to, told, verified,
-};
+use crate::support::{DIRECT_KEY, Keys, VodRow, create_vod_tender, insert_vod, migrate, to, told, verified};
 
 const CANARY: &str = "canary-7f3a9c";
 
@@ -110,7 +108,11 @@ async fn exercise(db: &Sql) {
     }
     let put = || NewToken::new().access_token(CANARY);
     store.put(&one(), put()).await.unwrap();
-    keys.faults().next_for("generate", 1, test_support::faults::Fault::Fail(envelope_core::ErrorClass::Unavailable));
+    keys.faults().next_for(
+        "generate",
+        1,
+        test_support::faults::Fault::Fail(envelope_core::ErrorClass::Unavailable),
+    );
     store.put(&TokenKey::new("twitch", "fallback"), put()).await.unwrap();
     migrate(&store, WriteFormat::KmsEnvelope).await;
     verified(&store).await;

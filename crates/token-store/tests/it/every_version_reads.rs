@@ -33,36 +33,20 @@ const KEYS: [(&str, &str); 6] = [
 
 /// A row in one of the ways in which version 0, 1 or 2 occurs.
 async fn row_of(kind: &str, keys: &Keys, key: (&str, &str), token: &str) -> VodRow {
-    let plain = VodRow {
-        provider: key.0.into(),
-        ..VodRow::plain(key.1, token, token)
-    };
-    let cell = |column: &str| {
-        Binding::new("oauth_tokens", column)
-            .key("provider", key.0)
-            .key("channel", key.1)
-    };
+    let plain = VodRow { provider: key.0.into(), ..VodRow::plain(key.1, token, token) };
+    let cell =
+        |column: &str| Binding::new("oauth_tokens", column).key("provider", key.0).key("channel", key.1);
     let mut sealer = keys.sealer();
     match kind {
         "plaintext" => return plain,
         "no version" => {
-            return VodRow {
-                version: None,
-                ..plain
-            };
+            return VodRow { version: None, ..plain };
         }
         "direct AES" => {
             let sealed = direct_aes::seal(&direct_key(), token);
             let (access, refresh) = (Some(sealed.clone()), Some(sealed));
             let (method, key_id) = (Some("direct".into()), Some("default".into()));
-            return VodRow {
-                access,
-                refresh,
-                version: Some(1),
-                method,
-                key_id,
-                ..plain
-            };
+            return VodRow { access, refresh, version: Some(1), method, key_id, ..plain };
         }
         "plain context" | "twice encoded" => sealer = sealer.with_policy(BindingPolicy::Off),
         "version 3 envelope" => sealer = sealer.with_format(EnvelopeFormat::V3).unwrap(),
@@ -73,11 +57,7 @@ async fn row_of(kind: &str, keys: &Keys, key: (&str, &str), token: &str) -> VodR
         sealer.seal(token, &cell("refresh_token")).await.unwrap(),
     );
     let spelled = |text: String| {
-        if kind == "twice encoded" {
-            STANDARD.encode(text)
-        } else {
-            text
-        }
+        if kind == "twice encoded" { STANDARD.encode(text) } else { text }
     };
     VodRow {
         access: Some(spelled(access.text)),

@@ -1,10 +1,5 @@
 //! What the store promises, a module for each promise; whatever touches a database holds on SQLite and PostgreSQL.
-#![expect(
-    clippy::expect_used,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test reports by panicking"
-)]
+#![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test reports by panicking")]
 
 #[macro_use]
 mod support;

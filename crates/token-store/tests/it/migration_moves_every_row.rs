@@ -9,8 +9,8 @@ use token_store::migration::{self, Ended, StopFlag};
 use token_store::{TokenKey, WriteFormat};
 
 use crate::support::{
-    Keys, Sql, VodRow, both, carry_out, counts, create_vod_tender, distribution, insert_vod, migrate, to, verified,
-    vod_rows,
+    Keys, Sql, VodRow, both, carry_out, counts, create_vod_tender, distribution, insert_vod, migrate, to,
+    verified, vod_rows,
 };
 
 /// Rows of versions 0 and 1 in turn, with NULLs and empty tokens among them, and what they hold.
@@ -38,7 +38,10 @@ pub(crate) async fn mixture(db: &Sql, rows: usize) -> Vec<(String, Option<String
     truth
 }
 
-pub(crate) async fn assert_all_read(store: &token_store::TokenStore, truth: &[(String, Option<String>, Option<String>)]) {
+pub(crate) async fn assert_all_read(
+    store: &token_store::TokenStore,
+    truth: &[(String, Option<String>, Option<String>)],
+) {
     for (channel, access, refresh) in truth {
         let read = store.get(&TokenKey::new("twitch", channel)).await.unwrap();
         assert!(both(&read) == (access.as_deref(), refresh.as_deref()), "{channel}");

@@ -10,7 +10,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::migration_moves_every_row::{assert_all_read, mixture};
 use crate::support::{
-    Keys, Meddling, VodRow, both, carry_out, counts, create_vod_tender, distribution, insert_vod, migrate, to, vod_rows,
+    Keys, Meddling, VodRow, both, carry_out, counts, create_vod_tender, distribution, insert_vod, migrate,
+    to, vod_rows,
 };
 
 fn one() -> TokenKey {

@@ -10,7 +10,8 @@ use envelope_core::format::pulseplan_local::{MasterKey, derive_user_key, seal};
 use token_store::{TokenKey, TokenStore, WriteFormat};
 
 use crate::support::{
-    Keys, MASTER_KEY, Sql, assert_access, carry_out, counts, distribution, migrate, pulseplan_row, to, user_id, verified,
+    Keys, MASTER_KEY, Sql, assert_access, carry_out, counts, distribution, migrate, pulseplan_row, to,
+    user_id, verified,
 };
 
 /// A value under PulsePlan's local key of a user, in four parts or, for version 1, in three.
@@ -47,8 +48,15 @@ async fn pulseplan_mixture(db: &Sql, keys: &Keys) -> Mixture {
         kms_direct(keys, 6, "direct"),
         format!("kms:{}", kms_direct(keys, 7, "direct with prefix")),
     ];
-    let tokens =
-        ["plain-token", "three parts", "four parts", "second key", "seventh key", "direct", "direct with prefix"];
+    let tokens = [
+        "plain-token",
+        "three parts",
+        "four parts",
+        "second key",
+        "seventh key",
+        "direct",
+        "direct with prefix",
+    ];
     let broken = [
         local(1, 2, "of another user"),
         format!("{}00", local(12, 2, "longer")),
@@ -169,9 +177,9 @@ on_each_database! {
     }
 
     async fn unmarked_texts_are_direct_aes_only_where_the_profile_says_so(db) {
-        let toml = |unmarked: &str| {
+        let toml = |how: &str| {
             format!(
-                "name = \"bare\"\nlegacy = \"direct-aes\"\nunmarked = \"{unmarked}\"\n[context]\nApplication = \"bare\"\n\
+                "name = \"bare\"\n{how}\n[context]\nApplication = \"bare\"\n\
                  [[tables]]\nname = \"bare\"\nkey = [\"id\"]\ntokens = [\"token\"]\n"
             )
         };
@@ -179,14 +187,14 @@ on_each_database! {
         let sealed = envelope_core::format::direct_aes::seal(&crate::support::direct_key(), "token");
         db.insert("bare", &[("id", Some("sealed")), ("token", Some(&sealed))]).await;
         db.insert("bare", &[("id", Some("plain")), ("token", Some("a plain token"))]).await;
-        let marked = Keys::toml(&toml("direct-aes"));
+        let marked = Keys::toml(&toml("legacy = \"direct-aes\"\nunmarked = \"direct-aes\""));
         let store = marked.store(&db).await;
         assert_access_of(&store, "sealed", "token").await;
         store.get(&TokenKey::from_values(["plain"])).await.unwrap_err();
         let report = migrate(&store, WriteFormat::KmsEnvelope).await;
         assert_eq!((report.migrated, report.failed), (1, 1));
         assert_eq!(migrate(&store, WriteFormat::DirectAes).await.migrated, 1);
-        assert_access_of(&Keys::toml(&toml("plaintext")).store(&db).await, "plain", "a plain token").await;
+        assert_access_of(&Keys::toml(&toml("unmarked = \"plaintext\"")).store(&db).await, "plain", "a plain token").await;
     }
 }
 

@@ -35,23 +35,15 @@ fn variants(profile: &str) -> [(&'static str, Keys); 3] {
         "vod-tender" => Keys::new(profile),
         toml => Keys::toml(toml),
     };
-    let shared = keys()
-        .v3()
-        .decorated(|inner| Arc::new(kms_provider::Caching::new(Arc::new(OneDataKey::new(inner)))));
-    [
-        ("v2", keys()),
-        ("v3", keys().v3()),
-        ("v3 with a shared data key", shared),
-    ]
+    let shared =
+        keys().v3().decorated(|inner| Arc::new(kms_provider::Caching::new(Arc::new(OneDataKey::new(inner)))));
+    [("v2", keys()), ("v3", keys().v3()), ("v3 with a shared data key", shared)]
 }
 
 #[track_caller]
 fn assert_not_authentic(outcome: Result<token_store::Token, StoreError>, what: &str) {
     match outcome {
-        Err(StoreError::Open {
-            source: OpenError::NotAuthentic,
-            ..
-        }) => {}
+        Err(StoreError::Open { source: OpenError::NotAuthentic, .. }) => {}
         Err(error) => panic!("{what}: {}", told(&error)),
         Ok(_) => panic!("{what}: opens"),
     }

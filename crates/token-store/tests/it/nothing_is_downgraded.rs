@@ -28,48 +28,23 @@ const FAILURES: [ErrorClass; 8] = [
 
 /// Envelopes of this row's access token, in each of their spellings.
 async fn envelopes(keys: &Keys) -> Vec<String> {
-    let cell = Binding::new("oauth_tokens", "access_token")
-        .key("provider", "twitch")
-        .key("channel", "one");
+    let cell = Binding::new("oauth_tokens", "access_token").key("provider", "twitch").key("channel", "one");
     let bound = keys.sealer().seal("token", &cell).await.unwrap().text;
-    let plain = keys
-        .sealer()
-        .with_policy(BindingPolicy::Off)
-        .seal("token", &cell)
-        .await
-        .unwrap()
-        .text;
-    let v3 = keys
-        .sealer()
-        .with_format(EnvelopeFormat::V3)
-        .unwrap()
-        .seal("token", &cell)
-        .await
-        .unwrap()
-        .text;
+    let plain = keys.sealer().with_policy(BindingPolicy::Off).seal("token", &cell).await.unwrap().text;
+    let v3 = keys.sealer().with_format(EnvelopeFormat::V3).unwrap().seal("token", &cell).await.unwrap().text;
     vec![STANDARD.encode(&bound), bound, plain, v3]
 }
 
 /// Demands that a row with this text in this version neither reads, nor is written to, nor moves, nor is shown.
 async fn assert_refused(db: &Sql, keys: &Keys, version: Option<i32>, text: &str) {
     db.execute("DELETE FROM oauth_tokens").await;
-    insert_vod(
-        db,
-        &VodRow {
-            version,
-            ..VodRow::plain("one", text, "")
-        },
-    )
-    .await;
+    insert_vod(db, &VodRow { version, ..VodRow::plain("one", text, "") }).await;
     let before = vod_rows(db).await;
     let (store, key) = (keys.store(db).await, TokenKey::new("twitch", "one"));
 
     let error = store.get(&key).await.unwrap_err();
     assert_eq!(error.class(), "malformed", "{version:?} {text:.20}");
-    let put = store
-        .put(&key, NewToken::new().refresh_token("new"))
-        .await
-        .unwrap_err();
+    let put = store.put(&key, NewToken::new().refresh_token("new")).await.unwrap_err();
     assert_eq!(put.class(), "malformed", "{version:?} {text:.20}");
     for error in [&error, &put] {
         assert!(!told(error).contains(text), "{}", told(error));
@@ -78,11 +53,7 @@ async fn assert_refused(db: &Sql, keys: &Keys, version: Option<i32>, text: &str)
     for format in [WriteFormat::KmsEnvelope, WriteFormat::DirectAes] {
         let already = matches!((version, format), (Some(2), WriteFormat::KmsEnvelope));
         let report = carry_out(&store, &to(format, 10)).await;
-        assert_eq!(
-            (report.failed, report.migrated),
-            (1, 0),
-            "{version:?} {text:.20} already {already}"
-        );
+        assert_eq!((report.failed, report.migrated), (1, 0), "{version:?} {text:.20} already {already}");
         assert_eq!(report.failures[0].row, "provider=twitch,channel=one");
         assert!(!format!("{:?}", report.failures).contains(text));
     }

@@ -29,17 +29,36 @@ fn what_contradicts_itself_is_refused() {
         (format!("{TABLE}key = [\"id\"]\ntokens = [\"id\"]"), "a column in two roles"),
         (format!("{TABLE}key = [\"id\"]\ntokens = [\"x\"]\nowner = [\"x\"]"), "an owner that is a token"),
         (format!("{TABLE}key = [\"table\"]\ntokens = [\"x\"]"), "a key named like a pair of every context"),
-        (format!("{TABLE}key = [\"Application\"]\ntokens = [\"x\"]"), "a key named like a pair of the context"),
-        (format!("{TABLE}key = [\"id\"]\ntokens = [\"x\"]\n[[tables]]\nname = \"t\"\nkey = [\"id\"]\ntokens = [\"x\"]"), "a table twice"),
-        (format!("unmarked = \"direct-aes\"\n{TABLE}key = [\"id\"]\ntokens = [\"x\"]"), "a legacy format that is not written"),
-        (format!("metrics_prefix = \"No!\"\n{TABLE}key = [\"id\"]\ntokens = [\"x\"]"), "a prefix that is no name"),
+        (
+            format!("{TABLE}key = [\"Application\"]\ntokens = [\"x\"]"),
+            "a key named like a pair of the context",
+        ),
+        (
+            format!(
+                "{TABLE}key = [\"id\"]\ntokens = [\"x\"]\n[[tables]]\nname = \"t\"\nkey = [\"id\"]\ntokens = [\"x\"]"
+            ),
+            "a table twice",
+        ),
+        (
+            format!("unmarked = \"direct-aes\"\n{TABLE}key = [\"id\"]\ntokens = [\"x\"]"),
+            "a legacy format that is not written",
+        ),
+        (
+            format!("metrics_prefix = \"No!\"\n{TABLE}key = [\"id\"]\ntokens = [\"x\"]"),
+            "a prefix that is no name",
+        ),
         ("name = \"p\"\ntables = []\n[context]".to_owned(), "no table"),
     ];
     for (toml, what) in refused {
         let refused = Profile::from_toml(&toml);
         assert!(matches!(refused, Err(ProfileError::Invalid { .. })), "{what}: {refused:?}");
     }
-    for toml in ["", "name = 1", "nonsense = true", &format!("{TABLE}key = [\"id\"]\ntokens = [\"x\"]\ncolour = \"red\"")] {
+    for toml in [
+        "",
+        "name = 1",
+        "nonsense = true",
+        &format!("{TABLE}key = [\"id\"]\ntokens = [\"x\"]\ncolour = \"red\""),
+    ] {
         assert!(matches!(Profile::from_toml(toml), Err(ProfileError::Toml(_))), "{toml}");
     }
     assert!(matches!(Profile::load("vod-tenderr"), Err(ProfileError::Unknown { .. })));

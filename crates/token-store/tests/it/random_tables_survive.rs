@@ -5,9 +5,7 @@ use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use token_store::{TokenKey, TokenStore, WriteFormat};
 use tokio::runtime::Handle;
 
-use crate::support::{
-    Keys, Sql, VodRow, both, create_vod_tender, insert_vod, migrate, verified,
-};
+use crate::support::{Keys, Sql, VodRow, both, create_vod_tender, insert_vod, migrate, verified};
 
 #[derive(Clone, Debug)]
 struct Row {
@@ -19,7 +17,8 @@ struct Row {
 /// Tables of up to twelve rows; every text but NUL, which PostgreSQL does not store.
 fn tables() -> impl Strategy<Value = Vec<Row>> {
     let text = || "[^\0]{0,24}";
-    let token = || prop_oneof![1 => Just(None), 1 => Just(Some(String::new())), 4 => "[^\0]{1,40}".prop_map(Some)];
+    let token =
+        || prop_oneof![1 => Just(None), 1 => Just(Some(String::new())), 4 => "[^\0]{1,40}".prop_map(Some)];
     let version = prop_oneof![Just(None), Just(Some(0)), Just(Some(1))];
     let row = ((text(), text()), (token(), token()), version);
     let row = row.prop_map(|(key, tokens, version)| Row { key, tokens, version });

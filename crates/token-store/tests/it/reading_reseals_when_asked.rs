@@ -56,7 +56,9 @@ on_each_database! {
         }
         // A key service that never answers holds up no read either.
         keys.faults().always_for("generate", Fault::Hang);
+        let calls = keys.faults().calls("generate");
         assert_access(&store, key("plain"), "a").await;
+        keys.faults().wait_for_calls("generate", calls + 1).await;
         keys.faults().heal();
         assert_eq!(vod_rows(&db).await[0][2].as_deref(), Some("a"));
         assert_eq!(store.resealed_rows(), 0);

@@ -6,7 +6,8 @@ use token_store::{TokenKey, WriteFormat};
 
 use crate::migration_moves_every_row::{assert_all_read, mixture};
 use crate::support::{
-    Keys, MASTER_KEY, assert_access, counts, direct_key, distribution, migrate, pulseplan_row, shown, user_id, vod_rows,
+    Keys, MASTER_KEY, assert_access, counts, direct_key, distribution, migrate, pulseplan_row, shown,
+    user_id, vod_rows,
 };
 
 on_each_database! {

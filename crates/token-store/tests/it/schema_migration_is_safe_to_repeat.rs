@@ -139,15 +139,21 @@ on_each_database! {
 async fn a_column_with_a_length_limit_is_refused() {
     let db = crate::support::Sql::postgres(test_support::part!(postgres)).await;
     create_vod_tender(&db).await;
-    for (sql_type, fits) in
-        [("varchar(255)", false), ("char(64)", false), ("varchar", true), ("bytea USING NULL", false), ("text USING NULL", true)]
-    {
+    for (sql_type, fits) in [
+        ("varchar(255)", false),
+        ("char(64)", false),
+        ("varchar", true),
+        ("bytea USING NULL", false),
+        ("text USING NULL", true),
+    ] {
         db.execute(&format!("ALTER TABLE oauth_tokens ALTER COLUMN refresh_token TYPE {sql_type}")).await;
         let database = Database::connect(db.url()).await.unwrap();
         let opened = TokenStore::open(database, vod_tender(), TokenCipher::new()).await;
         match opened {
             Ok(_) => assert!(fits, "{sql_type} is accepted"),
-            Err(error) => assert!(!fits && matches!(error, StoreError::Unsuitable { .. }), "{sql_type}: {error:?}"),
+            Err(error) => {
+                assert!(!fits && matches!(error, StoreError::Unsuitable { .. }), "{sql_type}: {error:?}")
+            }
         }
     }
 }

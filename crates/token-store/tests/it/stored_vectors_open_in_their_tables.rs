@@ -25,11 +25,7 @@ impl VectorService {
         let pairs = match vector.format {
             StoredFormat::Autonomous => vec![],
             StoredFormat::PulseplanKms => {
-                vec![
-                    ("user_id", user),
-                    ("service", "pulseplan"),
-                    ("data_type", "auth_token"),
-                ]
+                vec![("user_id", user), ("service", "pulseplan"), ("data_type", "auth_token")]
             }
             _ => vec![("Application", "vod-tender"), ("Purpose", "oauth-token")],
         };
@@ -42,12 +38,8 @@ impl VectorService {
             let held = vector.wrapped_data_key.as_ref().or(vector.blob.as_ref());
             held == Some(&stored) && Self::context(vector) == *context
         };
-        let refused = || {
-            KeyError::new(
-                ErrorClass::ContextMismatchOrCorrupt,
-                "no vector has this under this context",
-            )
-        };
+        let refused =
+            || KeyError::new(ErrorClass::ContextMismatchOrCorrupt, "no vector has this under this context");
         self.0.iter().find(knows).ok_or_else(refused)
     }
 }
@@ -63,12 +55,7 @@ impl KeyProvider for VectorService {
         wrapped: &WrappedDataKey,
         context: &EncryptionContext,
     ) -> Result<Arc<DataKey>, KeyError> {
-        Ok(Arc::new(
-            self.find(wrapped.bytes(), context)?
-                .require_data_key()
-                .parse()
-                .unwrap(),
-        ))
+        Ok(Arc::new(self.find(wrapped.bytes(), context)?.require_data_key().parse().unwrap()))
     }
 
     async fn rewrap(&self, _: &WrappedDataKey, _: &EncryptionContext) -> Result<WrappedDataKey, KeyError> {
@@ -85,16 +72,8 @@ impl KeyProvider for VectorService {
         key_id: Option<&str>,
         context: &EncryptionContext,
     ) -> Result<SecretSlice<u8>, KeyError> {
-        assert!(
-            key_id.is_some_and(|id| id.starts_with("arn:")),
-            "the value's key is passed on as a claim"
-        );
-        Ok(self
-            .find(ciphertext, context)?
-            .plaintext
-            .clone()
-            .into_bytes()
-            .into())
+        assert!(key_id.is_some_and(|id| id.starts_with("arn:")), "the value's key is passed on as a claim");
+        Ok(self.find(ciphertext, context)?.plaintext.clone().into_bytes().into())
     }
 }
 
@@ -102,10 +81,7 @@ struct Ring(Vec<Vector>);
 
 impl DataKeyRing for Ring {
     fn data_key(&self, id: &str) -> Option<Arc<DataKey>> {
-        let vector = self
-            .0
-            .iter()
-            .find(|vector| vector.data_key_id.as_deref() == Some(id))?;
+        let vector = self.0.iter().find(|vector| vector.data_key_id.as_deref() == Some(id))?;
         Some(Arc::new(vector.require_data_key().parse().unwrap()))
     }
 
@@ -130,21 +106,12 @@ async fn store(db: &Sql, profile: Profile, vector: &Vector) -> TokenStore {
     if let Some(key) = &vector.dev_encryption_key {
         cipher = cipher.with_development_key(DevKey::from_variable(key).unwrap());
     }
-    TokenStore::open(Database::connect(db.url()).await.unwrap(), profile, cipher)
-        .await
-        .unwrap()
+    TokenStore::open(Database::connect(db.url()).await.unwrap(), profile, cipher).await.unwrap()
 }
 
 async fn assert_opens(store: &TokenStore, key: &TokenKey, vector: &Vector) {
-    let read = store
-        .get(key)
-        .await
-        .unwrap_or_else(|error| panic!("{:?}: {}", vector.format, told(&error)));
-    assert!(
-        shown(read.access_token()) == Some(&vector.plaintext),
-        "{:?}",
-        vector.format
-    );
+    let read = store.get(key).await.unwrap_or_else(|error| panic!("{:?}: {}", vector.format, told(&error)));
+    assert!(shown(read.access_token()) == Some(&vector.plaintext), "{:?}", vector.format);
 }
 
 /// The systems' tables, with ids of text so that those of the vectors fit.

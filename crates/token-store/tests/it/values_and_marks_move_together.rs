@@ -6,8 +6,8 @@ use envelope_core::format::direct_aes;
 use token_store::{NewToken, StoreError, TokenKey, TokenStore};
 
 use crate::support::{
-    Keys, Meddling, Sql, VodRow, assert_access, both, create_vod_tender, direct_key, insert_vod, pulseplan_row, shown,
-    user_id, vod_rows,
+    Keys, Meddling, Sql, VodRow, assert_access, both, create_vod_tender, direct_key, insert_vod,
+    pulseplan_row, shown, user_id, vod_rows,
 };
 
 fn one() -> TokenKey {
@@ -31,7 +31,11 @@ const WIDE: &str = r#"
 
 async fn create_wide(db: &Sql) {
     let columns: Vec<String> = (0..10).map(|n| format!("t{n} text")).collect();
-    db.execute(&format!("CREATE TABLE wide (id bigint PRIMARY KEY, {}, v integer, m text, k text)", columns.join(", "))).await;
+    db.execute(&format!(
+        "CREATE TABLE wide (id bigint PRIMARY KEY, {}, v integer, m text, k text)",
+        columns.join(", ")
+    ))
+    .await;
 }
 
 async fn marks(db: &Sql) -> Vec<(Option<String>, Option<String>, Option<String>)> {

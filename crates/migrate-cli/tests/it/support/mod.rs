@@ -50,7 +50,9 @@ impl Program {
     pub(crate) fn bare() -> Self {
         let mut program = Self { environment: BTreeMap::new(), directory: tempfile::tempdir().unwrap() };
         let home = program.path().display().to_string();
-        for (name, value) in [("HOME", home.as_str()), ("AWS_EC2_METADATA_DISABLED", "true"), ("RUST_BACKTRACE", "1")] {
+        for (name, value) in
+            [("HOME", home.as_str()), ("AWS_EC2_METADATA_DISABLED", "true"), ("RUST_BACKTRACE", "1")]
+        {
             program.set(name, value);
         }
         program
@@ -149,7 +151,11 @@ impl Run {
     #[track_caller]
     pub(crate) fn expect(self, code: i32) -> Self {
         let Self { what, stdout, stderr, .. } = &self;
-        assert_eq!(self.code, Some(code), "migrate-tokens {what}\n--- stdout\n{stdout}\n--- stderr\n{stderr}");
+        assert_eq!(
+            self.code,
+            Some(code),
+            "migrate-tokens {what}\n--- stdout\n{stdout}\n--- stderr\n{stderr}"
+        );
         self
     }
 
@@ -164,7 +170,11 @@ impl Run {
     pub(crate) fn says(&self, words: &[&str]) -> &Self {
         for word in words {
             let found = self.stderr.contains(word) || self.stdout.contains(word);
-            assert!(found, "migrate-tokens {} does not say {word:?}\n{}{}", self.what, self.stdout, self.stderr);
+            assert!(
+                found,
+                "migrate-tokens {} does not say {word:?}\n{}{}",
+                self.what, self.stdout, self.stderr
+            );
         }
         self
     }
@@ -210,7 +220,8 @@ pub(crate) async fn fill(db: &Sql, rows: usize) {
     db.execute("ALTER TABLE oauth_tokens ADD COLUMN encryption_method TEXT").await;
     for number in 0..rows {
         let version = i32::try_from(number % 2).unwrap();
-        insert_vod(db, &channel(number), version, &format!("access {number}"), &format!("refresh {number}")).await;
+        insert_vod(db, &channel(number), version, &format!("access {number}"), &format!("refresh {number}"))
+            .await;
     }
 }
 
@@ -226,5 +237,6 @@ pub(crate) async fn count_version(db: &Sql, version: i32) -> usize {
 
 /// Everything in the table.
 pub(crate) async fn stored(db: &Sql) -> Vec<Vec<Option<String>>> {
-    db.table("oauth_tokens", &["provider", "channel", "access_token", "refresh_token", "encryption_version"]).await
+    db.table("oauth_tokens", &["provider", "channel", "access_token", "refresh_token", "encryption_version"])
+        .await
 }

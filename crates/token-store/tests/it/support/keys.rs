@@ -122,9 +122,7 @@ impl Keys {
 
     pub(crate) async fn store_with(&self, db: &Sql, cipher: TokenCipher) -> TokenStore {
         let database = Database::connect(db.url()).await.unwrap();
-        TokenStore::open(database, self.profile.clone(), cipher)
-            .await
-            .unwrap()
+        TokenStore::open(database, self.profile.clone(), cipher).await.unwrap()
     }
 }
 
@@ -136,10 +134,7 @@ pub(crate) struct OneDataKey {
 
 impl OneDataKey {
     pub(crate) fn new(inner: Arc<dyn KeyProvider>) -> Self {
-        Self {
-            inner,
-            made: Mutex::default(),
-        }
+        Self { inner, made: Mutex::default() }
     }
 }
 
@@ -152,12 +147,7 @@ impl KeyProvider for OneDataKey {
             None => {
                 let made = self.inner.generate(context).await?;
                 let made = (made.key.0, made.wrapped);
-                self.made
-                    .lock()
-                    .unwrap()
-                    .entry(context.clone())
-                    .or_insert(made)
-                    .clone()
+                self.made.lock().unwrap().entry(context.clone()).or_insert(made).clone()
             }
         };
         Ok(GeneratedDataKey::new(key, wrapped))

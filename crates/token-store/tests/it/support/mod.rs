@@ -64,10 +64,7 @@ pub(crate) async fn assert_access(store: &TokenStore, key: TokenKey, expected: &
 /// An error as all of its words, printed in every way there is: itself and every cause.
 pub(crate) fn told(error: &(dyn Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |&error| error.source());
-    causes
-        .map(|error| format!("{error} | {error:?} | {error:#?}"))
-        .collect::<Vec<_>>()
-        .join(" || ")
+    causes.map(|error| format!("{error} | {error:?} | {error:#?}")).collect::<Vec<_>>().join(" || ")
 }
 
 /// Waits for something that happens in the background, and fails if it never does.
@@ -77,10 +74,7 @@ pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool)
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
-    if tokio::time::timeout(Duration::from_secs(30), waited)
-        .await
-        .is_err()
-    {
+    if tokio::time::timeout(Duration::from_secs(30), waited).await.is_err() {
         panic!("never happened: {what}");
     }
 }
@@ -108,23 +102,13 @@ pub(crate) async fn carry_out(store: &TokenStore, options: &MigrationOptions) ->
 
 /// What a report counts: scanned, migrated, already, conflicts, failed, values.
 pub(crate) fn counts(report: &MigrationReport) -> [u64; 6] {
-    let MigrationReport {
-        scanned,
-        migrated,
-        already,
-        conflicts,
-        failed,
-        values,
-        ..
-    } = report;
+    let MigrationReport { scanned, migrated, already, conflicts, failed, values, .. } = report;
     [*scanned, *migrated, *already, *conflicts, *failed, *values]
 }
 
 /// Opens everything.
 pub(crate) async fn verified(store: &TokenStore) -> VerifyReport {
-    token_store::verify::verify(store, None, &StopFlag::default(), |_| {})
-        .await
-        .unwrap()
+    token_store::verify::verify(store, None, &StopFlag::default(), |_| {}).await.unwrap()
 }
 
 /// The distribution, as version, method, key and count.
@@ -132,12 +116,7 @@ pub(crate) async fn distribution(store: &TokenStore) -> Vec<(Option<i64>, String
     let status = token_store::status::status(store).await.unwrap();
     let group = |group: Group| {
         let method = group.encryption_method.unwrap_or_default();
-        (
-            group.encryption_version,
-            method,
-            group.encryption_key_id,
-            group.count,
-        )
+        (group.encryption_version, method, group.encryption_key_id, group.count)
     };
     let mut groups: Vec<_> = status.groups.into_iter().map(group).collect();
     groups.sort();

@@ -45,8 +45,7 @@ impl VodRow {
 /// The table as it stands in production, the method column included.
 pub(crate) async fn create_vod_tender(db: &Sql) {
     create_vod_tender_named(db, "oauth_tokens").await;
-    db.execute("ALTER TABLE oauth_tokens ADD COLUMN encryption_method TEXT DEFAULT 'direct'")
-        .await;
+    db.execute("ALTER TABLE oauth_tokens ADD COLUMN encryption_method TEXT DEFAULT 'direct'").await;
 }
 
 pub(crate) async fn create_vod_tender_named(db: &Sql, table: &str) {
@@ -98,11 +97,7 @@ pub(crate) async fn pulseplan_row(
     access: &str,
     refresh: &str,
 ) -> (String, String) {
-    let (uuid, time) = if db.is_postgres() {
-        ("uuid", "timestamptz")
-    } else {
-        ("TEXT", "TEXT")
-    };
+    let (uuid, time) = if db.is_postgres() { ("uuid", "timestamptz") } else { ("TEXT", "TEXT") };
     db.execute(&format!(
         "CREATE TABLE IF NOT EXISTS oauth_tokens (id {uuid} PRIMARY KEY, user_id {uuid} NOT NULL, \
          provider text NOT NULL, access_token text NOT NULL, refresh_token text NOT NULL, \

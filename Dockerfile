@@ -1,0 +1,34 @@
+# Both programs and nothing else: no shell, no package manager, no root. Built from the repository's root:
+#   docker build --tag tokenseal:0.1.0 .
+FROM rust:1.95.0-slim-bookworm AS build
+
+# What the TLS library's C code needs to be built.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends ca-certificates cmake make gcc g++ libc6-dev \
+    && rm -rf /var/lib/apt/lists/*
+
+WORKDIR /source
+COPY . .
+# The image's own toolchain, whatever rust-toolchain.toml would have fetched.
+ENV RUSTUP_TOOLCHAIN=1.95.0
+RUN cargo build --release --locked --package migrate-cli --bins
+
+# A root file system of the programs, the libraries that they are linked to, certificates, and a user.
+RUN set -eu; \
+    root=/root-file-system; \
+    install -D -m 0755 -t "$root/usr/local/bin" target/release/migrate-tokens target/release/manage-secrets; \
+    for library in $(ldd target/release/migrate-tokens target/release/manage-secrets | grep -o '/[^ ]*\.so[^ ]*' | sort -u); do \
+        install -D -m 0755 "$library" "$root$library"; \
+    done; \
+    install -D -m 0644 /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/ca-certificates.crt"; \
+    echo 'hosts: files dns' > "$root/etc/nsswitch.conf"; \
+    echo 'tokenseal:x:65532:65532::/nonexistent:/sbin/nologin' > "$root/etc/passwd"; \
+    echo 'tokenseal:x:65532:' > "$root/etc/group"
+
+FROM scratch
+# checkov:skip=CKV_DOCKER_2:the programs run to their end or answer /healthz; there is no shell that could ask them
+
+COPY --from=build /root-file-system /
+USER 65532:65532
+ENTRYPOINT ["/usr/local/bin/migrate-tokens"]
+CMD ["--help"]

@@ -1,0 +1,321 @@
+#!/usr/bin/env python3
+"""Applies the examples against moto, plans again (nothing may be left to do), reads everything back, and destroys it.
+
+With --program PATH it also seals and opens a token with that migrate-tokens under the very key and alias.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.request
+import zipfile
+from io import BytesIO
+from pathlib import Path
+
+import common
+
+common.enter()
+
+import boto3  # noqa: E402
+
+import decisions  # noqa: E402
+
+REGION = "eu-central-1"
+BUCKET = "example-audit-logs"
+SERVICES = [
+    "cloudtrail", "cloudwatch", "cloudwatchevents", "cloudwatchlogs", "configservice", "ec2", "iam", "kms", "lambda",
+    "s3", "secretsmanager", "sns", "sts",
+]
+VARIABLES = {"AWS_REGION", "ENCRYPTION_CONTEXT", "ENVIRONMENT", "KMS_ALLOWED_KEYS", "KMS_KEY_ID"}
+
+
+@contextlib.contextmanager
+def moto():
+    """A moto server of this run's own, on a free port."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = open(common.TARGET / "moto.log", "w")
+    server = subprocess.Popen(
+        [common.VENV / "bin" / "moto_server", "-H", "127.0.0.1", "-p", str(port)], stdout=log, stderr=log,
+        env={**os.environ, "AWS_DEFAULT_REGION": REGION},
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(100):
+            with contextlib.suppress(OSError):
+                # Rotation functions are called without containers.
+                settings = json.dumps({"lambda": {"use_docker": False}}).encode()
+                request = urllib.request.Request(f"{url}/moto-api/config", settings, {"Content-Type": "application/json"})
+                urllib.request.urlopen(request, timeout=5)
+                break
+            time.sleep(0.1)
+        else:
+            sys.exit("moto did not start: see target/infra/moto.log")
+        yield url
+    finally:
+        server.terminate()
+        server.wait()
+        log.close()
+
+
+def client(url, service):
+    return boto3.client(
+        service, region_name=REGION, endpoint_url=url, aws_access_key_id="test", aws_secret_access_key="test",
+    )
+
+
+def override(place, url):
+    """Points the example's provider at moto; Terraform merges an override file into what the user copies."""
+    endpoints = "\n".join(f'    {service} = "{url}"' for service in SERVICES)
+    (place / "providers_override.tf").write_text(f"""provider "aws" {{
+  access_key                  = "test"
+  secret_key                  = "test"
+  skip_credentials_validation = true
+  skip_metadata_api_check     = true
+  skip_requesting_account_id  = true
+  max_retries                 = 2
+  s3_force_path_style         = true
+
+  endpoints {{
+{endpoints}
+  }}
+}}
+""")
+
+
+def prepare_account(url):
+    """What exists before the example is applied: the bucket, two rotation functions, a configuration recorder."""
+    client(url, "s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
+    trust = json.dumps({"Version": "2012-10-17", "Statement": []})
+    role = client(url, "iam").create_role(RoleName="rotation", AssumeRolePolicyDocument=trust)["Role"]["Arn"]
+    code = BytesIO()
+    with zipfile.ZipFile(code, "w") as archive:
+        archive.writestr("index.py", "def handler(event, context):\n    return None\n")
+    arns = {}
+    for name in ("database", "session-signing"):
+        function = client(url, "lambda").create_function(
+            FunctionName=f"rotate-{name}", Runtime="python3.12", Role=role, Handler="index.handler",
+            Code={"ZipFile": code.getvalue()},
+        )
+        arns[name] = function["FunctionArn"]
+    recorder = {"name": "default", "roleARN": role, "recordingGroup": {"allSupported": True}}
+    client(url, "config").put_configuration_recorder(ConfigurationRecorder=recorder)
+    return role, arns
+
+
+def applied(report, work, example, url, *arguments):
+    """Applies an example, asserts that a second plan is empty, and returns its outputs."""
+    place = work / "examples" / example
+    override(place, url)
+    common.terraform("init", "-input=false", cwd=place)
+    common.terraform("apply", "-auto-approve", "-input=false", *arguments, cwd=place)
+    again = common.terraform("plan", "-detailed-exitcode", "-input=false", *arguments, cwd=place, check=False)
+    report.equal(again.returncode, 0, f"{example}: the second plan is empty")
+    if again.returncode != 0:
+        print(again.stdout)
+    outputs = json.loads(common.terraform("output", "-json", cwd=place).stdout)
+    return {name: output["value"] for name, output in outputs.items()}
+
+
+def destroyed(report, work, example, *arguments):
+    common.terraform("destroy", "-auto-approve", "-input=false", *arguments, cwd=work / "examples" / example)
+    report.check(True, f"{example}: destroyed")
+
+
+def read_back_key(report, url, out):
+    kms = client(url, "kms")
+    key = kms.describe_key(KeyId=out["alias_name"])["KeyMetadata"]
+    report.equal(out["alias_name"], "alias/vod-tender-production", "the alias is alias/<application>-<environment>")
+    report.equal(key["Arn"], out["key_arn"], "the alias stands for the key")
+    report.equal(key["KeyState"], "Enabled", "the key is enabled")
+    report.equal(key["KeySpec"], "SYMMETRIC_DEFAULT", "the key is symmetric")
+    report.check(kms.get_key_rotation_status(KeyId=key["KeyId"])["KeyRotationEnabled"], "the key rotates")
+    tags = {tag["TagKey"]: tag["TagValue"] for tag in kms.list_resource_tags(KeyId=key["KeyId"])["Tags"]}
+    wanted = {"Application": "vod-tender", "Environment": "production", "Purpose": "token-encryption"}
+    report.equal(tags, wanted, "the key's tags")
+    policy = json.loads(kms.get_key_policy(KeyId=key["KeyId"], PolicyName="default")["Policy"])
+    report.equal(policy, json.loads(out["key_policy"]), "the key's policy is the module's")
+    for alias in kms.list_aliases()["Aliases"]:
+        if alias["AliasName"].startswith("alias/vod-tender") and "TargetKeyId" in alias:
+            report.check(
+                kms.get_key_rotation_status(KeyId=alias["TargetKeyId"])["KeyRotationEnabled"],
+                f"{alias['AliasName']} rotates",
+            )
+    return policy
+
+
+def read_back_roles(report, url, out):
+    iam = client(url, "iam")
+    policies = {}
+    for role, names in {"application": ["use-data-keys", "read-secrets"], "migrator": ["migrate-and-rewrap"]}.items():
+        name = f"vod-tender-production-{role}"
+        report.equal(sorted(iam.list_role_policies(RoleName=name)["PolicyNames"]), sorted(names), f"{role}: its policies")
+        policies[role] = [iam.get_role_policy(RoleName=name, PolicyName=policy)["PolicyDocument"] for policy in names]
+        trust = iam.get_role(RoleName=name)["Role"]["AssumeRolePolicyDocument"]
+        condition = trust["Statement"][0]["Condition"]["StringEquals"]
+        report.equal(len(condition), 2, f"{role}: its trust pins sub and aud")
+        annotation = out["service_account_annotations"][role]["eks.amazonaws.com/role-arn"]
+        report.check(annotation.endswith(f":role/{name}"), f"{role}: its annotation names it")
+    return policies
+
+
+def read_back_alarms(report, url, out):
+    alarms = {alarm["AlarmName"]: alarm for alarm in client(url, "cloudwatch").describe_alarms()["MetricAlarms"]}
+    missing = set(out["alarm_names"]) - set(alarms)
+    report.equal(missing, set(), "every alarm exists")
+
+    def alarm(name):
+        return alarms[f"vod-tender-production-{name}"]
+
+    errors = alarm("KMSDecryptErrors")
+    found = (errors["Namespace"], errors["Statistic"], errors["Period"], errors["Threshold"], errors["ComparisonOperator"])
+    report.equal(found, ("Tokenseal", "Sum", 300, 5.0, "GreaterThanThreshold"), "KMSDecryptErrors: over 5 in 5 minutes")
+    latency = alarm("KMSHighLatency")
+    found = (latency["MetricName"], latency["ExtendedStatistic"], latency["Threshold"])
+    report.equal(found, ("KMSDecryptLatency", "p99", 500.0), "KMSHighLatency: p99 over 500 ms")
+    denied = alarm("KMSUnauthorized")
+    found = (denied["Namespace"], denied["Threshold"], denied["ComparisonOperator"])
+    wanted = ("Tokenseal/Audit/vod-tender-production", 0.0, "GreaterThanThreshold")
+    report.equal(found, wanted, "KMSUnauthorized: any")
+    report.equal(alarm("HeartbeatMissing")["TreatMissingData"], "breaching", "silence sets the heartbeat's alarm off")
+    for name, found in alarms.items():
+        report.equal(found["AlarmActions"], [out["topic_arn"]], f"{name} tells the topic")
+        runbook = found["AlarmDescription"].rsplit("Runbook: ", 1)[-1]
+        report.check((common.REPOSITORY / runbook).is_file(), f"{name}: its runbook {runbook} exists")
+    return alarms
+
+
+def read_back_trail(report, url, alarms):
+    trail = client(url, "cloudtrail")
+    selectors = trail.get_event_selectors(TrailName="vod-tender-production-audit")["EventSelectors"]
+    # CloudTrail answers with its default selector here, moto with none.
+    kinds = {selector["ReadWriteType"] for selector in selectors}
+    report.check(kinds <= {"All"}, "the trail keeps reads and writes")
+    excluded = [source for selector in selectors for source in selector.get("ExcludeManagementEventSources", [])]
+    report.equal(excluded, [], "the trail excludes nobody's events, KMS's least of all")
+    report.check(trail.get_trail_status(Name="vod-tender-production-audit")["IsLogging"], "the trail is on")
+    logs = client(url, "logs")
+    group = logs.describe_log_groups(logGroupNamePrefix="/aws/cloudtrail/vod-tender")["logGroups"][0]
+    report.check(group["retentionInDays"] >= 90, "the log group keeps 90 days and more")
+    filters = logs.describe_metric_filters(logGroupName=group["logGroupName"])["metricFilters"]
+    fed = {transformation["metricName"] for found in filters for transformation in found["metricTransformations"]}
+    emitted = set(common.load(common.CHECKS / "metrics.json")["emf"]["metrics"])
+    for name, alarm in alarms.items():
+        for namespace, metric in decisions_metrics(alarm):
+            known = emitted if namespace == "Tokenseal" else fed
+            report.check(metric in known, f"{name}: somebody emits {namespace} {metric}")
+
+
+def decisions_metrics(alarm):
+    """The (namespace, name) pairs that an alarm looks at."""
+    if "MetricName" in alarm:
+        return [(alarm["Namespace"], alarm["MetricName"])]
+    stats = [query["MetricStat"]["Metric"] for query in alarm["Metrics"] if "MetricStat" in query]
+    return [(metric["Namespace"], metric["MetricName"]) for metric in stats]
+
+
+def read_back_secrets(report, url, out):
+    manager = client(url, "secretsmanager")
+    wanted = {"database": 30, "session-signing": 90, "twitch-oauth": None}
+    for name, days in wanted.items():
+        secret = manager.describe_secret(SecretId=f"{out['secrets_prefix']}{name}")
+        report.check(secret["KmsKeyId"] != out["key_arn"], f"secret {name} has a key of its own")
+        found = secret.get("RotationRules", {}).get("AutomaticallyAfterDays") or None
+        report.equal(found, days, f"secret {name} rotates as asked")
+        policy = json.loads(manager.get_resource_policy(SecretId=secret["ARN"])["ResourcePolicy"])
+        report.equal(policy["Statement"][0]["Effect"], "Deny", f"secret {name} refuses what is not over TLS")
+
+
+def read_back_topic(report, url, out):
+    topic = client(url, "sns").get_topic_attributes(TopicArn=out["topic_arn"])["Attributes"]
+    report.check(topic.get("KmsMasterKeyId", "").startswith("arn:"), "the topic is sealed with a key of its own")
+    report.check("aws:SourceAccount" in topic["Policy"], "the topic takes this account's alarms only")
+    names = {entry["DashboardName"] for entry in client(url, "cloudwatch").list_dashboards()["DashboardEntries"]}
+    report.equal(names, {"vod-tender-production-kms", "vod-tender-production-secrets"}, "the two dashboards exist")
+
+
+def run_program(report, program, url, out):
+    """Seals and opens a token with the project's own program, by the key's ARN and by its alias."""
+    for key in (out["environment"]["KMS_KEY_ID"], out["alias_name"]):
+        database = common.TARGET / "program.db"
+        database.unlink(missing_ok=True)
+        with contextlib.closing(sqlite3.connect(database)) as connection:
+            connection.execute(
+                "CREATE TABLE oauth_tokens (provider TEXT NOT NULL, channel TEXT NOT NULL DEFAULT '', access_token TEXT,"
+                " refresh_token TEXT, expires_at TEXT, scope TEXT, updated_at TEXT, encryption_version INTEGER DEFAULT 0,"
+                " encryption_key_id TEXT, PRIMARY KEY (provider, channel))"
+            )
+            connection.commit()
+        env = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+        env.update(out["environment"])
+        env.update(
+            KMS_KEY_ID=key, DATABASE_URL=f"sqlite://{database}", AWS_ENDPOINT_URL=url,
+            AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test",
+        )
+        row = ["--row", "provider=twitch,channel=somebody"]
+        common.run([program, "schema"], env=env)
+        common.run([program, "put", *row], env=env, input="a-token")
+        got = common.run([program, "get", *row, "--reveal"], env=env).stdout
+        report.check("a-token" in got, f"a token sealed under {key} opens again")
+        status = common.run([program, "status"], env=env).stdout
+        report.check(out["key_arn"] in status or "kms-envelope" in status, f"status knows it as an envelope ({key})")
+        doctor = common.run([program, "doctor"], env=env, check=False)
+        report.equal(doctor.returncode, 0, f"doctor is content with {key}")
+        if doctor.returncode != 0:
+            print(doctor.stdout)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--program", type=Path, help="a migrate-tokens to run against the applied key")
+    options = parser.parse_args()
+    report = common.Report("apply_moto")
+    work = common.copy("apply")
+    with moto() as url:
+        role, functions = prepare_account(url)
+        arguments = ["-var-file=prod.tfvars", f"-var=rotation_role_arns={json.dumps([role])}"]
+        out = applied(report, work, "complete", url, *arguments)
+        # Rotation begins at once and needs a value to begin from: the values come first, the schedules after them.
+        for name in functions:
+            client(url, "secretsmanager").put_secret_value(SecretId=out["secrets_prefix"] + name, SecretString="first")
+        arguments.append(f"-var=rotation_lambda_arns={json.dumps(functions)}")
+        out = applied(report, work, "complete", url, *arguments)
+        report.equal(set(out["environment"]), VARIABLES, "the outputs are exactly the programs' variables")
+        key_policy = read_back_key(report, url, out)
+        roles = read_back_roles(report, url, out)
+        alarms = read_back_alarms(report, url, out)
+        read_back_trail(report, url, alarms)
+        read_back_secrets(report, url, out)
+        read_back_topic(report, url, out)
+        deployed = {role: documents for role, documents in roles.items()}
+        decisions.judge(report, deployed, key_policy, out["key_arn"], only=["application", "migrator", "stranger"])
+        if options.program:
+            run_program(report, options.program.resolve(), url, out)
+        destroyed(report, work, "complete", *arguments)
+        state = client(url, "kms").describe_key(KeyId=out["key_arn"])["KeyMetadata"]["KeyState"]
+        report.equal(state, "PendingDeletion", "the destroyed key waits out its window")
+        report.equal(client(url, "cloudwatch").describe_alarms()["MetricAlarms"], [], "no alarm is left")
+
+        for example, more in {
+            "irsa": ["-var=environment=staging", "-var=oidc_provider_arn=arn:aws:iam::123456789012:oidc-provider/example"],
+            "minimal": ["-var=environment=development"],
+        }.items():
+            out = applied(report, work, example, url, *more)
+            report.equal(set(out["environment"]), VARIABLES, f"{example}: the outputs are exactly the programs' variables")
+            destroyed(report, work, example, *more)
+        for tfvars in ("dev", "staging"):
+            place = work / "examples" / "complete"
+            plan = common.terraform("plan", "-input=false", f"-var-file={tfvars}.tfvars", cwd=place, check=False)
+            report.equal(plan.returncode, 0, f"complete plans with {tfvars}.tfvars")
+    report.finish()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""What every check shares: where things are, how Terraform is run, how a result is told."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+CHECKS = Path(__file__).resolve().parent
+INFRA = CHECKS.parent
+REPOSITORY = INFRA.parent
+TARGET = REPOSITORY / "target" / "infra"
+TERRAFORM_RC = TARGET / "terraform.rc"
+VENV = TARGET / "venv"
+VENV_CHECKOV = TARGET / "venv-checkov"
+
+# Modules without a provider, modules for every provider from 3.39 on, and modules that need provider 6 or newer.
+PROVIDER_FREE = ["policy-docs", "audit-patterns"]
+MODULES = ["kms-key", "workload-access", "audit-trail", "alarms", "secrets"]
+MODULES_V6 = ["kms-key-multi-region", "kms-replica", "pod-identity-association", "log-bucket"]
+EXAMPLES = ["minimal", "irsa", "complete"]
+EXAMPLES_V6 = ["pod-identity", "multi-region", "log-archive"]
+
+
+def enter(venv=VENV):
+    """Goes on in the checks' own Python environment, which prepare.py makes."""
+    python = venv / "bin" / "python"
+    if Path(sys.prefix) == venv:
+        return
+    if not python.exists():
+        sys.exit(f"{python} is not there: run infra/checks/prepare.py first")
+    os.execv(python, [str(python), *sys.argv])
+
+
+class Report:
+    """Counts what held and what did not, and ends the program accordingly."""
+
+    def __init__(self, name):
+        self.name = name
+        self.passed = 0
+        self.failures = []
+
+    def check(self, held, what, detail=""):
+        """Notes one thing that should hold; returns whether it does."""
+        if held:
+            self.passed += 1
+        else:
+            self.failures.append(what)
+            print(f"FAILED  {what}" + (f"\n        {detail}" if detail else ""))
+        return bool(held)
+
+    def equal(self, actual, wanted, what):
+        return self.check(actual == wanted, what, f"wanted {wanted!r}, found {actual!r}")
+
+    def finish(self):
+        """Exit code 0 if everything held and anything was looked at, otherwise 1."""
+        print(f"{self.name}: {self.passed} passed, {len(self.failures)} failed")
+        sys.exit(0 if self.passed and not self.failures else 1)
+
+
+def run(command, cwd=None, env=None, check=True, quiet=True, input=None):
+    """Runs a command; on failure prints what it said, and stops unless check is off."""
+    done = subprocess.run(
+        [str(part) for part in command], cwd=cwd, env=env, input=input, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )
+    if not quiet or (check and done.returncode != 0):
+        print(done.stdout, end="")
+    if check and done.returncode != 0:
+        sys.exit(f"failed with {done.returncode}: {' '.join(str(part) for part in command)}")
+    return done
+
+
+def terraform_environment(**more):
+    """The environment for Terraform: our mirror, no telemetry, and nobody's AWS settings."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "TF_"))}
+    env.update(TF_CLI_CONFIG_FILE=str(TERRAFORM_RC), CHECKPOINT_DISABLE="1", TF_IN_AUTOMATION="1", NO_COLOR="1")
+    env.update(more)
+    return env
+
+
+def terraform(*arguments, cwd, check=True, quiet=True, env=None):
+    return run(["terraform", *arguments], cwd=cwd, env=env or terraform_environment(), check=check, quiet=quiet)
+
+
+def copy(name):
+    """A copy of infra/ below target/, so that a check leaves nothing in the sources."""
+    work = TARGET / "work" / name
+    shutil.rmtree(work, ignore_errors=True)
+    unwanted = shutil.ignore_patterns(".terraform*", "terraform.tfstate*", "__pycache__", "work")
+    shutil.copytree(INFRA, work, ignore=unwanted)
+    return work
+
+
+def load(path):
+    return json.loads(Path(path).read_text())

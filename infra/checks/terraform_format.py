@@ -1,0 +1,44 @@
+#!/usr/bin/env python3
+"""Every Terraform file is formatted, and nothing in them does what must never be done."""
+
+import re
+
+import common
+
+FORBIDDEN = {
+    r"bypass_policy_lockout_safety_check": "the lockout check is never bypassed",
+    r"exclude_management_event_sources": "no event source is left out of the trail",
+}
+
+
+def main():
+    report = common.Report("terraform_format")
+    done = common.terraform("fmt", "-check", "-recursive", "-list=true", cwd=common.INFRA, check=False)
+    report.check(done.returncode == 0, "terraform fmt finds nothing to do", done.stdout)
+    for file in sorted(common.INFRA.rglob("*.tf")):
+        text = file.read_text()
+        for pattern, why in FORBIDDEN.items():
+            report.check(not re.search(pattern, text), f"{file.relative_to(common.INFRA)}: {why}")
+    places = [common.INFRA / "modules" / name for name in common.PROVIDER_FREE + common.MODULES + common.MODULES_V6]
+    found = sorted((common.INFRA / "modules").iterdir())
+    report.equal(found, sorted(places), "every module is one that the checks know")
+    for place in places:
+        for name in ("main.tf", "variables.tf", "outputs.tf", "versions.tf", "README.md", "tests"):
+            report.check((place / name).exists(), f"{place.name} has {name}")
+        described(report, place)
+    for name in common.EXAMPLES + common.EXAMPLES_V6:
+        described(report, common.INFRA / "examples" / name)
+    report.finish()
+
+
+def described(report, place):
+    """Every variable has a type and a description, every output a description."""
+    for file in place.glob("*.tf"):
+        for kind, name, body in re.findall(r'^(variable|output) "([^"]+)" \{\n(.*?)^\}', file.read_text(), re.M | re.S):
+            report.check(re.search(r"^  description = ", body, re.M), f"{place.name}: {kind} {name} is described")
+            if kind == "variable":
+                report.check(re.search(r"^  type\s+= ", body, re.M), f"{place.name}: variable {name} is typed")
+
+
+if __name__ == "__main__":
+    main()

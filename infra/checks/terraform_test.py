@@ -1,0 +1,62 @@
+#!/usr/bin/env python3
+"""Validates the modules and examples and runs their tests.
+
+  --provider-free   only the modules without a provider: needs nothing but Terraform
+Without it: also those for provider 3.39 with the real provider (mocked), and of those for provider 6 what needs no schema,
+that is what their variables refuse.
+"""
+
+import argparse
+import re
+import shutil
+
+import common
+
+
+def tested(report, place, name):
+    """Runs terraform test in a folder and counts its runs."""
+    common.terraform("init", "-backend=false", "-input=false", cwd=place)
+    done = common.terraform("test", "-no-color", cwd=place, check=False)
+    passed = re.search(r"(\d+) passed, (\d+) failed", done.stdout)
+    fine = done.returncode == 0 and passed and int(passed[1]) > 0
+    report.check(fine, f"terraform test of {name}", "" if fine else done.stdout)
+    if fine:
+        report.passed += int(passed[1]) - 1
+
+
+def validated(report, place, name):
+    common.terraform("init", "-backend=false", "-input=false", cwd=place)
+    done = common.terraform("validate", "-no-color", cwd=place, check=False)
+    report.check(done.returncode == 0, f"terraform validate of {name}", done.stdout if done.returncode else "")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--provider-free", action="store_true")
+    options = parser.parse_args()
+    report = common.Report("terraform_test")
+    if options.provider_free and not common.TERRAFORM_RC.exists():
+        common.TARGET.mkdir(parents=True, exist_ok=True)
+        common.TERRAFORM_RC.touch()
+    work = common.copy("test")
+    for name in common.PROVIDER_FREE:
+        tested(report, work / "modules" / name, name)
+    if options.provider_free:
+        report.finish()
+    for name in common.MODULES:
+        validated(report, work / "modules" / name, name)
+        tested(report, work / "modules" / name, name)
+    for name in common.EXAMPLES:
+        validated(report, work / "examples" / name, f"examples/{name}")
+    for name in common.MODULES_V6:
+        module = work / "modules" / name
+        variables = work / "variables-only" / name
+        variables.mkdir(parents=True)
+        shutil.copy(module / "variables.tf", variables)
+        shutil.copytree(module / "tests", variables / "tests")
+        tested(report, variables, f"what the variables of {name} refuse")
+    report.finish()
+
+
+if __name__ == "__main__":
+    main()

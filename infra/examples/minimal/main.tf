@@ -1,0 +1,24 @@
+# A key, its alias, and a policy to attach to whatever role the application already has.
+module "key" {
+  source = "../../modules/kms-key"
+
+  application = "vod-tender"
+  environment = var.environment
+}
+
+data "aws_caller_identity" "current" {}
+
+module "policies" {
+  source = "../../modules/policy-docs"
+
+  account_id = data.aws_caller_identity.current.account_id
+  region     = var.region
+
+  use = { key_arns = [module.key.key_arn] }
+}
+
+resource "aws_iam_policy" "application" {
+  name        = "vod-tender-${var.environment}-use-data-keys"
+  description = "Seals and opens vod-tender's tokens"
+  policy      = module.policies.application_policy
+}

@@ -1,0 +1,22 @@
+variable "region" {
+  description = "The AWS Region."
+  type        = string
+  default     = "eu-central-1"
+
+  validation {
+    condition     = can(regex("^[a-z]{2}(-[a-z]+)+-[0-9]$", var.region))
+    error_message = "region looks like eu-central-1."
+  }
+}
+
+
+variable "environment" {
+  description = "development, staging or production."
+  type        = string
+
+  validation {
+    condition     = contains(["development", "staging", "production"], var.environment)
+    error_message = "environment is development, staging or production."
+  }
+}
+

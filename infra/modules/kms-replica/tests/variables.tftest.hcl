@@ -1,0 +1,32 @@
+# What is refused before the provider is asked: these runs need no schema of provider 6.
+mock_provider "aws" {}
+
+variables {
+  application     = "vod-tender"
+  environment     = "production"
+  primary_key_arn = "arn:aws:kms:eu-central-1:123456789012:key/mrk-11111111111111111111111111111111"
+}
+
+run "a_single_region_key_is_refused" {
+  command         = plan
+  expect_failures = [var.primary_key_arn]
+  variables {
+    primary_key_arn = "arn:aws:kms:eu-central-1:123456789012:key/11111111-2222-3333-4444-555555555555"
+  }
+}
+
+run "an_alias_of_aws_is_refused" {
+  command         = plan
+  expect_failures = [var.alias_name]
+  variables {
+    alias_name = "alias/aws/vod-tender"
+  }
+}
+
+run "a_long_deletion_window_is_refused" {
+  command         = plan
+  expect_failures = [var.deletion_window_in_days]
+  variables {
+    deletion_window_in_days = 31
+  }
+}

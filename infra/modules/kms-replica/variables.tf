@@ -1,0 +1,121 @@
+variable "application" {
+  description = "The application's name, as in its alias, its tags and its metrics: vod-tender."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{1,30}[a-z0-9]$", var.application))
+    error_message = "application has 3 to 32 lower-case letters, digits and hyphens, and starts with a letter."
+  }
+}
+
+variable "environment" {
+  description = "The environment, in the words that the programs read from ENVIRONMENT: development, staging or production."
+  type        = string
+
+  validation {
+    condition     = contains(["development", "staging", "production"], var.environment)
+    error_message = "environment is development, staging or production."
+  }
+}
+
+variable "primary_key_arn" {
+  description = "ARN of the multi-Region primary, in another Region than this module's provider."
+  type        = string
+
+  validation {
+    condition     = can(regex("^arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:key/mrk-[0-9a-f]{32}$", var.primary_key_arn))
+    error_message = "primary_key_arn is the ARN of a multi-Region key: its id starts with mrk-."
+  }
+}
+
+variable "purpose" {
+  description = "What the key is for: its Purpose tag."
+  type        = string
+  default     = "token-encryption"
+
+  validation {
+    condition     = can(regex("^[A-Za-z0-9 _.:/=+@-]{1,128}$", var.purpose))
+    error_message = "purpose has 1 to 128 characters that a tag may have."
+  }
+}
+
+variable "alias_name" {
+  description = "The alias. Left out, it is alias/<application>-<environment>."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.alias_name == null || can(regex("^alias/[A-Za-z0-9/_-]{1,250}$", var.alias_name))
+    error_message = "alias_name starts with alias/, as in alias/vod-tender-production."
+  }
+  validation {
+    condition     = !startswith(coalesce(var.alias_name, "alias/own"), "alias/aws/")
+    error_message = "alias/aws/ is reserved for AWS's own keys."
+  }
+}
+
+variable "deletion_window_in_days" {
+  description = "Days between a scheduled deletion and the end of everything under the key: 7 to 30."
+  type        = number
+  default     = 30
+
+  validation {
+    condition     = var.deletion_window_in_days >= 7 && var.deletion_window_in_days <= 30 && floor(var.deletion_window_in_days) == var.deletion_window_in_days
+    error_message = "deletion_window_in_days is a whole number from 7 to 30."
+  }
+}
+
+variable "encryption_context" {
+  description = "The pairs that each request for this key must carry: what ENCRYPTION_CONTEXT holds."
+  type        = map(string)
+  default = {
+    Application = "vod-tender"
+    Purpose     = "oauth-token"
+  }
+
+  validation {
+    condition     = length(var.encryption_context) > 0
+    error_message = "encryption_context is empty: without a pair nothing tells this application's requests from another's."
+  }
+}
+
+variable "binding_keys" {
+  description = "The further context keys that a request may carry: table, column and the primary-key columns of every profile in use."
+  type        = list(string)
+  default     = ["table", "column", "provider", "channel"]
+}
+
+variable "administrators" {
+  description = "ARNs of the roles that manage the key. They cannot use it, but they can change its policy: choose few."
+  type        = list(string)
+  default     = []
+}
+
+variable "application_roles" {
+  description = "ARNs of the roles that the key policy itself lets seal and open, bound to the context."
+  type        = list(string)
+  default     = []
+}
+
+variable "migrator_roles" {
+  description = "ARNs of the roles that may also re-wrap data keys, bound to the context."
+  type        = list(string)
+  default     = []
+}
+
+variable "exclusive" {
+  description = "Deny the key's cryptographic actions to everybody but application_roles and migrator_roles, whatever IAM allows."
+  type        = bool
+  default     = false
+
+  validation {
+    condition     = !var.exclusive || length(concat(var.application_roles, var.migrator_roles)) > 0
+    error_message = "exclusive without a single role would leave a key that nobody can use."
+  }
+}
+
+variable "tags" {
+  description = "Further tags for everything in this module. Application, Environment and Purpose are set here and win."
+  type        = map(string)
+  default     = {}
+}

@@ -1,0 +1,153 @@
+# Around named secrets. Here kms:ViaService is right: Secrets Manager makes the calls to KMS, and its context names the secret.
+locals {
+  secrets = var.secrets == null ? {
+    secret_arns       = ["*"], key_arn = "*", reader_roles = [], operator_roles = [], rotation_roles = [],
+    rotation_function = null, exclusive = false,
+  } : var.secrets
+
+  via_secrets_manager = {
+    StringEquals = { "kms:ViaService" = "secretsmanager.${var.region}.amazonaws.com" }
+    StringLike   = { "kms:EncryptionContext:SecretARN" = local.secrets.secret_arns }
+  }
+
+  secret_users = distinct(concat(local.secrets.reader_roles, local.secrets.operator_roles, local.secrets.rotation_roles))
+
+  secrets_reader_statements = [
+    {
+      # Not AWSPENDING: what a rotation has not finished is nobody's business.
+      Sid       = "ReadSecrets"
+      Effect    = "Allow"
+      Action    = ["secretsmanager:GetSecretValue"]
+      Resource  = local.secrets.secret_arns
+      Condition = { StringEqualsIfExists = { "secretsmanager:VersionStage" = ["AWSCURRENT", "AWSPREVIOUS"] } }
+    },
+    {
+      Sid      = "DescribeSecrets"
+      Effect   = "Allow"
+      Action   = ["secretsmanager:DescribeSecret"]
+      Resource = local.secrets.secret_arns
+    },
+    {
+      # It names no secret: each of the batch must still be allowed above.
+      Sid      = "ReadInBatches"
+      Effect   = "Allow"
+      Action   = ["secretsmanager:BatchGetSecretValue"]
+      Resource = "*"
+    },
+    {
+      Sid       = "OpenThem"
+      Effect    = "Allow"
+      Action    = ["kms:Decrypt"]
+      Resource  = local.secrets.key_arn
+      Condition = local.via_secrets_manager
+    },
+  ]
+
+  secrets_operator_statements = [
+    {
+      Sid    = "OperateSecrets"
+      Effect = "Allow"
+      Action = [
+        "secretsmanager:CancelRotateSecret",
+        "secretsmanager:CreateSecret",
+        "secretsmanager:DeleteSecret",
+        "secretsmanager:DescribeSecret",
+        "secretsmanager:GetSecretValue",
+        "secretsmanager:ListSecretVersionIds",
+        "secretsmanager:PutSecretValue",
+        "secretsmanager:RestoreSecret",
+        "secretsmanager:RotateSecret",
+        "secretsmanager:TagResource",
+        "secretsmanager:UntagResource",
+        "secretsmanager:UpdateSecret",
+        "secretsmanager:UpdateSecretVersionStage",
+      ]
+      Resource = local.secrets.secret_arns
+    },
+    {
+      Sid      = "ListSecrets"
+      Effect   = "Allow"
+      Action   = ["secretsmanager:BatchGetSecretValue", "secretsmanager:ListSecrets"]
+      Resource = "*"
+    },
+    {
+      Sid       = "SealAndOpenThem"
+      Effect    = "Allow"
+      Action    = ["kms:Decrypt", "kms:GenerateDataKey"]
+      Resource  = local.secrets.key_arn
+      Condition = local.via_secrets_manager
+    },
+  ]
+
+  rotation_statements = [
+    merge(
+      {
+        Sid    = "RotateSecrets"
+        Effect = "Allow"
+        Action = [
+          "secretsmanager:DescribeSecret",
+          "secretsmanager:GetSecretValue",
+          "secretsmanager:PutSecretValue",
+          "secretsmanager:UpdateSecretVersionStage",
+        ]
+        Resource = local.secrets.secret_arns
+      },
+      # Only secrets that name this very function as theirs.
+      local.secrets.rotation_function == null ? {} : {
+        Condition = { StringEquals = { "secretsmanager:resource/AllowRotationLambdaArn" = local.secrets.rotation_function } }
+      },
+    ),
+    {
+      Sid      = "MakePasswords"
+      Effect   = "Allow"
+      Action   = ["secretsmanager:GetRandomPassword"]
+      Resource = "*"
+    },
+    {
+      Sid       = "SealAndOpenThem"
+      Effect    = "Allow"
+      Action    = ["kms:Decrypt", "kms:GenerateDataKey"]
+      Resource  = local.secrets.key_arn
+      Condition = local.via_secrets_manager
+    },
+  ]
+
+  secret_resource_statements = concat(
+    [{
+      Sid       = "OnlyOverTls"
+      Effect    = "Deny"
+      Principal = { AWS = "*" }
+      Action    = "secretsmanager:*"
+      Resource  = "*"
+      Condition = { Bool = { "aws:SecureTransport" = "false" } }
+    }],
+    [for statement in [{
+      Sid       = "NobodyElseReadsIt"
+      Effect    = "Deny"
+      Principal = { AWS = "*" }
+      Action    = "secretsmanager:GetSecretValue"
+      Resource  = "*"
+      Condition = { StringNotEquals = { "aws:PrincipalArn" = local.secret_users } }
+    }] : statement if local.secrets.exclusive],
+  )
+
+  secrets_key_statements = [
+    local.account_statement,
+    {
+      # The service's own calls on behalf of whoever IAM allows; nobody opens a secret past Secrets Manager.
+      Sid       = "OnlyThroughSecretsManager"
+      Effect    = "Deny"
+      Principal = { AWS = "*" }
+      Action = [
+        "kms:Decrypt",
+        "kms:Encrypt",
+        "kms:GenerateDataKey",
+        "kms:GenerateDataKeyWithoutPlaintext",
+        "kms:ReEncryptFrom",
+        "kms:ReEncryptTo",
+      ]
+      Resource  = "*"
+      Condition = { StringNotEquals = { "kms:ViaService" = "secretsmanager.${var.region}.amazonaws.com" } }
+    },
+  ]
+}

@@ -1,0 +1,185 @@
+variable "application" {
+  description = "The application's name, as in its alias, its tags and its metrics: vod-tender."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{1,30}[a-z0-9]$", var.application))
+    error_message = "application has 3 to 32 lower-case letters, digits and hyphens, and starts with a letter."
+  }
+}
+
+variable "environment" {
+  description = "The environment, in the words that the programs read from ENVIRONMENT: development, staging or production."
+  type        = string
+
+  validation {
+    condition     = contains(["development", "staging", "production"], var.environment)
+    error_message = "environment is development, staging or production."
+  }
+}
+
+variable "prefix" {
+  description = "What every secret's name starts with, as manage-secrets' --prefix. Left out, it is <application>/<environment>/."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.prefix == null || can(regex("^[A-Za-z0-9_+=.@-]+(/[A-Za-z0-9_+=.@-]+)*/$", var.prefix))
+    error_message = "prefix ends with a slash, as in vod-tender/production/."
+  }
+}
+
+variable "secrets" {
+  description = <<-EOT
+    The secrets, by their name after the prefix. kind is database (rotated every 30 days), signing-key (every 90 days) or
+    other (no schedule of its own); rotation_days says otherwise. Values are never here: manage-secrets writes them.
+  EOT
+  type = map(object({
+    description   = string
+    kind          = optional(string, "other")
+    rotation_days = optional(number)
+  }))
+
+  validation {
+    condition     = alltrue([for name in keys(var.secrets) : can(regex("^[A-Za-z0-9/_+=.@-]{1,200}$", name)) && !can(regex("-[A-Za-z0-9]{6}$", name))])
+    error_message = "a secret's name has letters, digits and /_+=.@-, and does not end like an ARN (a hyphen and six characters)."
+  }
+  validation {
+    condition     = alltrue([for secret in values(var.secrets) : contains(["database", "signing-key", "other"], secret.kind)])
+    error_message = "kind is database, signing-key or other."
+  }
+  validation {
+    condition     = alltrue([for secret in values(var.secrets) : try(secret.rotation_days >= 1 && secret.rotation_days <= 365, secret.rotation_days == null)])
+    error_message = "rotation_days is between 1 and 365."
+  }
+}
+
+variable "rotation_lambda_arns" {
+  description = "For the secrets that rotate by themselves, the function that rotates them. The others are rotated by hand and watched for their age."
+  type        = map(string)
+  default     = {}
+
+  validation {
+    condition     = alltrue([for name in keys(var.rotation_lambda_arns) : contains(keys(var.secrets), name)])
+    error_message = "rotation_lambda_arns names a secret that secrets does not."
+  }
+  validation {
+    condition = alltrue([for name in keys(var.rotation_lambda_arns) :
+      try(var.secrets[name].kind != "other" || var.secrets[name].rotation_days != null, true)
+    ])
+    error_message = "a secret of kind other that rotates by itself needs rotation_days."
+  }
+}
+
+variable "reader_roles" {
+  description = "ARNs of the roles that read the secrets; with exclusive nobody else but the operators and the functions can."
+  type        = list(string)
+  default     = []
+}
+
+variable "operator_roles" {
+  description = "ARNs of the roles that write and rotate them by hand."
+  type        = list(string)
+  default     = []
+}
+
+variable "rotation_roles" {
+  description = "ARNs of the rotation functions' own roles."
+  type        = list(string)
+  default     = []
+}
+
+variable "exclusive" {
+  description = "Deny reading to everybody but these roles, whatever IAM allows."
+  type        = bool
+  default     = false
+
+  validation {
+    condition     = !var.exclusive || length(concat(var.reader_roles, var.operator_roles, var.rotation_roles)) > 0
+    error_message = "exclusive without a single role would leave secrets that nobody can read."
+  }
+}
+
+variable "recovery_window_in_days" {
+  description = "Days in which a deleted secret can be restored: 7 to 30."
+  type        = number
+  default     = 30
+
+  validation {
+    condition     = var.recovery_window_in_days >= 7 && var.recovery_window_in_days <= 30 && floor(var.recovery_window_in_days) == var.recovery_window_in_days
+    error_message = "recovery_window_in_days is a whole number from 7 to 30."
+  }
+}
+
+variable "deletion_window_in_days" {
+  description = "Days between a scheduled deletion of the secrets' key and its end: 7 to 30."
+  type        = number
+  default     = 30
+
+  validation {
+    condition     = var.deletion_window_in_days >= 7 && var.deletion_window_in_days <= 30 && floor(var.deletion_window_in_days) == var.deletion_window_in_days
+    error_message = "deletion_window_in_days is a whole number from 7 to 30."
+  }
+}
+
+variable "alarm_topic_arn" {
+  description = "The SNS topic for failed and overdue rotations: topic_arn of module alarms."
+  type        = string
+  default     = null
+}
+
+variable "audit_namespace" {
+  description = "The namespace that module audit-trail's filters count in."
+  type        = string
+  default     = null
+}
+
+variable "with_alarms" {
+  description = "Make the alarm on failed rotations; it needs alarm_topic_arn and audit_namespace."
+  type        = bool
+  default     = false
+
+  validation {
+    condition     = !var.with_alarms || (var.alarm_topic_arn != null && var.audit_namespace != null)
+    error_message = "with_alarms needs alarm_topic_arn and audit_namespace."
+  }
+}
+
+variable "with_config_rules" {
+  description = "Watch by AWS Config that no secret is older than its schedule. The account needs a configuration recorder; alarm_topic_arn is needed too."
+  type        = bool
+  default     = false
+
+  validation {
+    condition     = !var.with_config_rules || var.alarm_topic_arn != null
+    error_message = "with_config_rules needs alarm_topic_arn."
+  }
+}
+
+variable "rotation_grace_days" {
+  description = "Days that a secret may be older than its schedule before it counts as overdue."
+  type        = number
+  default     = 2
+
+  validation {
+    condition     = var.rotation_grace_days >= 0 && var.rotation_grace_days <= 30
+    error_message = "rotation_grace_days is between 0 and 30."
+  }
+}
+
+variable "runbook_base_url" {
+  description = "Where the runbooks can be read by who is woken."
+  type        = string
+  default     = "docs/runbooks"
+
+  validation {
+    condition     = length(trimspace(var.runbook_base_url)) > 0 && !endswith(var.runbook_base_url, "/")
+    error_message = "runbook_base_url is not empty and does not end with a slash."
+  }
+}
+
+variable "tags" {
+  description = "Further tags for everything in this module. Application, Environment and Purpose are set here and win."
+  type        = map(string)
+  default     = {}
+}

@@ -1,0 +1,126 @@
+mock_provider "aws" {
+  mock_data "aws_caller_identity" {
+    defaults = { account_id = "123456789012" }
+  }
+  mock_data "aws_partition" {
+    defaults = { partition = "aws" }
+  }
+}
+
+variables {
+  application       = "vod-tender"
+  environment       = "production"
+  key_arns          = ["arn:aws:kms:eu-central-1:123456789012:key/11111111-2222-3333-4444-555555555555", "arn:aws:kms:eu-west-1:123456789012:key/66666666-7777-8888-9999-000000000000"]
+  oidc_provider_arn = "arn:aws:iam::123456789012:oidc-provider/oidc.eks.eu-central-1.amazonaws.com/id/ABC"
+  service_account   = "vod-tender/vod-tender"
+}
+
+run "the_outputs_are_the_programs_variables" {
+  command = plan
+
+  assert {
+    condition = output.environment == {
+      AWS_REGION         = "eu-central-1"
+      ENCRYPTION_CONTEXT = "Application=vod-tender,Purpose=oauth-token"
+      ENVIRONMENT        = "production"
+      KMS_ALLOWED_KEYS   = "arn:aws:kms:eu-central-1:123456789012:key/11111111-2222-3333-4444-555555555555,arn:aws:kms:eu-west-1:123456789012:key/66666666-7777-8888-9999-000000000000"
+      KMS_KEY_ID         = "arn:aws:kms:eu-central-1:123456789012:key/11111111-2222-3333-4444-555555555555"
+    }
+    error_message = "the environment is what the programs read"
+  }
+  assert {
+    condition     = length(aws_iam_role.migrator) == 0 && length(aws_iam_role_policy.secrets) == 0
+    error_message = "what is not asked for is not made"
+  }
+}
+
+run "one_service_account_becomes_the_role" {
+  command = plan
+
+  assert {
+    condition = jsondecode(aws_iam_role.application.assume_role_policy).Statement[0].Condition.StringEquals == {
+      "oidc.eks.eu-central-1.amazonaws.com/id/ABC:aud" = "sts.amazonaws.com"
+      "oidc.eks.eu-central-1.amazonaws.com/id/ABC:sub" = ["system:serviceaccount:vod-tender:vod-tender"]
+    }
+    error_message = "both sub and aud are pinned"
+  }
+}
+
+run "the_migrator_is_a_role_of_its_own" {
+  command = plan
+
+  variables {
+    migrator_service_account = "vod-tender/token-migrator"
+  }
+
+  assert {
+    condition     = strcontains(aws_iam_role_policy.migrator[0].policy, "kms:ReEncryptFrom") && !strcontains(aws_iam_role_policy.application.policy, "ReEncrypt")
+    error_message = "only the migrator re-wraps"
+  }
+  assert {
+    condition     = strcontains(aws_iam_role.migrator[0].assume_role_policy, "system:serviceaccount:vod-tender:token-migrator")
+    error_message = "the migrator's service account becomes its role"
+  }
+}
+
+run "pod_identity_pins_namespace_and_service_account" {
+  command = plan
+
+  variables {
+    identity          = "pod-identity"
+    oidc_provider_arn = null
+  }
+
+  assert {
+    condition     = jsondecode(aws_iam_role.application.assume_role_policy).Statement[0].Principal.Service == "pods.eks.amazonaws.com"
+    error_message = "the Pod Identity agent assumes the role"
+  }
+}
+
+run "an_alias_is_refused" {
+  command         = plan
+  expect_failures = [var.key_arns]
+  variables {
+    key_arns = ["arn:aws:kms:eu-central-1:123456789012:alias/vod-tender-production"]
+  }
+}
+
+run "no_key_is_refused" {
+  command         = plan
+  expect_failures = [var.key_arns]
+  variables {
+    key_arns = []
+  }
+}
+
+run "an_empty_context_is_refused" {
+  command         = plan
+  expect_failures = [var.encryption_context]
+  variables {
+    encryption_context = {}
+  }
+}
+
+run "irsa_without_a_provider_is_refused" {
+  command         = plan
+  expect_failures = [var.identity]
+  variables {
+    oidc_provider_arn = null
+  }
+}
+
+run "a_wildcard_service_account_is_refused" {
+  command         = plan
+  expect_failures = [var.service_account]
+  variables {
+    service_account = "vod-tender/*"
+  }
+}
+
+run "a_shared_service_account_is_refused" {
+  command         = plan
+  expect_failures = [var.migrator_service_account]
+  variables {
+    migrator_service_account = "vod-tender/vod-tender"
+  }
+}
