@@ -10,6 +10,7 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
     let others = [
         ("ci", "every step from `fmt` to `docs`, and what ran and what did not"),
         ("bench", "the benches, written into docs/performance.md; --quick for a rough idea"),
+        ("chaos", "a key service that fails in every way, scenario by scenario"),
         ("demo", "the whole story on embedded parts; arguments go to `migrate-tokens demo`"),
         ("aws-live", "the tests against a real AWS account; needs credentials and KMS_TEST_KEY_ID"),
         ("help", "this list"),

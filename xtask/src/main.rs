@@ -6,6 +6,7 @@ use std::process::ExitCode;
 mod aws_live;
 mod bench;
 mod cargo;
+mod chaos;
 mod ci;
 mod demo;
 mod help;
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
     let args: Vec<String> = args.collect();
     let outcome = match command.as_str() {
         "bench" => bench::run(&args),
+        "chaos" => chaos::run(&args),
         "demo" => demo::run(&args),
         "aws-live" => aws_live::run(&args),
         "help" | "--help" | "-h" | "" => help::run(),

@@ -9,6 +9,8 @@ pub(crate) struct Options {
     /// Parts that have to run.
     pub(crate) require: Vec<String>,
     pub(crate) fail_fast: bool,
+    /// Whether this is a run of every step.
+    pub(crate) all_steps: bool,
     /// What follows `--`, for `cargo test`.
     pub(crate) cargo_test: Vec<String>,
 }

@@ -13,7 +13,7 @@ use crate::options::Options;
 use crate::report::{NotRun, PartOutcome};
 
 /// Everything that `--require` may name.
-pub(crate) const KNOWN_PARTS: [&str; 4] = ["postgres", "docker", "moto", "advisories"];
+pub(crate) const KNOWN_PARTS: [&str; 5] = ["postgres", "docker", "moto", "fuzzing", "advisories"];
 
 /// The parts that are servers, each with the variable that tells tests about it.
 const SERVERS: [(&str, &str); 3] = [

@@ -8,6 +8,7 @@ mod deny;
 mod docs;
 mod doctest;
 mod fmt;
+mod fuzz;
 mod layers;
 mod links;
 mod test;
@@ -20,7 +21,7 @@ pub(crate) struct Step {
     pub(crate) run: fn(&Options) -> anyhow::Result<Report>,
 }
 
-pub(crate) const STEPS: [Step; 7] = [
+pub(crate) const STEPS: [Step; 8] = [
     Step { name: "fmt", summary: "the code is formatted", run: fmt::run },
     Step {
         name: "clippy",
@@ -29,6 +30,11 @@ pub(crate) const STEPS: [Step; 7] = [
     },
     Step { name: "test", summary: "the tests, against real servers where there are any", run: test::run },
     Step { name: "doctest", summary: "the examples in the documentation run", run: doctest::run },
+    Step {
+        name: "fuzz",
+        summary: "every parser against unthought-of inputs: a minute each, seconds in ci",
+        run: fuzz::run,
+    },
     Step { name: "layers", summary: "crates depend only on what they may", run: layers::run },
     Step { name: "deny", summary: "licences, banned crates, sources, advisories", run: deny::run },
     Step { name: "docs", summary: "the documentation builds, and no link in it is broken", run: docs::run },

@@ -35,12 +35,22 @@ pub(crate) fn forbid_core_dumps() {
 }
 
 /// A flag that SIGINT and SIGTERM set; a second signal ends the program at once.
+///
+/// Both are caught from here on, and not only once a task has come to run: a signal in between would end the program
+/// in the middle of a batch.
 pub(crate) fn stop_on_signals() -> StopFlag {
+    use tokio::signal::unix::{SignalKind, signal};
     let flag = StopFlag::default();
+    let (Ok(mut interrupted), Ok(mut terminated)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        tracing::warn!("signals cannot be caught: an interrupt ends the program at once");
+        return flag;
+    };
     let handle = flag.clone();
     tokio::spawn(async move {
-        for _ in 0..2 {
-            signal().await;
+        loop {
+            tokio::select! { _ = interrupted.recv() => {}, _ = terminated.recv() => {} }
             if handle.is_set() {
                 std::process::exit(Exit::Interrupted as i32);
             }
@@ -49,17 +59,4 @@ pub(crate) fn stop_on_signals() -> StopFlag {
         }
     });
     flag
-}
-
-async fn signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let interrupted = tokio::signal::ctrl_c();
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminated) => {
-            tokio::select! { _ = interrupted => {}, _ = terminated.recv() => {} }
-        }
-        Err(_) => {
-            let _ = interrupted.await;
-        }
-    }
 }

@@ -1,4 +1,4 @@
 output "environment" {
-  description = "The environment variables of the programs: the nearer key wraps, either opens."
+  description = "The environment variables of the programs. They use the one Region; a service can compose both with kms_provider::Regions."
   value       = module.access.environment
 }

@@ -1,0 +1,93 @@
+#!/usr/bin/env python3
+"""Every error class and every alert has a runbook, every link in one leads somewhere, and its commands exist.
+
+With --program PATH (repeatable) the commands of that program are looked up in its own --help.
+"""
+
+import argparse
+import re
+from pathlib import Path
+
+import common
+
+common.enter()
+
+import yaml  # noqa: E402
+
+RUNBOOKS = common.REPOSITORY / "docs" / "runbooks"
+SECTIONS = ["## Look at", "## Do", "## Emergency rollback"]
+# Pages of another shape.
+OTHERS = {"README.md", "emergency-rollback.md", "secret-rotation.md"}
+
+
+def alarm_names():
+    """The CloudWatch alarms, as the modules name them."""
+    text = "".join(file.read_text() for file in (common.INFRA / "modules").rglob("*.tf"))
+    direct = re.findall(r'alarm_name\s+= "\$\{local\.name\}-(\w+)"', text)
+    mapped = re.findall(r'^    (\w+) = \{\n      description = "[^\n]*\n      runbook ', text, re.M)
+    return set(direct) | set(mapped)
+
+
+def commands(text, program):
+    """The commands of a program that a page names: (command, its words)."""
+    for code in re.findall(r"```[a-z]*\n(.*?)```", text, re.S) + re.findall(r"`([^`\n]+)`", text):
+        for line in code.splitlines():
+            line = line.split("#")[0]
+            for words in re.findall(rf"(?:^|[\s(|]){program}((?: +[\w.:/-]+)*)", line):
+                words = words.split()
+                if words:
+                    yield words
+
+
+def check_commands(report, program, page):
+    name = program.name
+    listed = common.run([program, "--help"]).stdout.split("Commands:")[1].split("Options:")[0]
+    known = set(re.findall(r"^  ([a-z][a-z-]*)", listed, re.M))
+    for words in commands(page.read_text(), name):
+        # Options and their values may stand before the command.
+        while words and words[0].startswith("--"):
+            words = words[2:]
+        if not words:
+            continue
+        report.check(words[0] in known, f"{page.name}: {name} has the command {words[0]}")
+        help_text = common.run([program, words[0], "--help"], check=False)
+        what = f"{page.name}: {name} {' '.join(words)}"
+        if report.check(help_text.returncode == 0, f"{what}: the command exists"):
+            for option in [word for word in words if word.startswith("--")]:
+                report.check(re.search(rf"{option}\b", help_text.stdout), f"{what}: {option} exists")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--program", type=Path, action="append", default=[])
+    options = parser.parse_args()
+    report = common.Report("runbooks")
+    pages = sorted(RUNBOOKS.glob("*.md"))
+    texts = {page.name: page.read_text() for page in pages}
+    for label in common.load(common.CHECKS / "metrics.json")["error_classes"]:
+        report.check(f"{label.replace('_', '-')}.md" in texts, f"error class {label} has a page")
+    together = "\n".join(texts.values())
+    alerts = yaml.safe_load((common.INFRA / "observability" / "alerts.rules.yml").read_text())["groups"][0]["rules"]
+    for rule in alerts:
+        page = Path(rule["annotations"]["runbook_url"]).name
+        report.check(f"`{rule['alert']}`" in texts.get(page, ""), f"{rule['alert']}: {page} is about it")
+    names = alarm_names()
+    report.check(len(names) >= 14, f"{len(names)} CloudWatch alarms found in the modules")
+    for name in sorted(names):
+        report.check(f"`{name}`" in together, f"alarm {name}: a page is about it")
+    for page in pages:
+        if page.name not in OTHERS:
+            places = [page.read_text().find(section) for section in SECTIONS]
+            report.check(-1 not in places and places == sorted(places), f"{page.name} has its three sections")
+        if page.name != "README.md":
+            report.check(f"]({page.name})" in texts["README.md"], f"{page.name} is in the list of runbooks")
+        for link in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text()):
+            if "://" not in link:
+                report.check((page.parent / link).exists(), f"{page.name}: the link {link} leads somewhere")
+        for program in options.program:
+            check_commands(report, program.resolve(), page)
+    report.finish()
+
+
+if __name__ == "__main__":
+    main()
