@@ -193,6 +193,8 @@ def main():
     }
     key_arn = documents["application_policy"]["Statement"][0]["Resource"][0]
     judge(report, identities, documents["key_policy"], key_arn)
+    # The same must hold where the key's policy leaves everything to IAM: the roles' own policies are whole by themselves.
+    judge(report, identities, common.load(TABLE)["plain_key_policy"], key_arn, only=list(identities))
     report.finish()
 
 

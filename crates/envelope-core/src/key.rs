@@ -110,7 +110,8 @@ impl std::str::FromStr for DataKey {
 /// A data key as the key service wrapped it: opaque bytes and, where it is known, the key that wrapped them.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct WrappedDataKey {
-    bytes: Box<[u8]>,
+    // A `Vec`, because boxing what was just decoded from text would copy it once more.
+    bytes: Vec<u8>,
     key_id: Option<Box<str>>,
 }
 
@@ -122,7 +123,7 @@ impl WrappedDataKey {
     ///
     /// # Errors
     /// [`WrappedLengthError`] if empty or longer than [`MAX_WRAPPED_LEN`].
-    pub fn new(bytes: impl Into<Box<[u8]>>, key_id: Option<&str>) -> Result<Self, WrappedLengthError> {
+    pub fn new(bytes: impl Into<Vec<u8>>, key_id: Option<&str>) -> Result<Self, WrappedLengthError> {
         let bytes = bytes.into();
         if bytes.is_empty() || bytes.len() > MAX_WRAPPED_LEN {
             return Err(WrappedLengthError { actual: bytes.len() });

@@ -161,6 +161,7 @@ fn key_exit(error: &KeyError) -> Exit {
 fn store_exit(error: &StoreError) -> Exit {
     match error {
         StoreError::NotStorable { .. }
+        | StoreError::NotPlain { .. }
         | StoreError::Address { .. }
         | StoreError::KeyLength { .. }
         | StoreError::NoTokenColumn { .. } => Exit::Usage,

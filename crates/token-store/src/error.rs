@@ -16,6 +16,16 @@ pub struct DatabaseError {
 }
 
 impl DatabaseError {
+    /// Whether a row's new content is what was refused: a constraint, a type, a length.
+    pub(crate) fn refuses_a_row(&self) -> bool {
+        let Some(code) = self.code.as_deref() else { return false };
+        // PostgreSQL: classes 22 (data) and 23 (integrity). SQLite: CONSTRAINT, TOOBIG and MISMATCH, the low byte of a
+        // code.
+        let is_postgres = code.len() == 5 && (code.starts_with("22") || code.starts_with("23"));
+        let sqlite = (code.len() < 5).then(|| code.parse::<u32>().ok()).flatten();
+        is_postgres || sqlite.is_some_and(|code| matches!(code & 0xff, 18..=20))
+    }
+
     /// Whether the same statement may succeed at once: a deadlock, a serialization failure, a busy file.
     pub(crate) fn is_transient(&self) -> bool {
         // PostgreSQL: deadlock_detected, serialization_failure, lock_not_available. SQLite: BUSY and its extensions.

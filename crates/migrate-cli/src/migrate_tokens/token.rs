@@ -158,6 +158,13 @@ async fn read_secret() -> Result<SecretString, CliError> {
     let read = tokio::io::stdin().take(LIMIT + 1).read_to_string(&mut text).await;
     read.map_err(CliError::io("standard input cannot be read as UTF-8 text"))?;
     let value = text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
+    if value.is_empty() {
+        // Far more often a pipe that broke than a token that is meant to be empty.
+        return Err(CliError::usage_with_hint(
+            "standard input is empty",
+            "pipe the token in: echo -n \"$TOKEN\" | …",
+        ));
+    }
     Ok(SecretString::from(value))
 }
 

@@ -80,7 +80,9 @@ pub(super) async fn connect(path: &Path) -> Result<SqlitePool, SourceError> {
         .busy_timeout(BUSY)
         // What is deleted is overwritten, so that an old envelope does not outlive its data key in the file.
         .pragma("secure_delete", "ON");
-    let pool = SqlitePoolOptions::new().max_connections(4).acquire_timeout(BUSY * 2);
+    // No idle or lifetime limit: sqlx 0.9's task for them can spin for ever once its count of idle connections wraps.
+    let pool = SqlitePoolOptions::new().max_connections(4).idle_timeout(None).max_lifetime(None);
+    let pool = pool.acquire_timeout(BUSY * 2);
     let pool = loop_while_busy(|| pool.clone().connect_with(options.clone())).await.map_err(storage)?;
     prepare(&pool).await?;
     Ok(pool)

@@ -371,10 +371,17 @@ impl<P: FnMut(&MigrationReport)> Run<'_, P> {
         }
         let (sealed, changes): (Vec<u64>, Vec<Change>) =
             changes.into_iter().map(|planned| (planned.sealed, planned.change)).unzip();
-        let swapped = layout.swap(self.store.database(), &changes).await.map_err(StoreError::from)?;
-        if swapped == changes.len() as u64 {
-            sealed.into_iter().for_each(|values| batch.written(values));
-            return Ok(Vec::new());
+        match layout.swap(self.store.database(), &changes).await {
+            Ok(swapped) if swapped == changes.len() as u64 => {
+                sealed.into_iter().for_each(|values| batch.written(values));
+                return Ok(Vec::new());
+            }
+            Ok(_) => {}
+            // One row that the table does not take keeps no other from being written.
+            Err(error) if error.refuses_a_row() => {
+                return self.write_one_by_one(layout, sealed.into_iter().zip(changes), batch).await;
+            }
+            Err(error) => return Err(StoreError::from(error).into()),
         }
         let mut changed = Vec::new();
         for (values, change) in sealed.into_iter().zip(changes) {
@@ -384,6 +391,34 @@ impl<P: FnMut(&MigrationReport)> Run<'_, P> {
                 Some(row) => changed.push(row),
                 // Deleted meanwhile: nothing is left to do.
                 None => batch.decided(|report| report.already += 1),
+            }
+        }
+        Ok(changed)
+    }
+
+    async fn write_one_by_one(
+        &self,
+        layout: &Layout,
+        changes: impl Iterator<Item = (u64, Change)>,
+        batch: &mut Batch,
+    ) -> Result<Vec<StoredRow>, Ended> {
+        let database = self.store.database();
+        let mut changed = Vec::new();
+        for (values, change) in changes {
+            match layout.swap(database, std::slice::from_ref(&change)).await {
+                Ok(1) => batch.written(values),
+                Ok(_) => match layout.fetch(database, &change.old.key).await.map_err(StoreError::from)? {
+                    Some(row) => changed.push(row),
+                    None => batch.decided(|report| report.already += 1),
+                },
+                Err(error) if error.refuses_a_row() => {
+                    let row = change.old.name(layout);
+                    let columns = layout.table.tokens.join(",");
+                    batch.decided(|report| report.failed += 1);
+                    let failure = Failure::new(&layout.table.name, row, &columns, "database", &error);
+                    batch.report.failures.push(failure);
+                }
+                Err(error) => return Err(StoreError::from(error).into()),
             }
         }
         Ok(changed)
