@@ -1,41 +1,48 @@
 //! Bindings: the identity of the cell that a sealed value belongs to.
 
+use std::borrow::Cow;
+
 use crate::context::{ContextError, EncryptionContext, MAX_CONTEXT_LEN, push_length, push_text};
+
+/// A column's name, and its value as text.
+type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
 
 /// Names the table, column, primary key and owner of one value, so that it opens nowhere else.
 ///
+/// Its texts may be borrowed: naming a cell of a row that is at hand copies none of them.
+///
 /// A pair whose value is empty is left out of contexts made from it, because AWS KMS takes no empty value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Binding {
-    table: String,
-    column: String,
-    key: Vec<(String, String)>,
-    owner: Vec<(String, String)>,
+pub struct Binding<'a> {
+    table: Cow<'a, str>,
+    column: Cow<'a, str>,
+    key: Vec<Pair<'a>>,
+    owner: Vec<Pair<'a>>,
 }
 
-impl Binding {
+impl<'a> Binding<'a> {
     /// Names a cell by its table and column; the row's primary key is added with [`key`](Self::key).
-    pub fn new(table: impl Into<String>, column: impl Into<String>) -> Self {
+    pub fn new(table: impl Into<Cow<'a, str>>, column: impl Into<Cow<'a, str>>) -> Self {
         Self { table: table.into(), column: column.into(), key: Vec::new(), owner: Vec::new() }
     }
 
     /// Adds one primary-key column and its value as text.
     #[must_use]
-    pub fn key(mut self, column: impl Into<String>, value: impl Into<String>) -> Self {
+    pub fn key(mut self, column: impl Into<Cow<'a, str>>, value: impl Into<Cow<'a, str>>) -> Self {
         self.key.push((column.into(), value.into()));
         self
     }
 
     /// Adds whom the row belongs to (a user, a tenant), named like the column that says so.
     #[must_use]
-    pub fn owner(mut self, column: impl Into<String>, value: impl Into<String>) -> Self {
+    pub fn owner(mut self, column: impl Into<Cow<'a, str>>, value: impl Into<Cow<'a, str>>) -> Self {
         self.owner.push((column.into(), value.into()));
         self
     }
 
     /// The same row's cell in another column.
     #[must_use]
-    pub fn with_column(&self, column: impl Into<String>) -> Self {
+    pub fn with_column(&self, column: impl Into<Cow<'a, str>>) -> Self {
         Self { column: column.into(), ..self.clone() }
     }
 
@@ -54,13 +61,13 @@ impl Binding {
     /// The value of an owner column, if the binding names it.
     #[must_use]
     pub fn owner_value(&self, column: &str) -> Option<&str> {
-        self.owner.iter().find(|(name, _)| name == column).map(|(_, value)| value.as_str())
+        self.owner.iter().find(|(name, _)| name == column).map(|(_, value)| value.as_ref())
     }
 
     /// The value of the first owner column: the user or tenant that per-owner keys are derived for.
     #[must_use]
     pub fn owner_id(&self) -> Option<&str> {
-        self.owner.first().map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+        self.owner.first().map(|(_, value)| value.as_ref()).filter(|value| !value.is_empty())
     }
 
     /// The row's key, where it is a single column.
@@ -77,7 +84,7 @@ impl Binding {
     /// # Errors
     /// [`ContextError`], for example when a key column is named like a pair of `base`.
     pub fn bound_context(&self, base: &[(String, String)]) -> Result<EncryptionContext, ContextError> {
-        let cell = [("table", self.table.as_str()), ("column", self.column.as_str())];
+        let cell = [("table", self.table.as_ref()), ("column", self.column.as_ref())];
         EncryptionContext::new(
             present(base).chain(cell).chain(present(&self.owner)).chain(present(&self.key)),
         )
@@ -120,15 +127,18 @@ impl Binding {
     }
 }
 
-fn present(pairs: &[(String, String)]) -> impl Iterator<Item = (&str, &str)> {
-    pairs.iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| (name.as_str(), value.as_str()))
+fn present<T: AsRef<str>>(pairs: &[(T, T)]) -> impl Iterator<Item = (&str, &str)> {
+    pairs
+        .iter()
+        .map(|(name, value)| (name.as_ref(), value.as_ref()))
+        .filter(|(_, value): &(&str, &str)| !value.is_empty())
 }
 
-fn push_pairs(out: &mut Vec<u8>, pairs: &[(String, String)]) -> Result<(), ContextError> {
+fn push_pairs(out: &mut Vec<u8>, pairs: &[Pair<'_>]) -> Result<(), ContextError> {
     let mut pairs: Vec<_> = pairs.iter().collect();
     pairs.sort_unstable();
     if let Some(twice) = pairs.windows(2).find(|two| two[0].0 == two[1].0) {
-        return Err(ContextError::Repeated { name: twice[0].0.clone() });
+        return Err(ContextError::Repeated { name: twice[0].0.to_string() });
     }
     push_length(out, pairs.len());
     for (name, value) in pairs {

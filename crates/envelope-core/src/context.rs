@@ -21,7 +21,10 @@ impl EncryptionContext {
     /// # Errors
     /// [`ContextError`] for an empty or repeated name, an empty value, or more than [`MAX_CONTEXT_LEN`] bytes.
     pub fn new<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, ContextError> {
-        let mut pairs: Vec<(&str, &str)> = pairs.into_iter().collect();
+        // Room for what contexts usually have, because a chain of iterators cannot tell its length.
+        let mut all = Vec::with_capacity(12);
+        all.extend(pairs);
+        let mut pairs: Vec<(&str, &str)> = all;
         pairs.sort_unstable();
         if let Some(twice) = pairs.windows(2).find(|w| w[0].0 == w[1].0) {
             return Err(ContextError::Repeated { name: twice[0].0.into() });

@@ -33,7 +33,11 @@ pub enum FieldKeys<'a> {
 ///
 /// # Errors
 /// [`SealError`]. Nothing weaker is ever returned in its place.
-pub async fn encrypt_field(keys: FieldKeys<'_>, binding: &Binding, value: &str) -> Result<String, SealError> {
+pub async fn encrypt_field(
+    keys: FieldKeys<'_>,
+    binding: &Binding<'_>,
+    value: &str,
+) -> Result<String, SealError> {
     encrypt_field_bytes(keys, binding, value.as_bytes()).await
 }
 
@@ -43,7 +47,7 @@ pub async fn encrypt_field(keys: FieldKeys<'_>, binding: &Binding, value: &str) 
 /// [`SealError`]. Nothing weaker is ever returned in its place.
 pub async fn encrypt_field_bytes(
     keys: FieldKeys<'_>,
-    binding: &Binding,
+    binding: &Binding<'_>,
     value: &[u8],
 ) -> Result<String, SealError> {
     if value.len() > MAX_PLAINTEXT_LEN {
@@ -69,7 +73,7 @@ pub async fn encrypt_field_bytes(
 /// [`OpenError`]; the same one for a damaged value and for one that was copied here from another cell.
 pub async fn decrypt_field(
     keys: FieldKeys<'_>,
-    binding: &Binding,
+    binding: &Binding<'_>,
     stored: &str,
 ) -> Result<SecretString, OpenError> {
     if stored.is_empty() {
@@ -90,7 +94,7 @@ pub async fn decrypt_field(
 /// As for [`decrypt_field`], without [`OpenError::NotText`].
 pub async fn decrypt_field_bytes(
     keys: FieldKeys<'_>,
-    binding: &Binding,
+    binding: &Binding<'_>,
     stored: &str,
 ) -> Result<SecretSlice<u8>, OpenError> {
     if stored.is_empty() {

@@ -59,6 +59,11 @@ impl DataKey {
         Self::from_box(bytes)
     }
 
+    /// A cipher for the one value that a fresh key seals: its key schedule is not worth keeping.
+    pub(crate) fn aes256gcm_once(&self) -> Aes256Gcm {
+        Aes256Gcm::new(self.bytes.as_ref().into())
+    }
+
     fn from_box(bytes: Box<[u8; DATA_KEY_LEN]>) -> Self {
         Self { bytes, aes: OnceLock::new() }
     }

@@ -53,7 +53,7 @@ impl<'a> StoredKey<'a> {
     pub fn contexts(
         &self,
         base: &[(String, String)],
-        binding: &Binding,
+        binding: &Binding<'_>,
         policy: BindingPolicy,
     ) -> Result<Vec<EncryptionContext>, ContextError> {
         if self.scope == Scope::Application {

@@ -112,7 +112,7 @@ impl Sealer {
     ///
     /// # Errors
     /// [`ContextError`] if the row's owner does not make one.
-    pub fn plain_context(&self, binding: &Binding) -> Result<EncryptionContext, ContextError> {
+    pub fn plain_context(&self, binding: &Binding<'_>) -> Result<EncryptionContext, ContextError> {
         binding.plain_context(&self.base)
     }
 
@@ -123,7 +123,7 @@ impl Sealer {
     ///
     /// # Errors
     /// [`SealError`]. Nothing weaker is ever returned in its place.
-    pub async fn seal(&self, plaintext: &str, binding: &Binding) -> Result<Sealed, SealError> {
+    pub async fn seal(&self, plaintext: &str, binding: &Binding<'_>) -> Result<Sealed, SealError> {
         if plaintext.len() > MAX_PLAINTEXT_LEN {
             return Err(SealError::TooLong { actual: plaintext.len(), limit: MAX_PLAINTEXT_LEN });
         }
@@ -144,7 +144,7 @@ impl Sealer {
         &self,
         text: &str,
         key_id: Option<&str>,
-        binding: &Binding,
+        binding: &Binding<'_>,
     ) -> Result<Opened, OpenError> {
         if text.is_empty() {
             return Ok(Opened { plaintext: SecretString::default(), bound: true });
@@ -184,7 +184,7 @@ impl Sealer {
         &self,
         text: &str,
         key_id: Option<&str>,
-        binding: &Binding,
+        binding: &Binding<'_>,
     ) -> Result<Rewrapped, OpenError> {
         if text.is_empty() {
             return Ok(Rewrapped::unchanged(text, key_id));
@@ -208,7 +208,7 @@ impl Sealer {
         }
     }
 
-    async fn seal_v2(&self, plaintext: &str, binding: &Binding) -> Result<Sealed, SealError> {
+    async fn seal_v2(&self, plaintext: &str, binding: &Binding<'_>) -> Result<Sealed, SealError> {
         let context = match self.policy {
             BindingPolicy::Off => binding.plain_context(&self.base)?,
             BindingPolicy::AcceptUnbound | BindingPolicy::Require => binding.bound_context(&self.base)?,
@@ -218,7 +218,7 @@ impl Sealer {
         Ok(Sealed { text, key_id: generated.wrapped.key_id().map(Into::into) })
     }
 
-    async fn seal_v3(&self, plaintext: &str, binding: &Binding) -> Result<Sealed, SealError> {
+    async fn seal_v3(&self, plaintext: &str, binding: &Binding<'_>) -> Result<Sealed, SealError> {
         // Checked again, because the policy may have been changed after the format.
         self.check_format()?;
         let shared = self.provider.generate_shared(&self.base_context, plaintext.len());
@@ -232,7 +232,7 @@ impl Sealer {
         &self,
         text: &str,
         key_id: Option<&str>,
-        binding: &Binding,
+        binding: &Binding<'_>,
     ) -> Result<Opened, OpenError> {
         let envelope = bound::Envelope::parse(text)?;
         let wrapped = envelope.wrapped_data_key(key_id)?;

@@ -14,8 +14,17 @@ pub(crate) fn encode_base64(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
 }
 
-pub(crate) fn push_base64(bytes: &[u8], out: &mut String) {
-    STANDARD.encode_string(bytes, out);
+pub(crate) fn push_base64(bytes: &[u8], out: &mut Vec<u8>) {
+    let start = out.len();
+    out.resize(start + bytes.len().div_ceil(3) * 4, 0);
+    #[expect(clippy::expect_used, reason = "the buffer was just made as long as the encoding is")]
+    STANDARD.encode_slice(bytes, &mut out[start..]).expect("the encoding fits");
+}
+
+/// Text that was put together from ASCII alone.
+pub(crate) fn ascii(bytes: Vec<u8>) -> String {
+    #[expect(clippy::expect_used, reason = "marks and base64 are ASCII")]
+    String::from_utf8(bytes).expect("ASCII is UTF-8")
 }
 
 /// Decodes base64url without padding, as strictly (RFC 4648, section 5).

@@ -42,7 +42,7 @@ impl Raw {
 }
 
 /// The identity of a row's cell, made anew for every value as a store makes it.
-fn binding(channel: &str) -> Binding {
+fn binding(channel: &str) -> Binding<'_> {
     Binding::new("oauth_tokens", "access_token").key("provider", "twitch").key("channel", channel)
 }
 

@@ -262,7 +262,7 @@ impl TokenCipher {
         &self,
         text: &str,
         recorded: Recorded<'_>,
-        binding: &Binding,
+        binding: &Binding<'_>,
     ) -> Result<OpenedCell, OpenError> {
         let format = Self::classify(text, recorded)?;
         let unbound = |plaintext| Ok(OpenedCell { plaintext, format, bound: false });
@@ -308,7 +308,7 @@ impl TokenCipher {
 
     /// The associated data of such a value is its owner or its row's key, or there is none; what stands inside it
     /// is not believed.
-    fn open_node_json(&self, text: &str, binding: &Binding) -> Result<SecretString, OpenError> {
+    fn open_node_json(&self, text: &str, binding: &Binding<'_>) -> Result<SecretString, OpenError> {
         let ring = self.ring.as_ref().ok_or(missing(Format::NodeJson, "KMS_KEY_ID=keyring:<file>"))?;
         let names =
             [binding.owner_id(), binding.key_id()].into_iter().flatten().map(|name| Some(name.as_bytes()));
@@ -344,7 +344,7 @@ impl TokenCipher {
         &self,
         format: WriteFormat,
         plaintext: &SecretString,
-        binding: &Binding,
+        binding: &Binding<'_>,
     ) -> Result<SealedCell, SealFailure> {
         let plaintext = plaintext.expose_secret();
         match format {

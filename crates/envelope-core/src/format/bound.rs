@@ -113,7 +113,7 @@ impl Envelope {
     /// # Errors
     /// [`OpenError::NotAuthentic`], the same for a wrong commitment, another cell and a damaged payload;
     /// [`OpenError::NotText`]; [`OpenError::Context`] where the binding is unusable.
-    pub fn open(&self, key: &DataKey, binding: &Binding) -> Result<SecretString, OpenError> {
+    pub fn open(&self, key: &DataKey, binding: &Binding<'_>) -> Result<SecretString, OpenError> {
         aead::into_secret_string(self.open_payload(key, binding)?)
     }
 
@@ -121,7 +121,7 @@ impl Envelope {
     ///
     /// # Errors
     /// As for [`open`](Self::open), without [`OpenError::NotText`].
-    pub fn open_bytes(&self, key: &DataKey, binding: &Binding) -> Result<SecretSlice<u8>, OpenError> {
+    pub fn open_bytes(&self, key: &DataKey, binding: &Binding<'_>) -> Result<SecretSlice<u8>, OpenError> {
         Ok(aead::into_secret_slice(self.open_payload(key, binding)?))
     }
 
@@ -160,7 +160,7 @@ impl Envelope {
         &self.bytes[HEADER_LEN + 2 + self.wrapped_len + 4..]
     }
 
-    fn open_payload(&self, key: &DataKey, binding: &Binding) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+    fn open_payload(&self, key: &DataKey, binding: &Binding<'_>) -> Result<Zeroizing<Vec<u8>>, OpenError> {
         let header = self.header();
         let derived = Derived::new(key, self.suite.id(), &header[4..COMMITMENT_AT]);
         // Before anything is decrypted: under a key that the value does not commit to, no plaintext is ever made.
@@ -184,7 +184,7 @@ pub fn seal(
     suite: Suite,
     key: &DataKey,
     wrapped: &WrappedDataKey,
-    binding: &Binding,
+    binding: &Binding<'_>,
     plaintext: &[u8],
 ) -> Result<String, SealError> {
     let mut message_id = [0; ID_LEN];
@@ -205,7 +205,7 @@ fn seal_with_id(
     suite: Suite,
     key: &DataKey,
     wrapped: &WrappedDataKey,
-    binding: &Binding,
+    binding: &Binding<'_>,
     plaintext: &[u8],
     message_id: &[u8; ID_LEN],
 ) -> Result<String, SealError> {

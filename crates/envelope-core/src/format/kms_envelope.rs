@@ -9,7 +9,7 @@ use crate::aead;
 use crate::error::OpenError;
 use crate::format::FormatError;
 use crate::key::{DataKey, WrappedDataKey};
-use crate::text::{decode_base64, push_base64};
+use crate::text::{ascii, decode_base64, push_base64};
 
 const MARK: &str = "kms:v2:";
 /// How base64 of a text that begins with [`MARK`] begins.
@@ -81,14 +81,8 @@ pub fn is_encoded_twice(text: &str) -> bool {
 /// Seals a value under a data key that is used for nothing else.
 #[must_use]
 pub fn seal(key: &DataKey, wrapped: &WrappedDataKey, plaintext: &str) -> String {
-    let sealed = aead::seal(key.aes256gcm(), &[], plaintext.as_bytes());
-    let mut text =
-        String::with_capacity(MARK.len() + 1 + (wrapped.bytes().len() + sealed.len() + 4) / 3 * 4 + 4);
-    text.push_str(MARK);
-    push_base64(wrapped.bytes(), &mut text);
-    text.push(':');
-    push_base64(&sealed, &mut text);
-    text
+    let sealed = aead::seal(&key.aes256gcm_once(), &[], plaintext.as_bytes());
+    encode(wrapped.bytes(), &sealed)
 }
 
 /// Puts a re-wrapped data key in front of an untouched payload.
@@ -97,9 +91,15 @@ pub fn seal(key: &DataKey, wrapped: &WrappedDataKey, plaintext: &str) -> String 
 /// [`FormatError`] if the text is not an envelope.
 pub fn replace_wrapped(text: &str, wrapped: &WrappedDataKey) -> Result<String, FormatError> {
     let envelope = Envelope::parse(text)?;
-    let mut out = String::from(MARK);
-    push_base64(wrapped.bytes(), &mut out);
-    out.push(':');
-    push_base64(&envelope.sealed, &mut out);
-    Ok(out)
+    Ok(encode(wrapped.bytes(), &envelope.sealed))
+}
+
+fn encode(wrapped: &[u8], sealed: &[u8]) -> String {
+    let length = MARK.len() + wrapped.len().div_ceil(3) * 4 + 1 + sealed.len().div_ceil(3) * 4;
+    let mut text = Vec::with_capacity(length);
+    text.extend_from_slice(MARK.as_bytes());
+    push_base64(wrapped, &mut text);
+    text.push(b':');
+    push_base64(sealed, &mut text);
+    ascii(text)
 }

@@ -38,7 +38,7 @@ struct Cell {
 }
 
 impl Cell {
-    fn binding(&self) -> Binding {
+    fn binding(&self) -> Binding<'_> {
         let binding = Binding::new(&self.table, &self.column);
         let binding = self.key.iter().fold(binding, |binding, (name, value)| binding.key(name, value));
         self.owner.iter().fold(binding, |binding, (name, value)| binding.owner(name, value))

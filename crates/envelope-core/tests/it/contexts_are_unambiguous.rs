@@ -45,7 +45,7 @@ fn impossible_contexts_are_typed_errors() {
 
 #[test]
 fn impossible_bindings_are_typed_errors() {
-    let error = |binding: Binding| binding.canonical().unwrap_err();
+    let error = |binding: Binding<'_>| binding.canonical().unwrap_err();
     assert_eq!(error(Binding::new("", "c")), ContextError::EmptyValue { name: "table".into() });
     assert_eq!(error(Binding::new("t", "")), ContextError::EmptyValue { name: "column".into() });
     assert_eq!(error(Binding::new("t", "c").key("", "1")), ContextError::EmptyName);
@@ -86,7 +86,7 @@ fn cell() -> impl Strategy<Value = Cell> {
 }
 
 impl Cell {
-    fn binding(&self) -> Binding {
+    fn binding(&self) -> Binding<'_> {
         let binding = Binding::new(&self.table, &self.column);
         let binding = self.key.iter().fold(binding, |binding, (name, value)| binding.key(name, value));
         self.owner.iter().fold(binding, |binding, (name, value)| binding.owner(name, value))

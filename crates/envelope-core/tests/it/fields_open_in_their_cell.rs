@@ -10,7 +10,7 @@ use secrecy::ExposeSecret;
 use crate::support::memory::{MemoryKms, OneKey};
 use crate::support::now;
 
-fn email(row: &str) -> Binding {
+fn email(row: &str) -> Binding<'_> {
     Binding::new("customers", "email").key("id", row).owner("tenant", "acme")
 }
 

@@ -10,16 +10,16 @@ use crate::support::memory::{KEY_ID, MemoryKms, OneKey};
 use crate::support::vectors::user_context;
 use crate::support::{now, pairs};
 
-fn home() -> Binding {
+fn home() -> Binding<'static> {
     Binding::new("oauth_tokens", "access_token")
         .key("provider", "twitch")
         .key("channel", "mine")
         .owner("tenant", "acme")
 }
 
-fn elsewhere() -> [(&'static str, Binding); 6] {
+fn elsewhere() -> [(&'static str, Binding<'static>); 6] {
     let (table, column) = ("oauth_tokens", "access_token");
-    let key = |binding: Binding| binding.key("provider", "twitch").key("channel", "mine");
+    let key = |binding: Binding<'static>| binding.key("provider", "twitch").key("channel", "mine");
     [
         (
             "row",

@@ -52,7 +52,7 @@ impl KeyProvider for Guarded {
     }
 }
 
-fn binding() -> Binding {
+fn binding() -> Binding<'static> {
     Binding::new("t", "c").key("id", "1").owner("tenant", "acme")
 }
 

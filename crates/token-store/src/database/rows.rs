@@ -54,7 +54,7 @@ pub(crate) struct Marks {
 
 impl StoredRow {
     /// The identity of one of the row's cells.
-    pub(crate) fn binding(&self, layout: &Layout, column: &str) -> Binding {
+    pub(crate) fn binding<'a>(&'a self, layout: &'a Layout, column: &'a str) -> Binding<'a> {
         let mut binding = Binding::new(&layout.table.name, column);
         for (name, value) in layout.table.key.iter().zip(&self.key) {
             binding = binding.key(name, value);

@@ -177,7 +177,7 @@ impl Planner<'_> {
         &self,
         row: &StoredRow,
         text: &str,
-        binding: &Binding,
+        binding: &Binding<'_>,
         column: &str,
     ) -> Result<OpenedCell, CellFailure> {
         let recorded = recorded(row, self.layout, self.unmarked);

@@ -203,7 +203,7 @@ impl TokenStore {
         row: &StoredRow,
         format: WriteFormat,
         secret: &SecretString,
-        binding: &Binding,
+        binding: &Binding<'_>,
     ) -> Result<(Text, Option<String>), StoreError> {
         let sealed = self.cipher().seal(format, secret, binding).await;
         let sealed = sealed.map_err(|source| seal_error(layout, row, binding.column(), source))?;

@@ -34,8 +34,9 @@ const KEYS: [(&str, &str); 6] = [
 /// A row in one of the ways in which version 0, 1 or 2 occurs.
 async fn row_of(kind: &str, keys: &Keys, key: (&str, &str), token: &str) -> VodRow {
     let plain = VodRow { provider: key.0.into(), ..VodRow::plain(key.1, token, token) };
-    let cell =
-        |column: &str| Binding::new("oauth_tokens", column).key("provider", key.0).key("channel", key.1);
+    let cell = |column: &'static str| {
+        Binding::new("oauth_tokens", column).key("provider", key.0).key("channel", key.1)
+    };
     let mut sealer = keys.sealer();
     match kind {
         "plaintext" => return plain,

@@ -45,7 +45,7 @@ impl Vector {
         self.data_key.parse().unwrap()
     }
 
-    fn binding(&self) -> Binding {
+    fn binding(&self) -> Binding<'_> {
         let cell = self.binding.as_ref().unwrap();
         let mut binding = Binding::new(&cell.table, &cell.column);
         for (name, value) in &cell.key {
