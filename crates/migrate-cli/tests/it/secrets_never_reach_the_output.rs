@@ -103,7 +103,7 @@ on_each_database! {
         }
         let program = talkative(&db);
         for format in ["human", "json"] {
-            let run = program.run(&["migrate", "--log-level", "trace", "--format", format]).expect(6);
+            let run = program.run(&["migrate", "--log-level", "trace", "--format", format]).expect(3);
             assert_clean(&run);
             let put = program.feed(&["put", "--row", "provider=twitch,channel=two", "--format", format, "--log-level", "trace"], TOKEN);
             assert_clean(&put.expect(6));
