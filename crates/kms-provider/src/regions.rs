@@ -20,6 +20,18 @@ impl Region {
     pub fn new(name: impl Into<Box<str>>, provider: Arc<dyn KeyProvider>) -> Self {
         Self { name: name.into(), provider }
     }
+
+    /// Its name, `eu-central-1`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The key service there, to look at this Region by itself.
+    #[must_use]
+    pub fn provider(&self) -> &Arc<dyn KeyProvider> {
+        &self.provider
+    }
 }
 
 /// Wraps in the nearest Region that answers, and unwraps in any that can.
@@ -64,6 +76,12 @@ impl Regions {
     #[must_use]
     pub fn new(nearest: Region, others: impl IntoIterator<Item = Region>) -> Self {
         Self { regions: std::iter::once(nearest).chain(others).collect(), failovers: AtomicU64::new(0) }
+    }
+
+    /// The Regions, nearest first.
+    #[must_use]
+    pub fn regions(&self) -> &[Region] {
+        &self.regions
     }
 
     /// How often a call was made in another Region because a nearer one did not answer.

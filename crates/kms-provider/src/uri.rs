@@ -1,5 +1,6 @@
 //! Key URIs: the one setting that selects a key service and the key in it.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -11,6 +12,8 @@ use std::str::FromStr;
 ///
 /// assert_eq!("keyring:/etc/app/keys.json".parse(), Ok(KeyUri::Keyring("/etc/app/keys.json".into())));
 /// assert_eq!("alias/tokens".parse(), Ok(KeyUri::Aws("alias/tokens".into())));
+/// let regions = "arn:aws:kms:eu-central-1:1:key/mrk-1,arn:aws:kms:eu-west-1:1:key/mrk-1";
+/// assert!(matches!(regions.parse(), Ok(KeyUri::AwsRegions(keys)) if keys.len() == 2));
 /// assert!("vault:transit/tokens".parse::<KeyUri>().is_err());
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -18,6 +21,8 @@ use std::str::FromStr;
 pub enum KeyUri {
     /// AWS KMS: a key ARN, an alias ARN, `alias/<name>` or a bare key id.
     Aws(String),
+    /// AWS KMS in several Regions: the ARNs of a key or alias in each, the nearest Region first, no Region twice.
+    AwsRegions(Vec<String>),
     /// The local keyring in this file.
     Keyring(PathBuf),
 }
@@ -30,6 +35,9 @@ impl FromStr for KeyUri {
         let text = text.trim();
         if text.is_empty() {
             return Err(KeyUriError::Empty);
+        }
+        if text.contains(',') && !text.starts_with("keyring:") {
+            return regions(text).map(Self::AwsRegions);
         }
         if text.starts_with("arn:") {
             return if is_kms_arn(text) { Ok(Self::Aws(text.into())) } else { Err(KeyUriError::OtherArn) };
@@ -53,6 +61,7 @@ impl fmt::Display for KeyUri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Aws(key) => f.write_str(key),
+            Self::AwsRegions(keys) => f.write_str(&keys.join(",")),
             Self::Keyring(file) => write!(f, "keyring:{}", file.display()),
         }
     }
@@ -77,12 +86,47 @@ pub enum KeyUriError {
     /// An ARN, but not one of a KMS key or alias.
     #[error("this ARN does not name a KMS key or alias (arn:aws:kms:<region>:<account>:key/<id>)")]
     OtherArn,
+    /// One of several keys is not an ARN, so that nothing says which Region it is in.
+    #[error(
+        "of several keys each is an ARN (arn:aws:kms:<region>:<account>:key/<id>), whose Region says where it is"
+    )]
+    NotAnArn,
+    /// Two of several keys are in one Region.
+    #[error(
+        "two keys are in Region {region}: of several keys each is of another Region; name others in KMS_ALLOWED_KEYS"
+    )]
+    SameRegion {
+        /// The Region.
+        region: String,
+    },
     /// Anything else.
     #[error("not a key URI: {ACCEPTED}")]
     Unrecognized,
 }
 
-const ACCEPTED: &str = "expected alias/<name>, a KMS key ARN, a KMS key id, or keyring:<file>";
+const ACCEPTED: &str =
+    "expected alias/<name>, a KMS key ARN, ARNs of several Regions, a KMS key id, or keyring:<file>";
+
+/// Several ARNs, nearest Region first.
+fn regions(text: &str) -> Result<Vec<String>, KeyUriError> {
+    let keys: Vec<&str> = text.split(',').map(str::trim).collect();
+    if !keys.iter().all(|key| key.starts_with("arn:")) {
+        return Err(KeyUriError::NotAnArn);
+    }
+    if !keys.iter().all(|key| is_kms_arn(key)) {
+        return Err(KeyUriError::OtherArn);
+    }
+    let mut seen = HashSet::new();
+    match keys.iter().filter_map(|key| region_of(key)).find(|region| !seen.insert(*region)) {
+        Some(region) => Err(KeyUriError::SameRegion { region: region.into() }),
+        None => Ok(keys.into_iter().map(Into::into).collect()),
+    }
+}
+
+/// The Region in a KMS ARN.
+pub(crate) fn region_of(key: &str) -> Option<&str> {
+    key.starts_with("arn:").then(|| key.split(':').nth(3)).flatten().filter(|region| !region.is_empty())
+}
 
 /// `arn:<partition>:kms:<region>:<account>:key/<id>` or the same with `alias/<name>`.
 fn is_kms_arn(text: &str) -> bool {
@@ -138,8 +182,32 @@ mod tests {
     }
 
     #[test]
+    fn arns_of_several_regions_keep_their_order() {
+        let arns = ["eu-west-1", "eu-central-1"]
+            .map(|region| format!("arn:aws:kms:{region}:123456789012:key/mrk-1"));
+        let parsed = parse(&arns.join(" , "));
+        assert_eq!(parsed, Ok(KeyUri::AwsRegions(arns.to_vec())));
+        assert_eq!(parsed.map(|uri| uri.to_string()), Ok(arns.join(",")));
+    }
+
+    #[test]
+    fn a_list_that_does_not_say_which_region_each_key_is_in_is_refused() {
+        const ARN: &str = "arn:aws:kms:eu-west-1:123456789012:key/mrk-1";
+        for other in ["", "alias/tokens", "mrk-1", "keyring:k.json"] {
+            assert_eq!(parse(&format!("{ARN},{other}")), Err(KeyUriError::NotAnArn), "{other}");
+            assert!(other.starts_with("keyring:") || parse(&format!("{other},{ARN}")).is_err(), "{other}");
+        }
+        assert_eq!(parse(&format!("{ARN},arn:aws:s3:::bucket")), Err(KeyUriError::OtherArn));
+        assert_eq!(
+            parse(&format!("{ARN},{ARN}")),
+            Err(KeyUriError::SameRegion { region: "eu-west-1".into() })
+        );
+    }
+
+    #[test]
     fn a_keyring_names_its_file() {
         assert_eq!(parse("keyring:a b/c:d.json"), Ok(KeyUri::Keyring("a b/c:d.json".into())));
+        assert_eq!(parse("keyring:a,b.json"), Ok(KeyUri::Keyring("a,b.json".into())));
         assert_eq!(parse("keyring:k.json").map(|uri| uri.to_string()), Ok("keyring:k.json".into()));
         assert_eq!(parse("keyring:"), Err(KeyUriError::NoFile));
     }

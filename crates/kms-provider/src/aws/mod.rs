@@ -3,6 +3,7 @@
 mod error;
 mod keys;
 mod provider;
+mod regions;
 mod single_attempt;
 
 use aws_config::{BehaviorVersion, SdkConfig};
@@ -15,6 +16,7 @@ use envelope_core::provider::ErrorClass;
 use std::time::Duration;
 
 use self::keys::AllowedKeys;
+use crate::uri::region_of;
 
 /// How long making a connection may take.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -125,7 +127,7 @@ impl std::fmt::Debug for Aws {
 
 /// The configured Region, or the key's if none is; a key of another Region can only be an oversight.
 fn region(config: &SdkConfig, key: &str) -> Result<Region, KeyError> {
-    let of_key = key.starts_with("arn:").then(|| key.split(':').nth(3)).flatten();
+    let of_key = region_of(key);
     match (config.region(), of_key) {
         (Some(set), Some(of_key)) if set.as_ref() != of_key => Err(KeyError::new(
             ErrorClass::Misconfigured,

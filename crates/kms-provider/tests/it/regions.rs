@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use envelope_core::conformance::same_key;
 use envelope_core::provider::{GeneratedDataKey, KeyDescription};
 use envelope_core::{DataKey, EncryptionContext, ErrorClass, KeyError, KeyProvider, WrappedDataKey};
-use kms_provider::{Aws, Memory, Region, Regions};
+use kms_provider::{Aws, Memory, Region, Regions, Resilience};
 use test_support::emulator::{Emulator, Key};
 use test_support::faults::{Fault, FaultyProvider};
 
@@ -190,4 +190,56 @@ async fn independent_keys_open_where_they_sealed_and_only_that_region_is_asked()
     let foreign = claimed(&at_home, Some("arn:aws:kms:ap-south-1:123456789012:key/somebody-elses"));
     assert_eq!(class(regions.unwrap(&foreign, &row(1)).await), ErrorClass::WrongKey);
     assert_eq!(near.faults().total_calls() + far.faults().total_calls(), 0);
+}
+
+/// A key of this Region of the emulator.
+async fn key_in(emulator: &Emulator, region: &str) -> String {
+    let client = aws_sdk_kms::Client::new(&emulator.sdk_config_in(region));
+    client.create_key().send().await.unwrap().key_metadata.unwrap().arn.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_of_arns_is_a_key_service_in_each_region_with_a_circuit_of_its_own() {
+    let emulator = Emulator::start();
+    let keys = [key_in(&emulator, NEAR).await, key_in(&emulator, FAR).await];
+    let mut services = Vec::new();
+    // The configured Region is that of neither.
+    let regions = Regions::from_config(&emulator.sdk_config_in("ap-south-1"), &keys, &[], |aws| {
+        services.push(Arc::new(FaultyProvider::new(aws)));
+        Arc::new(Resilience::new(services[services.len() - 1].clone()))
+    });
+    let regions = regions.unwrap();
+    assert_eq!(regions.regions().iter().map(Region::name).collect::<Vec<_>>(), [NEAR, FAR]);
+    let at_home = regions.generate(&row(1)).await.unwrap().wrapped;
+    services[0].faults().always(Fault::Fail(ErrorClass::Unavailable));
+    for _ in 0..10 {
+        let abroad = regions.generate(&row(2)).await.unwrap().wrapped;
+        assert_eq!(abroad.key_id(), Some(&*keys[1]));
+        assert!(regions.unwrap(&abroad, &row(2)).await.is_ok());
+    }
+    assert!(services[0].faults().total_calls() < 10, "an open circuit spares the Region that is down");
+    services[0].faults().heal();
+    tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+    assert!(regions.unwrap(&at_home, &row(1)).await.is_ok());
+    assert_eq!(
+        regions.generate(&row(3)).await.unwrap().wrapped.key_id(),
+        Some(&*keys[0]),
+        "the nearest again"
+    );
+}
+
+#[tokio::test]
+async fn an_allowed_key_counts_in_its_own_region_and_one_of_no_region_is_a_mistake() {
+    let emulator = Emulator::start();
+    let (keys, earlier) =
+        ([key_in(&emulator, NEAR).await, key_in(&emulator, FAR).await], key_in(&emulator, FAR).await);
+    let connect = |allowed: &str| {
+        Regions::from_config(&emulator.sdk_config_in(NEAR), &keys, &[allowed.to_owned()], |aws| Arc::new(aws))
+    };
+    let before = Aws::from_config(&emulator.sdk_config_in(FAR), &earlier, [""; 0]).unwrap();
+    let old = before.generate(&row(1)).await.unwrap().wrapped;
+    assert!(connect(&earlier).unwrap().unwrap(&old, &row(1)).await.is_ok());
+    assert_eq!(class(connect("alias/none").unwrap().unwrap(&old, &row(1)).await), ErrorClass::NotFound);
+    assert_eq!(class(connect(&keys[1]).unwrap().unwrap(&old, &row(1)).await), ErrorClass::WrongKey);
+    assert_eq!(class(connect("arn:aws:kms:ap-south-1:123456789012:key/k")), ErrorClass::Misconfigured);
 }
