@@ -25,7 +25,7 @@ impl EncryptionContext {
         let mut all = Vec::with_capacity(12);
         all.extend(pairs);
         let mut pairs: Vec<(&str, &str)> = all;
-        pairs.sort_unstable();
+        pairs.sort_unstable_by_key(|(name, _)| *name);
         if let Some(twice) = pairs.windows(2).find(|w| w[0].0 == w[1].0) {
             return Err(ContextError::Repeated { name: twice[0].0.into() });
         }

@@ -54,7 +54,8 @@ impl DataKey {
 
     /// Makes a key where it will stay, so that no copy of it is left behind.
     pub(crate) fn from_fn(fill: impl FnOnce(&mut [u8; DATA_KEY_LEN])) -> Self {
-        let mut bytes = Box::new([0; DATA_KEY_LEN]);
+        // Not of zeroes, for which the allocator would be asked for zeroed memory: glibc takes that from its slow path.
+        let mut bytes = Box::new([0xff; DATA_KEY_LEN]);
         fill(&mut bytes);
         Self::from_box(bytes)
     }
@@ -146,6 +147,11 @@ impl WrappedDataKey {
     #[must_use]
     pub fn key_id(&self) -> Option<&str> {
         self.key_id.as_deref()
+    }
+
+    /// Lets go of the bytes and keeps the key id.
+    pub(crate) fn into_key_id(self) -> Option<String> {
+        self.key_id.map(String::from)
     }
 }
 

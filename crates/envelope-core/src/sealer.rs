@@ -215,7 +215,7 @@ impl Sealer {
         };
         let generated = self.provider.generate(&context).await?;
         let text = kms_envelope::seal(&generated.key.0, &generated.wrapped, plaintext);
-        Ok(Sealed { text, key_id: generated.wrapped.key_id().map(Into::into) })
+        Ok(Sealed { text, key_id: generated.wrapped.into_key_id() })
     }
 
     async fn seal_v3(&self, plaintext: &str, binding: &Binding<'_>) -> Result<Sealed, SealError> {
@@ -225,7 +225,7 @@ impl Sealer {
         let generated = shared.await?;
         let text =
             bound::seal(self.suite, &generated.key.0, &generated.wrapped, binding, plaintext.as_bytes())?;
-        Ok(Sealed { text, key_id: generated.wrapped.key_id().map(Into::into) })
+        Ok(Sealed { text, key_id: generated.wrapped.into_key_id() })
     }
 
     async fn open_v3(
