@@ -24,9 +24,10 @@ use winterbaume_secretsmanager::SecretsManagerService;
 
 use crate::faults::Faults;
 
+pub(crate) mod failure;
 mod http;
 
-pub use http::AwsFailure;
+pub use failure::AwsFailure;
 
 const REGION: &str = "us-east-1";
 

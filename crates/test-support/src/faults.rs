@@ -38,6 +38,8 @@ struct Shared<F> {
     called: watch::Sender<()>,
     /// Changes when everything is healed.
     healed: watch::Sender<()>,
+    /// Changes with the rules.
+    ruled: watch::Sender<()>,
 }
 
 struct State<F> {
@@ -61,6 +63,7 @@ impl<F: Copy> Faults<F> {
             state: Mutex::new(state),
             called: watch::Sender::new(()),
             healed: watch::Sender::new(()),
+            ruled: watch::Sender::new(()),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -85,10 +88,17 @@ impl<F: Copy> Faults<F> {
         self.add(Rule { operation: Some(operation.to_owned()), remaining: Some(count), fault });
     }
 
+    /// Breaks every call from now on, and in no other way any more: no call goes through in between.
+    pub fn instead(&self, fault: Fault<F>) {
+        self.lock().rules = vec![Rule { operation: None, remaining: None, fault }];
+        self.shared.ruled.send_replace(());
+    }
+
     /// Makes everything work again, and lets held calls through. Hanging ones stay where they are.
     pub fn heal(&self) {
         self.lock().rules.clear();
         self.shared.healed.send_replace(());
+        self.shared.ruled.send_replace(());
     }
 
     /// How often an operation was called, broken calls included.
@@ -142,8 +152,16 @@ impl<F: Copy> Faults<F> {
         }
     }
 
+    /// Waits until this holds of the fault that every call meets, whatever its operation.
+    pub(crate) async fn wait_for_rule(&self, mut holds: impl FnMut(Option<Fault<F>>) -> bool) {
+        let mut ruled = self.shared.ruled.subscribe();
+        // The sender lives as long as this handle.
+        let _ = ruled.wait_for(|()| holds(self.lock().everywhere())).await;
+    }
+
     fn add(&self, rule: Rule<F>) {
         self.lock().rules.push(rule);
+        self.shared.ruled.send_replace(());
     }
 
     fn lock(&self) -> MutexGuard<'_, State<F>> {
@@ -152,6 +170,12 @@ impl<F: Copy> Faults<F> {
 }
 
 impl<F: Copy> State<F> {
+    /// The fault that every call meets for now.
+    fn everywhere(&self) -> Option<Fault<F>> {
+        let first = self.rules.first()?;
+        (first.operation.is_none() && first.remaining.is_none()).then_some(first.fault)
+    }
+
     /// The oldest rule that applies, used up by one.
     fn take_fault(&mut self, operation: &str) -> Option<Fault<F>> {
         let applies = |rule: &Rule<F>| rule.operation.as_deref().is_none_or(|name| name == operation);

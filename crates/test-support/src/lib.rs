@@ -24,6 +24,7 @@ pub mod faults;
 pub mod moto;
 pub mod parts;
 pub mod postgres;
+pub mod proxy;
 pub mod servers;
 pub mod sql;
 pub mod vectors;

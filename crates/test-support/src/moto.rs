@@ -54,14 +54,19 @@ impl Moto {
 
     /// A configuration for the AWS SDK's clients, with credentials that are as good as any.
     pub fn sdk_config(&self, region: &str) -> SdkConfig {
-        let credentials = Credentials::new("testing", "testing", None, None, "test-support");
-        SdkConfig::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::new(region.to_owned()))
-            .endpoint_url(&self.endpoint)
-            .credentials_provider(SharedCredentialsProvider::new(credentials))
-            .build()
+        sdk_config(&self.endpoint, region)
     }
+}
+
+/// A configuration for clients that reach the emulator at this address.
+pub(crate) fn sdk_config(endpoint: &str, region: &str) -> SdkConfig {
+    let credentials = Credentials::new("testing", "testing", None, None, "test-support");
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new(region.to_owned()))
+        .endpoint_url(endpoint)
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .build()
 }
 
 /// The emulator as a process of ours.

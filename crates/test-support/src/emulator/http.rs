@@ -10,68 +10,10 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::body::SdkBody;
-use serde_json::json;
 
+use super::AwsFailure;
+use super::failure::{operation, without_end};
 use crate::faults::Faults;
-
-/// How a call to AWS fails. The constants are the errors that KMS documents; make others with `Error`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AwsFailure {
-    /// The service answers with an error of this type and HTTP status.
-    Error {
-        /// The error type, such as `ThrottlingException`.
-        code: &'static str,
-        /// The HTTP status.
-        status: u16,
-    },
-    /// Nobody listens at the address.
-    Refused,
-    /// Something in between answers with this status, and text that is no AWS error.
-    Status(u16),
-    /// The answer has status 200 and is not what the protocol says.
-    Garbage,
-}
-
-impl AwsFailure {
-    /// Too many requests.
-    pub const THROTTLING: Self = Self::Error { code: "ThrottlingException", status: 400 };
-    /// A fault inside KMS.
-    pub const INTERNAL: Self = Self::Error { code: "KMSInternalException", status: 500 };
-    /// KMS waited in vain for something of its own.
-    pub const DEPENDENCY_TIMEOUT: Self = Self::Error { code: "DependencyTimeoutException", status: 500 };
-    /// The key is in a state that passes.
-    pub const KEY_UNAVAILABLE: Self = Self::Error { code: "KeyUnavailableException", status: 500 };
-    /// The caller may not do this.
-    pub const ACCESS_DENIED: Self = Self::Error { code: "AccessDeniedException", status: 400 };
-    /// The credentials have run out.
-    pub const EXPIRED_TOKEN: Self = Self::Error { code: "ExpiredTokenException", status: 400 };
-    /// The credentials are not known to AWS.
-    pub const UNRECOGNIZED_CLIENT: Self = Self::Error { code: "UnrecognizedClientException", status: 400 };
-    /// The key is disabled.
-    pub const DISABLED: Self = Self::Error { code: "DisabledException", status: 400 };
-    /// The key is pending deletion, or in another state that does not allow the call.
-    pub const INVALID_STATE: Self = Self::Error { code: "KMSInvalidStateException", status: 400 };
-    /// No such key.
-    pub const NOT_FOUND: Self = Self::Error { code: "NotFoundException", status: 400 };
-    /// The ciphertext is of another key than the one named.
-    pub const INCORRECT_KEY: Self = Self::Error { code: "IncorrectKeyException", status: 400 };
-    /// The ciphertext is damaged, or the context differs.
-    pub const INVALID_CIPHERTEXT: Self = Self::Error { code: "InvalidCiphertextException", status: 400 };
-
-    fn answer(self) -> Result<HttpResponse, ConnectorError> {
-        match self {
-            Self::Error { code, status } => {
-                let body = json!({ "__type": code, "message": "failed because a test asked for it" });
-                Ok(response(status, body.to_string()))
-            }
-            Self::Refused => {
-                Err(ConnectorError::io(Box::new(io::Error::from(io::ErrorKind::ConnectionRefused))))
-            }
-            Self::Status(status) => Ok(response(status, "<html>upstream trouble</html>".to_owned())),
-            Self::Garbage => Ok(response(200, "<html>a captive portal</html>".to_owned())),
-        }
-    }
-}
 
 pub(super) fn faulty_client(inner: SharedHttpClient, faults: Faults<AwsFailure>) -> SharedHttpClient {
     SharedHttpClient::new(FaultyClient { inner, faults })
@@ -104,21 +46,33 @@ impl HttpConnector for FaultyConnector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let (inner, faults) = (self.inner.clone(), self.faults.clone());
         HttpConnectorFuture::new(async move {
-            match faults.pass(&operation(&request)).await {
+            match faults.pass(operation(request.headers().get("x-amz-target"))).await {
                 Ok(()) => inner.call(request).await,
-                Err(failure) => failure.answer(),
+                Err(AwsFailure::Truncated) => inner.call(request).await.map(truncated),
+                Err(failure) => answer(failure),
             }
         })
     }
 }
 
-/// The operation by its name in the AWS JSON protocol: what follows the dot in `TrentService.Decrypt`.
-fn operation(request: &HttpRequest) -> String {
-    let target = request.headers().get("x-amz-target").unwrap_or_default();
-    target.rsplit('.').next().unwrap_or_default().to_owned()
+fn answer(failure: AwsFailure) -> Result<HttpResponse, ConnectorError> {
+    match failure.answer() {
+        Some((status, body)) => Ok(response(status, body.into_bytes())),
+        None if failure == AwsFailure::Refused => Err(broken(io::ErrorKind::ConnectionRefused)),
+        None => Err(broken(io::ErrorKind::ConnectionReset)),
+    }
 }
 
-fn response(status: u16, body: String) -> HttpResponse {
+fn broken(kind: io::ErrorKind) -> ConnectorError {
+    ConnectorError::io(Box::new(io::Error::from(kind)))
+}
+
+fn truncated(whole: HttpResponse) -> HttpResponse {
+    let body = whole.body().bytes().expect("the emulator answers from memory");
+    response(whole.status().as_u16(), without_end(body).to_vec())
+}
+
+fn response(status: u16, body: Vec<u8>) -> HttpResponse {
     let status = StatusCode::try_from(status).expect("a test names a valid HTTP status");
     HttpResponse::new(status, SdkBody::from(body))
 }

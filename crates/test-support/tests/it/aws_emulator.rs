@@ -66,6 +66,17 @@ async fn a_refused_connection_is_told_apart_from_an_answer() {
 }
 
 #[tokio::test]
+async fn an_answer_is_broken_off_or_comes_without_its_end() {
+    let aws = Emulator::start();
+    let list = async || aws.kms().list_keys().send().await.expect_err("a broken answer");
+    aws.faults().instead(Fault::Fail(AwsFailure::Truncated));
+    let body = list().await.raw_response().and_then(|answer| answer.body().bytes().map(<[u8]>::to_vec));
+    assert!(body.is_some_and(|body| body.starts_with(b"{") && !body.ends_with(b"}")));
+    aws.faults().instead(Fault::Fail(AwsFailure::Reset));
+    assert!(list().await.raw_response().is_none());
+}
+
+#[tokio::test]
 async fn a_hanging_call_never_returns_and_a_held_one_does_when_healed() {
     let aws = Emulator::start();
     aws.faults().always(Fault::Hang);

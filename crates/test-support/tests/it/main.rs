@@ -4,3 +4,4 @@
 mod aws_emulator;
 mod parts_are_never_passed_over_in_silence;
 mod real_servers;
+mod wire_faults;
