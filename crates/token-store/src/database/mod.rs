@@ -73,6 +73,21 @@ impl Database {
         Ok(())
     }
 
+    /// Writes to a SQLite file in a transaction that is rolled back: the file stays as it is, byte for byte.
+    pub(crate) async fn try_writing(&self) -> Result<(), DatabaseError> {
+        match self.pool {
+            #[cfg(feature = "postgres")]
+            Pool::Postgres(_) => Ok(()),
+            #[cfg(feature = "sqlite")]
+            Pool::Sqlite(ref pool) => {
+                let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
+                let create = "CREATE TABLE \"written by a check and rolled back\" (x)";
+                sqlx::query(create).execute(&mut *transaction).await?;
+                Ok(transaction.rollback().await?)
+            }
+        }
+    }
+
     /// Closes every connection.
     pub async fn close(&self) {
         match self.pool {
