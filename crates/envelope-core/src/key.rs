@@ -54,8 +54,7 @@ impl DataKey {
 
     /// Makes a key where it will stay, so that no copy of it is left behind.
     pub(crate) fn from_fn(fill: impl FnOnce(&mut [u8; DATA_KEY_LEN])) -> Self {
-        // Not of zeroes, for which the allocator would be asked for zeroed memory: glibc takes that from its slow path.
-        let mut bytes = Box::new([0xff; DATA_KEY_LEN]);
+        let mut bytes = Box::new([0; DATA_KEY_LEN]);
         fill(&mut bytes);
         Self::from_box(bytes)
     }
