@@ -6,6 +6,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use envelope_core::DataKey;
 use kms_provider::KeyUri;
+use secrets_cache::Environment;
+use secrets_cache::source::SourceUri;
+use tracing_subscriber::filter::LevelFilter;
 
 /// What the service is started with.
 pub struct Config {
@@ -17,6 +20,16 @@ pub struct Config {
     pub master_key: Option<DataKey>,
     /// Opens rows in direct AES.
     pub direct_key: Option<DataKey>,
+    /// Where the service's own secrets are; in its environment, if left out.
+    pub secrets: Option<SourceUri>,
+    /// What the names of its secrets begin with there.
+    pub secrets_prefix: Option<String>,
+    /// Where the service runs.
+    pub environment: Environment,
+    /// How often a line of metrics for CloudWatch is printed; never, if left out.
+    pub emf_every: Option<Duration>,
+    /// Which log lines are written.
+    pub log_level: LevelFilter,
     /// Where to serve.
     pub listen: SocketAddr,
     /// How often the loop refreshes every token; never, if left out.
@@ -34,27 +47,41 @@ impl Config {
         let every = number("REFRESH_EVERY_SECONDS", 0)?;
         Ok(Self {
             database_url: variable("DATABASE_URL").context("DATABASE_URL is not set")?,
-            key: variable("KMS_KEY_ID").map(|text| text.parse()).transpose().context("KMS_KEY_ID")?,
-            master_key: key("KMS_MASTER_KEY")?,
-            direct_key: key("ENCRYPTION_KEY")?,
-            listen: variable("LISTEN")
-                .unwrap_or_else(|| "127.0.0.1:8080".into())
-                .parse()
-                .context("LISTEN")?,
+            key: parsed("KMS_KEY_ID")?,
+            master_key: parsed("KMS_MASTER_KEY")?,
+            direct_key: parsed("ENCRYPTION_KEY")?,
+            secrets: parsed("SECRETS_SOURCE")?,
+            secrets_prefix: variable("SECRETS_PREFIX"),
+            environment: parsed("ENVIRONMENT")?.unwrap_or(Environment::Development),
+            emf_every: emf_period()?,
+            log_level: parsed("LOG_LEVEL")?.unwrap_or(LevelFilter::INFO),
+            listen: parsed("LISTEN")?.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
             refresh_every: (every > 0).then(|| Duration::from_secs(every)),
             oauth_latency: Duration::from_millis(number("OAUTH_LATENCY_MS", 500)?),
         })
     }
 }
 
+/// `EMF_METRICS`: `off`, or a period such as `1m`.
+fn emf_period() -> anyhow::Result<Option<Duration>> {
+    let Some(text) = variable("EMF_METRICS").filter(|text| text.trim() != "off") else { return Ok(None) };
+    let period = humantime::parse_duration(text.trim()).context("EMF_METRICS")?;
+    anyhow::ensure!(!period.is_zero(), "EMF_METRICS: is neither off nor a time such as 1m");
+    Ok(Some(period))
+}
+
+/// A variable's value; an empty one counts as not set.
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.trim().is_empty())
 }
 
-fn key(name: &'static str) -> anyhow::Result<Option<DataKey>> {
-    variable(name).map(|text| text.parse()).transpose().context(name)
+fn parsed<T>(name: &'static str) -> anyhow::Result<Option<T>>
+where
+    T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>,
+{
+    variable(name).map(|text| text.trim().parse()).transpose().context(name)
 }
 
 fn number(name: &'static str, otherwise: u64) -> anyhow::Result<u64> {
-    Ok(variable(name).map(|text| text.trim().parse()).transpose().context(name)?.unwrap_or(otherwise))
+    Ok(parsed(name)?.unwrap_or(otherwise))
 }

@@ -1,16 +1,22 @@
 //! The service's routes.
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
-use envelope_core::OpenError;
+use envelope_core::ErrorClass;
+use secrets_cache::typed::ReadError;
 use serde::Serialize;
 use token_store::{StoreError, TokenKey};
 
 use crate::Service;
 use crate::refresh::refresh;
+
+/// How long `/readyz` waits for the database and the key service.
+const READY_WITHIN: Duration = Duration::from_secs(3);
 
 /// The routes of a service.
 pub fn router(service: Service) -> Router {
@@ -49,7 +55,7 @@ async fn refresh_one(
 
 async fn metrics(State(service): State<Service>) -> Response {
     let mut text = String::new();
-    let registry = service.registry.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let registry = service.observed.registry.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     match prometheus_client::encoding::text::encode(&mut text, &registry) {
         Ok(()) => {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -59,16 +65,24 @@ async fn metrics(State(service): State<Service>) -> Response {
     }
 }
 
+/// Not ready while the database or the key service does not answer.
 async fn ready(State(service): State<Service>) -> (StatusCode, &'static str) {
-    if service.store.database().ping().await.is_err() {
-        return (StatusCode::SERVICE_UNAVAILABLE, "database does not answer\n");
+    let database = async { service.store.database().ping().await.is_ok() };
+    match tokio::join!(in_time(database), in_time(key_service_answers(&service))) {
+        (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "database does not answer\n"),
+        (_, false) => (StatusCode::SERVICE_UNAVAILABLE, "key service does not answer\n"),
+        (true, true) => (StatusCode::OK, "ready\n"),
     }
-    if let Some(keys) = &service.keys
-        && keys.describe().await.is_err()
-    {
-        return (StatusCode::SERVICE_UNAVAILABLE, "key service does not answer\n");
-    }
-    (StatusCode::OK, "ready\n")
+}
+
+async fn in_time(answers: impl Future<Output = bool>) -> bool {
+    tokio::time::timeout(READY_WITHIN, answers).await.unwrap_or(false)
+}
+
+/// An identity that may not describe the key may well use it.
+async fn key_service_answers(service: &Service) -> bool {
+    let Some(keys) = &service.keys else { return true };
+    keys.describe().await.map_or_else(|error| error.class() == ErrorClass::Denied, |_| true)
 }
 
 /// A failed request: the row's trouble is told in the log, the caller learns what to do.
@@ -82,15 +96,32 @@ impl From<anyhow::Error> for Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let status = match self.0.downcast_ref::<StoreError>() {
-            Some(StoreError::NotFound { .. }) => StatusCode::NOT_FOUND,
-            Some(StoreError::Open { source: OpenError::Key(error), .. }) if error.class().is_retryable() => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
-            Some(StoreError::Contended { .. }) => StatusCode::CONFLICT,
-            _ => StatusCode::INTERNAL_SERVER_ERROR,
-        };
+        let status = status(&self.0);
         tracing::warn!(%status, error = format!("{:#}", self.0), "request failed");
-        (status, status.canonical_reason().unwrap_or_default()).into_response()
+        let mut text = status.canonical_reason().unwrap_or_default().to_owned();
+        if let Some(id) = self.0.downcast_ref::<StoreError>().and_then(StoreError::correlation_id) {
+            // By which whoever reads the log finds the line.
+            text += &format!(" (correlation id {id})");
+        }
+        (status, text + "\n").into_response()
     }
+}
+
+fn status(error: &anyhow::Error) -> StatusCode {
+    match error.downcast_ref::<StoreError>() {
+        Some(StoreError::NotFound { .. }) => StatusCode::NOT_FOUND,
+        Some(StoreError::Contended { .. }) => StatusCode::CONFLICT,
+        Some(StoreError::Database(error)) if error.unreachable => StatusCode::SERVICE_UNAVAILABLE,
+        _ if comes_back(error) => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// Whether the key service or the source of secrets is merely not answering.
+fn comes_back(error: &anyhow::Error) -> bool {
+    if let Some(ReadError::Source(error)) = error.downcast_ref() {
+        return error.is_outage();
+    }
+    let class = error.downcast_ref().map(StoreError::class);
+    ErrorClass::ALL.iter().any(|known| known.is_retryable() && Some(known.label()) == class)
 }

@@ -4,18 +4,30 @@ pub mod config;
 pub mod http;
 pub mod keys;
 pub mod oauth;
+pub mod observe;
 pub mod refresh;
+pub mod secrets;
+pub mod startup;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use envelope_core::{KeyProvider, Sealer};
+use kms_provider::KmsMetrics;
+use kms_provider::metrics::emf::EmfEmitter;
 use prometheus_client::registry::Registry;
+use secrets_cache::Environment;
 use token_store::{Database, Profile, TokenCipher, TokenStore};
+use tokio::task::JoinSet;
 
 use config::Config;
 use oauth::OAuthProvider;
+use observe::Observed;
+use secrets::Secrets;
+
+/// Who is named in audit events.
+const ACTOR: &str = "example-service";
 
 /// Everything that a request needs. Cheap to clone.
 #[derive(Clone)]
@@ -24,39 +36,42 @@ pub struct Service {
     pub store: TokenStore,
     /// The key service, for readiness.
     pub keys: Option<Arc<dyn KeyProvider>>,
+    /// The service's own secrets.
+    pub secrets: Secrets,
     /// Whom tokens are refreshed at.
     pub oauth: OAuthProvider,
-    /// What `/metrics` shows.
-    pub registry: Arc<Mutex<Registry>>,
+    /// What is counted.
+    pub observed: Observed,
+    environment: Environment,
+    emf_every: Option<Duration>,
     refresh_every: Option<Duration>,
 }
 
 impl Service {
-    /// Connects to the database and the key service.
+    /// Connects to the key service, the secrets and the database.
     ///
     /// # Errors
     /// Whatever keeps the service from starting.
     pub async fn connect(config: Config) -> anyhow::Result<Self> {
         let profile = Profile::load("vod-tender")?;
         let mut registry = Registry::default();
-        let keys = keys::connect(&config, &profile.metrics_prefix, &mut registry).await?;
-        let mut cipher = TokenCipher::new();
-        if let Some(keys) = &keys {
-            cipher = cipher.with_sealer(Sealer::new(keys.clone(), profile.base_context())?);
-        }
-        if let Some(key) = config.direct_key {
-            cipher = cipher.with_direct_key(key);
-        }
-        let database = Database::connect(&config.database_url).await.context("DATABASE_URL")?;
-        let store = TokenStore::open(database, profile, cipher)
-            .await
-            .context("run `migrate-tokens schema` first?")?;
-        let store = store.with_reseal_on_read();
+        let kms = KmsMetrics::register(&mut registry, &profile.metrics_prefix);
+        let keys = keys::connect(&config, &kms).await?;
+        let secrets = Secrets::connect(&config, &mut registry).await?;
+        let store = open_store(&config.database_url, profile, keys.clone(), config.direct_key).await?;
         token_store::metrics::register(&mut registry, &store);
-        token_store::status::status(&store).await?;
-        let oauth = OAuthProvider::new(config.oauth_latency);
         let registry = Arc::new(Mutex::new(registry));
-        Ok(Self { store, keys, oauth, registry, refresh_every: config.refresh_every })
+        let observed = Observed { registry, kms, secrets: secrets.metrics().clone() };
+        Ok(Self {
+            store,
+            keys,
+            secrets,
+            oauth: OAuthProvider::new(config.oauth_latency),
+            observed,
+            environment: config.environment,
+            emf_every: config.emf_every,
+            refresh_every: config.refresh_every,
+        })
     }
 
     /// Serves until `shutdown` ends, then finishes the requests in hand.
@@ -70,11 +85,43 @@ impl Service {
     ) -> anyhow::Result<()> {
         let address = listener.local_addr()?;
         tracing::info!(%address, "serving");
-        let refreshing = self.refresh_every.map(|every| tokio::spawn(refresh::forever(self.clone(), every)));
-        let served = axum::serve(listener, http::router(self)).with_graceful_shutdown(shutdown).await;
-        if let Some(task) = refreshing {
-            task.abort();
+        // They end when this function does.
+        let mut background = JoinSet::new();
+        background.spawn(self.secrets.clone().take_inventory_forever());
+        if let Some(every) = self.refresh_every {
+            background.spawn(refresh::forever(self.clone(), every));
         }
+        let emf = self.print_emf();
+        let served = axum::serve(listener, http::router(self)).with_graceful_shutdown(shutdown).await;
+        if let Some(emf) = emf {
+            emf.finish();
+        }
+        tracing::info!("stopped");
         Ok(served?)
     }
+
+    fn print_emf(&self) -> Option<EmfEmitter> {
+        let application = self.store.profile().context.get("Application").map_or("unnamed", String::as_str);
+        Some(self.observed.print_emf(application, self.environment, self.emf_every?))
+    }
+}
+
+async fn open_store(
+    database_url: &str,
+    profile: Profile,
+    keys: Option<Arc<dyn KeyProvider>>,
+    direct_key: Option<envelope_core::DataKey>,
+) -> anyhow::Result<TokenStore> {
+    let mut cipher = TokenCipher::new();
+    if let Some(keys) = keys {
+        cipher = cipher.with_sealer(Sealer::new(keys, profile.base_context())?);
+    }
+    if let Some(key) = direct_key {
+        cipher = cipher.with_direct_key(key);
+    }
+    let database = Database::connect(database_url).await.context("DATABASE_URL")?;
+    let store =
+        TokenStore::open(database, profile, cipher).await.context("run `migrate-tokens schema` first?")?;
+    token_store::status::status(&store).await?;
+    Ok(store.with_actor(ACTOR).with_reseal_on_read())
 }

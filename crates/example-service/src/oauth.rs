@@ -28,12 +28,17 @@ impl OAuthProvider {
         Self { latency, issued: Arc::default() }
     }
 
-    /// Takes a refresh token and gives new ones.
+    /// Takes a refresh token of a client that shows its secret, and gives new ones.
     ///
     /// # Errors
-    /// Where the refresh token is empty: what was read is no token.
-    pub async fn refresh(&self, refresh_token: &SecretString) -> anyhow::Result<Grant> {
+    /// Where either is empty: what was read is none.
+    pub async fn refresh(
+        &self,
+        client_secret: &SecretString,
+        refresh_token: &SecretString,
+    ) -> anyhow::Result<Grant> {
         tokio::time::sleep(self.latency).await;
+        anyhow::ensure!(!client_secret.expose_secret().is_empty(), "invalid_client");
         anyhow::ensure!(!refresh_token.expose_secret().is_empty(), "invalid_grant");
         let number = self.issued.fetch_add(1, Ordering::Relaxed);
         Ok(Grant {

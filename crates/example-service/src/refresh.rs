@@ -10,11 +10,11 @@ use crate::Service;
 /// Reads a token, has it refreshed, and writes the new pair.
 ///
 /// # Errors
-/// Of the store or of the provider; nothing was written then.
+/// Of the store, of the secrets or of the provider; nothing was written then.
 pub async fn refresh(service: &Service, key: &TokenKey) -> anyhow::Result<Written> {
     let token = service.store.get(key).await?;
     let refresh_token = token.refresh_token().context("there is no refresh token")?;
-    let grant = service.oauth.refresh(refresh_token).await?;
+    let grant = service.oauth.refresh(&service.secrets.client_secret().await?, refresh_token).await?;
     let new = NewToken::new().access_token(grant.access_token).refresh_token(grant.refresh_token);
     Ok(service.store.put(key, new).await?)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus_client::collector::Collector;
@@ -21,10 +22,16 @@ use crate::secret::{Secret, SecretMetadata};
 /// Most secrets whose age is exported: each is a time series of its own.
 const MAX_TRACKED: usize = 10_000;
 
+/// The operation that fetches a value.
+pub(crate) const GET: &str = "get";
+/// The outcome of what did not fail.
+const OK: &str = "ok";
+
 /// The metrics of this crate. All names begin with `secrets_`.
 #[derive(Debug)]
 pub struct Metrics {
     accesses: Family<AccessLabels, Counter>,
+    reads: AtomicU64,
     failures: Family<ClassLabels, Counter>,
     pub(crate) cache: CacheCounters,
     stored: Gauge,
@@ -100,7 +107,7 @@ impl Metrics {
             stale: read("stale"),
             negative: read("negative"),
         };
-        Arc::new(Self { accesses, failures, cache, stored, expired, due, ages })
+        Arc::new(Self { accesses, reads: AtomicU64::new(0), failures, cache, stored, expired, due, ages })
     }
 
     /// Shows what an inventory found.
@@ -117,8 +124,25 @@ impl Metrics {
         self.ages.track(&secret.name, source, created.or(secret.changed));
     }
 
+    /// How often a source was asked for the value of a secret. What the cache answers is not in it.
+    #[must_use]
+    pub fn reads(&self) -> u64 {
+        self.reads.load(Ordering::Relaxed)
+    }
+
+    /// Lets the counters of a source's reads exist before the first, for each outcome.
+    pub(crate) fn begin(&self, source: &str) {
+        for outcome in std::iter::once(OK).chain(SourceError::CLASSES) {
+            let labels = AccessLabels { source: source.to_owned(), operation: GET, outcome };
+            drop(self.accesses.get_or_create(&labels));
+        }
+    }
+
     pub(crate) fn access(&self, source: &str, operation: &'static str, error: Option<&SourceError>) {
-        let outcome = error.map_or("ok", SourceError::class);
+        let outcome = error.map_or(OK, SourceError::class);
+        if operation == GET {
+            self.reads.fetch_add(1, Ordering::Relaxed);
+        }
         let labels = AccessLabels { source: source.to_owned(), operation, outcome };
         self.accesses.get_or_create(&labels).inc();
         if error.is_some() {

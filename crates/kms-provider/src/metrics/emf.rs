@@ -9,12 +9,15 @@
 //! | `KMSEncryptErrors`, `KMSDecryptErrors` | Count | failed calls since the line before |
 //! | `KMSEncryptLatency`, `KMSDecryptLatency` | Milliseconds | up to 100 calls since the line before, left out where there were none |
 //! | `KMSCacheHits`, `KMSCacheMisses` | Count | reads of data keys since the line before |
-//! | `SecretReads` | Count | reads of secrets since the line before |
+//! | `SecretReads` | Count | requests for the value of a secret since the line before |
 //! | `Heartbeat` | Count | 1: an alarm on its absence notices an emitter that died |
 
+use std::io::Write;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value, json};
+use tokio::task::JoinHandle;
 
 /// The totals so far, and what has been timed since they were last taken.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,12 +35,12 @@ pub struct EmfSample {
     pub cache_hits: u64,
     /// Reads of data keys that the cache could not answer.
     pub cache_misses: u64,
-    /// Reads of secrets, if somebody counts them.
+    /// Requests to a secret source for a value, if somebody counts them.
     pub secret_reads: u64,
 }
 
 impl EmfSample {
-    /// Adds the reads of secrets so far, which are not counted here.
+    /// Adds the requests for secrets so far, which are not counted here.
     #[must_use]
     pub fn with_secret_reads(self, secret_reads: u64) -> Self {
         Self { secret_reads, ..self }
@@ -101,6 +104,61 @@ impl EmfWriter {
         );
         self.previous = sample;
         Value::Object(line).to_string()
+    }
+}
+
+/// Prints a line at a steady pace, and one more when it is told to finish.
+///
+/// Alarms expect a line a minute. What cannot be printed is lost: a log that was closed must not end a service.
+pub struct EmfEmitter {
+    task: JoinHandle<()>,
+    printer: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl EmfEmitter {
+    /// Begins to print: the first line comes after a whole period.
+    ///
+    /// `sample` gives the totals so far; `out` is where CloudWatch Logs collects, such as the standard output. Has to
+    /// be called inside a Tokio runtime.
+    pub fn start(
+        writer: EmfWriter,
+        period: Duration,
+        sample: impl Fn() -> EmfSample + Send + Sync + 'static,
+        out: impl Write + Send + 'static,
+    ) -> Self {
+        let state = Mutex::new((writer, out));
+        let printer: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
+            let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+            let (writer, out) = &mut *state;
+            let line = writer.line(sample(), SystemTime::now()) + "\n";
+            // In one piece, so that what others print does not come in between.
+            let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
+        });
+        let print = Arc::clone(&printer);
+        let task = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(period).await;
+                print();
+            }
+        });
+        Self { task, printer }
+    }
+
+    /// Prints what was new since the last line, and ends.
+    pub fn finish(self) {
+        (self.printer)();
+    }
+}
+
+impl Drop for EmfEmitter {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl std::fmt::Debug for EmfEmitter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EmfEmitter").finish_non_exhaustive()
     }
 }
 

@@ -8,7 +8,7 @@ use envelope_core::{DataKey, EncryptionContext, KeyError, KeyProvider, WrappedDa
 use secrecy::SecretSlice;
 use tokio::time::Instant;
 
-use super::{KmsMetrics, Operation, OperationLabel, count};
+use super::{Errors, KmsMetrics, Operation, OperationLabel, count};
 
 /// The values of the label `operation`.
 pub(super) const OPERATIONS: [&str; 5] = ["generate", "unwrap", "rewrap", "describe", "decrypt"];
@@ -44,6 +44,20 @@ impl Metered {
         let start = Instant::now();
         let outcome = call.await;
         operation.observe(start.elapsed(), outcome.as_ref().err());
+        outcome
+    }
+
+    async fn counted<T>(
+        &self,
+        name: &'static str,
+        errors: &Errors,
+        call: impl Future<Output = Result<T, KeyError>> + Send,
+    ) -> Result<T, KeyError> {
+        self.requested(name);
+        let outcome = call.await;
+        if let Err(error) = &outcome {
+            count(errors, error);
+        }
         outcome
     }
 }
@@ -84,17 +98,13 @@ impl KeyProvider for Metered {
         wrapped: &WrappedDataKey,
         context: &EncryptionContext,
     ) -> Result<WrappedDataKey, KeyError> {
-        self.requested("rewrap");
-        let outcome = self.inner.rewrap(wrapped, context).await;
-        if let Err(error) = &outcome {
-            count(&self.metrics.rewrap_errors, error);
-        }
-        outcome
+        let call = self.inner.rewrap(wrapped, context);
+        self.counted("rewrap", &self.metrics.rewrap_errors, call).await
     }
 
     async fn describe(&self) -> Result<KeyDescription, KeyError> {
-        self.requested("describe");
-        self.inner.describe().await
+        let call = self.inner.describe();
+        self.counted("describe", &self.metrics.describe_errors, call).await
     }
 
     // Answered from memory, so not a call.

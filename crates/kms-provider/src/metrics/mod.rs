@@ -35,6 +35,7 @@ pub struct KmsMetrics {
     encrypt: Operation,
     decrypt: Operation,
     rewrap_errors: Errors,
+    describe_errors: Errors,
     requests: Family<OperationLabel, Counter>,
     watched: Arc<Watched>,
 }
@@ -76,6 +77,7 @@ impl KmsMetrics {
             encrypt: Operation::register(registry, prefix, &names::ENCRYPT_DURATION, &names::ENCRYPT_ERRORS),
             decrypt: Operation::register(registry, prefix, &names::DECRYPT_DURATION, &names::DECRYPT_ERRORS),
             rewrap_errors: errors(registry, prefix, &names::REWRAP_ERRORS),
+            describe_errors: errors(registry, prefix, &names::DESCRIBE_ERRORS),
             requests,
             watched,
         })

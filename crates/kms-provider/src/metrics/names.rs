@@ -91,6 +91,12 @@ pub(super) const REWRAP_ERRORS: MetricInfo = MetricInfo::new(
     &["class"],
     "Data keys not re-wrapped, by error class",
 );
+pub(super) const DESCRIBE_ERRORS: MetricInfo = MetricInfo::new(
+    "kms_describe_errors_total",
+    Counter,
+    &["class"],
+    "Questions about the key, such as readiness asks, that failed, by error class",
+);
 pub(super) const REQUESTS: MetricInfo = MetricInfo::new(
     "kms_requests_total",
     Counter,
@@ -163,12 +169,13 @@ pub(super) const RATE_LIMIT_WAITS: MetricInfo = MetricInfo::new(
 );
 
 /// Every metric of this crate.
-pub const METRICS: [MetricInfo; 18] = [
+pub const METRICS: [MetricInfo; 19] = [
     ENCRYPT_DURATION,
     DECRYPT_DURATION,
     ENCRYPT_ERRORS,
     DECRYPT_ERRORS,
     REWRAP_ERRORS,
+    DESCRIBE_ERRORS,
     REQUESTS,
     CACHE_HIT_RATE,
     CACHE_SIZE,

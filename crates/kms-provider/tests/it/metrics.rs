@@ -1,12 +1,13 @@
 //! Metrics: every one that is documented is scraped, every one that is scraped is documented, and each class counts.
 
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use envelope_core::{ErrorClass, KeyProvider};
-use kms_provider::metrics::emf::EmfWriter;
+use kms_provider::metrics::emf::{EmfEmitter, EmfWriter};
 use kms_provider::metrics::{BUCKETS, METRICS, names};
 use kms_provider::{CacheOptions, Caching, KmsMetrics, Memory, Metered, Resilience, ResilienceOptions};
 use prometheus_client::encoding::text::encode;
@@ -115,7 +116,7 @@ fn the_documentation_lists_every_metric_with_its_kind_labels_and_meaning_and_no_
 fn every_counter_is_there_at_zero_before_anything_happens() {
     let observed = observed();
     for class in ErrorClass::ALL {
-        for name in ["encrypt", "decrypt", "rewrap"] {
+        for name in ["encrypt", "decrypt", "rewrap", "describe"] {
             let sample = format!("vod_kms_{name}_errors_total{{class=\"{class}\"}}");
             assert_eq!(observed.value(&sample), 0.0);
         }
@@ -155,7 +156,8 @@ async fn each_class_of_error_can_be_made_to_count() {
         assert!(observed.cache.rewrap(&made, &row(1)).await.is_err());
         assert!(observed.cache.unwrap(&made, &row(1)).await.is_err());
         assert!(observed.cache.decrypt(sealed, None, &row(1)).await.is_err());
-        for (name, count) in [("encrypt", 1.0), ("rewrap", 1.0), ("decrypt", 2.0)] {
+        assert!(observed.cache.describe().await.is_err());
+        for (name, count) in [("encrypt", 1.0), ("rewrap", 1.0), ("describe", 1.0), ("decrypt", 2.0)] {
             let sample = format!("vod_kms_{name}_errors_total{{class=\"{class}\"}}");
             assert_eq!(observed.value(&sample), count, "{sample}");
         }
@@ -259,4 +261,64 @@ async fn an_emf_line_tells_what_was_new_since_the_one_before() {
     let quiet = line(7);
     assert_eq!((&quiet["KMSEncryptErrors"], &quiet["SecretReads"]), (&0.into(), &0.into()));
     assert_eq!(quiet.get("KMSEncryptLatency"), None);
+}
+
+/// An output that can be looked at.
+#[derive(Clone, Default)]
+struct Shown(Arc<Mutex<Vec<u8>>>);
+
+impl Shown {
+    fn lines(&self) -> Vec<Value> {
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+impl Write for Shown {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn emf_lines_are_printed_once_a_period_and_once_more_at_the_end() {
+    let observed = observed();
+    let (shown, metrics) = (Shown::default(), observed.metrics.clone());
+    let writer = EmfWriter::new("vod-tender", "staging");
+    let sample = move || metrics.emf_sample();
+    let emitter = EmfEmitter::start(writer, Duration::from_secs(60), sample, shown.clone());
+    tokio::time::sleep(Duration::from_secs(59)).await;
+    assert_eq!(shown.lines().len(), 0);
+    tokio::time::sleep(Duration::from_secs(62)).await;
+    assert_eq!(shown.lines().len(), 2);
+    observed.cache.generate(&row(1)).await.unwrap();
+    emitter.finish();
+    assert_eq!(
+        shown.lines()[2]["KMSEncryptLatency"].as_array().unwrap().len(),
+        1,
+        "nothing is lost at the end"
+    );
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(shown.lines().len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_output_that_was_closed_ends_nothing() {
+    struct Closed;
+    impl Write for Closed {
+        fn write(&mut self, _bytes: &[u8]) -> std::io::Result<usize> {
+            Err(std::io::ErrorKind::BrokenPipe.into())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Err(std::io::ErrorKind::BrokenPipe.into())
+        }
+    }
+    let sample = Default::default;
+    let emitter = EmfEmitter::start(EmfWriter::new("a", "b"), Duration::from_secs(1), sample, Closed);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    emitter.finish();
 }

@@ -15,7 +15,7 @@ mod schema;
 mod sealing;
 mod write;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -64,6 +64,14 @@ impl LocalStore {
         let pool = schema::connect(path.as_ref()).await?;
         audit::done(audit::KMS_INITIALIZED, Record::default().source(ID).key(&ring.active().0));
         Ok(Self { pool, ring })
+    }
+
+    /// The keyring of a store whose keyring is not named elsewhere: `<file>.keyring`, beside it.
+    #[must_use]
+    pub fn keyring_beside(path: &Path) -> PathBuf {
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(".keyring");
+        path.with_file_name(name)
     }
 
     /// Closes the file. Dropping the store does so as well, a little later.

@@ -9,7 +9,7 @@ use futures_util::stream::BoxStream;
 use super::{ListPage, ListRequest, NewSecret, SecretSource, Stored};
 use crate::audit::{self, Record};
 use crate::error::SourceError;
-use crate::metrics::Metrics;
+use crate::metrics::{GET, Metrics};
 use crate::name::SecretName;
 use crate::secret::{Secret, SecretMetadata, Stage};
 use crate::value::SecretValue;
@@ -31,6 +31,7 @@ impl Audited {
     /// Counts as well.
     #[must_use]
     pub fn with_metrics(mut self, metrics: Arc<Metrics>) -> Self {
+        metrics.begin(&self.source.id());
         self.metrics = Some(metrics);
         self
     }
@@ -46,7 +47,7 @@ impl Audited {
     }
 
     fn fetched(&self, name: &SecretName, stage: &Stage, outcome: &Result<Secret, SourceError>) {
-        self.count("get", outcome.as_ref());
+        self.count(GET, outcome.as_ref());
         match outcome {
             Ok(secret) => {
                 let record = Record::of(name).by(&self.actor).stage(stage);

@@ -9,6 +9,7 @@ pub mod memory;
 pub mod prefixed;
 #[cfg(feature = "secrets-manager")]
 pub mod secrets_manager;
+pub mod uri;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,6 +23,8 @@ use crate::error::{self, SourceError};
 use crate::name::SecretName;
 use crate::secret::{RotationPolicy, Secret, SecretMetadata, Stage};
 use crate::value::SecretValue;
+
+pub use self::uri::SourceUri;
 
 /// A place that holds secrets.
 ///

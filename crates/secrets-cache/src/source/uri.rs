@@ -1,0 +1,44 @@
+//! Which source is meant, as one text: `secretsmanager`, `local:<file.db>` or `dotenv:<file>`.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// The source that a setting names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceUri {
+    /// AWS Secrets Manager.
+    SecretsManager,
+    /// The encrypted local store in a file.
+    Local(PathBuf),
+    /// A `.env` file, for development and tests.
+    Dotenv(PathBuf),
+}
+
+impl FromStr for SourceUri {
+    type Err = SourceUriError;
+
+    fn from_str(text: &str) -> Result<Self, SourceUriError> {
+        match text.split_once(':') {
+            None if text == "secretsmanager" => Ok(Self::SecretsManager),
+            Some(("local", path)) if !path.is_empty() => Ok(Self::Local(path.into())),
+            Some(("dotenv", path)) if !path.is_empty() => Ok(Self::Dotenv(path.into())),
+            _ => Err(SourceUriError),
+        }
+    }
+}
+
+impl fmt::Display for SourceUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SecretsManager => f.write_str("secretsmanager"),
+            Self::Local(path) => write!(f, "local:{}", path.display()),
+            Self::Dotenv(path) => write!(f, "dotenv:{}", path.display()),
+        }
+    }
+}
+
+/// A text names no source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("is none of secretsmanager, local:<file.db>, dotenv:<file>")]
+pub struct SourceUriError;
