@@ -127,6 +127,18 @@ impl<'a> Binding<'a> {
     }
 }
 
+/// Whether a value's data key is bound to the value's cell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BindingPolicy {
+    /// Write bound values; read both.
+    #[default]
+    AcceptUnbound,
+    /// Write bound values; refuse unbound ones.
+    Require,
+    /// Write unbound values, for tables that other programs read; read both.
+    Off,
+}
+
 fn present<T: AsRef<str>>(pairs: &[(T, T)]) -> impl Iterator<Item = (&str, &str)> {
     pairs
         .iter()

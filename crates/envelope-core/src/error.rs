@@ -4,7 +4,6 @@ use crate::context::ContextError;
 use crate::format::{Format, FormatError};
 use crate::key::WrappedLengthError;
 use crate::provider::{ErrorClass, KeyError};
-use crate::sealer::UnboundV3;
 
 /// Why a stored value did not open. No variant carries plaintext, key material or the stored text.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -127,3 +126,8 @@ impl SealError {
         }
     }
 }
+
+/// Version 3 envelopes were asked for, and values without binding: that version binds every value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("version 3 envelopes bind every value to its row, and binding is off")]
+pub struct UnboundV3;

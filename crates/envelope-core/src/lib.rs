@@ -15,10 +15,10 @@ pub mod sealer;
 mod aead;
 mod text;
 
-pub use binding::Binding;
+pub use binding::{Binding, BindingPolicy};
 pub use context::EncryptionContext;
 pub use error::{OpenError, SealError};
 pub use format::{Format, detect};
 pub use key::{DataKey, WrappedDataKey};
 pub use provider::{ErrorClass, KeyError, KeyProvider};
-pub use sealer::{BindingPolicy, EnvelopeFormat, Opened, Sealed, Sealer};
+pub use sealer::{EnvelopeFormat, Opened, Sealed, Sealer};

@@ -1,10 +1,9 @@
 //! Rewrapping: changing the key that wraps a stored value's data key, without opening the value.
 
-use crate::binding::Binding;
+use crate::binding::{Binding, BindingPolicy};
 use crate::context::{ContextError, EncryptionContext};
 use crate::format::{FormatError, bound, kms_envelope};
 use crate::key::WrappedDataKey;
-use crate::sealer::BindingPolicy;
 
 /// The wrapped data key of a stored value of version 2 or 3, and the text that it came from.
 #[derive(Debug)]

@@ -4,26 +4,14 @@ use std::sync::Arc;
 
 use secrecy::SecretString;
 
-use crate::binding::Binding;
+use crate::binding::{Binding, BindingPolicy};
 use crate::context::{ContextError, EncryptionContext};
-use crate::error::{OpenError, SealError};
+use crate::error::{OpenError, SealError, UnboundV3};
 use crate::format::bound::{self, Suite};
 use crate::format::{MAX_PLAINTEXT_LEN, kms_envelope};
 use crate::key::{DataKey, WrappedDataKey};
 use crate::provider::{ErrorClass, KeyProvider};
 use crate::rewrap::{Rewrapped, StoredKey};
-
-/// Whether a value's data key is bound to the value's cell.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum BindingPolicy {
-    /// Write bound values; read both.
-    #[default]
-    AcceptUnbound,
-    /// Write bound values; refuse unbound ones.
-    Require,
-    /// Write unbound values, for tables that other programs read; read both.
-    Off,
-}
 
 /// Which envelope new values are written in. Both are always read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -267,11 +255,6 @@ impl Sealer {
         }
     }
 }
-
-/// Version 3 envelopes were asked for, and values without binding: that version binds every value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("version 3 envelopes bind every value to its row, and binding is off")]
-pub struct UnboundV3;
 
 /// A sealed value and the key that wrapped its data key.
 #[derive(Clone, Debug, PartialEq, Eq)]
