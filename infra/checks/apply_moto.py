@@ -1,22 +1,19 @@
 #!/usr/bin/env python3
 """Applies the examples against moto, plans again (nothing may be left to do), reads everything back, and destroys it.
 
-With --program PATH it also seals and opens a token with that migrate-tokens under the very key and alias.
+With --program PATH, a migrate-tokens, it also seals and opens a token under the very key and alias.
 """
 
 import argparse
 import contextlib
 import json
 import os
-import socket
 import sqlite3
 import subprocess
 import sys
-import time
 import urllib.request
 import zipfile
 from io import BytesIO
-from pathlib import Path
 
 import common
 
@@ -32,15 +29,14 @@ SERVICES = [
     "cloudtrail", "cloudwatch", "cloudwatchevents", "cloudwatchlogs", "configservice", "ec2", "iam", "kms", "lambda",
     "s3", "secretsmanager", "sns", "sts",
 ]
+# What the infrastructure decides of the variables that the programs read.
 VARIABLES = {"AWS_REGION", "ENCRYPTION_CONTEXT", "ENVIRONMENT", "KMS_ALLOWED_KEYS", "KMS_KEY_ID"}
 
 
 @contextlib.contextmanager
 def moto():
     """A moto server of this run's own, on a free port."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = common.free_port()
     log = open(common.TARGET / "moto.log", "w")
     server = subprocess.Popen(
         [common.VENV / "bin" / "moto_server", "-H", "127.0.0.1", "-p", str(port)], stdout=log, stderr=log,
@@ -48,15 +44,10 @@ def moto():
     )
     url = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(100):
-            with contextlib.suppress(OSError):
-                # Rotation functions are called without containers.
-                settings = json.dumps({"lambda": {"use_docker": False}}).encode()
-                request = urllib.request.Request(f"{url}/moto-api/config", settings, {"Content-Type": "application/json"})
-                urllib.request.urlopen(request, timeout=5)
-                break
-            time.sleep(0.1)
-        else:
+        # Rotation functions are called without containers.
+        settings = json.dumps({"lambda": {"use_docker": False}}).encode()
+        request = urllib.request.Request(f"{url}/moto-api/config", settings, {"Content-Type": "application/json"})
+        if not common.until(lambda: urllib.request.urlopen(request, timeout=5)):
             sys.exit("moto did not start: see target/infra/moto.log")
         yield url
     finally:
@@ -206,19 +197,42 @@ def read_back_trail(report, url, alarms):
     report.check(group["retentionInDays"] >= 90, "the log group keeps 90 days and more")
     filters = logs.describe_metric_filters(logGroupName=group["logGroupName"])["metricFilters"]
     fed = {transformation["metricName"] for found in filters for transformation in found["metricTransformations"]}
-    emitted = set(common.load(common.CHECKS / "metrics.json")["emf"]["metrics"])
     for name, alarm in alarms.items():
-        for namespace, metric in decisions_metrics(alarm):
-            known = emitted if namespace == "Tokenseal" else fed
-            report.check(metric in known, f"{name}: somebody emits {namespace} {metric}")
+        for metric in alarm_metrics(alarm):
+            check_emitted(report, name, fed, *metric)
+    cloudwatch = client(url, "cloudwatch")
+    for entry in cloudwatch.list_dashboards()["DashboardEntries"]:
+        name = entry["DashboardName"]
+        for metric in dashboard_metrics(cloudwatch.get_dashboard(DashboardName=name)["DashboardBody"]):
+            check_emitted(report, name, fed, *metric)
 
 
-def decisions_metrics(alarm):
-    """The (namespace, name) pairs that an alarm looks at."""
-    if "MetricName" in alarm:
-        return [(alarm["Namespace"], alarm["MetricName"])]
-    stats = [query["MetricStat"]["Metric"] for query in alarm["Metrics"] if "MetricStat" in query]
-    return [(metric["Namespace"], metric["MetricName"]) for metric in stats]
+def check_emitted(report, name, fed, namespace, metric, dimensions):
+    """A metric that an alarm or a dashboard looks at is one that the programs print, or that a filter counts."""
+    emf = common.load(common.CHECKS / "metrics.json")["emf"]
+    if namespace != emf["namespace"]:
+        report.check(metric in fed and not dimensions, f"{name}: a filter feeds {namespace} {metric}")
+        return
+    report.check(metric in emf["metrics"], f"{name}: the programs print {metric}")
+    wanted = dict(zip(emf["dimensions"], ("vod-tender", "production")))
+    report.equal(dimensions, wanted, f"{name}: {metric} has the dimensions that are printed")
+
+
+def alarm_metrics(alarm):
+    """What an alarm looks at: namespace, name, dimensions."""
+    metrics = [query["MetricStat"]["Metric"] for query in alarm.get("Metrics", []) if "MetricStat" in query]
+    for metric in metrics or [alarm]:
+        dimensions = {dimension["Name"]: dimension["Value"] for dimension in metric.get("Dimensions", [])}
+        yield metric["Namespace"], metric["MetricName"], dimensions
+
+
+def dashboard_metrics(body):
+    """What a dashboard shows, likewise; an entry that begins with an object is an expression."""
+    for widget in json.loads(body)["widgets"]:
+        for entry in widget["properties"]["metrics"]:
+            if isinstance(entry[0], str):
+                namespace, metric, *rest = (part for part in entry if isinstance(part, str))
+                yield namespace, metric, dict(zip(rest[::2], rest[1::2]))
 
 
 def read_back_secrets(report, url, out):
@@ -270,12 +284,15 @@ def run_program(report, program, url, out):
         report.equal(doctor.returncode, 0, f"doctor is content with {key}")
         if doctor.returncode != 0:
             print(doctor.stdout)
+        # doctor tells which variables it has read: one that no program knew would not be among them.
+        for name in out["environment"]:
+            report.check(f"{name}={env[name]}" in doctor.stdout, f"doctor has read the output {name}", doctor.stdout)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--program", type=Path, help="a migrate-tokens to run against the applied key")
-    options = parser.parse_args()
+    common.add_programs(parser)
+    program = common.programs(parser.parse_args()).get("migrate-tokens")
     report = common.Report("apply_moto")
     work = common.copy("apply")
     with moto() as url:
@@ -296,8 +313,8 @@ def main():
         read_back_topic(report, url, out)
         deployed = {role: documents for role, documents in roles.items()}
         decisions.judge(report, deployed, key_policy, out["key_arn"], only=["application", "migrator", "stranger"])
-        if options.program:
-            run_program(report, options.program.resolve(), url, out)
+        if program:
+            run_program(report, program, url, out)
         destroyed(report, work, "complete", *arguments)
         state = client(url, "kms").describe_key(KeyId=out["key_arn"])["KeyMetadata"]["KeyState"]
         report.equal(state, "PendingDeletion", "the destroyed key waits out its window")

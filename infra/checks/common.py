@@ -1,10 +1,13 @@
 """What every check shares: where things are, how Terraform is run, how a result is told."""
 
+import contextlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 CHECKS = Path(__file__).resolve().parent
@@ -74,6 +77,10 @@ def run(command, cwd=None, env=None, check=True, quiet=True, input=None):
 
 def terraform_environment(**more):
     """The environment for Terraform: our mirror, no telemetry, and nobody's AWS settings."""
+    if not TERRAFORM_RC.exists():
+        # Modules without a provider need no mirror, and so no prepare.py.
+        TARGET.mkdir(parents=True, exist_ok=True)
+        TERRAFORM_RC.touch()
     env = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "TF_"))}
     env.update(TF_CLI_CONFIG_FILE=str(TERRAFORM_RC), CHECKPOINT_DISABLE="1", TF_IN_AUTOMATION="1", NO_COLOR="1")
     env.update(more)
@@ -91,6 +98,38 @@ def copy(name):
     unwanted = shutil.ignore_patterns(".terraform*", "terraform.tfstate*", "__pycache__", "work")
     shutil.copytree(INFRA, work, ignore=unwanted)
     return work
+
+
+def free_port():
+    """A port that nobody listens on now."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def until(attempt, seconds=20):
+    """Tries until it works, and says whether it did."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with contextlib.suppress(OSError):
+            attempt()
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def add_programs(parser):
+    """The option --program PATH, repeatable: programs of this project that a check runs."""
+    parser.add_argument("--program", type=Path, action="append", default=[], help="a program to run; repeatable")
+
+
+def programs(options, *wanted):
+    """The programs given, by name; stops where one is missing that the check cannot do without."""
+    found = {path.name: path.resolve() for path in options.program}
+    missing = [name for name in wanted if name not in found]
+    if missing:
+        sys.exit(f"give the path of {' and '.join(missing)} with --program")
+    return found
 
 
 def load(path):

@@ -1,15 +1,14 @@
 #!/usr/bin/env python3
 """Runs every query of the dashboard on a real Prometheus that scrapes a running program; an empty panel fails.
 
-  --target HOST:PORT   what serves /metrics; keep it busy while this runs
-  --seconds N          how long to scrape before asking (default 30)
-  --without TITLE      a panel that this program cannot fill, such as one about secrets (repeatable)
+  --program PATH       example-service and migrate-tokens: starts the service, keeps it busy, and looks at it
+  --target HOST:PORT   instead: a program of yours that serves /metrics; keep it busy while this runs
+  --seconds N          how long to scrape before asking (default 20)
 """
 
 import argparse
 import contextlib
 import json
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,14 +17,9 @@ import urllib.parse
 import urllib.request
 
 import common
+import service
 
 PLACE = common.INFRA / "observability"
-
-
-def free_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 @contextlib.contextmanager
@@ -40,18 +34,13 @@ def prometheus(target):
         }
         with open(f"{place}/prometheus.yml", "w") as file:
             json.dump(configuration, file)
-        address = f"127.0.0.1:{free_port()}"
+        address = f"127.0.0.1:{common.free_port()}"
         server = subprocess.Popen(
             ["prometheus", f"--config.file={place}/prometheus.yml", f"--storage.tsdb.path={place}/data",
              f"--web.listen-address={address}", "--log.level=error"],
         )
         try:
-            for _ in range(100):
-                with contextlib.suppress(OSError):
-                    urllib.request.urlopen(f"http://{address}/-/ready", timeout=2)
-                    break
-                time.sleep(0.1)
-            else:
+            if not common.until(lambda: urllib.request.urlopen(f"http://{address}/-/ready", timeout=2)):
                 sys.exit("Prometheus did not start")
             yield f"http://{address}"
         finally:
@@ -66,27 +55,31 @@ def ask(url, query):
     return [entry["value"][1] for entry in found if entry["value"][1] != "NaN"]
 
 
+def look(report, target, seconds):
+    """Every panel's queries, after some seconds of scraping."""
+    with prometheus(target) as url:
+        time.sleep(seconds)
+        report.equal(ask(url, 'up{job="tokenseal"}'), ["1"], "the program is scraped")
+        for panel in common.load(PLACE / "dashboard.json")["panels"]:
+            for query in panel["targets"]:
+                expression = query["expr"].replace("$__rate_interval", f"{seconds}s").replace("$job", ".*")
+                what = f"panel {panel['title']}, query {query['refId']}: shows something"
+                report.check(ask(url, expression), what, expression)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--target", required=True)
-    parser.add_argument("--seconds", type=int, default=30)
-    parser.add_argument("--without", action="append", default=[])
+    common.add_programs(parser)
+    parser.add_argument("--target")
+    parser.add_argument("--seconds", type=int, default=20)
     options = parser.parse_args()
     report = common.Report("dashboard_live")
-    panels = common.load(PLACE / "dashboard.json")["panels"]
-    unknown = set(options.without) - {panel["title"] for panel in panels}
-    report.equal(unknown, set(), "every --without names a panel")
-    with prometheus(options.target) as url:
-        time.sleep(options.seconds)
-        report.equal(ask(url, 'up{job="tokenseal"}'), ["1"], "the program is scraped")
-        for panel in panels:
-            for target in panel["targets"]:
-                query = target["expr"].replace("$__rate_interval", f"{options.seconds}s").replace("$job", ".*")
-                what = f"panel {panel['title']}, query {target['refId']}"
-                if panel["title"] in options.without:
-                    print(f"left out  {what}")
-                else:
-                    report.check(ask(url, query), f"{what}: shows something", query)
+    if options.target:
+        look(report, options.target, options.seconds)
+        report.finish()
+    programs = common.programs(options, "example-service", "migrate-tokens")
+    with service.running("dashboard", programs) as running, service.busy(running, programs["migrate-tokens"]):
+        look(report, running.address, options.seconds)
     report.finish()
 
 

@@ -173,9 +173,9 @@ def test_evaluator(report):
         report.equal(is_allowed(request(), identity, {"Statement": statements}), expected, f"evaluator: {what}")
 
 
-def rendered():
-    """Every document of policy-docs, as the fixture asks for it: no provider, no account."""
-    work = common.copy("policies") / "checks" / "fixtures" / "policies"
+def rendered(name):
+    """Every document of policy-docs, as the fixture asks for it: no provider, no account. The folder is the caller's own."""
+    work = common.copy(name) / "checks" / "fixtures" / "policies"
     common.terraform("init", "-input=false", cwd=work)
     common.terraform("apply", "-auto-approve", "-input=false", cwd=work)
     outputs = json.loads(common.terraform("output", "-json", cwd=work).stdout)["documents"]["value"]
@@ -185,7 +185,7 @@ def rendered():
 def main():
     report = common.Report("decisions")
     test_evaluator(report)
-    documents = rendered()
+    documents = rendered("decisions")
     identities = {
         "application": [documents["application_policy"], documents["secrets_reader_policy"]],
         "migrator": [documents["migrator_policy"]],

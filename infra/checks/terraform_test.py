@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Validates the modules and examples and runs their tests.
 
-  --provider-free   only the modules without a provider: needs nothing but Terraform
-Without it: also those for provider 3.39 with the real provider (mocked), and of those for provider 6 what needs no schema,
-that is what their variables refuse.
+  --provider-free   the modules without a provider: needs nothing but Terraform
+Without it: those for provider 3.39 with the real provider (mocked), and of those for provider 6 what needs no schema, that
+is what their variables refuse.
 """
 
 import argparse
@@ -30,19 +30,14 @@ def validated(report, place, name):
     report.check(done.returncode == 0, f"terraform validate of {name}", done.stdout if done.returncode else "")
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--provider-free", action="store_true")
-    options = parser.parse_args()
-    report = common.Report("terraform_test")
-    if options.provider_free and not common.TERRAFORM_RC.exists():
-        common.TARGET.mkdir(parents=True, exist_ok=True)
-        common.TERRAFORM_RC.touch()
-    work = common.copy("test")
+def test_provider_free(report):
+    work = common.copy("test-provider-free")
     for name in common.PROVIDER_FREE:
         tested(report, work / "modules" / name, name)
-    if options.provider_free:
-        report.finish()
+
+
+def test_with_provider(report):
+    work = common.copy("test")
     for name in common.MODULES:
         validated(report, work / "modules" / name, name)
         tested(report, work / "modules" / name, name)
@@ -55,6 +50,17 @@ def main():
         shutil.copy(module / "variables.tf", variables)
         shutil.copytree(module / "tests", variables / "tests")
         tested(report, variables, f"what the variables of {name} refuse")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--provider-free", action="store_true")
+    options = parser.parse_args()
+    report = common.Report("terraform_test")
+    if options.provider_free:
+        test_provider_free(report)
+    else:
+        test_with_provider(report)
     report.finish()
 
 

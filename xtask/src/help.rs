@@ -13,10 +13,6 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
         ("chaos", "a key service that fails in every way, scenario by scenario"),
         ("demo", "the whole story on embedded parts; arguments go to `migrate-tokens demo`"),
         ("aws-live", "the tests against a real AWS account; needs credentials and KMS_TEST_KEY_ID"),
-        (
-            "infra",
-            "Terraform modules, policies, alerts and runbooks; needs Terraform, promtool and the network",
-        ),
         ("help", "this list"),
     ];
     let steps = STEPS.iter().map(|step| (step.name, step.summary));

@@ -10,7 +10,6 @@ mod chaos;
 mod ci;
 mod demo;
 mod help;
-mod infra;
 mod options;
 mod parts;
 mod report;
@@ -26,7 +25,6 @@ fn main() -> ExitCode {
         "chaos" => chaos::run(&args),
         "demo" => demo::run(&args),
         "aws-live" => aws_live::run(&args),
-        "infra" => infra::run(),
         "help" | "--help" | "-h" | "" => help::run(),
         name => ci::run(name, &args),
     };

@@ -13,7 +13,8 @@ use crate::options::Options;
 use crate::report::{NotRun, PartOutcome};
 
 /// Everything that `--require` may name.
-pub(crate) const KNOWN_PARTS: [&str; 5] = ["postgres", "docker", "moto", "fuzzing", "advisories"];
+pub(crate) const KNOWN_PARTS: [&str; 8] =
+    ["postgres", "docker", "moto", "fuzzing", "advisories", "terraform", "prometheus", "python"];
 
 /// The parts that are servers, each with the variable that tells tests about it.
 const SERVERS: [(&str, &str); 3] = [

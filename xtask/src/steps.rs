@@ -9,6 +9,7 @@ mod docs;
 mod doctest;
 mod fmt;
 mod fuzz;
+mod infra;
 mod layers;
 mod links;
 mod test;
@@ -21,7 +22,7 @@ pub(crate) struct Step {
     pub(crate) run: fn(&Options) -> anyhow::Result<Report>,
 }
 
-pub(crate) const STEPS: [Step; 8] = [
+pub(crate) const STEPS: [Step; 9] = [
     Step { name: "fmt", summary: "the code is formatted", run: fmt::run },
     Step {
         name: "clippy",
@@ -37,5 +38,10 @@ pub(crate) const STEPS: [Step; 8] = [
     },
     Step { name: "layers", summary: "crates depend only on what they may", run: layers::run },
     Step { name: "deny", summary: "licences, banned crates, sources, advisories", run: deny::run },
+    Step {
+        name: "infra",
+        summary: "Terraform modules, policies, alarms, dashboards, manifests, runbooks",
+        run: infra::run,
+    },
     Step { name: "docs", summary: "the documentation builds, and no link in it is broken", run: docs::run },
 ];

@@ -24,7 +24,8 @@ module "access" {
 
   application       = "vod-tender"
   environment       = var.environment
-  key_arns          = [module.primary.key_arn, module.replica.key_arn]
+  key_arns          = [module.primary.key_arn]
+  replica_key_arns  = [module.replica.key_arn]
   oidc_provider_arn = var.oidc_provider_arn
   service_account   = "vod-tender/vod-tender"
 }

@@ -1,4 +1,4 @@
 output "environment" {
-  description = "The environment variables of the programs. They use the one Region; a service can compose both with kms_provider::Regions."
+  description = "The environment variables of the programs. KMS_KEY_ID names the key in both Regions, the nearest first."
   value       = module.access.environment
 }

@@ -20,7 +20,6 @@ variable "replica_region" {
   }
 }
 
-
 variable "environment" {
   description = "development, staging or production."
   type        = string
@@ -30,7 +29,6 @@ variable "environment" {
     error_message = "environment is development, staging or production."
   }
 }
-
 
 variable "oidc_provider_arn" {
   description = "ARN of the EKS cluster's IAM OIDC provider."

@@ -21,12 +21,13 @@ locals {
       statistic   = "Sum"
       dimensions  = local.emf_dimensions
     }
+    # Every data key that is not in the cache is a decrypt. The latencies do not count them: a line holds at most a hundred.
     KMSDecryptsAnomalous = {
       description = "The application decrypts far more than it usually does."
       runbook     = "kms-decrypts-anomalous"
       namespace   = local.emf_namespace
-      metric      = "KMSDecryptLatency"
-      statistic   = "SampleCount"
+      metric      = "KMSCacheMisses"
+      statistic   = "Sum"
       dimensions  = local.emf_dimensions
     }
   }

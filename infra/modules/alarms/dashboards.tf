@@ -27,7 +27,7 @@ locals {
       {
         title = "Decrypts and sign of life"
         metrics = [
-          concat([local.emf_namespace, "KMSDecryptLatency"], local.dimension_list, [{ stat = "SampleCount", label = "Decrypts" }]),
+          concat([local.emf_namespace, "KMSCacheMisses"], local.dimension_list, [{ stat = "Sum", label = "Decrypts" }]),
           concat([local.emf_namespace, "Heartbeat"], local.dimension_list, [{ stat = "Sum", label = "Heartbeats", yAxis = "right" }]),
         ]
       },

@@ -5,6 +5,7 @@ data "aws_partition" "current" {}
 locals {
   name            = "${var.application}-${var.environment}"
   region          = split(":", var.key_arns[0])[3]
+  all_key_arns    = concat(var.key_arns, var.replica_key_arns)
   with_migrator   = var.migrator_service_account != null
   with_secrets    = var.secrets != null
   service_account = { for role, account in { application = var.service_account, migrator = var.migrator_service_account } : role => account if account != null }
@@ -26,7 +27,7 @@ module "policies" {
   binding_keys       = var.binding_keys
 
   use = {
-    key_arns               = var.key_arns
+    key_arns               = local.all_key_arns
     kms_direct             = var.kms_direct
     legacy_without_context = var.legacy_without_context
   }

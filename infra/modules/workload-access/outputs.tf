@@ -42,7 +42,7 @@ output "environment" {
     AWS_REGION         = local.region
     ENCRYPTION_CONTEXT = module.policies.context_variable
     ENVIRONMENT        = var.environment
-    KMS_ALLOWED_KEYS   = join(",", var.key_arns)
-    KMS_KEY_ID         = var.key_arns[0]
+    KMS_ALLOWED_KEYS   = join(",", local.all_key_arns)
+    KMS_KEY_ID         = join(",", concat([var.key_arns[0]], var.replica_key_arns))
   }
 }

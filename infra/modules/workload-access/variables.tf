@@ -19,7 +19,7 @@ variable "environment" {
 }
 
 variable "key_arns" {
-  description = "ARNs of the keys that open values. The first one wraps new data keys; the others are predecessors or replicas."
+  description = "ARNs of the keys that open values. The first one wraps new data keys; the others are its predecessors."
   type        = list(string)
 
   validation {
@@ -29,6 +29,21 @@ variable "key_arns" {
   validation {
     condition     = alltrue([for arn in var.key_arns : can(regex("^arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:key/", arn))])
     error_message = "key_arns are key ARNs: an alias in a policy's Resource does not cover its key."
+  }
+}
+
+variable "replica_key_arns" {
+  description = "ARNs of keys in other Regions, nearest first, that stand in for the first of key_arns when its Region does not answer."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for arn in var.replica_key_arns : can(regex("^arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:key/", arn))])
+    error_message = "replica_key_arns are key ARNs: an alias in a policy's Resource does not cover its key."
+  }
+  validation {
+    condition     = length(distinct([for arn in concat([try(var.key_arns[0], "")], var.replica_key_arns) : try(split(":", arn)[3], arn)])) == 1 + length(var.replica_key_arns)
+    error_message = "replica_key_arns are each of another Region, and none of that of the first key."
   }
 }
 

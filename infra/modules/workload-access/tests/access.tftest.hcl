@@ -34,6 +34,44 @@ run "the_outputs_are_the_programs_variables" {
   }
 }
 
+run "replicas_stand_behind_the_key" {
+  command = plan
+
+  variables {
+    key_arns         = ["arn:aws:kms:eu-central-1:123456789012:key/mrk-1111", "arn:aws:kms:eu-central-1:123456789012:key/2222"]
+    replica_key_arns = ["arn:aws:kms:eu-west-1:123456789012:key/mrk-1111"]
+  }
+
+  assert {
+    condition     = output.environment["KMS_KEY_ID"] == "arn:aws:kms:eu-central-1:123456789012:key/mrk-1111,arn:aws:kms:eu-west-1:123456789012:key/mrk-1111"
+    error_message = "the key and its replicas, nearest first; no predecessor wraps"
+  }
+  assert {
+    condition     = output.environment["AWS_REGION"] == "eu-central-1" && length(split(",", output.environment["KMS_ALLOWED_KEYS"])) == 3
+    error_message = "all of them open"
+  }
+  assert {
+    condition     = strcontains(aws_iam_role_policy.application.policy, "arn:aws:kms:eu-west-1:123456789012:key/mrk-1111")
+    error_message = "the application may use the replica"
+  }
+}
+
+run "two_keys_of_one_region_are_refused" {
+  command         = plan
+  expect_failures = [var.replica_key_arns]
+  variables {
+    replica_key_arns = ["arn:aws:kms:eu-central-1:123456789012:key/99999999-7777-8888-9999-000000000000"]
+  }
+}
+
+run "an_alias_of_a_replica_is_refused" {
+  command         = plan
+  expect_failures = [var.replica_key_arns]
+  variables {
+    replica_key_arns = ["arn:aws:kms:eu-west-2:123456789012:alias/vod-tender-production"]
+  }
+}
+
 run "one_service_account_becomes_the_role" {
   command = plan
 

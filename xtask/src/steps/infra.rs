@@ -1,0 +1,240 @@
+//! `cargo xtask infra`: Terraform modules, policies, alarms, dashboards, manifests and runbooks.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::time::Instant;
+
+use super::test::Programs;
+use crate::cargo::program;
+use crate::options::Options;
+use crate::report::{NotRun, PartOutcome, Report};
+
+/// Parts of this step: Terraform, Prometheus with promtool, a container engine, and the checks' Python packages.
+const TERRAFORM: &str = "terraform";
+const PROMETHEUS: &str = "prometheus";
+const DOCKER: &str = "docker";
+const PYTHON: &str = "python";
+
+/// What `prepare.py` ends with where something could not be fetched, which is no finding.
+const NOT_FETCHED: i32 = 3;
+
+/// A script below `infra/checks/`.
+struct Check {
+    name: &'static str,
+    script: &'static str,
+    args: &'static [&'static str],
+    /// Programs of the workspace that are added to the arguments, each as `--program PATH`.
+    programs: &'static [&'static str],
+    /// Parts without which it cannot run.
+    needs: &'static [&'static str],
+}
+
+const fn check(name: &'static str, script: &'static str, needs: &'static [&'static str]) -> Check {
+    Check { name, script, args: &[], programs: &[], needs }
+}
+
+const PREPARE: &str = "prepare";
+
+/// Those that take long come first, because some run side by side. None reads what another one writes.
+const CHECKS: [Check; 15] = [
+    Check {
+        programs: &["migrate-tokens", "example-service"],
+        ..check("dashboard", "dashboard_live.py", &[PROMETHEUS])
+    },
+    Check { programs: &["migrate-tokens"], ..check("apply", "apply_moto.py", &[TERRAFORM, PYTHON]) },
+    check("modules", "terraform_test.py", &[TERRAFORM, PYTHON]),
+    check("scan", "checkov_scan.py", &[PYTHON]),
+    check("alerts", "prometheus_rules.py", &[PROMETHEUS, PYTHON]),
+    Check { programs: &["example-service", "migrate-tokens"], ..check("emf", "emf_lines.py", &[]) },
+    Check {
+        programs: &["migrate-tokens", "manage-secrets"],
+        ..check("image", "container_image.py", &[DOCKER])
+    },
+    Check { programs: &["migrate-tokens", "manage-secrets"], ..check("runbooks", "runbooks.py", &[PYTHON]) },
+    check("formatting", "terraform_format.py", &[TERRAFORM]),
+    Check { args: &["--provider-free"], ..check("documents", "terraform_test.py", &[TERRAFORM]) },
+    check("arguments", "argument_names.py", &[PYTHON]),
+    check("policies", "policies.py", &[TERRAFORM, PYTHON]),
+    check("decisions", "decisions.py", &[TERRAFORM, PYTHON]),
+    check("filters", "filter_patterns.py", &[TERRAFORM]),
+    check("manifests", "kubernetes_schemas.py", &[PYTHON]),
+];
+
+/// How a check ended.
+enum Ending {
+    Passed(String),
+    Failed(String),
+    NotRun { part: &'static str, reason: String },
+}
+
+struct Done {
+    name: &'static str,
+    ending: Ending,
+    seconds: f64,
+}
+
+type Parts = BTreeMap<&'static str, Result<String, String>>;
+
+pub(crate) fn run(_options: &Options) -> anyhow::Result<Report> {
+    let programs = Programs::build()?;
+    let (prepared, python) = prepare();
+    let parts: Parts = [
+        (TERRAFORM, version("terraform", &["version"])),
+        (PROMETHEUS, version("promtool", &["--version"]).and_then(|_| version("prometheus", &["--version"]))),
+        (DOCKER, version("docker", &["version", "--format", "engine {{.Server.Version}}"])),
+        (PYTHON, python),
+    ]
+    .into();
+    let mut done = run_all(&parts, &programs);
+    done.insert(0, prepared);
+    print_table(&done);
+    Ok(report(done, parts))
+}
+
+/// Fetches what the checks need from PyPI. Where that cannot be had, the checks on it do not run.
+fn prepare() -> (Done, Result<String, String>) {
+    let start = Instant::now();
+    let (ending, python) = match run_script(python3("prepare.py")) {
+        Ok((Some(0), text)) => {
+            let how = last_line(&text).to_owned();
+            (Ending::Passed(how.clone()), Ok(how))
+        }
+        Ok((Some(NOT_FETCHED), text)) => {
+            let reason = last_line(&text).to_owned();
+            (Ending::NotRun { part: PYTHON, reason: reason.clone() }, Err(reason))
+        }
+        Ok((_, text)) => {
+            let reason = last_line(&text).to_owned();
+            (Ending::Failed(reason.clone()), Err(reason))
+        }
+        Err(reason) => (Ending::NotRun { part: PYTHON, reason: reason.clone() }, Err(reason)),
+    };
+    (Done { name: PREPARE, ending, seconds: start.elapsed().as_secs_f64() }, python)
+}
+
+/// Runs the checks, one more at a time than there are processors: the longest mostly waits.
+fn run_all(parts: &Parts, programs: &Programs) -> Vec<Done> {
+    let workers = std::thread::available_parallelism().map_or(1, usize::from) + 1;
+    let queue = Mutex::new(CHECKS.iter());
+    let done = Mutex::new(Vec::new());
+    let next = || queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).next();
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                while let Some(check) = next() {
+                    let (ended, text) = run_one(check, parts, programs);
+                    let mut done = done.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                    println!("\n-- {} --\n{}", check.name, text.trim_end());
+                    done.push(ended);
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    done.sort_by_key(|ended| CHECKS.iter().position(|check| check.name == ended.name));
+    done
+}
+
+/// A check's ending, and what it printed.
+fn run_one(check: &Check, parts: &Parts, programs: &Programs) -> (Done, String) {
+    let start = Instant::now();
+    let (ending, text) = match missing(check, parts) {
+        Some((part, reason)) => {
+            let text = format!("not run: {part}: {reason}");
+            (Ending::NotRun { part, reason }, text)
+        }
+        None => command(check, programs).map_or_else(
+            |error| (Ending::Failed(format!("{error:#}")), format!("{error:#}")),
+            |command| judge(run_script(command)),
+        ),
+    };
+    (Done { name: check.name, ending, seconds: start.elapsed().as_secs_f64() }, text)
+}
+
+fn missing(check: &Check, parts: &Parts) -> Option<(&'static str, String)> {
+    check.needs.iter().find_map(|part| Some((*part, parts.get(part)?.as_ref().err()?.clone())))
+}
+
+fn command(check: &Check, programs: &Programs) -> anyhow::Result<Command> {
+    let mut command = python3(check.script);
+    command.args(check.args);
+    for name in check.programs {
+        command.arg("--program").arg(programs.find(name)?);
+    }
+    Ok(command)
+}
+
+fn judge(outcome: Result<(Option<i32>, String), String>) -> (Ending, String) {
+    match outcome {
+        Ok((Some(0), text)) => (Ending::Passed(last_line(&text).to_owned()), text),
+        Ok((_, text)) => (Ending::Failed(last_line(&text).to_owned()), text),
+        Err(reason) => (Ending::NotRun { part: PYTHON, reason: reason.clone() }, reason),
+    }
+}
+
+fn python3(script: &str) -> Command {
+    let mut command = program("python3");
+    command.arg(Path::new("infra/checks").join(script));
+    command
+}
+
+/// The exit code and everything printed; an error where the program cannot even be started.
+fn run_script(mut command: Command) -> Result<(Option<i32>, String), String> {
+    let output = command.output().map_err(|error| format!("python3 cannot be run: {error}"))?;
+    let text = [output.stdout, output.stderr].concat();
+    Ok((output.status.code(), String::from_utf8_lossy(&text).into_owned()))
+}
+
+/// The first line of what a program says of its version.
+fn version(name: &str, args: &[&str]) -> Result<String, String> {
+    let output = program(name).args(args).stderr(Stdio::null()).output();
+    let output = output.map_err(|_| format!("{name} is not installed"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    match text.lines().next() {
+        Some(line) if output.status.success() => Ok(line.split(" (").next().unwrap_or(line).to_owned()),
+        _ => Err(format!("`{name} {}` fails", args.join(" "))),
+    }
+}
+
+fn last_line(text: &str) -> &str {
+    text.trim_end().lines().next_back().unwrap_or("it printed nothing")
+}
+
+fn print_table(done: &[Done]) {
+    println!("\n{:<10} | {:<7} | {:>8} | what it says", "check", "result", "time");
+    println!("{:-<10}-+-{:-<7}-+-{:->8}-+-{:-<12}", "", "", "", "");
+    for Done { name, ending, seconds } in done {
+        let (result, said) = match ending {
+            Ending::Passed(said) => ("ok", said.clone()),
+            Ending::Failed(said) => ("FAILED", said.clone()),
+            Ending::NotRun { part, reason } => ("not run", format!("{part}: {reason}")),
+        };
+        println!("{name:<10} | {result:<7} | {seconds:>6.1} s | {said}");
+    }
+}
+
+fn report(done: Vec<Done>, parts: Parts) -> Report {
+    let mut report = Report::default();
+    for Done { name, ending, .. } in done {
+        let test = format!("infra {name}");
+        match ending {
+            Ending::Passed(_) => report.tally.passed += 1,
+            Ending::Failed(_) => {
+                report.tally.failed += 1;
+                report.failed_tests.push(test);
+            }
+            Ending::NotRun { part, reason } => {
+                report.tally.ignored += 1;
+                report.not_run.push(NotRun { part: part.to_owned(), test, reason });
+            }
+        }
+    }
+    if report.tally.failed > 0 {
+        report.failure = Some(format!("{} of its checks failed", report.tally.failed));
+    }
+    report.parts =
+        parts.into_iter().map(|(name, outcome)| PartOutcome { name: name.to_owned(), outcome }).collect();
+    report
+}
