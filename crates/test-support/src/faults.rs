@@ -156,7 +156,14 @@ impl<F: Copy> Faults<F> {
     pub(crate) async fn wait_for_rule(&self, mut holds: impl FnMut(Option<Fault<F>>) -> bool) {
         let mut ruled = self.shared.ruled.subscribe();
         // The sender lives as long as this handle.
-        let _ = ruled.wait_for(|()| holds(self.lock().everywhere())).await;
+        let _ = ruled.wait_for(|()| holds(self.everywhere())).await;
+    }
+
+    /// The fault that every call meets for now, whatever its operation.
+    pub(crate) fn everywhere(&self) -> Option<Fault<F>> {
+        let state = self.lock();
+        let first = state.rules.first()?;
+        (first.operation.is_none() && first.remaining.is_none()).then_some(first.fault)
     }
 
     fn add(&self, rule: Rule<F>) {
@@ -170,12 +177,6 @@ impl<F: Copy> Faults<F> {
 }
 
 impl<F: Copy> State<F> {
-    /// The fault that every call meets for now.
-    fn everywhere(&self) -> Option<Fault<F>> {
-        let first = self.rules.first()?;
-        (first.operation.is_none() && first.remaining.is_none()).then_some(first.fault)
-    }
-
     /// The oldest rule that applies, used up by one.
     fn take_fault(&mut self, operation: &str) -> Option<Fault<F>> {
         let applies = |rule: &Rule<F>| rule.operation.as_deref().is_none_or(|name| name == operation);

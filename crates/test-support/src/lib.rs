@@ -19,11 +19,14 @@
 #![expect(clippy::print_stderr, reason = "a test that did not run says so where people look")]
 
 pub mod docker;
+pub mod emf;
 pub mod emulator;
 pub mod faults;
+pub mod http;
 pub mod moto;
 pub mod parts;
 pub mod postgres;
+pub mod prometheus;
 pub mod proxy;
 pub mod servers;
 pub mod sql;
@@ -39,7 +42,8 @@ pub use parts::Unavailable;
 ///
 /// - `part!(postgres)` is a fresh [`postgres::TestDatabase`];
 /// - `part!(docker)` is a [`docker::Engine`];
-/// - `part!(moto)` is a [`moto::Moto`].
+/// - `part!(moto)` is a [`moto::Moto`];
+/// - `part!(prometheus)` is a [`prometheus::Program`].
 ///
 /// A test that returns something names it: `part!(postgres, Ok(()))`.
 #[macro_export]

@@ -12,6 +12,7 @@ use std::io::Write;
 use crate::docker::{self, Engine};
 use crate::moto::{self, Moto};
 use crate::postgres::{self, TestDatabase};
+use crate::prometheus;
 
 /// What may be done to get a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +81,14 @@ pub async fn docker(_test: &str) -> Result<Engine, Unavailable> {
 /// It is not running, and not installed.
 pub async fn moto(_test: &str) -> Result<Moto, Unavailable> {
     moto::running().await
+}
+
+/// The program Prometheus.
+///
+/// # Errors
+/// It is not installed.
+pub async fn prometheus(_test: &str) -> Result<prometheus::Program, Unavailable> {
+    prometheus::program()
 }
 
 /// Passes an available part through, and records the test that must do without.

@@ -15,11 +15,11 @@
 //! ```
 //!
 //! Faults are the ones of the in-process [`emulator`](crate::emulator), on the same kind of switchboard. What is
-//! different is that they happen to sockets, and within milliseconds of being asked for:
+//! different is that they happen to sockets:
 //!
-//! - `Refused` for every call closes the port and every connection, so that the system itself refuses; such calls are
-//!   not counted, because nobody is there to count. For one operation, or for some calls, the connection is reset
-//!   before an answer.
+//! - `Refused` for every call closes the port and every connection, so that the system itself refuses; it takes a
+//!   moment ([`Proxy::settled`]), and such calls are not counted, because nobody is there to count. For one operation,
+//!   or for some calls, the connection is reset before an answer.
 //! - `Reset` resets the connection after half of the answer.
 //! - `Hang` takes the request and never answers.
 
@@ -31,7 +31,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use self::relay::Relay;
@@ -41,6 +41,9 @@ use crate::moto;
 
 mod relay;
 
+/// What closes the port, where it is for every call.
+const REFUSED: Fault<AwsFailure> = Fault::Fail(AwsFailure::Refused);
+
 /// A running proxy; it ends, with every connection, when this is dropped.
 ///
 /// It lives in a thread and on a clock of its own: a test's tasks can be counted without it, and its delays are real
@@ -49,6 +52,7 @@ mod relay;
 pub struct Proxy {
     endpoint: String,
     faults: Faults<AwsFailure>,
+    listens: watch::Receiver<bool>,
     _end: oneshot::Sender<()>,
 }
 
@@ -58,8 +62,20 @@ impl Proxy {
     /// # Panics
     /// This machine gives out no loopback port, or no thread.
     pub fn start(upstream: &str) -> Self {
-        let faults = Faults::new();
-        let relay = Relay::new(upstream, faults.clone());
+        Self::with(Relay::new(upstream, Faults::new()))
+    }
+
+    /// The same, but only requests to one Region meet its faults and are counted: the emulator keeps the Regions apart
+    /// by their signatures. `Refused` for every call closes the port to all, so another fault is wanted here.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    pub fn start_for_region(upstream: &str, region: &str) -> Self {
+        Self::with(Relay::new(upstream, Faults::new()).in_region(region))
+    }
+
+    fn with(relay: Relay) -> Self {
+        let faults = relay.faults().clone();
         let reserved = bound(0);
         let address = reserved.local_addr().expect("a bound socket has an address");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -70,16 +86,17 @@ impl Proxy {
             listening(address)
         };
         let (end, ended) = oneshot::channel();
+        let (open, listens) = watch::channel(true);
         thread::spawn(move || {
             let _reserved = reserved;
             runtime.block_on(async {
                 tokio::select! {
-                    () = serve(listener, address, relay) => {}
+                    () = serve(listener, address, &open, relay) => {}
                     _ = ended => {}
                 }
             });
         });
-        Self { endpoint: format!("http://{address}"), faults, _end: end }
+        Self { endpoint: format!("http://{address}"), faults, listens, _end: end }
     }
 
     /// Its address, for `AWS_ENDPOINT_URL`.
@@ -92,6 +109,12 @@ impl Proxy {
         &self.faults
     }
 
+    /// Waits until the port is open or closed as the switchboard says; every other fault is there at once.
+    pub async fn settled(&self) {
+        let as_told = |listens: &bool| *listens == (self.faults.everywhere() != Some(REFUSED));
+        let _ = self.listens.clone().wait_for(as_told).await;
+    }
+
     /// A configuration for the AWS SDK's clients, with credentials that are as good as any.
     pub fn sdk_config(&self, region: &str) -> SdkConfig {
         moto::sdk_config(&self.endpoint, region)
@@ -99,16 +122,17 @@ impl Proxy {
 }
 
 /// Listens except while every connection is to be refused.
-async fn serve(mut listener: TcpListener, address: SocketAddr, relay: Relay) {
-    let refused = Some(Fault::Fail(AwsFailure::Refused));
+async fn serve(mut listener: TcpListener, address: SocketAddr, open: &watch::Sender<bool>, relay: Relay) {
     loop {
         tokio::select! {
             () = accept(listener, &relay) => {}
             // Drops the listener and all connections.
-            () = relay.faults().wait_for_rule(|fault| fault == refused) => {}
+            () = relay.faults().wait_for_rule(|fault| fault == Some(REFUSED)) => {}
         }
-        relay.faults().wait_for_rule(|fault| fault != refused).await;
+        open.send_replace(false);
+        relay.faults().wait_for_rule(|fault| fault != Some(REFUSED)).await;
         listener = listening(address);
+        open.send_replace(true);
     }
 }
 

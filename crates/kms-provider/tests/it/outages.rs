@@ -1,7 +1,6 @@
 //! A failing key service: told apart, bounded in time, survived by what is cached, and recovered from without a restart.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use envelope_core::{ErrorClass, KeyProvider, WrappedDataKey};
@@ -11,6 +10,7 @@ use test_support::emulator::{AwsFailure, Emulator};
 use test_support::faults::{Fault, FaultyProvider};
 use tokio::time::{Instant, sleep};
 
+use crate::readers::{Numbers, Readers};
 use crate::support::{class, row, within_async, wrapped};
 
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -36,23 +36,6 @@ async fn tokens(count: usize, cache: &Caching) -> Vec<WrappedDataKey> {
         tokens.push(wrapped(cache, &row(number)).await);
     }
     tokens
-}
-
-/// Pseudo-random numbers, the same in every run.
-struct Numbers(u64);
-
-impl Numbers {
-    fn next(&mut self) -> u64 {
-        // Xorshift64, Marsaglia 2003.
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % bound as u64).unwrap()
-    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -144,16 +127,6 @@ async fn keys_that_are_disabled_or_scheduled_for_deletion_serve_again_once_that_
     assert!(provider.unwrap(&made, &row(1)).await.is_ok());
 }
 
-/// What the readers saw in a phase.
-#[derive(Default)]
-struct Seen {
-    cached: AtomicU64,
-    cold: AtomicU64,
-    failed: AtomicU64,
-    at_once: AtomicU64,
-    slowest_millis: AtomicU64,
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_hundred_readers_of_500_tokens_live_through_a_half_minute_outage() {
     for fault in [Fault::Hang, Fault::Fail(ErrorClass::Unavailable)] {
@@ -175,32 +148,8 @@ async fn readers_live_through(fault: Fault<ErrorClass>) {
 
     faulty.faults().reset_calls();
     faulty.faults().always(fault);
-    let (seen, start) = (Arc::new(Seen::default()), Instant::now());
-    let read = |seed: u64| {
-        let (cache, tokens, seen) = (cache.clone(), tokens.clone(), seen.clone());
-        tokio::spawn(async move {
-            let mut numbers = Numbers(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-            while start.elapsed() < OUTAGE {
-                let number = numbers.below(TOKENS);
-                let before = Instant::now();
-                let outcome = cache.unwrap(&tokens[number], &row(number)).await;
-                let took = u64::try_from(before.elapsed().as_millis()).unwrap();
-                seen.slowest_millis.fetch_max(took, Ordering::Relaxed);
-                match outcome {
-                    Ok(_) if number < CACHED => seen.cached.fetch_add(1, Ordering::Relaxed),
-                    Ok(_) => seen.cold.fetch_add(1, Ordering::Relaxed),
-                    Err(error) => {
-                        assert!(number >= CACHED, "a cached token failed: {error}");
-                        assert!(matches!(error.class(), ErrorClass::Unavailable | ErrorClass::Timeout));
-                        seen.at_once.fetch_add(u64::from(took == 0), Ordering::Relaxed);
-                        seen.failed.fetch_add(1, Ordering::Relaxed)
-                    }
-                };
-                sleep(Duration::from_millis(50)).await;
-            }
-        })
-    };
-    let readers: Vec<_> = (0..100).map(read).collect();
+    let start = Instant::now();
+    let readers = Readers::send(100, &cache, &tokens, CACHED, start + OUTAGE);
     let mut longest_queue = 0;
     while start.elapsed() < OUTAGE {
         let snapshot = resilience.snapshot();
@@ -208,23 +157,14 @@ async fn readers_live_through(fault: Fault<ErrorClass>) {
         assert!(snapshot.in_progress <= 64, "{snapshot:?}");
         sleep(Duration::from_millis(10)).await;
     }
-    for reader in readers {
-        reader.await.unwrap();
-    }
-    let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-    let (cached, failed) = (read(&seen.cached), read(&seen.failed));
+    let seen = readers.back().await;
     let calls = faulty.faults().calls("unwrap");
-    println!(
-        "{fault:?}: {cached} reads of cached tokens served, {failed} others failed ({} at once, the slowest after {} ms), \
-         {calls} calls made, {longest_queue} callers waited at most",
-        read(&seen.at_once),
-        read(&seen.slowest_millis),
-    );
-    assert!(cached > 20_000, "{cached}");
-    assert_eq!(read(&seen.cold), 0, "nothing else could be served");
+    println!("{fault:?}: {seen:?}, {calls} calls made, {longest_queue} callers waited at most");
+    assert!(seen.cached > 20_000, "{seen:?}");
+    assert_eq!(seen.cold, 0, "nothing else could be served");
     // All but those that were under way when it began, and a probe a second.
-    assert!(read(&seen.at_once) * 100 > failed * 98, "{} of {failed}", read(&seen.at_once));
-    assert!(Duration::from_millis(read(&seen.slowest_millis)) <= DEADLINE);
+    assert!(seen.failed_at_once * 100 > seen.failed * 98, "{seen:?}");
+    assert!(seen.slowest <= DEADLINE, "{seen:?}");
     assert!(longest_queue <= 100, "{longest_queue}");
     assert!(calls < 200, "a service that is down is left alone: {calls} calls");
     assert!(cache.len() <= TOKENS as u64);

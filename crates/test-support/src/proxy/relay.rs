@@ -6,7 +6,7 @@ use futures_util::{StreamExt, stream};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Bytes, Frame, Incoming};
-use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
+use hyper::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -24,6 +24,7 @@ pub(super) struct Relay {
     upstream: String,
     client: Client<HttpConnector, Full<Bytes>>,
     faults: Faults<AwsFailure>,
+    region: Option<String>,
 }
 
 /// Makes the server drop the connection as it is.
@@ -36,7 +37,11 @@ impl Relay {
     pub(super) fn new(upstream: &str, faults: Faults<AwsFailure>) -> Self {
         // The emulator ends each connection after its answer.
         let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build_http();
-        Self { upstream: upstream.to_owned(), client, faults }
+        Self { upstream: upstream.to_owned(), client, faults, region: None }
+    }
+
+    pub(super) fn in_region(self, region: &str) -> Self {
+        Self { region: Some(region.to_owned()), ..self }
     }
 
     pub(super) fn faults(&self) -> &Faults<AwsFailure> {
@@ -44,6 +49,9 @@ impl Relay {
     }
 
     pub(super) async fn call(self, request: Request<Incoming>) -> Result<Response<Body>, BreakOff> {
+        if self.region.as_ref().is_some_and(|region| !is_signed_for(&request, region)) {
+            return Ok(self.forward(request).await.map(whole));
+        }
         let target = request.headers().get("x-amz-target").and_then(|target| target.to_str().ok());
         let Err(failure) = self.faults.pass(operation(target)).await else {
             return Ok(self.forward(request).await.map(whole));
@@ -80,6 +88,13 @@ impl Relay {
         head.version = hyper::Version::HTTP_11;
         Ok(Response::from_parts(head, body.collect().await?.to_bytes()))
     }
+}
+
+/// Whether the credential scope names the Region: `Credential=<id>/<date>/<region>/<service>/aws4_request` (AWS
+/// Signature Version 4).
+fn is_signed_for(request: &Request<Incoming>, region: &str) -> bool {
+    let signed = request.headers().get(AUTHORIZATION).and_then(|header| header.to_str().ok());
+    signed.is_some_and(|signed| signed.split('/').nth(2) == Some(region))
 }
 
 fn made_up(status: u16, body: String) -> Response<Bytes> {
