@@ -67,9 +67,18 @@ where
             }
             None => not_sent(operation).with_source(Told::chain(&error)),
         },
-        // The raw answer may hold a plaintext key, so not even the parser's words about it are kept.
+        // What came of the answer may hold a plaintext key, so not even the reader's words about it are kept.
+        SdkError::ResponseError(_) => broken_off(operation),
         _ => not_an_answer(operation),
     }
+}
+
+/// An answer that began and could not be read to its end: what cannot be parsed comes as a `ServiceError`.
+fn broken_off(operation: Operation) -> KeyError {
+    let what = format!("the connection to AWS KMS broke in the middle of the answer to {}", operation.name());
+    KeyError::new(ErrorClass::Unavailable, what).with_hint(
+        "check what stands between here and the service and may cut connections (VPC endpoint, NAT, proxy)",
+    )
 }
 
 /// An answer that lacks what AWS KMS always gives, or that cannot be read at all.
