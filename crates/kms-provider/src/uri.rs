@@ -5,6 +5,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use crate::redact::redact_arn;
+
 /// What `KMS_KEY_ID` selects.
 ///
 /// ```
@@ -25,6 +27,27 @@ pub enum KeyUri {
     AwsRegions(Vec<String>),
     /// The local keyring in this file.
     Keyring(PathBuf),
+}
+
+impl KeyUri {
+    /// The keys in AWS KMS, nearest Region first; none for a keyring.
+    #[must_use]
+    pub fn aws_keys(&self) -> &[String] {
+        match self {
+            Self::Aws(key) => std::slice::from_ref(key),
+            Self::AwsRegions(keys) => keys,
+            Self::Keyring(_) => &[],
+        }
+    }
+
+    /// The URI as a log may show it: the account ids of ARNs are shortened.
+    #[must_use]
+    pub fn redacted(&self) -> String {
+        match self {
+            Self::AwsRegions(keys) => keys.iter().map(|key| redact_arn(key)).collect::<Vec<_>>().join(","),
+            other => redact_arn(&other.to_string()).into_owned(),
+        }
+    }
 }
 
 impl FromStr for KeyUri {
@@ -176,6 +199,7 @@ mod tests {
             "mrk-0123456789abcdef0123456789abcdef",
         ] {
             assert_eq!(parse(text), Ok(KeyUri::Aws(text.into())));
+            assert!(parse(text).is_ok_and(|uri| uri.aws_keys() == [text]));
             assert_eq!(parse(text).map(|uri| uri.to_string()), Ok(text.into()));
             assert_eq!(parse(&format!(" {text}\n")), Ok(KeyUri::Aws(text.into())));
         }
@@ -187,7 +211,13 @@ mod tests {
             .map(|region| format!("arn:aws:kms:{region}:123456789012:key/mrk-1"));
         let parsed = parse(&arns.join(" , "));
         assert_eq!(parsed, Ok(KeyUri::AwsRegions(arns.to_vec())));
-        assert_eq!(parsed.map(|uri| uri.to_string()), Ok(arns.join(",")));
+        assert!(parsed.is_ok_and(|uri| uri.to_string() == arns.join(",") && uri.aws_keys() == arns));
+    }
+
+    #[test]
+    fn a_log_shows_every_account_id_shortened() {
+        let uri = KeyUri::AwsRegions(vec!["arn:aws:kms:eu-west-1:123456789012:key/mrk-1".into(); 2]);
+        assert_eq!(uri.redacted(), ["arn:aws:kms:eu-west-1:…9012:key/mrk-1"; 2].join(","));
     }
 
     #[test]

@@ -58,6 +58,14 @@ pub enum CliError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The database does not let its user do what a command needs.
+    #[error("{problem}")]
+    Forbidden {
+        /// What is not allowed.
+        problem: String,
+        /// What to do.
+        hint: String,
+    },
     /// Standard input, standard output or a file failed.
     #[error("{what}")]
     Io {
@@ -82,40 +90,51 @@ impl CliError {
         let what = what.into();
         move |source| Self::Io { what, source }
     }
+}
 
+/// An error that ends a command.
+pub(crate) trait Failed: std::error::Error {
     /// The code that the program ends with.
-    #[must_use]
-    pub fn exit(&self) -> Exit {
+    fn exit(&self) -> Exit;
+
+    /// What to do about it: a command, a variable, an IAM action.
+    fn hint(&self) -> Option<String>;
+
+    /// The label of this kind of failure in JSON.
+    fn class(&self) -> &'static str;
+}
+
+impl Failed for CliError {
+    fn exit(&self) -> Exit {
         match self {
             Self::Usage { .. } => Exit::Usage,
             Self::Key(error) => key_exit(error),
             // Without its file or its master key, the local keyring is a configuration to mend.
             Self::Keyring(_) => Exit::Usage,
             Self::Store(error) => store_exit(error),
+            Self::Forbidden { .. } => Exit::Database,
             Self::Io { .. } => Exit::Unexpected,
         }
     }
 
-    /// What to do about it: a command, a variable, an IAM action.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::Usage { hint, .. } => hint.clone(),
             Self::Key(error) => error.hint().map(Into::into),
             Self::Keyring(error) => Some(error.hint().into()),
             Self::Store(error) => store_hint(error),
+            Self::Forbidden { hint, .. } => Some(hint.clone()),
             Self::Io { .. } => None,
         }
     }
 
-    /// The label of this kind of failure in JSON.
-    #[must_use]
-    pub fn class(&self) -> &'static str {
+    fn class(&self) -> &'static str {
         match self {
             Self::Usage { .. } => "usage",
             Self::Key(error) => error.class().label(),
             Self::Keyring(_) => "keyring",
             Self::Store(error) => error.class(),
+            Self::Forbidden { .. } => "database",
             Self::Io { .. } => "io",
         }
     }
@@ -167,7 +186,10 @@ fn store_exit(error: &StoreError) -> Exit {
         | StoreError::NoTokenColumn { .. } => Exit::Usage,
         StoreError::Open { source: OpenError::Key(error), .. } => key_exit(error),
         StoreError::Open { source: OpenError::MissingKey { .. }, .. } => Exit::Usage,
-        StoreError::Open { .. } | StoreError::NotFound { .. } | StoreError::Contended { .. } => Exit::Partial,
+        StoreError::Open { .. }
+        | StoreError::KeptToken { .. }
+        | StoreError::NotFound { .. }
+        | StoreError::Contended { .. } => Exit::Partial,
         StoreError::Seal { source: SealFailure::Envelope(SealError::Key(error)), .. } => key_exit(error),
         StoreError::Seal { source: SealFailure::Envelope(_), .. } => Exit::Partial,
         StoreError::Seal { .. } => Exit::Usage,
@@ -194,6 +216,9 @@ fn store_hint(error: &StoreError) -> Option<String> {
             "name the row by every column of its primary key"
         }
         StoreError::Contended { .. } => "run the command again",
+        StoreError::KeptToken { .. } => {
+            "migrate-tokens writes one column at a time: set the other to NULL in the database, or write both in your service"
+        }
         StoreError::Open { source, .. } => return open_hint(source),
         StoreError::Seal { source: SealFailure::Envelope(SealError::Key(error)), .. } => {
             return error.hint().map(Into::into);

@@ -5,6 +5,8 @@ pub mod exit;
 pub mod manage_secrets;
 pub mod migrate_tokens;
 
+mod checks;
+mod cli;
 mod output;
 mod progress;
 mod services;

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
-use crate::exit::{CliError, chain};
+use crate::exit::{CliError, Failed, chain};
 
 /// Whom the output is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -48,7 +48,7 @@ pub(crate) fn note(text: &str) {
 }
 
 /// Tells what went wrong and what to do, on standard error and, for machines, as the JSON document.
-pub(crate) fn report_error(format: Format, error: &CliError) {
+pub(crate) fn report_error(format: Format, error: &impl Failed) {
     note(&format!("error: {}", chain(error)));
     if let Some(hint) = error.hint() {
         note(&format!("hint:  {hint}"));

@@ -1,18 +1,22 @@
 //! Puts a key service, a cipher and a store together from the settings.
 
+mod watch;
+
 use std::sync::Arc;
 
-#[cfg(not(feature = "aws"))]
-use envelope_core::KeyError;
 use envelope_core::format::node_json::DataKeyRing;
 use envelope_core::{ErrorClass, KeyProvider, Sealer};
 use kms_provider::keyring::Keyring;
-use kms_provider::{CacheOptions, Caching, Counting, KeyUri, Reuse};
+use kms_provider::{CacheOptions, Caching, Counting, KeyUri, Regions, Reuse};
 use token_store::{Database, TokenCipher, TokenStore};
 
+use self::watch::Watch;
 use crate::exit::CliError;
 use crate::settings::Settings;
 use crate::telemetry::{Readiness, Telemetry};
+
+/// Who is named in audit events.
+const ACTOR: &str = "migrate-tokens";
 
 /// How the database is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +31,8 @@ pub(crate) struct KeyService {
     pub(crate) calls: Arc<Counting>,
     /// The local keyring's data keys, which Node KMSService's envelopes name.
     pub(crate) ring: Option<Arc<dyn DataKeyRing>>,
+    /// The Regions, where there are several.
+    pub(crate) regions: Option<Arc<Regions>>,
 }
 
 /// A store and the key service below it.
@@ -72,7 +78,7 @@ impl Services {
         if let Some(key) = settings.development_key {
             cipher = cipher.with_development_key(key);
         }
-        let store = TokenStore::open(database, settings.profile, cipher).await?;
+        let store = TokenStore::open(database, settings.profile, cipher).await?.with_actor(ACTOR);
         for table in store.absent_tables() {
             tracing::info!(table, "table does not exist here and is passed over");
         }
@@ -120,6 +126,8 @@ pub(crate) async fn key_service(
 ) -> Result<Option<KeyService>, CliError> {
     let Some(uri) = &settings.key else { return Ok(None) };
     let mut ring: Option<Arc<dyn DataKeyRing>> = None;
+    let mut regions = None;
+    let watch = Watch::register(settings, telemetry);
     let backend: Arc<dyn KeyProvider> = match uri {
         KeyUri::Keyring(path) => {
             let keyring = Arc::new(open_keyring(settings, path)?);
@@ -127,6 +135,7 @@ pub(crate) async fn key_service(
             keyring
         }
         KeyUri::Aws(key_id) => aws(settings, key_id).await?,
+        KeyUri::AwsRegions(keys) => regions.insert(aws_regions(settings, keys, &watch).await?).clone(),
         other => {
             return Err(CliError::usage(format!("KMS_KEY_ID: {other} is not supported by this build")));
         }
@@ -136,38 +145,20 @@ pub(crate) async fn key_service(
         Some(rate) => Arc::new(kms_provider::Pacing::new(calls.clone(), rate)),
         None => calls.clone(),
     };
-    let provider = decorate(paced, settings, telemetry);
-    tracing::info!(key = %uri, "KMS envelope encryption enabled");
-    Ok(Some(KeyService { provider, calls, ring }))
+    let provider = decorate(paced, settings, &watch);
+    tracing::info!(key = %uri.redacted(), "KMS envelope encryption enabled");
+    Ok(Some(KeyService { provider, calls, ring, regions }))
 }
 
-/// Puts metrics, cache and reuse around a key service. Retries are the AWS SDK's own here: a run that meets an outage
-/// ends with a report, and nobody waits for its next try.
-fn decorate(inner: Arc<dyn KeyProvider>, settings: &Settings, telemetry: &Telemetry) -> Arc<dyn KeyProvider> {
+/// Puts metrics, cache and reuse around a key service.
+fn decorate(inner: Arc<dyn KeyProvider>, settings: &Settings, watch: &Watch) -> Arc<dyn KeyProvider> {
     // What a program of one run seals, it does not read again.
     let options = CacheOptions::default()
         .with_ttl(settings.cache_ttl)
         .with_max_entries(settings.cache_max)
         .with_remember_generated(false);
-    #[cfg(feature = "metrics")]
-    let cache = {
-        let mut metrics = None;
-        telemetry.register(|registry| {
-            metrics = Some(kms_provider::KmsMetrics::register(registry, &settings.profile.metrics_prefix));
-        });
-        let inner = match &metrics {
-            Some(metrics) => Arc::new(kms_provider::Metered::new(inner, metrics.clone())),
-            None => inner,
-        };
-        let cache = Arc::new(Caching::with_options(inner, options));
-        metrics.iter().for_each(|metrics| metrics.watch_cache(&cache));
-        cache
-    };
-    #[cfg(not(feature = "metrics"))]
-    let cache = {
-        let _ = telemetry;
-        Arc::new(Caching::with_options(inner, options))
-    };
+    let cache = Arc::new(Caching::with_options(watch.metered(inner), options));
+    watch.cache(&cache);
     if settings.reuse.is_off() { cache } else { Arc::new(Reuse::new(cache, settings.reuse)) }
 }
 
@@ -183,14 +174,40 @@ pub(crate) fn master_key(settings: &Settings) -> Result<&envelope_core::DataKey,
     })
 }
 
+/// One Region keeps the retries of the AWS SDK: a run that meets an outage ends with a report, and nobody waits for its
+/// next try.
 #[cfg(feature = "aws")]
 async fn aws(settings: &Settings, key_id: &str) -> Result<Arc<dyn KeyProvider>, CliError> {
     Ok(Arc::new(kms_provider::Aws::connect(key_id, &settings.allowed_keys).await?))
 }
 
+/// Each of several Regions has a circuit: one that is down is passed over, and not waited for at every call.
+#[cfg(feature = "aws")]
+async fn aws_regions(settings: &Settings, keys: &[String], watch: &Watch) -> Result<Arc<Regions>, CliError> {
+    let guarded = |aws| -> Arc<dyn KeyProvider> {
+        let resilience = Arc::new(kms_provider::Resilience::new(Arc::new(aws)));
+        watch.resilience(&resilience);
+        resilience
+    };
+    Ok(Arc::new(Regions::connect(keys, &settings.allowed_keys, guarded).await?))
+}
+
 #[cfg(not(feature = "aws"))]
 async fn aws(_settings: &Settings, key_id: &str) -> Result<Arc<dyn KeyProvider>, CliError> {
-    let error =
-        KeyError::new(ErrorClass::Misconfigured, format!("this build has no AWS KMS, which {key_id} is in"));
-    Err(error.with_hint("build with the feature `aws`, or set KMS_KEY_ID=keyring:<file>").into())
+    Err(no_aws(key_id))
+}
+
+#[cfg(not(feature = "aws"))]
+async fn aws_regions(
+    _settings: &Settings,
+    keys: &[String],
+    _watch: &Watch,
+) -> Result<Arc<Regions>, CliError> {
+    Err(no_aws(&keys.join(",")))
+}
+
+#[cfg(not(feature = "aws"))]
+fn no_aws(key: &str) -> CliError {
+    let problem = format!("this build has no AWS KMS, which {key} is in");
+    CliError::usage_with_hint(problem, "build with the feature `aws`, or set KMS_KEY_ID=keyring:<file>")
 }

@@ -24,6 +24,18 @@ pub(crate) enum Environment {
     Production,
 }
 
+impl Environment {
+    /// Its name, as `ENVIRONMENT` says it.
+    #[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "only metrics name it"))]
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Development => "development",
+            Self::Staging => "staging",
+            Self::Production => "production",
+        }
+    }
+}
+
 /// The configuration of both programs, parsed. Values that hold keys cannot be printed.
 pub(crate) struct Settings {
     pub(crate) database_url: Option<String>,
@@ -42,6 +54,9 @@ pub(crate) struct Settings {
     pub(crate) plaintext: PlaintextPolicy,
     pub(crate) fallback: bool,
     pub(crate) environment: Environment,
+    /// How often a line of metrics for CloudWatch is printed; never, if left out.
+    #[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "this build has no metrics to print"))]
+    pub(crate) emf_every: Option<Duration>,
 }
 
 /// A variable, for `doctor` and the documentation.
@@ -75,6 +90,7 @@ pub(crate) const VARIABLES: &[Variable] = &[
     Variable { name: "ENVIRONMENT", secret: false },
     Variable { name: "APP_ENV", secret: false },
     Variable { name: "NODE_ENV", secret: false },
+    Variable { name: "EMF_METRICS", secret: false },
     Variable { name: "AWS_REGION", secret: false },
     Variable { name: "AWS_ENDPOINT_URL", secret: false },
     Variable { name: "AWS_ENDPOINT_URL_KMS", secret: false },
@@ -82,14 +98,10 @@ pub(crate) const VARIABLES: &[Variable] = &[
 ];
 
 impl Settings {
-    /// Reads the process's environment.
+    /// Reads the process's environment, and reports every problem at once.
     pub(crate) fn from_environment() -> Result<Self, CliError> {
-        Self::read(|name| std::env::var(name).ok())
-    }
-
-    /// Reads settings from any source of variables, and reports every problem at once.
-    pub(crate) fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, CliError> {
-        let mut reader = Reader { variable, problems: Vec::new() };
+        let mut reader = Reader::default();
+        reader.refuse_what_is_no_text();
         let environment = reader.environment();
         let profile = reader.profile();
         let settings = Self {
@@ -123,6 +135,7 @@ impl Settings {
             ),
             fallback: reader.choice("KMS_FALLBACK", &[("off", false), ("local", true)]),
             environment,
+            emf_every: reader.emf_period(),
             profile: profile.unwrap_or_else(fallback_profile),
         };
         if settings.envelope == EnvelopeFormat::V3 && settings.binding == BindingPolicy::Off {
@@ -154,15 +167,25 @@ fn fallback_profile() -> Profile {
     Profile::load("vod-tender").expect("the built-in profile loads")
 }
 
-struct Reader<V> {
-    variable: V,
+#[derive(Default)]
+struct Reader {
     problems: Vec<String>,
 }
 
-impl<V: Fn(&str) -> Option<String>> Reader<V> {
+impl Reader {
     /// A variable's value; an empty one counts as not set.
     fn text(&self, name: &str) -> Option<String> {
-        (self.variable)(name).filter(|value| !value.trim().is_empty())
+        let value = std::env::var_os(name)?.into_string().ok();
+        value.filter(|value| !value.trim().is_empty())
+    }
+
+    /// Taken for not set, such a variable would lose a policy or a key without a word.
+    fn refuse_what_is_no_text(&mut self) {
+        for Variable { name, .. } in VARIABLES {
+            if std::env::var_os(name).is_some_and(|value| value.to_str().is_none()) {
+                self.problem(name, "is not UTF-8 text");
+            }
+        }
     }
 
     fn problem(&mut self, name: &str, what: impl std::fmt::Display) {
@@ -289,6 +312,19 @@ impl<V: Fn(&str) -> Option<String>> Reader<V> {
             return Environment::Production;
         }
         Environment::default()
+    }
+
+    fn emf_period(&mut self) -> Option<Duration> {
+        let text = self.text("EMF_METRICS").filter(|text| text.trim() != "off")?;
+        if cfg!(not(feature = "metrics")) {
+            self.problem("EMF_METRICS", "needs a build with the feature `metrics`");
+            return None;
+        }
+        let period = parse_duration(text.trim()).filter(|period| !period.is_zero());
+        if period.is_none() {
+            self.problem("EMF_METRICS", format_args!("{text:?} is neither off nor a time such as 1m"));
+        }
+        period
     }
 
     fn choice<T: Copy>(&mut self, name: &str, choices: &[(&str, T)]) -> T {

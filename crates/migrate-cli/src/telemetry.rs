@@ -3,11 +3,21 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+#[cfg(feature = "metrics")]
+use envelope_core::ErrorClass;
 use envelope_core::KeyProvider;
+#[cfg(feature = "metrics")]
+use kms_provider::metrics::emf::{EmfEmitter, EmfSample, EmfWriter};
 use prometheus_client::registry::Registry;
 use token_store::Database;
 
 use crate::exit::CliError;
+#[cfg(feature = "metrics")]
+use crate::settings::Settings;
+
+/// How long `/readyz` waits for the database and the key service.
+#[cfg(feature = "metrics")]
+const READY_WITHIN: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// The registry of this process, and what readiness depends on. Clones share both.
 #[derive(Clone, Default)]
@@ -19,6 +29,8 @@ pub(crate) struct Telemetry {
 struct Shared {
     registry: Registry,
     ready: Option<Readiness>,
+    #[cfg(feature = "metrics")]
+    emf: Option<EmfEmitter>,
 }
 
 /// What must answer for the program to be ready.
@@ -31,8 +43,8 @@ pub(crate) struct Readiness {
 
 impl Telemetry {
     /// Adds metrics.
-    pub(crate) fn register(&self, add: impl FnOnce(&mut Registry)) {
-        add(&mut self.shared().registry);
+    pub(crate) fn register<T>(&self, add: impl FnOnce(&mut Registry) -> T) -> T {
+        add(&mut self.shared().registry)
     }
 
     /// Says what readiness depends on; until then the program is not ready.
@@ -47,6 +59,9 @@ impl Telemetry {
 
 #[cfg(not(feature = "metrics"))]
 impl Telemetry {
+    /// Prints nothing: in this build, the settings refuse to ask for it.
+    pub(crate) fn finish(&self) {}
+
     /// Serves nothing: this build has no HTTP server.
     pub(crate) async fn serve(&self, _address: SocketAddr) -> Result<(), CliError> {
         Err(CliError::usage("--metrics-listen: build with the feature `metrics`"))
@@ -55,6 +70,26 @@ impl Telemetry {
 
 #[cfg(feature = "metrics")]
 impl Telemetry {
+    /// Prints lines for CloudWatch to standard error, where the settings ask for it.
+    pub(crate) fn print_emf(
+        &self,
+        settings: &Settings,
+        sample: impl Fn() -> EmfSample + Send + Sync + 'static,
+    ) {
+        let Some(every) = settings.emf_every else { return };
+        let application = settings.profile.context.get("Application").map_or("unnamed", String::as_str);
+        let writer = EmfWriter::new(application, settings.environment.name());
+        self.shared().emf = Some(EmfEmitter::start(writer, every, sample, std::io::stderr()));
+    }
+
+    /// Prints the last of them.
+    pub(crate) fn finish(&self) {
+        let emf = self.shared().emf.take();
+        if let Some(emf) = emf {
+            emf.finish();
+        }
+    }
+
     /// Serves `/metrics`, `/healthz` and `/readyz` until the program ends.
     pub(crate) async fn serve(&self, address: SocketAddr) -> Result<(), CliError> {
         use axum::routing::get;
@@ -97,15 +132,27 @@ async fn ready(telemetry: axum::extract::State<Telemetry>) -> (axum::http::Statu
     let Some(readiness) = telemetry.shared().ready.clone() else {
         return (StatusCode::SERVICE_UNAVAILABLE, "starting\n");
     };
-    if let Some(database) = &readiness.database
-        && database.ping().await.is_err()
-    {
-        return (StatusCode::SERVICE_UNAVAILABLE, "database does not answer\n");
+    match tokio::join!(in_time(database_answers(&readiness)), in_time(key_service_answers(&readiness))) {
+        (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "database does not answer\n"),
+        (_, false) => (StatusCode::SERVICE_UNAVAILABLE, "key service does not answer\n"),
+        (true, true) => (StatusCode::OK, "ready\n"),
     }
-    if let Some(provider) = &readiness.provider
-        && provider.describe().await.is_err()
-    {
-        return (StatusCode::SERVICE_UNAVAILABLE, "key service does not answer\n");
-    }
-    (StatusCode::OK, "ready\n")
+}
+
+#[cfg(feature = "metrics")]
+async fn in_time(answers: impl Future<Output = bool>) -> bool {
+    tokio::time::timeout(READY_WITHIN, answers).await.unwrap_or(false)
+}
+
+#[cfg(feature = "metrics")]
+async fn database_answers(readiness: &Readiness) -> bool {
+    let Some(database) = &readiness.database else { return true };
+    database.ping().await.is_ok()
+}
+
+/// An identity that may not describe the key may well use it.
+#[cfg(feature = "metrics")]
+async fn key_service_answers(readiness: &Readiness) -> bool {
+    let Some(provider) = &readiness.provider else { return true };
+    provider.describe().await.map_or_else(|error| error.class() == ErrorClass::Denied, |_| true)
 }

@@ -80,7 +80,7 @@ pub(super) async fn write(
         versions: written.versions,
         failures: left_out.map(|(name, class)| LeftOut { name: name.to_string(), class }).collect(),
     };
-    emit(options.format, &report, |report| {
+    emit(options.common.format, &report, |report| {
         let mut lines: Vec<String> =
             report.failures.iter().map(|left| format!("left out: {} ({})", left.name, left.class)).collect();
         let (secrets, versions) = (report.secrets, report.versions);
@@ -114,7 +114,7 @@ pub(super) async fn restore(
         versions,
         without_schedule: plan.without_schedule,
     };
-    emit(options.format, &report, restore_lines)?;
+    emit(options.common.format, &report, restore_lines)?;
     Ok(Exit::Done)
 }
 
@@ -144,7 +144,7 @@ async fn file(
     let done = tokio::task::spawn_blocking(move || work(&args).map(|()| args)).await;
     let args =
         done.map_err(|error| CliError::io("the work was cut short")(std::io::Error::other(error)))??;
-    match options.format {
+    match options.common.format {
         Format::Human => print(&format!("{} written", args.to.display()))?,
         Format::Json => print(&serde_json::json!({ "from": args.from, "to": args.to }).to_string())?,
     }

@@ -2,50 +2,24 @@
 
 use secrets_cache::source::ListRequest;
 use secrets_cache::{SecretName, Stage};
-use serde::Serialize;
 
 use super::Options;
 use super::failure::Failure;
 use super::source::{IfMissing, Opened};
-use crate::exit::{Exit, chain};
-use crate::output::emit;
+use crate::checks::Report;
+use crate::exit::Exit;
 use crate::settings::Settings;
 
 /// A name that nobody has: to be told that it does not exist takes the same permission as reading it.
 const NOBODY: &str = "manage-secrets-doctor";
 
-#[derive(Default, Serialize)]
-struct Report {
-    checks: Vec<Check>,
-}
-
-#[derive(Serialize)]
-struct Check {
-    name: &'static str,
-    ok: bool,
-    detail: String,
-    hint: Option<String>,
-    /// The exit code if this is the first check that failed.
-    #[serde(skip)]
-    exit: Exit,
-}
-
 /// Runs every check that can be run; each needs the one before.
 pub(super) async fn run(options: &Options) -> Result<Exit, Failure> {
     let mut report = Report::default();
-    if let Err(failure) = checks(options, &mut report).await {
-        let (name, failure) = failure;
-        report.checks.push(Check {
-            name,
-            ok: false,
-            detail: chain(&failure),
-            hint: failure.hint(),
-            exit: failure.exit(),
-        });
+    if let Err((name, failure)) = checks(options, &mut report).await {
+        report.fail(name, &failure);
     }
-    let exit = report.checks.iter().find(|check| !check.ok).map_or(Exit::Done, |check| check.exit);
-    emit(options.format, &report, lines)?;
-    Ok(exit)
+    Ok(report.print(options.common.format)?)
 }
 
 async fn checks(options: &Options, report: &mut Report) -> Result<(), (&'static str, Failure)> {
@@ -75,20 +49,4 @@ async fn checks(options: &Options, report: &mut Report) -> Result<(), (&'static 
         }
     }
     Ok(())
-}
-
-impl Report {
-    fn pass(&mut self, name: &'static str, detail: impl Into<String>) {
-        self.checks.push(Check { name, ok: true, detail: detail.into(), hint: None, exit: Exit::Done });
-    }
-}
-
-fn lines(report: &Report) -> String {
-    let mut lines = Vec::new();
-    for check in &report.checks {
-        let ok = if check.ok { "ok  " } else { "FAIL" };
-        lines.push(format!("{ok}  {}: {}", check.name, check.detail));
-        lines.extend(check.hint.iter().map(|hint| format!("      {hint}")));
-    }
-    lines.join("\n")
 }

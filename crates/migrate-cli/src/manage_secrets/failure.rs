@@ -7,8 +7,7 @@ use secrets_cache::scan::ScanError;
 use secrets_cache::sealed_stream::StreamError;
 use secrets_cache::typed::ReadError;
 
-use crate::exit::{CliError, Exit, chain};
-use crate::output::{Format, note, print};
+use crate::exit::{CliError, Exit, Failed};
 
 /// A failure of a command.
 #[derive(Debug, thiserror::Error)]
@@ -32,8 +31,10 @@ impl Failure {
         CliError::usage_with_hint(problem, hint).into()
     }
 
-    /// The code that the program ends with.
-    pub(super) fn exit(&self) -> Exit {
+}
+
+impl Failed for Failure {
+    fn exit(&self) -> Exit {
         match self {
             Self::Cli(error) => error.exit(),
             Self::Source(error)
@@ -48,8 +49,7 @@ impl Failure {
         }
     }
 
-    /// What to do about it.
-    pub(super) fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::Cli(error) => error.hint(),
             Self::Source(error) | Self::Read(ReadError::Source(error)) => error.hint().map(Into::into),
@@ -69,20 +69,6 @@ impl Failure {
             Self::Backup(_) => "backup",
             Self::Stream(_) => "sealed_file",
             Self::Scan(_) => "io",
-        }
-    }
-
-    /// Tells what went wrong and what to do, on standard error and, for machines, as the JSON document.
-    pub(super) fn report(&self, format: Format) {
-        note(&format!("error: {}", chain(self)));
-        if let Some(hint) = self.hint() {
-            note(&format!("hint:  {hint}"));
-        }
-        if format == Format::Json {
-            let document = serde_json::json!({
-                "error": { "class": self.class(), "message": chain(self), "hint": self.hint() }
-            });
-            let _ = print(&format!("{document:#}"));
         }
     }
 }

@@ -74,7 +74,7 @@ pub(super) async fn run(args: Args, opened: &Opened, options: &Options) -> Resul
         strip(&args.file, &entries, options)?;
         report.stripped = true;
     }
-    emit(options.format, &report, |report| lines(report, &args.file))?;
+    emit(options.common.format, &report, |report| lines(report, &args.file))?;
     if let (false, false, false) = (report.stripped, report.dry_run, report.total == 0) {
         note(&format!("the values are still in {}: --strip removes them", args.file.display()));
     }

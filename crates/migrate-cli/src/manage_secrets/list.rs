@@ -104,7 +104,7 @@ pub(super) async fn list(args: ListArgs, opened: &Opened, options: &Options) -> 
     secrets.sort_by(|a, b| a.name.cmp(&b.name));
     let now = OffsetDateTime::now_utc();
     let report = ListReport { secrets: secrets.into_iter().map(|secret| row(secret, now)).collect() };
-    emit(options.format, &report, |report| {
+    emit(options.common.format, &report, |report| {
         let mut rows = table(&["name", "versions", "created", "expires", "expired", "due", "tags"]);
         for secret in &report.secrets {
             let tags: Vec<String> =
@@ -145,7 +145,7 @@ pub(super) async fn status(opened: &Opened, options: &Options) -> Result<Exit, F
         };
         report.keys = status.keys.into_iter().map(key).collect();
     }
-    emit(options.format, &report, |report| {
+    emit(options.common.format, &report, |report| {
         let mut lines = vec![format!(
             "{}: {} secrets, {} versions, {} expired, {} due for rotation",
             report.source, report.secrets, report.versions, report.expired, report.due
@@ -160,7 +160,7 @@ pub(super) async fn status(opened: &Opened, options: &Options) -> Result<Exit, F
 }
 
 pub(super) async fn reseal(opened: &Opened, options: &Options) -> Result<Exit, Failure> {
-    let silent = options.no_progress;
+    let silent = options.common.no_progress;
     let done = opened.local()?.reseal(|report| {
         if !silent {
             note(&format!("sealed anew: {}", report.resealed));
@@ -178,7 +178,7 @@ pub(super) async fn reseal(opened: &Opened, options: &Options) -> Result<Exit, F
         changed: done.changed,
         failures: done.failed.into_iter().map(failed).collect(),
     };
-    emit(options.format, &report, |report| {
+    emit(options.common.format, &report, |report| {
         let mut lines = vec![format!("{} versions sealed anew under {}", report.resealed, report.key_id)];
         lines.extend(
             report.failures.iter().map(|f| format!("failed: {} version {}: {}", f.name, f.version, f.class)),
@@ -195,7 +195,7 @@ pub(super) async fn clean_up(args: CleanUpArgs, opened: &Opened, options: &Optio
         secrets: removed.secrets.iter().map(ToString::to_string).collect(),
         versions: removed.versions,
     };
-    emit(options.format, &report, |report| {
+    emit(options.common.format, &report, |report| {
         format!("removed {} expired secrets and {} previous versions", report.secrets.len(), report.versions)
     })?;
     Ok(Exit::Done)

@@ -12,19 +12,16 @@ mod scan;
 mod source;
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use clap::{CommandFactory as _, Parser, Subcommand};
-use tracing_subscriber::filter::LevelFilter;
+use clap::{Parser, Subcommand};
 
 use self::failure::Failure;
 use self::source::{IfMissing, Opened, SourceUri};
 use crate::exit::Exit;
-use crate::output::Format;
 use crate::settings::Settings;
-use crate::startup;
-use crate::telemetry::{Readiness, Telemetry};
+use crate::telemetry::Readiness;
+use crate::{cli, startup};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -64,20 +61,8 @@ struct Options {
     /// Keep to names that begin so, such as gaara-store/prod/, and leave that part out
     #[arg(long, global = true, value_name = "P")]
     prefix: Option<String>,
-    /// Tables and lines for people, or one JSON document on standard output
-    #[arg(long, global = true, value_enum, default_value_t)]
-    format: Format,
-    /// Which log lines go to standard error: off, error, warn, info, debug or trace; audit events are info
-    #[arg(long, global = true, default_value = "warn", value_name = "LEVEL")]
-    log_level: LevelFilter,
-    /// Neither progress bar nor progress lines
-    #[arg(long, global = true)]
-    no_progress: bool,
-    /// Serve /metrics, /healthz and /readyz on this address while the program runs
-    #[arg(long, global = true, value_name = "ADDR")]
-    metrics_listen: Option<SocketAddr>,
-    #[arg(skip)]
-    telemetry: Telemetry,
+    #[command(flatten)]
+    common: cli::Options,
 }
 
 #[derive(Subcommand)]
@@ -125,24 +110,7 @@ enum Command {
 
 /// Runs the program with its arguments, the first being its own name.
 pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
-    let cli = match Cli::try_parse_from(arguments) {
-        Ok(cli) => cli,
-        Err(error) => {
-            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
-            let _ = error.print();
-            return exit;
-        }
-    };
-    startup::logging(cli.options.log_level);
-    startup::forbid_core_dumps();
-    let format = cli.options.format;
-    match interruptible(cli).await {
-        Ok(exit) => exit,
-        Err(failure) => {
-            failure.report(format);
-            failure.exit()
-        }
-    }
+    cli::run(arguments, |cli: &Cli| &cli.options.common, interruptible).await
 }
 
 /// Every change is one transaction or one request, so stopping between two of them leaves nothing half-written.
@@ -164,15 +132,9 @@ async fn interruptible(cli: Cli) -> Result<Exit, Failure> {
 }
 
 async fn dispatch(command: Command, options: Options) -> Result<Exit, Failure> {
-    if let Some(address) = options.metrics_listen {
-        options.telemetry.serve(address).await?;
-    }
     // None of these needs a source.
     let command = match command {
-        Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "manage-secrets", &mut std::io::stdout());
-            return Ok(Exit::Done);
-        }
+        Command::Completions { shell } => return Ok(cli::completions::<Cli>(shell)?),
         Command::Scan(args) => return scan::run(args, &options),
         Command::Doctor => return doctor::run(&options).await,
         other => other,
@@ -184,7 +146,7 @@ async fn dispatch(command: Command, options: Options) -> Result<Exit, Failure> {
         other => other,
     };
     let opened = Opened::open(&settings, &options, command.if_missing()).await?;
-    options.telemetry.set_ready(Readiness { database: None, provider: None });
+    options.common.telemetry.set_ready(Readiness { database: None, provider: None });
     let outcome = with_source(command, &settings, &opened, &options).await;
     opened.close().await;
     outcome

@@ -63,7 +63,7 @@ pub(super) async fn run(args: ImportArgs, opened: &Opened, options: &Options) ->
             }
         }
     }
-    emit(options.format, &report, |report| {
+    emit(options.common.format, &report, |report| {
         let mut lines: Vec<String> = report
             .failures
             .iter()

@@ -113,7 +113,7 @@ pub(super) async fn get(args: GetArgs, opened: &Opened, options: &Options) -> Re
         value,
         value_base64,
     };
-    emit(options.format, &report, |report| match report.value.as_ref().or(report.value_base64.as_ref()) {
+    emit(options.common.format, &report, |report| match report.value.as_ref().or(report.value_base64.as_ref()) {
         Some(value) => value.to_string(),
         None => format!(
             "{}: version {} under {}, from {}; --reveal prints it",
@@ -145,7 +145,7 @@ pub(super) async fn set(args: SetArgs, opened: &Opened, options: &Options) -> Re
         created: stored.created,
         generated: None,
     };
-    emit(options.format, &report, |report| {
+    emit(options.common.format, &report, |report| {
         let what = if report.created { "stored" } else { "stored as a new version of" };
         format!("{what} {}: version {}", report.name, report.version)
     })?;
@@ -167,7 +167,7 @@ pub(super) async fn rotate(args: RotateArgs, opened: &Opened, options: &Options)
         created: false,
         generated: Some(generated),
     };
-    emit(options.format, &report, |report| {
+    emit(options.common.format, &report, |report| {
         let how = if generated { format!(", {length} characters generated") } else { String::new() };
         format!(
             "rotated {}: version {}{how}; the one before is under AWSPREVIOUS",
@@ -180,7 +180,7 @@ pub(super) async fn rotate(args: RotateArgs, opened: &Opened, options: &Options)
 pub(super) async fn delete(args: DeleteArgs, opened: &Opened, options: &Options) -> Result<Exit, Failure> {
     opened.source.delete(&args.name).await?;
     let name = args.name.to_string();
-    match options.format {
+    match options.common.format {
         crate::output::Format::Human => print(&format!("deleted {name}"))?,
         crate::output::Format::Json => {
             print(&serde_json::json!({ "name": name, "deleted": true }).to_string())?

@@ -57,7 +57,7 @@ pub(super) fn run(args: Args, options: &Options) -> Result<Exit, Failure> {
         accepted: scanned.accepted,
         findings: scanned.findings.into_iter().map(found).collect(),
     };
-    emit(options.format, &report, |report| {
+    emit(options.common.format, &report, |report| {
         let mut lines: Vec<String> = report.findings.iter().map(|found| found.shown.clone()).collect();
         lines.push(format!(
             "{} files read, {} secrets found, {} accepted by the baseline",

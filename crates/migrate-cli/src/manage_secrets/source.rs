@@ -1,13 +1,14 @@
 //! Where the secrets are: `--source`, opened.
 
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aws_config::BehaviorVersion;
 use aws_sdk_secretsmanager::config::timeout::TimeoutConfig;
 use kms_provider::KeyUri;
+#[cfg(feature = "metrics")]
+use kms_provider::metrics::emf::EmfSample;
 use kms_provider::keyring::Keyring;
 use secrets_cache::local::LocalStore;
 use secrets_cache::metrics::Metrics;
@@ -18,6 +19,8 @@ use secrets_cache::source::prefixed::Prefixed;
 use secrets_cache::source::secrets_manager::SecretsManager;
 use secrets_cache::{Environment, SecretSource};
 
+pub(super) use secrets_cache::source::SourceUri;
+
 use super::Options;
 use super::failure::Failure;
 use crate::services::{master_key, open_keyring};
@@ -25,37 +28,6 @@ use crate::settings::{self, Settings};
 
 /// Who is named in audit events.
 const ACTOR: &str = "manage-secrets";
-
-/// `secretsmanager`, `local:<file.db>` or `dotenv:<file>`.
-#[derive(Clone, Debug)]
-pub(super) enum SourceUri {
-    SecretsManager,
-    Local(PathBuf),
-    Dotenv(PathBuf),
-}
-
-impl FromStr for SourceUri {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.split_once(':') {
-            None if text == "secretsmanager" => Ok(Self::SecretsManager),
-            Some(("local", path)) if !path.is_empty() => Ok(Self::Local(path.into())),
-            Some(("dotenv", path)) if !path.is_empty() => Ok(Self::Dotenv(path.into())),
-            _ => Err("is none of secretsmanager, local:<file.db>, dotenv:<file>"),
-        }
-    }
-}
-
-impl std::fmt::Display for SourceUri {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::SecretsManager => f.write_str("secretsmanager"),
-            Self::Local(path) => write!(f, "local:{}", path.display()),
-            Self::Dotenv(path) => write!(f, "dotenv:{}", path.display()),
-        }
-    }
-}
 
 /// What becomes of a local store that does not exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,12 +66,14 @@ impl Opened {
             }
             SourceUri::Dotenv(path) => Arc::new(Dotenv::open(path, environment(settings.environment))?),
         };
-        let mut metrics = None;
-        options.telemetry.register(|registry| metrics = Some(Metrics::register(registry)));
-        let mut audited = Audited::new(source, ACTOR);
-        if let Some(metrics) = metrics {
-            audited = audited.with_metrics(metrics);
+        let metrics = options.common.telemetry.register(Metrics::register);
+        #[cfg(feature = "metrics")]
+        {
+            let reads = metrics.clone();
+            let sample = move || EmfSample::default().with_secret_reads(reads.reads());
+            options.common.telemetry.print_emf(settings, sample);
         }
+        let audited = Audited::new(source, ACTOR).with_metrics(metrics);
         let source: Arc<dyn SecretSource> =
             match options.prefix.as_deref().filter(|prefix| !prefix.is_empty()) {
                 Some(prefix) => Arc::new(Prefixed::new(Arc::new(audited), prefix)?),
@@ -172,9 +146,7 @@ async fn open_local(settings: &Settings, path: &Path, if_missing: IfMissing) -> 
 /// The keyring beside the store. It is made together with the store, and never for one that exists: values under
 /// a keyring that was lost do not come back by making another.
 fn own_keyring(settings: &Settings, store: &Path, store_exists: bool) -> Result<Keyring, Failure> {
-    let mut name = store.file_name().unwrap_or_default().to_owned();
-    name.push(".keyring");
-    let file = store.with_file_name(name);
+    let file = LocalStore::keyring_beside(store);
     let master = master_key(settings)?;
     if !store_exists && !file.exists() {
         return Ok(Keyring::init(file, master).map_err(crate::exit::CliError::from)?);

@@ -113,10 +113,7 @@ impl Demo {
         options.run.dry_run = dry_run;
         let before = self.calls.counts().total();
         let mut outcome = migration::run(&self.store, &options, &StopFlag::default(), |_| {}).await;
-        outcome.report.kms_calls = self.calls.counts().total() - before;
-        if dry_run {
-            outcome.report.kms_calls += outcome.report.values;
-        }
+        outcome.report.kms_calls += self.calls.counts().total() - before;
         if let Some(ended) = outcome.ended_by {
             return Err(ended.into());
         }

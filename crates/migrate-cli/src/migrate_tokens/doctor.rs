@@ -1,45 +1,28 @@
 //! `doctor`: checks everything that the other commands need, and says what to do about what is wrong.
 
 use envelope_core::{EncryptionContext, ErrorClass, KeyError, KeyProvider};
-use serde::Serialize;
-use token_store::{Database, TokenCipher, TokenStore};
+use token_store::privileges::{self, Privileges};
+use token_store::schema;
+use token_store::{TokenCipher, TokenStore};
 
 use super::Options;
+use crate::checks::Report;
 use crate::exit::{CliError, Exit, chain};
-use crate::output::emit;
-use crate::services::{Access, database, key_service};
+use crate::services::{Access, KeyService, database, key_service};
 use crate::settings::{Settings, VARIABLES};
-
-#[derive(Serialize)]
-struct Report {
-    checks: Vec<Check>,
-}
-
-#[derive(Serialize)]
-struct Check {
-    name: &'static str,
-    ok: bool,
-    detail: String,
-    hint: Option<String>,
-    /// The exit code if this is the first check that failed.
-    #[serde(skip)]
-    exit: Exit,
-}
 
 /// Runs every check that can be run; a failed one does not hide the next.
 pub(super) async fn run(settings: Result<Settings, CliError>, options: Options) -> Result<Exit, CliError> {
-    let mut report = Report { checks: Vec::new() };
+    let mut report = Report::default();
     match settings {
-        Err(error) => report.fail("configuration", error),
+        Err(error) => report.fail("configuration", &error),
         Ok(settings) => {
             report.pass("configuration", configured(&settings));
-            report.database(&settings).await;
-            report.key_service(&settings, &options).await;
+            check_database(&mut report, &settings).await;
+            check_key_service(&mut report, &settings, &options).await;
         }
     }
-    let exit = report.checks.iter().find(|check| !check.ok).map_or(Exit::Done, |check| check.exit);
-    emit(options.format, &report, lines)?;
-    Ok(exit)
+    report.print(options.format)
 }
 
 /// Which variables are set; values only of those that hold no secret.
@@ -52,109 +35,172 @@ fn configured(settings: &Settings) -> String {
     format!("profile {:?}, {:?}; set: {}", settings.profile.name, settings.environment, set.join(", "))
 }
 
-impl Report {
-    fn pass(&mut self, name: &'static str, detail: impl Into<String>) {
-        self.checks.push(Check { name, ok: true, detail: detail.into(), hint: None, exit: Exit::Done });
+async fn check_database(report: &mut Report, settings: &Settings) {
+    let database = match database(settings, Access::ReadOnly).await {
+        Ok(database) => database,
+        Err(error) => return report.fail("database", &error),
+    };
+    match database.ping().await {
+        Ok(()) => report.pass("database", "answers"),
+        Err(error) => return report.fail("database", &CliError::from(error)),
     }
-
-    fn fail(&mut self, name: &'static str, error: impl Into<CliError>) {
-        let error = error.into();
-        let (detail, hint, exit) = (chain(&error), error.hint(), error.exit());
-        self.checks.push(Check { name, ok: false, detail, hint, exit });
+    match TokenStore::open(database, settings.profile.clone(), TokenCipher::new()).await {
+        Ok(store) => report.pass("schema", fitting(&store).await),
+        Err(error) => report.fail("schema", &CliError::from(error)),
     }
+    check_permissions(report, settings).await;
+}
 
-    async fn database(&mut self, settings: &Settings) {
-        let database = match database(settings, Access::ReadOnly).await {
-            Ok(database) => database,
-            Err(error) => return self.fail("database", error),
-        };
-        match database.ping().await {
-            Ok(()) => self.pass("database", "answers"),
-            Err(error) => return self.fail("database", error),
-        }
-        self.schema(settings, database).await;
-    }
+async fn fitting(store: &TokenStore) -> String {
+    let rows = store.count_rows().await.map_or_else(|error| chain(&error), |rows| rows.to_string());
+    let absent = match store.absent_tables() {
+        [] => String::new(),
+        names => format!("; not here: {}", names.join(", ")),
+    };
+    format!("the profile's tables are as needed, {rows} rows{absent}")
+}
 
-    async fn schema(&mut self, settings: &Settings, database: Database) {
-        match TokenStore::open(database, settings.profile.clone(), TokenCipher::new()).await {
-            Ok(store) => {
-                let rows =
-                    store.count_rows().await.map_or_else(|error| chain(&error), |rows| rows.to_string());
-                let absent = match store.absent_tables() {
-                    [] => String::new(),
-                    names => format!("; not here: {}", names.join(", ")),
-                };
-                self.pass("schema", format!("the profile's tables are as needed, {rows} rows{absent}"));
-            }
-            Err(error) => self.fail("schema", error),
-        }
-    }
-
-    async fn key_service(&mut self, settings: &Settings, options: &Options) {
-        match key_service(settings, None, &options.telemetry).await {
-            Ok(Some(service)) => self.provider(service.calls.as_ref(), settings).await,
-            Ok(None) if settings.direct_key.is_some() => {
-                self.pass("key service", "KMS_KEY_ID is not set: tokens are written in direct AES");
-            }
-            Ok(None) => {
-                let error = CliError::usage_with_hint(
-                    "KMS_KEY_ID is not set, and so is ENCRYPTION_KEY: tokens are written in plaintext",
-                    "set KMS_KEY_ID to an AWS KMS key or to keyring:<file>",
-                );
-                self.fail("key service", error);
-            }
-            Err(error) => self.fail("key service", error),
+/// On a connection that may write, unlike the others: whether it really may is the question.
+async fn check_permissions(report: &mut Report, settings: &Settings) {
+    const NAME: &str = "database: permissions";
+    let checked = async {
+        let database = database(settings, Access::ReadWrite).await?;
+        let tables = privileges::check(&database, &settings.profile).await?;
+        let lacks_columns =
+            schema::check(&database, &settings.profile).await.is_ok_and(|schema| !schema.pending.is_empty());
+        Ok((tables, lacks_columns))
+    };
+    let (tables, lacks_columns) = match checked.await {
+        Ok(checked) => checked,
+        Err(error) => return report.fail(NAME, &unwritable(error)),
+    };
+    for table in &tables {
+        match forbidden(table, lacks_columns) {
+            Some(error) => report.fail(NAME, &error),
+            None => report.pass(NAME, allowed(table)),
         }
     }
+}
 
-    /// One step after the other, as each needs the one before.
-    async fn provider(&mut self, provider: &dyn KeyProvider, settings: &Settings) {
-        match provider.describe().await {
-            Ok(key) => self.pass("key service: describe", format!("{} key {}", key.backend, key.key_id)),
-            Err(error) => return self.fail("key service: describe", error),
+/// A SQLite file that cannot be written says so by failing.
+fn unwritable(error: CliError) -> CliError {
+    match error {
+        CliError::Store(error) => CliError::Forbidden {
+            problem: chain(&error),
+            hint: "this user must be able to write the SQLite file and its directory, where the journal goes"
+                .into(),
+        },
+        error => error,
+    }
+}
+
+fn forbidden(table: &Privileges, lacks_columns: bool) -> Option<CliError> {
+    let Privileges { table: name, user, .. } = table;
+    let needed = [(table.select, "SELECT"), (table.update, "UPDATE")];
+    let missing: Vec<&str> = needed.iter().filter(|(has, _)| !has).map(|(_, privilege)| *privilege).collect();
+    let (problem, hint) = match () {
+        () if !missing.is_empty() => {
+            let missing = missing.join(", ");
+            (
+                format!("{user} may not {missing} on {name}"),
+                format!("GRANT {missing} ON \"{name}\" TO \"{user}\"; as the owner of the table"),
+            )
         }
-        let base = settings.profile.base_context();
-        let pairs: Vec<(&str, &str)> =
-            base.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        () if table.read_only => (
+            format!("transactions of {user} are read-only"),
+            "connect to the primary server, or see default_transaction_read_only of the user".into(),
+        ),
+        () if lacks_columns && !table.alter => (
+            format!("{name} lacks columns, and {user} may not add them"),
+            "run `migrate-tokens schema` once as the owner of the table".into(),
+        ),
+        () => return None,
+    };
+    Some(CliError::Forbidden { problem, hint })
+}
+
+fn allowed(table: &Privileges) -> String {
+    let mut detail = match table.user.as_str() {
+        "" => format!("{} can be read and written", table.table),
+        user => format!("{user} may SELECT and UPDATE {}", table.table),
+    };
+    if !table.insert {
+        detail.push_str(", but not INSERT, which `put` needs for a new row");
+    }
+    if table.hides_rows {
+        detail.push_str("; row-level security is active: rows that it hides are neither counted nor moved");
+    }
+    detail
+}
+
+async fn check_key_service(report: &mut Report, settings: &Settings, options: &Options) {
+    match key_service(settings, None, &options.telemetry).await {
+        Ok(Some(service)) => check_service(report, &service, settings).await,
+        Ok(None) if settings.direct_key.is_some() => {
+            report.pass("key service", "KMS_KEY_ID is not set: tokens are written in direct AES");
+        }
+        Ok(None) => {
+            let error = CliError::usage_with_hint(
+                "KMS_KEY_ID is not set, and so is ENCRYPTION_KEY: tokens are written in plaintext",
+                "set KMS_KEY_ID to an AWS KMS key or to keyring:<file>",
+            );
+            report.fail("key service", &error);
+        }
+        Err(error) => report.fail("key service", &error),
+    }
+}
+
+/// Of several Regions each is checked by itself: together they would hide that one is down.
+async fn check_service(report: &mut Report, service: &KeyService, settings: &Settings) {
+    let Some(regions) = &service.regions else {
+        return check_provider(report, "key service", service.calls.as_ref(), settings).await;
+    };
+    for region in regions.regions() {
+        let name = format!("key service in {}", region.name());
+        check_provider(report, &name, region.provider().as_ref(), settings).await;
+    }
+}
+
+/// One step after the other, as each needs the one before.
+async fn check_provider(report: &mut Report, service: &str, provider: &dyn KeyProvider, settings: &Settings) {
+    let step = |name: &str| format!("{service}: {name}");
+    let fail =
+        |report: &mut Report, name: &str, error: KeyError| report.fail(step(name), &CliError::from(error));
+    match provider.describe().await {
+        Ok(key) => report.pass(step("describe"), format!("{} key {}", key.backend, key.key_id)),
+        Err(error) => return fail(report, "describe", error),
+    }
+    let base = settings.profile.base_context();
+    let context = |table| {
+        let pairs = base.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         // A pair that real rows have too, so that a policy that lists the allowed names lets it through.
-        let context = EncryptionContext::new(pairs.iter().copied().chain([("table", "doctor")]));
-        let other = EncryptionContext::new(pairs.iter().copied().chain([("table", "not-the-doctor")]));
-        let (Ok(context), Ok(other)) = (context, other) else {
-            return self.fail("key service: context", CliError::usage("ENCRYPTION_CONTEXT makes no context"));
-        };
-        let generated = match provider.generate(&context).await {
-            Ok(generated) => generated,
-            Err(error) => return self.fail("key service: generate", error),
-        };
-        self.pass("key service: generate", "makes a data key");
-        match provider.unwrap(&generated.wrapped, &context).await {
-            Ok(key) if key.expose_secret() == generated.key.0.expose_secret() => {
-                self.pass("key service: unwrap", "unwraps it to the same key");
-            }
-            Ok(_) => self.fail("key service: unwrap", broken("unwraps a data key to another one")),
-            Err(error) => return self.fail("key service: unwrap", error),
+        EncryptionContext::new(pairs.chain([("table", table)]))
+    };
+    let (Ok(right), Ok(wrong)) = (context("doctor"), context("not-the-doctor")) else {
+        return report.fail(step("context"), &CliError::usage("ENCRYPTION_CONTEXT makes no context"));
+    };
+    let generated = match provider.generate(&right).await {
+        Ok(generated) => generated,
+        Err(error) => return fail(report, "generate", error),
+    };
+    report.pass(step("generate"), "makes a data key");
+    match provider.unwrap(&generated.wrapped, &right).await {
+        Ok(key) if key.expose_secret() == generated.key.0.expose_secret() => {
+            report.pass(step("unwrap"), "unwraps it to the same key");
         }
-        match provider.unwrap(&generated.wrapped, &other).await {
-            Err(error) if error.class() == ErrorClass::ContextMismatchOrCorrupt => {
-                self.pass("key service: wrong context", "is refused");
-            }
-            Err(error) => self.fail("key service: wrong context", error),
-            Ok(_) => self
-                .fail("key service: wrong context", broken("opens under a context it was not wrapped under")),
+        Ok(_) => fail(report, "unwrap", broken("unwraps a data key to another one")),
+        Err(error) => return fail(report, "unwrap", error),
+    }
+    match provider.unwrap(&generated.wrapped, &wrong).await {
+        Err(error) if error.class() == ErrorClass::ContextMismatchOrCorrupt => {
+            report.pass(step("wrong context"), "is refused");
         }
+        Err(error) => fail(report, "wrong context", error),
+        Ok(_) => fail(report, "wrong context", broken("opens under a context it was not wrapped under")),
     }
 }
 
 fn broken(what: &'static str) -> KeyError {
     KeyError::new(ErrorClass::InvalidRequest, what)
         .with_hint("do not use this key service: it does not protect anything")
-}
-
-fn lines(report: &Report) -> String {
-    let mut lines = Vec::new();
-    for check in &report.checks {
-        lines.push(format!("{}  {}: {}", if check.ok { "ok  " } else { "FAIL" }, check.name, check.detail));
-        lines.extend(check.hint.iter().map(|hint| format!("      {hint}")));
-    }
-    lines.join("\n")
 }

@@ -6,7 +6,7 @@ use token_store::migration::{self, Failure, MigrationOptions, MigrationReport, R
 use token_store::{WriteFormat, profile::LegacyFormat};
 
 use super::Options;
-use crate::exit::{CliError, Exit, chain};
+use crate::exit::{CliError, Exit, Failed, chain};
 use crate::output::{emit, note};
 use crate::progress::Progress;
 use crate::services::{Access, Services};
@@ -133,11 +133,7 @@ async fn migrate(
     progress.finish();
 
     let mut report = outcome.report;
-    report.kms_calls = services.kms_calls() - before;
-    if report.dry_run && to == WriteFormat::KmsEnvelope {
-        // What was not sealed now takes one call a value then.
-        report.kms_calls += report.values;
-    }
+    report.kms_calls += services.kms_calls() - before;
     finish(report, outcome.ended_by.map(CliError::from), options)
 }
 
@@ -158,7 +154,7 @@ pub(super) fn print_report<R: Serialize>(
     options: Options,
     lines: impl FnOnce(&R) -> String,
 ) -> Result<Exit, CliError> {
-    let exit = ended_by.as_ref().map_or(exit, CliError::exit);
+    let exit = ended_by.as_ref().map_or(exit, Failed::exit);
     let error = ended_by.as_ref().map(|error| ErrorReport {
         class: error.class(),
         message: chain(error),
@@ -264,7 +260,10 @@ pub(super) fn lines(report: &MigrationReport) -> String {
 
 /// One line for each value that could not be moved or opened.
 pub(super) fn failure_lines(failures: &[Failure]) -> impl Iterator<Item = String> {
-    failures.iter().map(|f| format!("{}  {} {}: {} ({})", f.class, f.table, f.row, f.error, f.column))
+    failures.iter().map(|f| {
+        let id = f.correlation_id.map(|id| format!(", correlation id {id}")).unwrap_or_default();
+        format!("{}  {} {}: {} ({}{id})", f.class, f.table, f.row, f.error, f.column)
+    })
 }
 
 fn parse_rate(text: &str) -> Result<f64, String> {

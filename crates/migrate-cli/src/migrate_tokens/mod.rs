@@ -14,16 +14,12 @@ mod token;
 mod verify;
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
 
-use clap::{CommandFactory as _, Parser, Subcommand};
-use tracing_subscriber::filter::LevelFilter;
+use clap::{Parser, Subcommand};
 
+use crate::cli::{self, Options};
 use crate::exit::{CliError, Exit};
-use crate::output::{Format, report_error};
 use crate::settings::Settings;
-use crate::startup;
-use crate::telemetry::Telemetry;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -50,25 +46,6 @@ struct Cli {
     options: Options,
     #[command(subcommand)]
     command: Command,
-}
-
-/// Options that stand before or after the command.
-#[derive(clap::Args, Clone)]
-pub(crate) struct Options {
-    /// Tables and lines for people, or one JSON document on standard output
-    #[arg(long, global = true, value_enum, default_value_t)]
-    pub(crate) format: Format,
-    /// Which log lines go to standard error: off, error, warn, info, debug or trace
-    #[arg(long, global = true, default_value = "warn", value_name = "LEVEL")]
-    pub(crate) log_level: LevelFilter,
-    /// Neither progress bar nor progress lines
-    #[arg(long, global = true)]
-    pub(crate) no_progress: bool,
-    /// Serve /metrics, /healthz and /readyz on this address while the program runs
-    #[arg(long, global = true, value_name = "ADDR")]
-    pub(crate) metrics_listen: Option<SocketAddr>,
-    #[arg(skip)]
-    pub(crate) telemetry: Telemetry,
 }
 
 #[derive(Subcommand)]
@@ -109,39 +86,13 @@ enum Command {
 
 /// Runs the program with its arguments, the first being its own name.
 pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
-    let cli = match Cli::try_parse_from(arguments) {
-        Ok(cli) => cli,
-        Err(error) => {
-            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
-            let _ = error.print();
-            return exit;
-        }
-    };
-    startup::logging(cli.options.log_level);
-    startup::forbid_core_dumps();
-    let format = cli.options.format;
-    match dispatch(cli.command, cli.options).await {
-        Ok(exit) => exit,
-        Err(error) => {
-            report_error(format, &error);
-            error.exit()
-        }
-    }
+    cli::run(arguments, |cli: &Cli| &cli.options, async |cli| dispatch(cli.command, cli.options).await).await
 }
 
 async fn dispatch(command: Command, options: Options) -> Result<Exit, CliError> {
-    if let Some(address) = options.metrics_listen {
-        options.telemetry.serve(address).await?;
-    }
-    // Neither needs the environment to be in order.
+    // These three do not need the environment to be in order.
     let command = match command {
-        Command::Completions { shell } => {
-            // Into memory first: written to standard output directly, a full disk would be a panic.
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "migrate-tokens", &mut script);
-            crate::output::print(&String::from_utf8_lossy(&script))?;
-            return Ok(Exit::Done);
-        }
+        Command::Completions { shell } => return cli::completions::<Cli>(shell),
         #[cfg(feature = "sqlite")]
         Command::Demo(args) => return demo::run(args, options).await,
         Command::Doctor => return doctor::run(Settings::from_environment(), options).await,

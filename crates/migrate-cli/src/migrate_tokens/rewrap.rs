@@ -13,7 +13,7 @@ use crate::startup::stop_on_signals;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// The key that data keys come under: an AWS KMS key, or keyring:<file> for its active key
+    /// The key that data keys come under: an AWS KMS key, one of each Region, or keyring:<file> for its active key
     #[arg(long, value_name = "KEY")]
     to: KeyUri,
     /// Only data keys of rows that name this key
@@ -26,15 +26,9 @@ pub(super) struct Args {
 pub(super) async fn run(args: Args, mut settings: Settings, options: Options) -> Result<Exit, CliError> {
     // The data keys that are there are under the key of today: it must be allowed for reading.
     settings.allowed_keys.extend(args.from.clone());
-    match settings.key.replace(args.to.clone()) {
-        Some(KeyUri::Aws(key)) if matches!(args.to, KeyUri::Aws(_)) => settings.allowed_keys.push(key),
-        Some(key) if key != args.to => {
-            return Err(CliError::usage_with_hint(
-                format!("data keys under {key} cannot be wrapped under {} without opening them", args.to),
-                "run `migrate-tokens rollback`, set KMS_KEY_ID to the new key and run `migrate-tokens migrate`",
-            ));
-        }
-        _ => {}
+    if let Some(before) = settings.key.replace(args.to.clone()) {
+        check_target(&before, &args.to)?;
+        settings.allowed_keys.extend(before.aws_keys().iter().cloned());
     }
     let access = if args.how.dry_run { Access::ReadOnly } else { Access::ReadWrite };
     let services = Services::connect(settings, access, args.how.rate, &options.telemetry).await?;
@@ -48,13 +42,31 @@ pub(super) async fn run(args: Args, mut settings: Settings, options: Options) ->
     let outcome = migration::rewrap(&services.store, &rewrap, &stop, update).await;
     progress.finish();
     let mut report = outcome.report;
-    report.kms_calls = services.kms_calls() + if report.dry_run { report.values } else { 0 };
+    report.kms_calls += services.kms_calls();
     let exit = match () {
         () if report.interrupted => Exit::Interrupted,
         () if report.failed > 0 || report.conflicts > 0 => Exit::Partial,
         () => Exit::Done,
     };
     print_report(report, outcome.ended_by.map(CliError::from), exit, options, lines)
+}
+
+/// Data keys move between keys of AWS KMS, each in its own Region, and within a keyring.
+fn check_target(before: &KeyUri, to: &KeyUri) -> Result<(), CliError> {
+    if before.aws_keys().is_empty() != to.aws_keys().is_empty() || (to.aws_keys().is_empty() && before != to)
+    {
+        return Err(CliError::usage_with_hint(
+            format!("data keys under {before} cannot be wrapped under {to} without opening them"),
+            "run `migrate-tokens rollback`, set KMS_KEY_ID to the new key and run `migrate-tokens migrate`",
+        ));
+    }
+    if before.aws_keys().len() > 1 && to.aws_keys().len() != before.aws_keys().len() {
+        return Err(CliError::usage_with_hint(
+            "KMS_KEY_ID names a key in each of several Regions, and a data key stays in its Region",
+            "name the new key of each Region: --to ARN,ARN",
+        ));
+    }
+    Ok(())
 }
 
 fn lines(report: &RewrapReport) -> String {

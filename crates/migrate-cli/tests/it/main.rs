@@ -6,9 +6,11 @@ mod support;
 
 mod an_independent_program_reads_every_token;
 mod commands_do_what_they_say;
+mod doctor_finds_what_is_wrong;
 mod every_failure_has_its_code_and_its_hint;
 mod guides_are_rehearsed;
 mod killed_at_any_moment_nothing_is_lost;
+mod operations_are_rehearsed;
 mod output_is_for_people_or_machines;
 mod secrets_leave_the_env_file;
 mod secrets_never_reach_the_output;

@@ -1,5 +1,7 @@
 //! The program, its environment, and tables for it to work on.
 
+pub(crate) mod pages;
+
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::Path;
@@ -15,6 +17,8 @@ pub(crate) use test_support::sql::Sql;
 pub(crate) const DIRECT_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 /// `KMS_MASTER_KEY` of the tests.
 pub(crate) const MASTER_KEY: &str = "ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8=";
+
+const MIGRATE_TOKENS: &str = env!("CARGO_BIN_EXE_migrate-tokens");
 
 /// Runs one body on SQLite and on PostgreSQL, as two tests named after the promise.
 macro_rules! on_each_database {
@@ -100,7 +104,18 @@ impl Program {
     }
 
     pub(crate) fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_migrate-tokens"));
+        self.environ(Command::new(MIGRATE_TOKENS), args)
+    }
+
+    /// Started by another program, given with its arguments.
+    pub(crate) fn under(&self, starter: &str, args: &[&str]) -> Command {
+        let mut words = starter.split(' ');
+        let mut command = Command::new(words.next().unwrap());
+        command.args(words).arg(MIGRATE_TOKENS);
+        self.environ(command, args)
+    }
+
+    fn environ(&self, mut command: Command, args: &[&str]) -> Command {
         command.args(args).env_clear().envs(&self.environment).current_dir(self.path());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
@@ -120,6 +135,15 @@ impl Program {
 
     pub(crate) fn spawn(&self, args: &[&str]) -> Child {
         self.command(args).spawn().unwrap()
+    }
+
+    /// Runs a script of a shell that finds both programs, in this environment; the first failure ends it.
+    pub(crate) fn script(&self, script: &str) -> Run {
+        let programs = Path::new(env!("CARGO_BIN_EXE_migrate-tokens")).parent().unwrap().display();
+        let mut command = Command::new("sh");
+        command.args(["-ec", script]).env_clear().envs(&self.environment).current_dir(self.path());
+        command.env("PATH", format!("{programs}:/usr/local/bin:/usr/bin:/bin")).stdin(Stdio::null());
+        Run::of(&[script], command.output().unwrap())
     }
 
     /// Runs with `--format json`, expects this exit code, and returns the document.
@@ -182,6 +206,12 @@ impl Run {
 
 pub(crate) fn direct_key() -> DataKey {
     DIRECT_KEY.parse().unwrap()
+}
+
+/// The ARN of a new key of this Region of an AWS emulator.
+pub(crate) async fn key_in(moto: &test_support::moto::Moto, region: &str) -> String {
+    let kms = aws_sdk_kms::Client::new(&moto.sdk_config(region));
+    kms.create_key().send().await.unwrap().key_metadata.unwrap().arn.unwrap()
 }
 
 /// vod-tender's table as it stands in production, without the column that `schema` adds.

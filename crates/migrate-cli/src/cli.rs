@@ -1,0 +1,80 @@
+//! The command line that both programs share: its options, and how a program begins and ends.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+
+use clap::Parser;
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::exit::{CliError, Exit, Failed};
+use crate::output::{Format, print, report_error};
+use crate::startup;
+use crate::telemetry::Telemetry;
+
+/// Options that stand before or after the command.
+#[derive(clap::Args, Clone)]
+#[group(skip)]
+pub(crate) struct Options {
+    /// Tables and lines for people, or one JSON document on standard output
+    #[arg(long, global = true, value_enum, default_value_t)]
+    pub(crate) format: Format,
+    /// Which log lines go to standard error: off, error, warn, info, debug or trace; audit events are info
+    #[arg(long, global = true, default_value = "warn", value_name = "LEVEL")]
+    pub(crate) log_level: LevelFilter,
+    /// Neither progress bar nor progress lines
+    #[arg(long, global = true)]
+    pub(crate) no_progress: bool,
+    /// Serve /metrics, /healthz and /readyz on this address while the program runs
+    #[arg(long, global = true, value_name = "ADDR")]
+    metrics_listen: Option<SocketAddr>,
+    #[arg(skip)]
+    pub(crate) telemetry: Telemetry,
+}
+
+/// Parses the arguments, the first being the program's own name, runs the command, and tells how it ended.
+pub(crate) async fn run<C: Parser, E: Failed + From<CliError>>(
+    arguments: impl IntoIterator<Item = OsString>,
+    options: impl FnOnce(&C) -> &Options,
+    command: impl AsyncFnOnce(C) -> Result<Exit, E>,
+) -> Exit {
+    let cli = match C::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
+            let _ = error.print();
+            return exit;
+        }
+    };
+    let options = options(&cli).clone();
+    startup::logging(options.log_level);
+    startup::forbid_core_dumps();
+    let outcome = match options.serve().await {
+        Ok(()) => command(cli).await,
+        Err(error) => Err(error.into()),
+    };
+    options.telemetry.finish();
+    outcome.unwrap_or_else(|error| {
+        report_error(options.format, &error);
+        error.exit()
+    })
+}
+
+impl Options {
+    async fn serve(&self) -> Result<(), CliError> {
+        match self.metrics_listen {
+            Some(address) => self.telemetry.serve(address).await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// Prints a completion script.
+pub(crate) fn completions<C: clap::CommandFactory>(shell: clap_complete::Shell) -> Result<Exit, CliError> {
+    let mut command = C::command();
+    let name = command.get_name().to_owned();
+    // Into memory first: written to standard output directly, a full disk would be a panic.
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut command, name, &mut script);
+    print(&String::from_utf8_lossy(&script))?;
+    Ok(Exit::Done)
+}
