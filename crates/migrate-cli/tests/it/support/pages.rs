@@ -1,0 +1,55 @@
+//! The commands that stand in the documentation, so that a test can run them.
+
+use std::path::Path;
+
+/// A fenced block of a page.
+pub(crate) struct Block {
+    pub(crate) heading: String,
+    language: String,
+    text: String,
+}
+
+impl Block {
+    pub(crate) fn runs_our_programs(&self) -> bool {
+        self.language == "sh"
+            && ["migrate-tokens", "manage-secrets"].iter().any(|name| self.text.contains(name))
+    }
+}
+
+/// Every fenced block of a page below docs/, with the heading that it stands under.
+pub(crate) fn blocks(page: &str) -> Vec<Block> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(page);
+    let (mut heading, mut found, mut open) = (String::new(), Vec::new(), None::<Block>);
+    for line in std::fs::read_to_string(path).unwrap().lines() {
+        match (open.take(), line.trim_start().strip_prefix("```")) {
+            (Some(block), Some(_)) => found.push(block),
+            (Some(mut block), None) => {
+                block.text.extend([line.trim_start(), "\n"]);
+                open = Some(block);
+            }
+            (None, Some(language)) => {
+                open =
+                    Some(Block { heading: heading.clone(), language: language.into(), text: String::new() });
+            }
+            (None, None) => heading = line.strip_prefix("## ").map_or(heading, Into::into),
+        }
+    }
+    found
+}
+
+/// The blocks under a heading that run our programs: as many as the rehearsal knows of.
+#[track_caller]
+pub(crate) fn commands<const N: usize>(page: &str, heading: &str) -> [String; N] {
+    let found =
+        blocks(page).into_iter().filter(|block| block.heading == heading && block.runs_our_programs());
+    let texts: Vec<String> = found.map(|block| block.text).collect();
+    texts
+        .try_into()
+        .unwrap_or_else(|texts| panic!("{page}, {heading}: {N} blocks expected, found {texts:#?}"))
+}
+
+/// The statements of SQL under a heading, about this key.
+pub(crate) fn statements(page: &str, heading: &str, key: &str) -> Vec<String> {
+    let found = blocks(page).into_iter().filter(|block| block.heading == heading && block.language == "sql");
+    found.map(|block| block.text.replace("ARN OF THE LOST KEY", key)).collect()
+}
