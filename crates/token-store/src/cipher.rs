@@ -1,21 +1,23 @@
 //! Everything that tokens are sealed and opened with, and the rules that say which applies to a cell.
 
+mod stored;
 mod user_keys;
+mod write_format;
 
 use std::sync::Arc;
 
 use envelope_core::format::node_json::{self, DataKeyRing};
-use envelope_core::format::{
-    FormatError, autonomous, direct_aes, has_strong_mark, pulseplan_kms, pulseplan_local,
-};
+use envelope_core::format::{FormatError, autonomous, direct_aes, pulseplan_kms};
 use envelope_core::sealer::EnvelopeFormat;
-use envelope_core::{Binding, DataKey, ErrorClass, Format, OpenError, SealError, Sealer, detect};
+use envelope_core::{Binding, DataKey, ErrorClass, Format, OpenError, SealError, Sealer};
 use secrecy::{ExposeSecret, SecretString};
 
+pub(crate) use stored::Recorded;
 pub use user_keys::UserKeys;
+pub use write_format::WriteFormat;
 
 use crate::error::SealFailure;
-use crate::profile::{LegacyFormat, Profile, Unmarked};
+use crate::profile::{LegacyFormat, Profile};
 
 /// What is done with readable tokens. The policy is meant to move one way only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,20 +34,6 @@ pub enum PlaintextPolicy {
 /// The method beside a value that was written in direct AES because the key service was unavailable.
 pub(crate) const FALLBACK_METHOD: &str = "direct-aes-fallback";
 
-/// The form that a token is written in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum WriteFormat {
-    /// An envelope whose data key the key service wrapped: version 2.
-    KmsEnvelope,
-    /// Direct AES under `ENCRYPTION_KEY`: version 1.
-    DirectAes,
-    /// PulsePlan's per-user keys under `TOKEN_ENCRYPTION_KEY`.
-    PulseplanLocal,
-    /// The token itself: version 0.
-    Plaintext,
-}
-
 /// The keys and policies that a store reads and writes with.
 ///
 /// Reading takes whatever a row was written with; writing takes the first that is configured of the key service,
@@ -60,15 +48,6 @@ pub struct TokenCipher {
     plaintext: PlaintextPolicy,
     fallback: bool,
     sealer_only_opens: bool,
-}
-
-/// How a row says that a cell is stored.
-#[derive(Clone, Copy)]
-pub(crate) enum Recorded<'a> {
-    /// By its version columns.
-    Version { version: Option<&'a str>, key_id: Option<&'a str> },
-    /// Not at all: the text decides.
-    Unmarked(Unmarked),
 }
 
 /// An opened cell.
@@ -185,75 +164,6 @@ impl TokenCipher {
             Some(LegacyFormat::DirectAes) if self.direct.is_some() => WriteFormat::DirectAes,
             Some(LegacyFormat::PulseplanLocal) if self.user_keys.is_some() => WriteFormat::PulseplanLocal,
             _ => WriteFormat::Plaintext,
-        }
-    }
-
-    /// Tells how a cell is stored, without opening it.
-    pub(crate) fn classify(text: &str, recorded: Recorded<'_>) -> Result<Format, OpenError> {
-        let contradiction = Err(OpenError::Malformed(FormatError::ContradictsVersion));
-        match recorded {
-            _ if text.is_empty() => Ok(Format::Plaintext),
-            Recorded::Version { version: None | Some("0"), .. } => match detect(text) {
-                Ok(Format::Plaintext) => Ok(Format::Plaintext),
-                Ok(_) => contradiction,
-                Err(_) if has_strong_mark(text) => contradiction,
-                // A weak mark (a brace, three hexadecimal parts) on a broken text: the column is believed.
-                Err(_) => Ok(Format::Plaintext),
-            },
-            Recorded::Version { version: Some("1"), .. } if has_strong_mark(text) => contradiction,
-            Recorded::Version { version: Some("1"), .. } => Ok(Format::DirectAes),
-            Recorded::Version { version: Some("2"), .. } if !has_strong_mark(text) => contradiction,
-            Recorded::Version { version: Some("2"), .. } => Ok(detect(text)?),
-            Recorded::Version { .. } => Err(FormatError::UnknownVersion.into()),
-            Recorded::Unmarked(unmarked) => match (detect(text)?, unmarked) {
-                (Format::Plaintext, Unmarked::DirectAes) => Ok(Format::DirectAes),
-                (format, _) => Ok(format),
-            },
-        }
-    }
-
-    /// Version, method and key of a text in a table without version columns.
-    pub(crate) fn kind(text: &str, recorded: Recorded<'_>) -> (Option<i64>, String, Option<String>) {
-        let Ok(format) = Self::classify(text, recorded) else {
-            return (None, "malformed".into(), None);
-        };
-        let (version, key_id) = match format {
-            Format::Plaintext => (Some(0), None),
-            Format::DirectAes => (Some(1), Some(direct_aes::KEY_ID.into())),
-            Format::KmsEnvelope | Format::BoundEnvelope => (Some(2), None),
-            Format::PulseplanLocal => (
-                None,
-                pulseplan_local::Envelope::parse(text)
-                    .ok()
-                    .map(|envelope| format!("v{}", envelope.version())),
-            ),
-            Format::PulseplanKms => {
-                (None, pulseplan_kms::Envelope::parse(text).ok().map(|envelope| envelope.key_id().to_owned()))
-            }
-            _ => (None, None),
-        };
-        (version, format.name().into(), key_id)
-    }
-
-    /// The key that a text needs to be opened: none for plaintext, an error where it cannot be told.
-    pub(crate) fn needed_key(text: &str, recorded: Recorded<'_>) -> Result<Option<String>, ()> {
-        let named = match recorded {
-            Recorded::Version { key_id, .. } => key_id.filter(|id| !id.is_empty()).map(ToOwned::to_owned),
-            Recorded::Unmarked(_) => None,
-        };
-        match Self::classify(text, recorded).map_err(|_| ())? {
-            Format::Plaintext => Ok(None),
-            Format::DirectAes => Ok(Some("ENCRYPTION_KEY".into())),
-            Format::AutonomousDev => Ok(Some("DEV_ENCRYPTION_KEY".into())),
-            Format::PulseplanLocal => {
-                Ok(Self::kind(text, recorded).2.map(|v| format!("TOKEN_ENCRYPTION_KEY {v}")))
-            }
-            Format::PulseplanKms => Ok(Self::kind(text, recorded).2),
-            Format::NodeJson => match node_json::Envelope::parse(text) {
-                Ok(envelope) => Ok(Some(format!("keyring:{}", envelope.key_id()))),
-                Err(_) => Err(()),
-            },
-            _ => named.map(Some).ok_or(()),
         }
     }
 
@@ -383,27 +293,4 @@ impl TokenCipher {
 
 fn missing(format: Format, variable: &'static str) -> OpenError {
     OpenError::MissingKey { format, variable }
-}
-
-impl WriteFormat {
-    /// The number in `encryption_version`.
-    #[must_use]
-    pub fn version(self) -> i32 {
-        match self {
-            Self::Plaintext => 0,
-            Self::DirectAes | Self::PulseplanLocal => 1,
-            Self::KmsEnvelope => 2,
-        }
-    }
-
-    /// The text in `encryption_method`; none beside plaintext.
-    #[must_use]
-    pub fn method(self) -> Option<&'static str> {
-        match self {
-            Self::Plaintext => None,
-            Self::DirectAes => Some("direct-aes"),
-            Self::PulseplanLocal => Some("pulseplan-local"),
-            Self::KmsEnvelope => Some("kms-envelope"),
-        }
-    }
 }

@@ -1,6 +1,39 @@
 //! Errors of the store, none of which carries a token.
 
+use std::fmt;
+
 use envelope_core::{OpenError, SealError};
+use serde::{Serialize, Serializer};
+
+/// Names one failure wherever it is told: in the error, in the log, in the audit trail and in reports.
+///
+/// It is random and says nothing of the row or the value, so that a service can show it to its user.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct CorrelationId(u64);
+
+impl CorrelationId {
+    pub(crate) fn random() -> Self {
+        Self(rand::random())
+    }
+}
+
+impl fmt::Display for CorrelationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl fmt::Debug for CorrelationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for CorrelationId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
 
 /// What the database said, without the row values that some servers add to their messages.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -124,7 +157,7 @@ pub enum StoreError {
         column: String,
     },
     /// A stored value did not open.
-    #[error("{table} {row}: column {column} does not open")]
+    #[error("{table} {row}: column {column} does not open (correlation id {correlation_id})")]
     Open {
         /// The table.
         table: String,
@@ -132,7 +165,27 @@ pub enum StoreError {
         row: String,
         /// The column.
         column: String,
+        /// What the log and the audit trail call this failure.
+        correlation_id: CorrelationId,
         /// Why.
+        source: OpenError,
+    },
+    /// A token that a write leaves alone does not open, and could not be read any more under the row's new form; so
+    /// nothing was written. Write that column as well, or set it to NULL.
+    #[error(
+        "{table} {row}: column {column} does not open and cannot stay as it is when the row changes its form: \
+         write it too, or set it to NULL (correlation id {correlation_id})"
+    )]
+    KeptToken {
+        /// The table.
+        table: String,
+        /// The row's key.
+        row: String,
+        /// The column that was to be kept.
+        column: String,
+        /// What the log and the audit trail call this failure.
+        correlation_id: CorrelationId,
+        /// Why it does not open.
         source: OpenError,
     },
     /// A value was not sealed, and so nothing was written.
@@ -176,9 +229,20 @@ impl StoreError {
             Self::NotFound { .. } => "not_found",
             Self::NotStorable { .. } => "misconfigured",
             Self::KeyLength { .. } | Self::NotPlain { .. } | Self::NoTokenColumn { .. } => "invalid_request",
-            Self::Open { source, .. } => source.class(),
+            Self::Open { source, .. } | Self::KeptToken { source, .. } => source.class(),
             Self::Seal { source, .. } => source.class(),
             Self::Contended { .. } => "conflict",
+        }
+    }
+
+    /// What the log and the audit trail call this failure, where it is about a value that does not open.
+    #[must_use]
+    pub fn correlation_id(&self) -> Option<CorrelationId> {
+        match self {
+            Self::Open { correlation_id, .. } | Self::KeptToken { correlation_id, .. } => {
+                Some(*correlation_id)
+            }
+            _ => None,
         }
     }
 }

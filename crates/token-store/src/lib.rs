@@ -9,11 +9,13 @@
     )
 )]
 
+pub mod audit;
 mod cipher;
 mod database;
 pub mod error;
 pub mod metrics;
 pub mod migration;
+pub mod privileges;
 pub mod profile;
 pub mod schema;
 pub mod status;

@@ -1,5 +1,6 @@
 //! The schema migration: adds the version columns that a profile's tables lack.
 
+use crate::audit;
 use crate::database::layout::columns;
 use crate::database::{Database, Dialect, quote};
 use crate::error::StoreError;
@@ -55,7 +56,10 @@ pub async fn migrate(database: &Database, profile: &Profile) -> Result<SchemaRep
     let mut report = check(database, profile).await?;
     for statement in std::mem::take(&mut report.pending) {
         match database.execute(&statement, &[]).await {
-            Ok(_) => report.applied.push(statement),
+            Ok(_) => {
+                audit::schema_changed(&statement);
+                report.applied.push(statement);
+            }
             // SQLite has no IF NOT EXISTS here: somebody else was faster.
             Err(error) if error.message.contains("duplicate column") => report.applied.push(statement),
             Err(error) => return Err(error.into()),

@@ -10,7 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub use token::{NewToken, Token, TokenKey, TokenSummary, Written};
 
 use envelope_core::Format;
+use secrecy::SecretString;
+use tracing::Instrument as _;
 
+use crate::audit::{self, Trail};
 use crate::cipher::{TokenCipher, WriteFormat};
 use crate::database::layout::{Columns, Layout};
 use crate::database::rows::{Range, StoredRow, row_name};
@@ -19,10 +22,14 @@ use crate::error::StoreError;
 use crate::migration::{Goal, RowPlan, plan, recorded};
 use crate::profile::Profile;
 
+/// What the audit trail calls sealing anew on a read.
+const RESEAL: &str = "reseal";
+
 /// Tokens in the tables of a profile. Cheap to clone; clones share everything.
 #[derive(Clone)]
 pub struct TokenStore {
     inner: Arc<Inner>,
+    actor: Arc<str>,
     reseal_on_read: bool,
 }
 
@@ -79,7 +86,14 @@ impl TokenStore {
         let rows_by_version = Mutex::default();
         let inner =
             Inner { database, profile, cipher, layouts, absent, resealed, fallback_writes, rows_by_version };
-        Ok(Self { inner: Arc::new(inner), reseal_on_read: false })
+        Ok(Self { inner: Arc::new(inner), actor: "unnamed".into(), reseal_on_read: false })
+    }
+
+    /// Says who asks, for the [audit events](crate::audit): the name of the service or of the operator.
+    #[must_use]
+    pub fn with_actor(mut self, actor: impl Into<Arc<str>>) -> Self {
+        self.actor = actor.into();
+        self
     }
 
     /// Seals a row anew when it is read in an older form: a gradual migration.
@@ -133,9 +147,14 @@ impl TokenStore {
     /// [`StoreError::NotFound`], [`StoreError::Open`] if a value does not open, [`StoreError::Database`].
     pub async fn get(&self, key: &TokenKey) -> Result<Token, StoreError> {
         let layout = self.layout(key)?;
-        let row = layout.fetch(self.database(), key.values()).await?;
-        let row = row.ok_or_else(|| self.not_found(layout, key))?;
+        let trail = self.trail("read");
+        let Some(row) = layout.fetch(self.database(), key.values()).await? else {
+            let name = row_name(&layout.table.key, key.values());
+            trail.not_found(layout, &name);
+            return Err(StoreError::NotFound { table: layout.table.name.clone(), row: name });
+        };
         let token = self.open_row(layout, &row).await?;
+        trail.read(layout, &row);
         if self.reseal_on_read {
             self.reseal_in_background(layout, row);
         }
@@ -154,7 +173,19 @@ impl TokenStore {
             layout.key_condition(1).join(" AND ")
         );
         let params: Vec<Param<'_>> = key.values().iter().map(|value| Param::from(value.as_str())).collect();
-        Ok(self.database().execute(&sql, &params).await? > 0)
+        let name = row_name(&layout.table.key, key.values());
+        let trail = self.trail("delete");
+        match self.database().execute(&sql, &params).await {
+            Ok(0) => Ok(false),
+            Ok(_) => {
+                trail.deleted(layout, &name);
+                Ok(true)
+            }
+            Err(error) => {
+                trail.write_failed(layout, &name, "database", None);
+                Err(error.into())
+            }
+        }
     }
 
     /// Lists rows behind `after` in key order, without opening anything.
@@ -206,6 +237,15 @@ impl TokenStore {
         self.inner.rows_by_version.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Who asks.
+    pub(crate) fn actor(&self) -> &str {
+        &self.actor
+    }
+
+    pub(crate) fn trail(&self, operation: &'static str) -> Trail<'_> {
+        Trail::new(self, operation)
+    }
+
     pub(crate) fn layouts(&self) -> &[Layout] {
         &self.inner.layouts
     }
@@ -236,27 +276,36 @@ impl TokenStore {
         Ok(layout)
     }
 
-    fn not_found(&self, layout: &Layout, key: &TokenKey) -> StoreError {
-        StoreError::NotFound {
-            table: layout.table.name.clone(),
-            row: row_name(&layout.table.key, key.values()),
-        }
-    }
-
     async fn open_row(&self, layout: &Layout, row: &StoredRow) -> Result<Token, StoreError> {
-        let recorded = recorded(row, layout, self.profile().unmarked);
         let mut token = Token::new(layout, row);
         for (column, value) in layout.table.tokens.iter().zip(&row.values) {
             let secret = match value {
                 None => None,
-                Some(text) => {
-                    let opened = self.cipher().open(text, recorded, &row.binding(layout, column)).await;
-                    Some(opened.map_err(|source| open_error(layout, row, column, source))?.plaintext)
-                }
+                Some(text) => Some(self.open_cell(self.trail("read"), layout, row, column, text).await?),
             };
             token.push(column, secret);
         }
         Ok(token)
+    }
+
+    /// Opens one token; the trail tells of one that does not open.
+    async fn open_cell(
+        &self,
+        trail: Trail<'_>,
+        layout: &Layout,
+        row: &StoredRow,
+        column: &str,
+        text: &str,
+    ) -> Result<SecretString, StoreError> {
+        let recorded = recorded(row, layout, self.profile().unmarked);
+        match self.cipher().open(text, recorded, &row.binding(layout, column)).await {
+            Ok(opened) => Ok(opened.plaintext),
+            Err(source) => {
+                let (table, row) = (layout.table.name.clone(), row.name(layout));
+                let correlation_id = trail.did_not_open(layout, &row, column, &source);
+                Err(StoreError::Open { table, row, column: column.into(), correlation_id, source })
+            }
+        }
     }
 
     fn reseal_in_background(&self, layout: &Layout, row: StoredRow) {
@@ -265,7 +314,7 @@ impl TokenStore {
             return;
         }
         let (store, layout) = (self.clone(), layout.clone());
-        tokio::spawn(async move {
+        let reseal = async move {
             let name = row.name(&layout);
             if let Err(error) = store.reseal(&layout, row, format).await {
                 tracing::warn!(
@@ -274,8 +323,10 @@ impl TokenStore {
                     class = error.class(),
                     "row was not sealed anew"
                 );
+                store.trail(RESEAL).write_failed(&layout, &name, error.class(), None);
             }
-        });
+        };
+        tokio::spawn(reseal.in_current_span());
     }
 
     async fn reseal(&self, layout: &Layout, row: StoredRow, format: WriteFormat) -> Result<(), StoreError> {
@@ -283,10 +334,21 @@ impl TokenStore {
             return Ok(());
         }
         let goal = Goal { format, rebind: false, dry_run: false };
-        let plan = plan(self.cipher(), layout, self.profile().unmarked, row, goal).await;
-        if let RowPlan::Change { change, .. } = plan {
-            let swapped = layout.swap(self.database(), &[change]).await?;
-            self.inner.resealed.fetch_add(swapped, Ordering::Relaxed);
+        let name = row.name(layout);
+        let trail = self.trail(RESEAL);
+        match plan(self.cipher(), layout, self.profile().unmarked, row, goal).await {
+            RowPlan::Change { change, .. } => {
+                let swapped = layout.swap(self.database(), std::slice::from_ref(&change)).await?;
+                self.inner.resealed.fetch_add(swapped, Ordering::Relaxed);
+                if swapped == 1 {
+                    trail.changed(audit::ROW_RESEALED, layout, &change);
+                }
+            }
+            // An outage would be told for each old row that is read; the next read of this one tries again.
+            RowPlan::Failed(failure) if failure.outage().is_none() => {
+                failure.tell(trail, layout, &name);
+            }
+            _ => {}
         }
         Ok(())
     }
@@ -309,16 +371,4 @@ fn age(format: Format) -> u8 {
         Format::BoundEnvelope => 3,
         _ => 1,
     }
-}
-
-/// Logs and wraps a value that does not open; the log line names the row and the class, never the value.
-fn open_error(
-    layout: &Layout,
-    row: &StoredRow,
-    column: &str,
-    source: envelope_core::OpenError,
-) -> StoreError {
-    let (table, row) = (layout.table.name.clone(), row.name(layout));
-    tracing::error!(table, row, column, class = source.class(), "token does not open");
-    StoreError::Open { table, row, column: column.into(), source }
 }

@@ -10,6 +10,9 @@ use crate::error::StoreError;
 use crate::migration::{Ended, Failure, MAX_LISTED, StopFlag, concerns_every_value, recorded};
 use crate::store::TokenStore;
 
+/// What the audit trail calls it.
+const VERIFY: &str = "verify";
+
 /// What a verification found. Every count is of token values; empty ones and NULLs are left out.
 #[derive(Clone, Debug, Default, Serialize)]
 #[non_exhaustive]
@@ -52,28 +55,40 @@ pub async fn verify(
     store: &TokenStore,
     sample: Option<usize>,
     stop: &StopFlag,
-    mut progress: impl FnMut(&VerifyReport),
+    progress: impl FnMut(&VerifyReport),
 ) -> Result<VerifyReport, Ended> {
-    const PAGE: usize = 500;
     let mut report = VerifyReport::default();
+    let ended = check_tables(store, sample, stop, progress, &mut report).await;
+    store.trail(VERIFY).verified(&report, ended.as_ref().err());
+    ended.map(|()| report)
+}
+
+async fn check_tables(
+    store: &TokenStore,
+    sample: Option<usize>,
+    stop: &StopFlag,
+    mut progress: impl FnMut(&VerifyReport),
+    report: &mut VerifyReport,
+) -> Result<(), Ended> {
+    const PAGE: usize = 500;
     for layout in store.layouts() {
         if let Some(size) = sample {
             let rows = layout.sample(store.database(), size).await.map_err(StoreError::from)?;
-            check_rows(store, layout, &rows, &mut report).await?;
+            check_rows(store, layout, &rows, report).await?;
             continue;
         }
         let mut page = store.page(layout, None, PAGE).await?;
         while let Some(last) = page.last().map(|row| row.key.clone()) {
             if stop.is_set() {
                 report.interrupted = true;
-                return Ok(report);
+                return Ok(());
             }
-            check_rows(store, layout, &page, &mut report).await?;
-            progress(&report);
+            check_rows(store, layout, &page, report).await?;
+            progress(report);
             page = store.page(layout, Some(&last), PAGE).await?;
         }
     }
-    Ok(report)
+    Ok(())
 }
 
 /// Opens the rows of one page, several at once, and counts them in their order.
@@ -132,6 +147,7 @@ async fn check_value(
         column: column.into(),
         class: class.into(),
         error: error.into(),
+        correlation_id: None,
     };
     let plaintext =
         || Verdict::Plaintext(finding("plaintext", "readable by anybody with the table: run migrate"));
@@ -149,10 +165,14 @@ async fn check_value(
         }
         Err(OpenError::PlaintextRefused) => Ok((false, plaintext())),
         Err(OpenError::UnboundRefused) => Ok((false, unbound())),
-        Err(OpenError::Key(error)) if concerns_every_value(&error) => Err(Ended::KeyService(error)),
         Err(error) => {
-            let failure = Failure::new(&layout.table.name, row.name(layout), column, error.class(), &error);
-            Ok((false, Verdict::Failed(failure)))
+            let name = row.name(layout);
+            let correlation_id = Some(store.trail(VERIFY).did_not_open(layout, &name, column, &error));
+            if let Some(outage) = error.key_error().filter(|error| concerns_every_value(error)) {
+                return Err(Ended::KeyService(outage.clone()));
+            }
+            let failure = Failure::new(&layout.table.name, name, column, error.class(), &error);
+            Ok((false, Verdict::Failed(Failure { correlation_id, ..failure })))
         }
     }
 }

@@ -9,6 +9,7 @@ use super::rewrap::{RewrapGoal, plan_rewrap};
 use super::{
     Ended, Failure, Goal, MAX_LISTED, MigrationReport, Outcome, RowPlan, RunOptions, StopFlag, plan,
 };
+use crate::audit::{self, Trail};
 use crate::database::layout::Layout;
 use crate::database::rows::{Change, Range, StoredRow};
 use crate::error::StoreError;
@@ -30,6 +31,29 @@ impl Work {
             Self::Rewrap(goal) => {
                 plan_rewrap(store.cipher(), layout, row, goal).await.unwrap_or_else(RowPlan::from)
             }
+        }
+    }
+
+    fn trail<'a>(&self, store: &'a TokenStore) -> Trail<'a> {
+        store.trail(match self {
+            Self::Convert(_) => "migrate",
+            Self::Rewrap(_) => "rewrap",
+        })
+    }
+
+    fn tell_start(&self, trail: Trail<'_>, dry_run: bool) {
+        match self {
+            Self::Convert(goal) => {
+                trail.started(Some(goal.format.method().unwrap_or("plaintext")), None, dry_run);
+            }
+            Self::Rewrap(goal) => trail.started(None, Some(&goal.to), dry_run),
+        }
+    }
+
+    fn tell_change(&self, trail: Trail<'_>, layout: &Layout, change: &Change) {
+        match self {
+            Self::Convert(_) => trail.migrated(layout, change),
+            Self::Rewrap(_) => trail.changed(audit::ROW_REWRAPPED, layout, change),
         }
     }
 }
@@ -57,14 +81,20 @@ impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
 
     pub(super) async fn finish(mut self) -> Outcome<MigrationReport> {
         let started = Instant::now();
+        self.work.tell_start(self.trail(), self.options.dry_run);
         let ended_by = self.tables().await.err();
         self.report.interrupted |= self.stop.is_set();
         self.report.elapsed_seconds = started.elapsed().as_secs_f64();
+        self.trail().finished(&self.report, ended_by.as_ref());
         Outcome { report: self.report, ended_by }
     }
 }
 
-impl<P: FnMut(&MigrationReport)> Run<'_, P> {
+impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
+    fn trail(&self) -> Trail<'a> {
+        self.work.trail(self.store)
+    }
+
     async fn tables(&mut self) -> Result<(), Ended> {
         let store = self.store;
         for layout in store.layouts() {
@@ -208,14 +238,20 @@ impl<P: FnMut(&MigrationReport)> Run<'_, P> {
         match plan {
             RowPlan::Already => batch.decided(|report| report.already += 1),
             RowPlan::Failed(failure) => {
+                let correlation_id = failure.tell(self.trail(), layout, &name);
+                if let Some(error) = failure.outage() {
+                    batch.outage = Some(error.clone());
+                    return;
+                }
                 let class = failure.cause.class();
                 let failure = Failure::new(&layout.table.name, name, &failure.column, class, &failure.cause);
-                batch.decided(|report| report.failed += 1);
-                batch.report.failures.push(failure);
+                batch.failed(Failure { correlation_id, ..failure });
             }
-            RowPlan::WouldChange { sealed } => batch.written(sealed),
+            RowPlan::WouldChange { sealed, calls } => {
+                batch.written(sealed);
+                batch.report.kms_calls += calls;
+            }
             RowPlan::Change { change, sealed } => changes.push(PlannedChange { change, sealed }),
-            RowPlan::Outage(error) => batch.outage = Some(error),
         }
     }
 
@@ -233,7 +269,9 @@ impl<P: FnMut(&MigrationReport)> Run<'_, P> {
             changes.into_iter().map(|planned| (planned.sealed, planned.change)).unzip();
         match layout.swap(self.store.database(), &changes).await {
             Ok(swapped) if swapped == changes.len() as u64 => {
-                sealed.into_iter().for_each(|values| batch.written(values));
+                for (values, change) in sealed.into_iter().zip(&changes) {
+                    self.wrote(layout, change, values, batch);
+                }
                 return Ok(Vec::new());
             }
             Ok(_) => {}
@@ -247,7 +285,7 @@ impl<P: FnMut(&MigrationReport)> Run<'_, P> {
         for (values, change) in sealed.into_iter().zip(changes) {
             let now = layout.fetch(self.store.database(), &change.old.key).await.map_err(StoreError::from)?;
             match now {
-                Some(row) if change.is_written(&row, layout) => batch.written(values),
+                Some(row) if change.is_written(&row, layout) => self.wrote(layout, &change, values, batch),
                 Some(row) => changed.push(row),
                 // Deleted meanwhile: nothing is left to do.
                 None => batch.decided(|report| report.already += 1),
@@ -266,22 +304,26 @@ impl<P: FnMut(&MigrationReport)> Run<'_, P> {
         let mut changed = Vec::new();
         for (values, change) in changes {
             match layout.swap(database, std::slice::from_ref(&change)).await {
-                Ok(1) => batch.written(values),
+                Ok(1) => self.wrote(layout, &change, values, batch),
                 Ok(_) => match layout.fetch(database, &change.old.key).await.map_err(StoreError::from)? {
                     Some(row) => changed.push(row),
                     None => batch.decided(|report| report.already += 1),
                 },
                 Err(error) if error.refuses_a_row() => {
                     let row = change.old.name(layout);
+                    self.trail().write_failed(layout, &row, "database", None);
                     let columns = layout.table.tokens.join(",");
-                    batch.decided(|report| report.failed += 1);
-                    let failure = Failure::new(&layout.table.name, row, &columns, "database", &error);
-                    batch.report.failures.push(failure);
+                    batch.failed(Failure::new(&layout.table.name, row, &columns, "database", &error));
                 }
                 Err(error) => return Err(StoreError::from(error).into()),
             }
         }
         Ok(changed)
+    }
+
+    fn wrote(&self, layout: &Layout, change: &Change, values: u64, batch: &mut Batch) {
+        self.work.tell_change(self.trail(), layout, change);
+        batch.written(values);
     }
 
     fn count(&mut self, batch: Batch) {
@@ -293,6 +335,7 @@ impl<P: FnMut(&MigrationReport)> Run<'_, P> {
         report.conflicts += batch.report.conflicts;
         report.failed += batch.report.failed;
         report.values += batch.report.values;
+        report.kms_calls += batch.report.kms_calls;
         report.failures.extend(batch.report.failures.into_iter().take(room));
     }
 }
@@ -334,6 +377,11 @@ impl Batch {
     fn decided(&mut self, count: impl FnOnce(&mut MigrationReport)) {
         self.report.scanned += 1;
         count(&mut self.report);
+    }
+
+    fn failed(&mut self, failure: Failure) {
+        self.decided(|report| report.failed += 1);
+        self.report.failures.push(failure);
     }
 
     fn written(&mut self, values: u64) {

@@ -114,6 +114,17 @@ pub enum Ended {
     Store(#[from] StoreError),
 }
 
+impl Ended {
+    /// The label of this kind of failure in metrics, logs and reports.
+    #[must_use]
+    pub fn class(&self) -> &'static str {
+        match self {
+            Self::KeyService(error) => error.class().label(),
+            Self::Store(error) => error.class(),
+        }
+    }
+}
+
 /// Moves every row of the store's tables. `progress` is called after each batch.
 pub async fn run(
     store: &TokenStore,

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::error::CorrelationId;
+
 /// How many failures a report names; further ones are only counted, so that its size does not grow with the table.
 pub const MAX_LISTED: usize = 10_000;
 
@@ -13,7 +15,8 @@ pub struct MigrationReport {
     pub scanned: u64,
     /// Rows that were written, or would be in a dry run.
     pub migrated: u64,
-    /// Rows that were there already.
+    /// Rows that were there already, as their version columns and the marks of their texts have it. Their values are not
+    /// opened, so that a damaged one counts here too: finding those is what [`verify`](crate::verify::verify) is for.
     pub already: u64,
     /// Rows that others kept changing; their values are whole, and the next run finds them.
     pub conflicts: u64,
@@ -21,7 +24,8 @@ pub struct MigrationReport {
     pub failed: u64,
     /// Token values that were sealed.
     pub values: u64,
-    /// Calls to the key service.
+    /// Calls to the key service. The engine does not see those that are made, and leaves them to its caller to add; in a
+    /// dry run it counts those that a real run would make beyond them.
     pub kms_calls: u64,
     /// Whether nothing was written.
     pub dry_run: bool,
@@ -49,7 +53,7 @@ pub struct RewrapReport {
     pub failed: u64,
     /// Values whose data keys were wrapped anew.
     pub values: u64,
-    /// Calls to the key service.
+    /// Calls to the key service, counted as in [`MigrationReport`].
     pub kms_calls: u64,
     /// Whether nothing was written.
     pub dry_run: bool,
@@ -93,6 +97,9 @@ pub struct Failure {
     pub class: String,
     /// What went wrong, without any part of the value.
     pub error: String,
+    /// What the log and the audit trail call this failure, where the value does not open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub correlation_id: Option<CorrelationId>,
 }
 
 impl Failure {
@@ -103,7 +110,8 @@ impl Failure {
         class: &str,
         error: &dyn std::error::Error,
     ) -> Self {
-        Self { table: table.into(), row, column: column.into(), class: class.into(), error: chain(error) }
+        let (table, column, class) = (table.into(), column.into(), class.into());
+        Self { table, row, column, class, error: chain(error), correlation_id: None }
     }
 }
 

@@ -1,9 +1,10 @@
 //! Rewrapping: data keys under another key of the key service, payloads untouched and unseen.
 
+use envelope_core::Format;
 use envelope_core::format::has_strong_mark;
 use zeroize::Zeroizing;
 
-use super::row::{CellFailure, RowPlan};
+use super::row::{CellCause, CellFailure, RowPlan};
 use crate::cipher::TokenCipher;
 use crate::database::layout::Layout;
 use crate::database::rows::{Change, Marks, StoredRow};
@@ -20,21 +21,31 @@ pub(crate) struct RewrapGoal {
 }
 
 /// Plans one row. Rows without an envelope, or under another key than `from`, are left as they are.
+///
+/// A dry run believes the key that stands beside a row. Where none does, only the key service can tell: it is asked as
+/// in a real run, and its answer is not stored.
 pub(crate) async fn plan_rewrap(
     cipher: &TokenCipher,
     layout: &Layout,
     row: StoredRow,
     goal: &RewrapGoal,
 ) -> Result<RowPlan, CellFailure> {
-    let key_id = row.key_id.clone();
-    let is_other = goal.from.is_some() && layout.version().is_some() && key_id != goal.from;
+    let is_other = goal.from.is_some() && layout.version().is_some() && row.key_id != goal.from;
     let envelopes = row.values.iter().flatten().filter(|text| has_strong_mark(text)).count() as u64;
-    if envelopes == 0 || is_other || key_id.as_deref() == Some(&goal.to) {
+    if envelopes == 0 || is_other || row.key_id.as_deref() == Some(&goal.to) {
         return Ok(RowPlan::Already);
     }
-    if goal.dry_run {
-        return Ok(RowPlan::WouldChange { sealed: envelopes });
+    let names_its_key = row.key_id.as_ref().is_some_and(|id| !id.is_empty());
+    if goal.dry_run && names_its_key {
+        return Ok(RowPlan::WouldChange { sealed: envelopes, calls: envelopes });
     }
+    Ok(match rewrap_row(cipher, layout, row).await? {
+        RowPlan::Change { sealed, .. } if goal.dry_run => RowPlan::WouldChange { sealed, calls: 0 },
+        plan => plan,
+    })
+}
+
+async fn rewrap_row(cipher: &TokenCipher, layout: &Layout, row: StoredRow) -> Result<RowPlan, CellFailure> {
     let mut values = Vec::with_capacity(row.values.len());
     let (mut rewrapped, mut new_key_id) = (0, None);
     for (column, value) in layout.table.tokens.iter().zip(&row.values) {
@@ -42,11 +53,10 @@ pub(crate) async fn plan_rewrap(
             values.push(value.clone());
             continue;
         };
-        let missing =
-            SealFailure::MissingKey { format: envelope_core::Format::KmsEnvelope, variable: "KMS_KEY_ID" };
-        let fail = |cause: super::row::CellCause| CellFailure { column: column.clone(), cause };
+        let fail = |cause: CellCause| CellFailure { column: column.clone(), cause };
+        let missing = SealFailure::MissingKey { format: Format::KmsEnvelope, variable: "KMS_KEY_ID" };
         let sealer = cipher.key_service().ok_or_else(|| fail(missing.into()))?;
-        let new = sealer.rewrap(text, key_id.as_deref(), &row.binding(layout, column)).await;
+        let new = sealer.rewrap(text, row.key_id.as_deref(), &row.binding(layout, column)).await;
         let new = new.map_err(|error| fail(error.into()))?;
         rewrapped += u64::from(new.changed);
         new_key_id = new.key_id.or(new_key_id);

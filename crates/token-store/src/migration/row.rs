@@ -4,10 +4,11 @@ use envelope_core::format::kms_envelope;
 use envelope_core::{Binding, BindingPolicy, ErrorClass, Format, KeyError, OpenError, SealError};
 use zeroize::Zeroizing;
 
+use crate::audit::Trail;
 use crate::cipher::{OpenedCell, Recorded, TokenCipher, WriteFormat};
 use crate::database::layout::Layout;
 use crate::database::rows::{Change, Marks, StoredRow};
-use crate::error::SealFailure;
+use crate::error::{CorrelationId, SealFailure};
 use crate::profile::Unmarked;
 
 /// What a row is to become.
@@ -26,12 +27,10 @@ pub(crate) enum RowPlan {
     Already,
     /// It is to be written; so many of its values were sealed.
     Change { change: Change, sealed: u64 },
-    /// It would be written, with so many sealed values.
-    WouldChange { sealed: u64 },
+    /// It would be written, with so many sealed values, and so many calls to the key service that were not made now.
+    WouldChange { sealed: u64, calls: u64 },
     /// It cannot be moved.
     Failed(CellFailure),
-    /// The key service does not answer, or answers nobody: going on makes no sense.
-    Outage(KeyError),
 }
 
 /// Why a cell, and with it its row, stays as it is.
@@ -56,15 +55,28 @@ impl CellCause {
             Self::Seal(error) => error.class(),
         }
     }
+}
 
-    /// The key service's own error, where going on would meet it again at every row.
-    fn outage(&self) -> Option<&KeyError> {
-        match self {
-            Self::Seal(SealFailure::Envelope(SealError::Key(error))) => {
+impl CellFailure {
+    /// The key service's own error, where it does not answer, or answers nobody: going on makes no sense.
+    pub(crate) fn outage(&self) -> Option<&KeyError> {
+        match &self.cause {
+            CellCause::Seal(SealFailure::Envelope(SealError::Key(error))) => {
                 error.class().is_outage().then_some(error)
             }
-            Self::Open(OpenError::Key(error)) => concerns_every_value(error).then_some(error),
+            CellCause::Open(OpenError::Key(error)) => concerns_every_value(error).then_some(error),
             _ => None,
+        }
+    }
+
+    /// Tells the log and the audit trail. A value that does not open is given a name, for reports to repeat.
+    pub(crate) fn tell(&self, trail: Trail<'_>, layout: &Layout, row: &str) -> Option<CorrelationId> {
+        match &self.cause {
+            CellCause::Open(error) => Some(trail.did_not_open(layout, row, &self.column, error)),
+            CellCause::Seal(error) => {
+                trail.write_failed(layout, row, error.class(), None);
+                None
+            }
         }
     }
 }
@@ -89,10 +101,7 @@ pub(crate) async fn plan(
 
 impl From<CellFailure> for RowPlan {
     fn from(failure: CellFailure) -> Self {
-        match failure.cause.outage() {
-            Some(error) => Self::Outage(error.clone()),
-            None => Self::Failed(failure),
-        }
+        Self::Failed(failure)
     }
 }
 
@@ -159,7 +168,8 @@ impl Planner<'_> {
             key_id = new.key_id.or(key_id);
         }
         if self.goal.dry_run {
-            return Ok(RowPlan::WouldChange { sealed });
+            let calls = if self.goal.format == WriteFormat::KmsEnvelope { sealed } else { 0 };
+            return Ok(RowPlan::WouldChange { sealed, calls });
         }
         let key_id = match key_id {
             None if self.layout.version().is_some() => self.current_key_id().await,

@@ -2,37 +2,51 @@
 
 use std::sync::atomic::Ordering;
 
-use envelope_core::Binding;
+use envelope_core::{Binding, OpenError};
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
-use super::{NewToken, TokenKey, TokenStore, Written, open_error};
+use super::{NewToken, TokenKey, TokenStore, Written};
 use crate::cipher::{FALLBACK_METHOD, WriteFormat};
 use crate::database::layout::Layout;
 use crate::database::rows::{Change, Marks, StoredRow, row_name};
 use crate::database::{Dialect, Param, Text, quote};
 use crate::error::{SealFailure, StoreError};
-use crate::migration::recorded;
+use crate::migration::concerns_every_value;
 
 /// How often a write starts over because others changed the row between its read and its write.
 const ATTEMPTS: u32 = 8;
+
+/// What the audit trail calls it.
+const WRITE: &str = "write";
 
 impl TokenStore {
     /// Writes tokens into a row, which is made if it does not exist.
     ///
     /// Value and version columns always move together: a token that the caller does not set is opened and sealed
-    /// anew where the row's form changes, with compare-and-swap, so that no refresh by others is lost.
+    /// anew, with compare-and-swap, so that no refresh by others is lost. One that is broken is told of, and its text
+    /// stays to the byte if the row keeps its version and key, so that it does not keep the other from being replaced.
     ///
     /// # Errors
-    /// [`StoreError::NotPlain`] for a plain column that is none, [`StoreError::Seal`] where nothing may be written, [`StoreError::Open`] where a kept token does not open,
-    /// [`StoreError::Contended`], [`StoreError::Database`].
+    /// [`StoreError::NotPlain`] for a plain column that is none, [`StoreError::Seal`] where nothing may be written,
+    /// [`StoreError::KeptToken`] where a broken token cannot stay as it is, [`StoreError::Open`] where the key service
+    /// opens nothing or a key is not configured, [`StoreError::Contended`], [`StoreError::Database`].
     pub async fn put(&self, key: &TokenKey, token: NewToken) -> Result<Written, StoreError> {
         let layout = self.layout(key)?;
         check_columns(layout, &token)?;
+        let outcome = self.write(layout, key, &token).await;
+        if let Err(error) = &outcome {
+            let name = row_name(&layout.table.key, key.values());
+            self.trail(WRITE).write_failed(layout, &name, error.class(), error.correlation_id());
+        }
+        outcome
+    }
+
+    async fn write(&self, layout: &Layout, key: &TokenKey, token: &NewToken) -> Result<Written, StoreError> {
         for _ in 0..ATTEMPTS {
             let done = match layout.fetch(self.database(), key.values()).await? {
-                None => self.insert(layout, key, &token).await?,
-                Some(row) => self.update(layout, row, &token).await?,
+                None => self.insert(layout, key, token).await?,
+                Some(row) => self.update(layout, row, token).await?,
             };
             if let Some(written) = done {
                 return Ok(written);
@@ -85,7 +99,7 @@ impl TokenStore {
         );
         let params: Vec<Param<'_>> = columns.into_iter().map(|(_, value)| Param::Text(value)).collect();
         let inserted = self.database().execute(&sql, &params).await? == 1;
-        Ok(inserted.then(|| Written::from(&change.marks)))
+        Ok(inserted.then(|| self.wrote(layout, &change)))
     }
 
     async fn update(
@@ -99,8 +113,17 @@ impl TokenStore {
         if layout.swap(self.database(), std::slice::from_ref(&change)).await? == 0 {
             return Ok(None);
         }
+        let written = self.wrote(layout, &change);
         self.set_plain(layout, &change.old.key, token).await?;
-        Ok(Some(Written::from(&change.marks)))
+        Ok(Some(written))
+    }
+
+    fn wrote(&self, layout: &Layout, change: &Change) -> Written {
+        if change.marks.method.as_deref() == Some(FALLBACK_METHOD) {
+            self.inner.fallback_writes.fetch_add(1, Ordering::Relaxed);
+        }
+        self.trail(WRITE).written(layout, change);
+        Written::from(&change.marks)
     }
 
     /// The plain columns say nothing of how the tokens are read, so they follow in a statement of their own.
@@ -139,7 +162,7 @@ impl TokenStore {
         let (values, mut marks) = match self.seal_values(layout, &row, token, format).await {
             Err(StoreError::Seal { source, .. }) if self.cipher().may_fall_back(self.profile(), &source) => {
                 let sealed = self.seal_values(layout, &row, token, WriteFormat::DirectAes).await?;
-                self.count_fallback(layout, &row, &source);
+                warn_of_fallback(layout, &row, &source);
                 sealed
             }
             sealed => {
@@ -150,17 +173,7 @@ impl TokenStore {
         Ok(Change { old: row, values, marks })
     }
 
-    fn count_fallback(&self, layout: &Layout, row: &StoredRow, failure: &SealFailure) {
-        self.inner.fallback_writes.fetch_add(1, Ordering::Relaxed);
-        tracing::warn!(
-            table = layout.table.name,
-            row = row.name(layout),
-            class = failure.class(),
-            "key service is unavailable: token is written in direct AES; `migrate-tokens migrate` heals it"
-        );
-        tracing::warn!(target: "audit", event = "fallback_write", table = layout.table.name, row = row.name(layout));
-    }
-
+    /// Seals the tokens that are set, and those that stay; a token that stays and does not open is left as it is.
     async fn seal_values(
         &self,
         layout: &Layout,
@@ -169,7 +182,7 @@ impl TokenStore {
         format: WriteFormat,
     ) -> Result<(Vec<Option<Text>>, Marks), StoreError> {
         let mut values: Vec<Option<Text>> = Vec::with_capacity(row.values.len());
-        let mut key_id = None;
+        let (mut key_id, mut broken) = (None, None);
         for (column, stored) in layout.table.tokens.iter().zip(&row.values) {
             let new = token.tokens.iter().rev().find(|(name, _)| name == column).map(|(_, secret)| secret);
             let binding = row.binding(layout, column);
@@ -178,10 +191,19 @@ impl TokenStore {
                 (Some(secret), _) => secret.as_ref(),
                 (None, None) => None,
                 (None, Some(text)) => {
-                    let recorded = recorded(row, layout, self.profile().unmarked);
-                    let opened = self.cipher().open(text, recorded, &binding).await;
-                    kept = opened.map_err(|source| open_error(layout, row, column, source))?.plaintext;
-                    Some(&kept)
+                    match self.open_cell(self.trail(WRITE), layout, row, column, text).await {
+                        Ok(secret) => {
+                            kept = secret;
+                            Some(&kept)
+                        }
+                        Err(error) if is_outage(&error) => return Err(error),
+                        Err(error) if keeps_version(layout, row, format) => {
+                            values.push(Some(text.clone()));
+                            broken = Some(error);
+                            continue;
+                        }
+                        Err(error) => return Err(cannot_stay(error)),
+                    }
                 }
             };
             values.push(match secret {
@@ -192,6 +214,12 @@ impl TokenStore {
                     Some(text)
                 }
             });
+        }
+        if let Some(error) = broken {
+            key_id = key_id.or_else(|| row.key_id.clone());
+            if !keeps_key(layout, row, format, key_id.as_deref()) {
+                return Err(cannot_stay(error));
+            }
         }
         let marks = Marks { version: format.version(), method: format.method().map(Into::into), key_id };
         Ok((values, marks))
@@ -225,6 +253,42 @@ impl TokenStore {
             plain: Vec::new(),
         })
     }
+}
+
+/// Whether a text that stays as it is still reads as what it is: by its row's version, or by its own mark.
+fn keeps_version(layout: &Layout, row: &StoredRow, format: WriteFormat) -> bool {
+    layout.version().is_none() || row.version.as_deref().unwrap_or("0") == format.version().to_string()
+}
+
+/// Whether the key that envelopes are unwrapped with stays the same; no other form is read by what stands in its column.
+fn keeps_key(layout: &Layout, row: &StoredRow, format: WriteFormat, key_id: Option<&str>) -> bool {
+    layout.version().is_none() || format != WriteFormat::KmsEnvelope || row.key_id.as_deref() == key_id
+}
+
+/// Whether it is the key service that does not open anything, rather than this token that does not open.
+fn is_outage(error: &StoreError) -> bool {
+    matches!(error, StoreError::Open { source: OpenError::Key(error), .. } if concerns_every_value(error))
+}
+
+/// Says what to do about a token that is in the way, unless a key that is not configured is all it lacks.
+fn cannot_stay(error: StoreError) -> StoreError {
+    match error {
+        StoreError::Open { table, row, column, correlation_id, source }
+            if !matches!(source, OpenError::MissingKey { .. }) =>
+        {
+            StoreError::KeptToken { table, row, column, correlation_id, source }
+        }
+        other => other,
+    }
+}
+
+fn warn_of_fallback(layout: &Layout, row: &StoredRow, failure: &SealFailure) {
+    tracing::warn!(
+        table = layout.table.name,
+        row = row.name(layout),
+        class = failure.class(),
+        "key service is unavailable: token is written in direct AES; `migrate-tokens migrate` heals it"
+    );
 }
 
 /// What a row's tokens are bound to cannot change under them: they would open for nobody.

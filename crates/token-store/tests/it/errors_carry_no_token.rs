@@ -3,8 +3,10 @@
 use std::io;
 use std::sync::{Arc, Mutex};
 
+use envelope_core::ErrorClass;
+use test_support::faults::Fault;
 use test_support::sql::Sql;
-use token_store::migration::{self, StopFlag};
+use token_store::migration::{self, RewrapOptions, StopFlag};
 use token_store::{Database, NewToken, StoreError, TokenKey, TokenStore, WriteFormat};
 
 use crate::support::{DIRECT_KEY, Keys, VodRow, create_vod_tender, insert_vod, migrate, to, told, verified};
@@ -18,7 +20,9 @@ fn one() -> TokenKey {
 #[track_caller]
 fn assert_clean(text: &str) {
     assert!(!text.contains(CANARY), "a token: {text}");
-    assert!(!text.contains(DIRECT_KEY), "a key: {text}");
+    for key in [DIRECT_KEY, "0001020304050607", "[0, 1, 2, 3"] {
+        assert!(!text.contains(key), "a key: {text}");
+    }
     assert!(!text.contains("kms:v2:"), "a stored text: {text}");
 }
 
@@ -109,15 +113,22 @@ async fn exercise(db: &Sql) {
     }
     let put = || NewToken::new().access_token(CANARY);
     store.put(&one(), put()).await.unwrap();
-    keys.faults().next_for(
-        "generate",
-        1,
-        test_support::faults::Fault::Fail(envelope_core::ErrorClass::Unavailable),
-    );
+    keys.faults().next_for("generate", 1, Fault::Fail(ErrorClass::Unavailable));
     store.put(&TokenKey::new("twitch", "fallback"), put()).await.unwrap();
     migrate(&store, WriteFormat::KmsEnvelope).await;
     verified(&store).await;
+    keys.memory().rotate();
+    migration::rewrap(&store, &RewrapOptions::default(), &StopFlag::default(), |_| {}).await;
     migrate(&store, WriteFormat::DirectAes).await;
+    // A broken token that cannot stay, and one that stays.
+    let break_it = "UPDATE oauth_tokens SET access_token = $1 WHERE channel = 'fallback'";
+    let (key, refresh) = (TokenKey::new("twitch", "fallback"), || NewToken::new().refresh_token(CANARY));
+    db.run(break_it, &[Some(CANARY)]).await;
+    store.put(&key, refresh()).await.unwrap_err();
+    store.put(&key, put().refresh_token(CANARY)).await.unwrap();
+    db.run(break_it, &[Some(CANARY)]).await;
+    store.put(&key, refresh()).await.unwrap();
+    store.delete(&TokenKey::new("twitch", "two")).await.unwrap();
     let mut bare = Keys::new("vod-tender");
     (bare.key_service, bare.direct) = (false, false);
     bare.store(db).await.put(&TokenKey::new("twitch", "plain"), put()).await.unwrap();
@@ -135,7 +146,12 @@ async fn no_log_line_at_any_level_carries_a_token() {
     exercise(&Sql::sqlite().await).await;
     drop(guard);
     let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    assert!(text.contains("does not open"), "something was logged: {text}");
+    assert!(text.contains("token does not open"), "something was logged: {text}");
+    for event in
+        ["token_read", "token_written", "decryption_failed", "row_rewrapped", "run_finished", "token_deleted"]
+    {
+        assert!(text.contains(event), "no {event}: {text}");
+    }
     assert_clean(&text);
 }
 

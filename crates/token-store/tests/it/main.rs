@@ -8,6 +8,7 @@ mod aws_kms_holds_the_keys;
 mod binding_follows_its_setting;
 mod errors_carry_no_token;
 mod every_version_reads;
+mod everything_leaves_an_audit_event;
 mod migration_moves_every_row;
 mod migration_shares_the_table_with_others;
 mod mixed_tables_are_told_apart;

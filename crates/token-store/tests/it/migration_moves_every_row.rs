@@ -9,8 +9,8 @@ use token_store::migration::{self, Ended, StopFlag};
 use token_store::{TokenKey, WriteFormat};
 
 use crate::support::{
-    Keys, Sql, VodRow, both, carry_out, counts, create_vod_tender, distribution, insert_vod, migrate, to,
-    verified, vod_rows,
+    Keys, Sql, VodRow, alike, both, carry_out, counts, create_vod_tender, distribution, insert_vod, migrate,
+    to, verified, vod_rows,
 };
 
 /// Rows of versions 0 and 1 in turn, with NULLs and empty tokens among them, and what they hold.
@@ -124,7 +124,7 @@ on_each_database! {
             assert_eq!(keys.faults().calls("generate"), 0, "a dry run makes no data key");
             let done = migrate(&store, target).await;
             assert_eq!(counts(&predicted), counts(&done));
-            assert_eq!(predicted.failures, done.failures);
+            assert_eq!(alike(&predicted.failures), alike(&done.failures));
             // A damaged row of version 1 is where a rollback wants it; only opening could tell more.
             assert_eq!(done.failed, if target == WriteFormat::KmsEnvelope { 2 } else { 1 });
         }

@@ -142,11 +142,14 @@ on_each_database! {
             let error = store.get(&TokenKey::new("twitch", "one")).await.unwrap_err();
             assert_eq!(error.class(), class.label());
             assert!(error.source().is_some());
-            // The other token is kept as it is only where it can be opened.
-            store.put(&TokenKey::new("twitch", "one"), NewToken::new().refresh_token("r")).await.unwrap_err();
+            // Where nothing opens, the key service is what has to be mended; where one token's key is gone, that token
+            // stays as it is, and is in nobody's way.
+            let put = store.put(&TokenKey::new("twitch", "one"), NewToken::new().refresh_token("r")).await;
+            let one_key = [ErrorClass::Disabled, ErrorClass::PendingDeletion, ErrorClass::NotFound].contains(&class);
+            assert_eq!(put.is_ok(), one_key, "{class}: {put:?}");
             cold.faults().heal();
         }
-        assert_eq!(vod_rows(&db).await, before);
+        assert_eq!(vod_rows(&db).await[0][2], before[0][2]);
     }
 
     async fn the_fallback_is_chosen_used_in_outages_only_marked_and_healed(db) {

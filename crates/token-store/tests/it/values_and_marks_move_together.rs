@@ -230,6 +230,64 @@ on_each_database! {
         assert_eq!((row[2].as_deref(), row[4].as_deref()), (Some("theirs 8"), Some("0")));
     }
 
+    async fn a_broken_token_stays_to_the_byte_while_the_other_is_replaced(db) {
+        create_vod_tender(&db).await;
+        let keys = Keys::new("vod-tender");
+        let store = keys.store(&db).await;
+        store.put(&one(), NewToken::new().access_token("old").refresh_token("lost")).await.unwrap();
+        let stored = vod_rows(&db).await[0][3].clone().unwrap();
+        for broken in [stored.replace("kms:v2:", "kms:v2:AAAA"), "kms:v2:AAAA".into(), "no envelope".into()] {
+            db.run("UPDATE oauth_tokens SET refresh_token = $1", &[Some(&broken)]).await;
+            store.put(&one(), NewToken::new().access_token("new")).await.unwrap();
+            let row = &vod_rows(&db).await[0];
+            assert_eq!((row[3].as_deref(), row[4].as_deref()), (Some(broken.as_str()), Some("2")));
+            store.get(&one()).await.unwrap_err();
+            // Also where what is written needs no key of its own.
+            store.put(&one(), NewToken::new().column("access_token", None)).await.unwrap();
+            assert_eq!((&vod_rows(&db).await[0][3], &marks(&db).await[0]), (&Some(broken), &sealed_marks()));
+            store.put(&one(), NewToken::new().access_token("new")).await.unwrap();
+        }
+        // What was only misplaced opens again when it is put back.
+        db.run("UPDATE oauth_tokens SET refresh_token = $1", &[Some(&stored)]).await;
+        assert_eq!(both(&store.get(&one()).await.unwrap()), (Some("new"), Some("lost")));
+        store.put(&one(), NewToken::new().refresh_token("found")).await.unwrap();
+        assert_eq!(both(&store.get(&one()).await.unwrap()), (Some("new"), Some("found")));
+    }
+
+    async fn a_broken_token_stops_a_write_that_would_change_how_it_reads(db) {
+        create_vod_tender(&db).await;
+        let keys = Keys::new("vod-tender");
+        let store = keys.store(&db).await;
+        insert_vod(&db, &VodRow { refresh: Some("AAAA".into()), ..VodRow::direct("one", "old", "") }).await;
+        let before = vod_rows(&db).await;
+        let error = store.put(&one(), NewToken::new().access_token("new")).await.unwrap_err();
+        assert!(matches!(&error, StoreError::KeptToken { column, .. } if column == "refresh_token"), "{error:?}");
+        assert!(error.to_string().contains("write it too"), "{error}");
+        assert_eq!(vod_rows(&db).await, before);
+        store.put(&one(), NewToken::new().access_token("new").column("refresh_token", None)).await.unwrap();
+        assert_eq!(both(&store.get(&one()).await.unwrap()), (Some("new"), None));
+
+        // The same version, and another key: the broken text would be looked for under the wrong one.
+        let broken = "kms:v2:AAAA:AAAA";
+        db.run("UPDATE oauth_tokens SET refresh_token = $1", &[Some(broken)]).await;
+        keys.memory().rotate();
+        let before = vod_rows(&db).await;
+        let error = store.put(&one(), NewToken::new().access_token("new")).await.unwrap_err();
+        assert!(matches!(error, StoreError::KeptToken { .. }), "{error:?}");
+        assert_eq!(vod_rows(&db).await, before);
+    }
+
+    async fn where_the_text_alone_decides_a_broken_token_always_stays(db) {
+        let (id, _) = pulseplan_row(&db, 1, 1, "readable", "v9:00:00:00").await;
+        let store = Keys::new("pulseplan").store(&db).await;
+        let key = TokenKey::from_values([&id]);
+        let before = db.table("oauth_tokens", &["refresh_token"]).await;
+        store.put(&key, NewToken::new().access_token("new")).await.unwrap();
+        assert_eq!(db.table("oauth_tokens", &["refresh_token"]).await, before);
+        store.put(&key, NewToken::new().refresh_token("new too")).await.unwrap();
+        assert_eq!(both(&store.get(&key).await.unwrap()), (Some("new"), Some("new too")));
+    }
+
     async fn a_refresh_by_others_during_a_write_is_kept(db) {
         create_vod_tender(&db).await;
         insert_vod(&db, &VodRow::plain("one", "old", "old refresh")).await;

@@ -1,5 +1,6 @@
 //! Databases, tables, keys and stores for the tests.
 
+mod heard;
 mod keys;
 mod meddling;
 mod tables;
@@ -8,11 +9,12 @@ use std::error::Error;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
-use token_store::migration::{self, MigrationOptions, MigrationReport, StopFlag};
+use token_store::migration::{self, Failure, MigrationOptions, MigrationReport, StopFlag};
 use token_store::status::Group;
 use token_store::verify::VerifyReport;
 use token_store::{Token, TokenKey, TokenStore, WriteFormat};
 
+pub(crate) use heard::{Ear, Heard};
 pub(crate) use keys::{DIRECT_KEY, Keys, MASTER_KEY, OneDataKey, direct_key};
 pub(crate) use meddling::Meddling;
 pub(crate) use tables::{
@@ -98,6 +100,13 @@ pub(crate) async fn carry_out(store: &TokenStore, options: &MigrationOptions) ->
         panic!("ended early: {}", told(&ended));
     }
     outcome.report
+}
+
+/// Failures without the ids that are made anew in each run, for comparing two runs.
+pub(crate) fn alike(failures: &[Failure]) -> Vec<Failure> {
+    let mut failures = failures.to_vec();
+    failures.iter_mut().for_each(|failure| failure.correlation_id = None);
+    failures
 }
 
 /// What a report counts: scanned, migrated, already, conflicts, failed, values.

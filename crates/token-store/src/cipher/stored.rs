@@ -1,0 +1,89 @@
+//! How a cell is stored: told from its row's version columns and its text, without opening it.
+
+use envelope_core::format::{
+    FormatError, direct_aes, has_strong_mark, node_json, pulseplan_kms, pulseplan_local,
+};
+use envelope_core::{Format, OpenError, detect};
+
+use super::TokenCipher;
+use crate::profile::Unmarked;
+
+/// How a row says that a cell is stored.
+#[derive(Clone, Copy)]
+pub(crate) enum Recorded<'a> {
+    /// By its version columns.
+    Version { version: Option<&'a str>, key_id: Option<&'a str> },
+    /// Not at all: the text decides.
+    Unmarked(Unmarked),
+}
+
+impl TokenCipher {
+    /// Tells how a cell is stored, without opening it.
+    pub(crate) fn classify(text: &str, recorded: Recorded<'_>) -> Result<Format, OpenError> {
+        let contradiction = Err(OpenError::Malformed(FormatError::ContradictsVersion));
+        match recorded {
+            _ if text.is_empty() => Ok(Format::Plaintext),
+            Recorded::Version { version: None | Some("0"), .. } => match detect(text) {
+                Ok(Format::Plaintext) => Ok(Format::Plaintext),
+                Ok(_) => contradiction,
+                Err(_) if has_strong_mark(text) => contradiction,
+                // A weak mark (a brace, three hexadecimal parts) on a broken text: the column is believed.
+                Err(_) => Ok(Format::Plaintext),
+            },
+            Recorded::Version { version: Some("1"), .. } if has_strong_mark(text) => contradiction,
+            Recorded::Version { version: Some("1"), .. } => Ok(Format::DirectAes),
+            Recorded::Version { version: Some("2"), .. } if !has_strong_mark(text) => contradiction,
+            Recorded::Version { version: Some("2"), .. } => Ok(detect(text)?),
+            Recorded::Version { .. } => Err(FormatError::UnknownVersion.into()),
+            Recorded::Unmarked(unmarked) => match (detect(text)?, unmarked) {
+                (Format::Plaintext, Unmarked::DirectAes) => Ok(Format::DirectAes),
+                (format, _) => Ok(format),
+            },
+        }
+    }
+
+    /// Version, method and key of a text in a table without version columns.
+    pub(crate) fn kind(text: &str, recorded: Recorded<'_>) -> (Option<i64>, String, Option<String>) {
+        let Ok(format) = Self::classify(text, recorded) else {
+            return (None, "malformed".into(), None);
+        };
+        let (version, key_id) = match format {
+            Format::Plaintext => (Some(0), None),
+            Format::DirectAes => (Some(1), Some(direct_aes::KEY_ID.into())),
+            Format::KmsEnvelope | Format::BoundEnvelope => (Some(2), None),
+            Format::PulseplanLocal => (
+                None,
+                pulseplan_local::Envelope::parse(text)
+                    .ok()
+                    .map(|envelope| format!("v{}", envelope.version())),
+            ),
+            Format::PulseplanKms => {
+                (None, pulseplan_kms::Envelope::parse(text).ok().map(|envelope| envelope.key_id().to_owned()))
+            }
+            _ => (None, None),
+        };
+        (version, format.name().into(), key_id)
+    }
+
+    /// The key that a text needs to be opened: none for plaintext, an error where it cannot be told.
+    pub(crate) fn needed_key(text: &str, recorded: Recorded<'_>) -> Result<Option<String>, ()> {
+        let named = match recorded {
+            Recorded::Version { key_id, .. } => key_id.filter(|id| !id.is_empty()).map(ToOwned::to_owned),
+            Recorded::Unmarked(_) => None,
+        };
+        match Self::classify(text, recorded).map_err(|_| ())? {
+            Format::Plaintext => Ok(None),
+            Format::DirectAes => Ok(Some("ENCRYPTION_KEY".into())),
+            Format::AutonomousDev => Ok(Some("DEV_ENCRYPTION_KEY".into())),
+            Format::PulseplanLocal => {
+                Ok(Self::kind(text, recorded).2.map(|v| format!("TOKEN_ENCRYPTION_KEY {v}")))
+            }
+            Format::PulseplanKms => Ok(Self::kind(text, recorded).2),
+            Format::NodeJson => match node_json::Envelope::parse(text) {
+                Ok(envelope) => Ok(Some(format!("keyring:{}", envelope.key_id()))),
+                Err(_) => Err(()),
+            },
+            _ => named.map(Some).ok_or(()),
+        }
+    }
+}
