@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Applies the examples against moto, plans again (nothing may be left to do), reads everything back, and destroys it.
 
-With --program PATH, a migrate-tokens, it also seals and opens a token under the very key and alias.
+  --program PATH   migrate-tokens: also seals and opens a token under the very key and alias
+                   decide-iam: also puts the table of decisions to the policies that were read back
 """
 
 import argparse
@@ -290,9 +291,9 @@ def run_program(report, program, url, out):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     common.add_programs(parser)
-    program = common.programs(parser.parse_args()).get("migrate-tokens")
+    programs = common.programs(parser.parse_args())
     report = common.Report("apply_moto")
     work = common.copy("apply")
     with moto() as url:
@@ -311,10 +312,12 @@ def main():
         read_back_trail(report, url, alarms)
         read_back_secrets(report, url, out)
         read_back_topic(report, url, out)
-        deployed = {role: documents for role, documents in roles.items()}
-        decisions.judge(report, deployed, key_policy, out["key_arn"], only=["application", "migrator", "stranger"])
-        if program:
-            run_program(report, program, url, out)
+        if "decide-iam" in programs:
+            iam = decisions.Iam(programs["decide-iam"])
+            decisions.judge(report, iam, roles, key_policy, out["key_arn"], only=["application", "migrator", "stranger"])
+            iam.close()
+        if "migrate-tokens" in programs:
+            run_program(report, programs["migrate-tokens"], url, out)
         destroyed(report, work, "complete", *arguments)
         state = client(url, "kms").describe_key(KeyId=out["key_arn"])["KeyMetadata"]["KeyState"]
         report.equal(state, "PendingDeletion", "the destroyed key waits out its window")

@@ -43,7 +43,10 @@ const CHECKS: [Check; 15] = [
         programs: &["migrate-tokens", "example-service"],
         ..check("dashboard", "dashboard_live.py", &[PROMETHEUS])
     },
-    Check { programs: &["migrate-tokens"], ..check("apply", "apply_moto.py", &[TERRAFORM, PYTHON]) },
+    Check {
+        programs: &["migrate-tokens", "decide-iam"],
+        ..check("apply", "apply_moto.py", &[TERRAFORM, PYTHON])
+    },
     check("modules", "terraform_test.py", &[TERRAFORM, PYTHON]),
     check("scan", "checkov_scan.py", &[PYTHON]),
     check("alerts", "prometheus_rules.py", &[PROMETHEUS, PYTHON]),
@@ -57,7 +60,7 @@ const CHECKS: [Check; 15] = [
     Check { args: &["--provider-free"], ..check("documents", "terraform_test.py", &[TERRAFORM]) },
     check("arguments", "argument_names.py", &[PYTHON]),
     check("policies", "policies.py", &[TERRAFORM, PYTHON]),
-    check("decisions", "decisions.py", &[TERRAFORM, PYTHON]),
+    Check { programs: &["decide-iam"], ..check("decisions", "decisions.py", &[TERRAFORM, PYTHON]) },
     check("filters", "filter_patterns.py", &[TERRAFORM]),
     check("manifests", "kubernetes_schemas.py", &[PYTHON]),
 ];
