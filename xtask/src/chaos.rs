@@ -1,59 +1,162 @@
 //! `cargo xtask chaos`: what happens when the key service fails, scenario by scenario, as a table.
 
-use std::process::{ExitCode, Stdio};
+use std::collections::BTreeSet;
+use std::process::{Command, ExitCode, Stdio};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 
 use crate::cargo::cargo;
+use crate::options::Options;
+use crate::parts::Servers;
+use crate::steps::test::Programs;
 
-/// The test modules whose tests are scenarios of a failing key service.
-const MODULES: [&str; 4] = ["aws_errors::", "outages::", "resilience::", "wire::"];
+/// The scenarios that are played through real sockets, in the order of the table. Each says how it went, or is missed.
+const SCENARIOS: [&str; 16] = [
+    "unreachable: the port is closed",
+    "hanging: never answers",
+    "too slow: 4 s a call",
+    "slow: 2 s a call",
+    "throttling",
+    "internal errors, HTTP 500",
+    "bad gateway, HTTP 502",
+    "connection reset in the answer",
+    "garbage instead of an answer",
+    "access denied",
+    "key disabled",
+    "key pending deletion",
+    "wrong Region: no such key",
+    "key rotated",
+    "1,000 cold reads of one token",
+    "30 s outage, 100 readers of 500 tokens",
+];
 
-pub(crate) fn run(_args: &[String]) -> anyhow::Result<ExitCode> {
-    let mut command = cargo();
-    command.args([
-        "test",
-        "--quiet",
-        "-p",
-        "kms-provider",
-        "--all-features",
-        "--test",
-        "it",
-        "--no-fail-fast",
-        "--",
-    ]);
-    command.args(MODULES).args(["--format", "pretty"]);
+/// The test modules about a failing key service: those on the wire, and those on a clock that runs ahead.
+const MODULES: [&str; 6] = [
+    "behind_a_proxy::",
+    "half_a_minute_without_keys::",
+    "leaks_on_the_wire::",
+    "aws_errors::",
+    "outages::",
+    "resilience::",
+];
+
+pub(crate) fn run(args: &[String]) -> anyhow::Result<ExitCode> {
+    if !args.is_empty() {
+        bail!("usage: cargo xtask chaos");
+    }
+    println!("building");
+    let servers = Servers::start_only(&["moto"], Programs::of(&mut tests())?.find("test-servers")?)?;
+    let mut command = tests();
+    command.args(["--no-fail-fast", "--"]).args(MODULES).args(["--nocapture", "--format", "pretty"]);
+    servers.announce(&mut command, &Options { require: vec!["moto".to_owned()], ..Options::default() });
+    println!("playing {} scenarios, which takes a minute", SCENARIOS.len());
     let output = command.stderr(Stdio::inherit()).output().context("cannot run `cargo test`")?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let mut scenarios: Vec<(String, &str)> = text.lines().filter_map(scenario).collect();
-    scenarios.sort();
-    println!("{:<8} | scenario", "result");
-    println!("---------+---------");
-    for (name, result) in &scenarios {
-        println!("{result:<8} | {name}");
-    }
-    let failed = scenarios.iter().filter(|(_, result)| *result != "ok").count();
     if !output.status.success() {
         print!("{text}");
     }
-    println!("\n{} passed, {failed} failed", scenarios.len() - failed);
-    let fine = output.status.success() && failed == 0 && !scenarios.is_empty();
+    let missed = print_scenarios(&text);
+    let failed = print_tests(&text);
+    for name in &missed {
+        println!("failed or did not run: {name}");
+    }
+    let fine = output.status.success() && failed == 0 && missed.is_empty();
     Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// The tests of both packages, because the one has the program that starts servers.
+fn tests() -> Command {
+    let mut command = cargo();
+    command.args(["test", "-p", "kms-provider", "-p", "test-support", "--all-features", "--test", "it"]);
+    command
+}
+
+/// Prints a row for each scenario, and returns those of which nothing was heard.
+fn print_scenarios(text: &str) -> Vec<&'static str> {
+    let played: Vec<Played<'_>> = text.lines().filter_map(Played::parse).collect();
+    let is_known = |row: &&Played<'_>| SCENARIOS.contains(&row.scenario);
+    println!("\n{}", row("scenario", "class seen", "error", "recovery", "found"));
+    println!("{:-<39}+{:-<22}+{:-<9}+{:-<10}+{:-<34}", "", "", "", "", "");
+    let mut missed = Vec::new();
+    for name in SCENARIOS {
+        match played.iter().find(|row| row.scenario == name) {
+            Some(row) => println!("{row}"),
+            None => {
+                println!("{}", row(name, "", "", "", "FAILED, or did not run"));
+                missed.push(name);
+            }
+        }
+    }
+    played.iter().filter(|row| !is_known(row)).for_each(|row| println!("{row}"));
+    missed
+}
+
+/// Prints the tests, and returns how many failed.
+fn print_tests(text: &str) -> usize {
+    let tests: BTreeSet<(String, &str)> = text.lines().filter_map(test).collect();
+    println!("\n{:<8} | test", "result");
+    println!("---------+------");
+    for (name, result) in &tests {
+        println!("{result:<8} | {name}");
+    }
+    let failed = tests.iter().filter(|(_, result)| *result != "ok").count();
+    println!("\n{} passed, {failed} failed", tests.len() - failed);
+    failed
+}
+
+/// What a scenario says of itself, in a line of fields with tabs between.
+struct Played<'a> {
+    scenario: &'a str,
+    class: &'a str,
+    error: &'a str,
+    recovery: &'a str,
+    found: &'a str,
+}
+
+impl<'a> Played<'a> {
+    fn parse(line: &'a str) -> Option<Self> {
+        // The test runner may have begun a line of its own.
+        let (_, fields) = line.split_once("chaos\t")?;
+        let mut fields = fields.split('\t');
+        let mut next = || fields.next();
+        Some(Self { scenario: next()?, class: next()?, error: next()?, recovery: next()?, found: next()? })
+    }
+}
+
+impl std::fmt::Display for Played<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&row(self.scenario, self.class, self.error, self.recovery, self.found))
+    }
+}
+
+fn row(scenario: &str, class: &str, error: &str, recovery: &str, found: &str) -> String {
+    format!("{scenario:<38} | {class:<20} | {error:>7} | {recovery:>8} | {found}")
+}
+
 /// `test outages::a_thing_happens ... ok` as words.
-fn scenario(line: &str) -> Option<(String, &str)> {
+fn test(line: &str) -> Option<(String, &str)> {
     let (name, result) = line.strip_prefix("test ")?.split_once(" ... ")?;
-    Some((name.replace("::", ": ").replace('_', " "), result))
+    // A test's process of its own says nothing that the test does not.
+    (!name.ends_with("::child")).then(|| (name.replace("::", ": ").replace('_', " "), result))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::scenario;
+    use super::*;
 
     #[test]
-    fn a_test_is_told_as_a_scenario() {
-        assert_eq!(scenario("test outages::a_b ... ok"), Some(("outages: a b".to_owned(), "ok")));
-        assert_eq!(scenario("running 3 tests"), None);
+    fn a_test_is_told_in_words_and_its_child_is_not() {
+        assert_eq!(test("test outages::a_b ... ok"), Some(("outages: a b".to_owned(), "ok")));
+        assert_eq!(test("running 3 tests"), None);
+        assert_eq!(test("test outages::child ... ok"), None);
+    }
+
+    #[test]
+    fn a_scenario_of_which_nothing_is_heard_is_missed() {
+        let all: Vec<String> =
+            SCENARIOS.iter().map(|name| format!("chaos\t{name}\tnone\t-\t-\tfine\n")).collect();
+        assert!(print_scenarios(&all.concat()).is_empty());
+        assert_eq!(print_scenarios(&all[1..].concat()), [SCENARIOS[0]]);
+        assert_eq!(print_scenarios("test x ... chaos\tthrottling\tthrottled\t-\t-").len(), SCENARIOS.len());
     }
 }

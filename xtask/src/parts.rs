@@ -34,9 +34,14 @@ pub(crate) struct Servers {
 impl Servers {
     /// Starts all servers that this machine can have.
     pub(crate) fn start(supervisor: &Path) -> anyhow::Result<Self> {
-        println!("starting {}", SERVERS.map(|(part, _)| part).join(", "));
+        Self::start_only(&SERVERS.map(|(part, _)| part), supervisor)
+    }
+
+    /// Starts these of them.
+    pub(crate) fn start_only(parts: &[&str], supervisor: &Path) -> anyhow::Result<Self> {
+        println!("starting {}", parts.join(", "));
         let mut child = program(supervisor)
-            .args(SERVERS.map(|(part, _)| part))
+            .args(parts)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -44,10 +49,10 @@ impl Servers {
         let stdout = child.stdout.take().context("the servers' program has no output")?;
         let record = fresh_record()?;
         let mut servers = Self { child, outcomes: Vec::new(), environment: Vec::new(), record };
-        for line in BufReader::new(stdout).lines().take(SERVERS.len()) {
+        for line in BufReader::new(stdout).lines().take(parts.len()) {
             servers.note(&line.context("cannot read from the servers' program")?)?;
         }
-        servers.note_silent_parts();
+        servers.note_silent_parts(parts);
         Ok(servers)
     }
 
@@ -82,9 +87,9 @@ impl Servers {
     }
 
     /// Parts of which nothing was heard, because the program ended early.
-    fn note_silent_parts(&mut self) {
-        for (part, _) in SERVERS {
-            if !self.outcomes.iter().any(|known| known.name == part) {
+    fn note_silent_parts(&mut self, parts: &[&str]) {
+        for part in parts {
+            if !self.outcomes.iter().any(|known| known.name == *part) {
                 self.add(part, Err("the servers' program ended early".to_owned()));
             }
         }

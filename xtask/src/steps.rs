@@ -12,7 +12,7 @@ mod fuzz;
 mod infra;
 mod layers;
 mod links;
-mod test;
+pub(crate) mod test;
 mod test_output;
 
 /// A step: an error that it returns, and a failure in its report, fail it alike.

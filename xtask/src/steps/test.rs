@@ -41,12 +41,13 @@ impl Programs {
     /// Builds them together with all tests: what the steps need is compiled once.
     pub(crate) fn build() -> anyhow::Result<Self> {
         println!("building the tests and the programs");
-        let messages = capture(cargo_test().args(TARGETS).args([
-            "--no-run",
-            "--quiet",
-            "--message-format",
-            "json-render-diagnostics",
-        ]))?;
+        Self::of(cargo_test().args(TARGETS))
+    }
+
+    /// Builds what a `cargo test` would run, and what that needs.
+    pub(crate) fn of(cargo_test: &mut Command) -> anyhow::Result<Self> {
+        let messages =
+            capture(cargo_test.args(["--no-run", "--quiet", "--message-format", "json-render-diagnostics"]))?;
         let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         Ok(Self(messages.filter_map(|message| built_program(&message)).collect()))
     }
