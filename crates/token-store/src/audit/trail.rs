@@ -85,7 +85,7 @@ impl<'a> Trail<'a> {
 
     /// The store itself wrote a row, in an operation over many.
     pub(crate) fn changed(&self, event: &'static str, layout: &Layout, change: &Change) {
-        if change.marks.version == 0 || tracing::enabled!(target: TARGET, tracing::Level::INFO) {
+        if is_heard(change) {
             let name = change.old.name(layout);
             let record = self.of_change(layout, change, &name);
             emit!(info, event, record);
@@ -95,8 +95,10 @@ impl<'a> Trail<'a> {
 
     /// A migration wrote a row.
     pub(crate) fn migrated(&self, layout: &Layout, change: &Change) {
-        let falls = self.stored_version(layout, &change.old) > Some(change.marks.version.into());
-        self.changed(if falls { ROW_ROLLED_BACK } else { ROW_MIGRATED }, layout, change);
+        if is_heard(change) {
+            let falls = self.stored_version(layout, &change.old) > Some(change.marks.version.into());
+            self.changed(if falls { ROW_ROLLED_BACK } else { ROW_MIGRATED }, layout, change);
+        }
     }
 
     pub(crate) fn deleted(&self, layout: &Layout, row: &str) {
@@ -237,6 +239,11 @@ impl<'a> Trail<'a> {
             None => TokenCipher::kind(first, recorded(row, layout, self.store.profile().unmarked)).0,
         }
     }
+}
+
+/// Whether somebody may listen to the writing of a row; if not, nothing is put together for it.
+fn is_heard(change: &Change) -> bool {
+    change.marks.version == 0 || tracing::enabled!(target: TARGET, tracing::Level::INFO)
 }
 
 /// A statement changed the schema.

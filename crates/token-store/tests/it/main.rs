@@ -21,4 +21,5 @@ mod reading_reseals_when_asked;
 mod rollback_returns_to_the_legacy_format;
 mod schema_migration_is_safe_to_repeat;
 mod stored_vectors_open_in_their_tables;
+mod the_audit_trail_is_documented;
 mod values_and_marks_move_together;
