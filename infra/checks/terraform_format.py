@@ -32,14 +32,18 @@ def main():
 
 
 def described(report, place):
-    """Every variable has a type and a description, every output a description, and the README knows both."""
+    """Every variable has a type, a description and a validation, every output a description, and the README knows both."""
     readme = (place / "README.md").read_text() if (place / "README.md").exists() else ""
     for file in place.glob("*.tf"):
         for kind, name, body in re.findall(r'^(variable|output) "([^"]+)" \{\n(.*?)^\}', file.read_text(), re.M | re.S):
             report.check(re.search(r"^  description = ", body, re.M), f"{place.name}: {kind} {name} is described")
             report.check(f"`{name}`" in readme, f"{place.name}: {kind} {name} is in its README")
             if kind == "variable":
-                report.check(re.search(r"^  type\s+= ", body, re.M), f"{place.name}: variable {name} is typed")
+                typed = re.search(r"^  type\s+= (\w+)", body, re.M)
+                report.check(typed, f"{place.name}: variable {name} is typed")
+                # Examples hand theirs on to modules, which validate them.
+                if typed and typed[1] != "bool" and place.parent.name == "modules":
+                    report.check("  validation {" in body, f"{place.name}: variable {name} is validated")
 
 
 if __name__ == "__main__":

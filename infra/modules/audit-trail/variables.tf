@@ -32,6 +32,11 @@ variable "key_arns" {
   description = "The application's keys: their decrypts are counted. Empty counts the decrypts of every key."
   type        = list(string)
   default     = []
+
+  validation {
+    condition     = alltrue([for entry in var.key_arns : can(regex("^arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+$", entry))])
+    error_message = "key_arns are whole key ARNs: an alias does not do."
+  }
 }
 
 variable "log_retention_days" {
@@ -49,6 +54,11 @@ variable "auditors" {
   description = "ARNs of the roles that read the trail's logs."
   type        = list(string)
   default     = []
+
+  validation {
+    condition     = alltrue([for entry in var.auditors : can(regex("^arn:[a-z-]+:iam::[0-9]{12}:(role|user)/[A-Za-z0-9+=,.@_/-]+$", entry))])
+    error_message = "auditors are whole ARNs of IAM roles or users: wildcards and the account root are refused."
+  }
 }
 
 variable "deletion_window_in_days" {
@@ -66,4 +76,9 @@ variable "tags" {
   description = "Further tags for everything in this module. Application, Environment and Purpose are set here and win."
   type        = map(string)
   default     = {}
+
+  validation {
+    condition     = alltrue([for name in keys(var.tags) : !startswith(lower(name), "aws:")])
+    error_message = "tags that begin with aws: are AWS's own."
+  }
 }

@@ -83,24 +83,44 @@ variable "binding_keys" {
   description = "The further context keys that a request may carry: table, column and the primary-key columns of every profile in use."
   type        = list(string)
   default     = ["table", "column", "provider", "channel"]
+
+  validation {
+    condition     = alltrue([for entry in var.binding_keys : can(regex("^[^*?$,=\\s]+$", entry))])
+    error_message = "binding_keys are plain names, without wildcards or spaces."
+  }
 }
 
 variable "administrators" {
   description = "ARNs of the roles that manage the key. They cannot use it, but they can change its policy: choose few."
   type        = list(string)
   default     = []
+
+  validation {
+    condition     = alltrue([for entry in var.administrators : can(regex("^arn:[a-z-]+:iam::[0-9]{12}:(role|user)/[A-Za-z0-9+=,.@_/-]+$", entry))])
+    error_message = "administrators are whole ARNs of IAM roles or users: wildcards and the account root are refused."
+  }
 }
 
 variable "application_roles" {
   description = "ARNs of the roles that the key policy itself lets seal and open, bound to the context."
   type        = list(string)
   default     = []
+
+  validation {
+    condition     = alltrue([for entry in var.application_roles : can(regex("^arn:[a-z-]+:iam::[0-9]{12}:(role|user)/[A-Za-z0-9+=,.@_/-]+$", entry))])
+    error_message = "application_roles are whole ARNs of IAM roles or users: wildcards and the account root are refused."
+  }
 }
 
 variable "migrator_roles" {
   description = "ARNs of the roles that may also re-wrap data keys, bound to the context."
   type        = list(string)
   default     = []
+
+  validation {
+    condition     = alltrue([for entry in var.migrator_roles : can(regex("^arn:[a-z-]+:iam::[0-9]{12}:(role|user)/[A-Za-z0-9+=,.@_/-]+$", entry))])
+    error_message = "migrator_roles are whole ARNs of IAM roles or users: wildcards and the account root are refused."
+  }
 }
 
 variable "exclusive" {
@@ -118,4 +138,9 @@ variable "tags" {
   description = "Further tags for everything in this module. Application, Environment and Purpose are set here and win."
   type        = map(string)
   default     = {}
+
+  validation {
+    condition     = alltrue([for name in keys(var.tags) : !startswith(lower(name), "aws:")])
+    error_message = "tags that begin with aws: are AWS's own."
+  }
 }

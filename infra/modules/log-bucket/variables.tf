@@ -11,6 +11,11 @@ variable "bucket_name" {
 variable "trail_name" {
   description = "Name of the trail that writes here: <application>-<environment>-audit, as the audit-trail module calls it."
   type        = string
+
+  validation {
+    condition     = can(regex("^[A-Za-z0-9][A-Za-z0-9._-]{1,126}[A-Za-z0-9]$", var.trail_name))
+    error_message = "trail_name is the name of a trail, not its ARN."
+  }
 }
 
 variable "trail_account_id" {
@@ -37,6 +42,11 @@ variable "key_arn" {
   description = "Key for what is written without one. The trail's own logs are sealed with the trail's key either way. Left out, S3's own key."
   type        = string
   default     = null
+
+  validation {
+    condition     = var.key_arn == null || can(regex("^arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+$", var.key_arn))
+    error_message = "key_arn is a whole key ARN."
+  }
 }
 
 variable "retention_days" {
@@ -65,4 +75,9 @@ variable "tags" {
   description = "Further tags for everything in this module. Left out, there are none."
   type        = map(string)
   default     = {}
+
+  validation {
+    condition     = alltrue([for name in keys(var.tags) : !startswith(lower(name), "aws:")])
+    error_message = "tags that begin with aws: are AWS's own."
+  }
 }

@@ -32,4 +32,9 @@ variable "tags" {
   description = "Further tags for everything in this module. Left out, there are none."
   type        = map(string)
   default     = {}
+
+  validation {
+    condition     = alltrue([for name in keys(var.tags) : !startswith(lower(name), "aws:")])
+    error_message = "tags that begin with aws: are AWS's own."
+  }
 }

@@ -75,18 +75,33 @@ variable "reader_roles" {
   description = "ARNs of the roles that read the secrets; with exclusive nobody else but the operators and the functions can."
   type        = list(string)
   default     = []
+
+  validation {
+    condition     = alltrue([for entry in var.reader_roles : can(regex("^arn:[a-z-]+:iam::[0-9]{12}:(role|user)/[A-Za-z0-9+=,.@_/-]+$", entry))])
+    error_message = "reader_roles are whole ARNs of IAM roles or users: wildcards and the account root are refused."
+  }
 }
 
 variable "operator_roles" {
   description = "ARNs of the roles that write and rotate them by hand."
   type        = list(string)
   default     = []
+
+  validation {
+    condition     = alltrue([for entry in var.operator_roles : can(regex("^arn:[a-z-]+:iam::[0-9]{12}:(role|user)/[A-Za-z0-9+=,.@_/-]+$", entry))])
+    error_message = "operator_roles are whole ARNs of IAM roles or users: wildcards and the account root are refused."
+  }
 }
 
 variable "rotation_roles" {
   description = "ARNs of the rotation functions' own roles."
   type        = list(string)
   default     = []
+
+  validation {
+    condition     = alltrue([for entry in var.rotation_roles : can(regex("^arn:[a-z-]+:iam::[0-9]{12}:(role|user)/[A-Za-z0-9+=,.@_/-]+$", entry))])
+    error_message = "rotation_roles are whole ARNs of IAM roles or users: wildcards and the account root are refused."
+  }
 }
 
 variable "exclusive" {
@@ -126,12 +141,22 @@ variable "alarm_topic_arn" {
   description = "The SNS topic for failed and overdue rotations: topic_arn of module alarms."
   type        = string
   default     = null
+
+  validation {
+    condition     = var.alarm_topic_arn == null || can(regex("^arn:[a-z-]+:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]+$", var.alarm_topic_arn))
+    error_message = "alarm_topic_arn is the ARN of an SNS topic."
+  }
 }
 
 variable "audit_namespace" {
   description = "The namespace that module audit-trail's filters count in."
   type        = string
   default     = null
+
+  validation {
+    condition     = var.audit_namespace == null || can(regex("^Tokenseal/Audit/.+$", var.audit_namespace))
+    error_message = "audit_namespace is what audit-trail gives as metric_namespace."
+  }
 }
 
 variable "with_alarms" {
@@ -182,4 +207,9 @@ variable "tags" {
   description = "Further tags for everything in this module. Application, Environment and Purpose are set here and win."
   type        = map(string)
   default     = {}
+
+  validation {
+    condition     = alltrue([for name in keys(var.tags) : !startswith(lower(name), "aws:")])
+    error_message = "tags that begin with aws: are AWS's own."
+  }
 }

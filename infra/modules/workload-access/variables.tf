@@ -65,6 +65,11 @@ variable "binding_keys" {
   description = "The further context keys that a request may carry: table, column and the primary-key columns of every profile in use."
   type        = list(string)
   default     = ["table", "column", "provider", "channel"]
+
+  validation {
+    condition     = alltrue([for entry in var.binding_keys : can(regex("^[^*?$,=\\s]+$", entry))])
+    error_message = "binding_keys are plain names, without wildcards or spaces."
+  }
 }
 
 variable "identity" {
@@ -86,12 +91,22 @@ variable "oidc_provider_arn" {
   description = "ARN of the cluster's IAM OIDC provider, for irsa."
   type        = string
   default     = null
+
+  validation {
+    condition     = var.oidc_provider_arn == null || can(regex("^arn:[a-z-]+:iam::[0-9]{12}:oidc-provider/.+$", var.oidc_provider_arn))
+    error_message = "oidc_provider_arn is the ARN of an IAM OIDC provider."
+  }
 }
 
 variable "cluster_arn" {
   description = "ARN of the one cluster whose pods may assume the roles, for pod-identity. Left out, any cluster of the account may."
   type        = string
   default     = null
+
+  validation {
+    condition     = var.cluster_arn == null || can(regex("^arn:[a-z-]+:eks:[a-z0-9-]+:[0-9]{12}:cluster/[A-Za-z0-9_-]+$", var.cluster_arn))
+    error_message = "cluster_arn is the ARN of an EKS cluster."
+  }
 }
 
 variable "service_account" {
@@ -126,6 +141,11 @@ variable "secrets" {
     key_arn     = string
   })
   default = null
+
+  validation {
+    condition     = var.secrets == null || try(length(var.secrets.secret_arns) > 0 && startswith(var.secrets.key_arn, "arn:"), false)
+    error_message = "secrets names at least one secret, and its key by ARN."
+  }
 }
 
 variable "kms_direct" {
@@ -144,10 +164,20 @@ variable "permissions_boundary" {
   description = "ARN of a permissions boundary for the roles, where the account demands one."
   type        = string
   default     = null
+
+  validation {
+    condition     = var.permissions_boundary == null || can(regex("^arn:[a-z-]+:iam::([0-9]{12}|aws):policy/.+$", var.permissions_boundary))
+    error_message = "permissions_boundary is the ARN of an IAM policy."
+  }
 }
 
 variable "tags" {
   description = "Further tags for everything in this module. Application, Environment and Purpose are set here and win."
   type        = map(string)
   default     = {}
+
+  validation {
+    condition     = alltrue([for name in keys(var.tags) : !startswith(lower(name), "aws:")])
+    error_message = "tags that begin with aws: are AWS's own."
+  }
 }

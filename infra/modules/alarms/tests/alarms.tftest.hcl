@@ -205,3 +205,11 @@ run "config_rules_without_a_key_are_refused" {
     with_config_rules = true
   }
 }
+
+run "a_tag_of_aws_is_refused" {
+  command         = plan
+  expect_failures = [var.tags]
+  variables {
+    tags = { "aws:owner" = "me" }
+  }
+}

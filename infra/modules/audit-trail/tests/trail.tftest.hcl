@@ -78,3 +78,19 @@ run "a_short_deletion_window_is_refused" {
     deletion_window_in_days = 3
   }
 }
+
+run "a_key_by_its_alias_is_refused" {
+  command         = plan
+  expect_failures = [var.key_arns]
+  variables {
+    key_arns = ["alias/vod-tender-production"]
+  }
+}
+
+run "a_wildcard_auditor_is_refused" {
+  command         = plan
+  expect_failures = [var.auditors]
+  variables {
+    auditors = ["arn:aws:iam::123456789012:role/*"]
+  }
+}

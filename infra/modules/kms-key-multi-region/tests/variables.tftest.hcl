@@ -45,3 +45,11 @@ run "an_empty_context_is_refused" {
     encryption_context = {}
   }
 }
+
+run "a_wildcard_role_is_refused" {
+  command         = plan
+  expect_failures = [var.migrator_roles]
+  variables {
+    migrator_roles = ["arn:aws:iam::123456789012:role/*"]
+  }
+}

@@ -113,3 +113,35 @@ run "an_exclusive_key_for_nobody_is_refused" {
     exclusive = true
   }
 }
+
+run "a_wildcard_role_is_refused" {
+  command         = plan
+  expect_failures = [var.application_roles]
+  variables {
+    application_roles = ["arn:aws:iam::123456789012:role/*"]
+  }
+}
+
+run "the_account_root_is_no_administrator" {
+  command         = plan
+  expect_failures = [var.administrators]
+  variables {
+    administrators = ["arn:aws:iam::123456789012:root"]
+  }
+}
+
+run "a_wildcard_binding_key_is_refused" {
+  command         = plan
+  expect_failures = [var.binding_keys]
+  variables {
+    binding_keys = ["*"]
+  }
+}
+
+run "a_tag_of_aws_is_refused" {
+  command         = plan
+  expect_failures = [var.tags]
+  variables {
+    tags = { "aws:owner" = "me" }
+  }
+}

@@ -30,3 +30,19 @@ run "a_long_deletion_window_is_refused" {
     deletion_window_in_days = 31
   }
 }
+
+run "a_wildcard_role_is_refused" {
+  command         = plan
+  expect_failures = [var.application_roles]
+  variables {
+    application_roles = ["arn:aws:iam::123456789012:role/*"]
+  }
+}
+
+run "a_tag_of_aws_is_refused" {
+  command         = plan
+  expect_failures = [var.tags]
+  variables {
+    tags = { "aws:owner" = "me" }
+  }
+}

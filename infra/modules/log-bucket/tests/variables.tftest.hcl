@@ -48,3 +48,19 @@ run "a_bad_region_is_refused" {
     trail_region = "Frankfurt"
   }
 }
+
+run "a_trail_by_its_arn_is_refused" {
+  command         = plan
+  expect_failures = [var.trail_name]
+  variables {
+    trail_name = "arn:aws:cloudtrail:eu-central-1:123456789012:trail/x"
+  }
+}
+
+run "a_key_by_its_alias_is_refused" {
+  command         = plan
+  expect_failures = [var.key_arn]
+  variables {
+    key_arn = "alias/logs"
+  }
+}

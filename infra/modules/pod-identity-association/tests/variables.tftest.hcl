@@ -30,3 +30,11 @@ run "a_user_is_refused" {
     role_arn = "arn:aws:iam::123456789012:user/somebody"
   }
 }
+
+run "a_tag_of_aws_is_refused" {
+  command         = plan
+  expect_failures = [var.tags]
+  variables {
+    tags = { "aws:owner" = "me" }
+  }
+}

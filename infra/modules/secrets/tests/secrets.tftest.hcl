@@ -164,3 +164,27 @@ run "a_short_recovery_window_is_refused" {
     recovery_window_in_days = 0
   }
 }
+
+run "a_topic_by_its_name_is_refused" {
+  command         = plan
+  expect_failures = [var.alarm_topic_arn]
+  variables {
+    alarm_topic_arn = "alarms"
+  }
+}
+
+run "a_foreign_namespace_is_refused" {
+  command         = plan
+  expect_failures = [var.audit_namespace]
+  variables {
+    audit_namespace = "AWS/KMS"
+  }
+}
+
+run "a_wildcard_reader_is_refused" {
+  command         = plan
+  expect_failures = [var.reader_roles]
+  variables {
+    reader_roles = ["arn:aws:iam::123456789012:role/*"]
+  }
+}

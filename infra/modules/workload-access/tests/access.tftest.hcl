@@ -162,3 +162,35 @@ run "a_shared_service_account_is_refused" {
     migrator_service_account = "vod-tender/vod-tender"
   }
 }
+
+run "a_boundary_that_is_no_policy_is_refused" {
+  command         = plan
+  expect_failures = [var.permissions_boundary]
+  variables {
+    permissions_boundary = "arn:aws:iam::123456789012:role/boundary"
+  }
+}
+
+run "a_provider_by_its_address_is_refused" {
+  command         = plan
+  expect_failures = [var.oidc_provider_arn]
+  variables {
+    oidc_provider_arn = "oidc.eks.eu-central-1.amazonaws.com/id/ABC"
+  }
+}
+
+run "a_cluster_by_its_name_is_refused" {
+  command         = plan
+  expect_failures = [var.cluster_arn]
+  variables {
+    cluster_arn = "production"
+  }
+}
+
+run "secrets_that_name_none_are_refused" {
+  command         = plan
+  expect_failures = [var.secrets]
+  variables {
+    secrets = { secret_arns = [], key_arn = "arn:aws:kms:eu-central-1:123456789012:key/1" }
+  }
+}
