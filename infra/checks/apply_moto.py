@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Applies the examples against moto, plans again (nothing may be left to do), reads everything back, and destroys it.
 
-  --program PATH   migrate-tokens: also seals and opens a token under the very key and alias
+  --program PATH   migrate-tokens: also seals, opens and migrates tokens under the very key and alias
+                   manage-secrets: also reads and writes the very secrets
                    decide-iam: also puts the table of decisions to the policies that were read back
 """
 
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import urllib.request
 import zipfile
+from datetime import datetime
 from io import BytesIO
 
 import common
@@ -30,8 +32,6 @@ SERVICES = [
     "cloudtrail", "cloudwatch", "cloudwatchevents", "cloudwatchlogs", "configservice", "ec2", "iam", "kms", "lambda",
     "s3", "secretsmanager", "sns", "sts",
 ]
-# What the infrastructure decides of the variables that the programs read.
-VARIABLES = {"AWS_REGION", "ENCRYPTION_CONTEXT", "ENVIRONMENT", "KMS_ALLOWED_KEYS", "KMS_KEY_ID"}
 
 
 @contextlib.contextmanager
@@ -256,38 +256,59 @@ def read_back_topic(report, url, out):
     report.equal(names, {"vod-tender-production-kms", "vod-tender-production-secrets"}, "the two dashboards exist")
 
 
-def run_program(report, program, url, out):
-    """Seals and opens a token with the project's own program, by the key's ARN and by its alias."""
+def program_environment(url, out):
+    """What a pod would have: the outputs, and credentials and an address of the emulator."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    emulator = {"AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+    return env | out["environment"] | emulator
+
+
+def make_table(database):
+    """A table as vod-tender has it, with one token that is still readable."""
+    database.unlink(missing_ok=True)
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        connection.execute(
+            "CREATE TABLE oauth_tokens (provider TEXT NOT NULL, channel TEXT NOT NULL DEFAULT '', access_token TEXT,"
+            " refresh_token TEXT, expires_at TEXT, scope TEXT, updated_at TEXT, encryption_version INTEGER DEFAULT 0,"
+            " encryption_key_id TEXT, PRIMARY KEY (provider, channel))"
+        )
+        connection.execute("INSERT INTO oauth_tokens (provider, channel, access_token) VALUES ('twitch', 'readable', 'old')")
+        connection.commit()
+
+
+def run_migrate_tokens(report, program, url, out):
+    """Seals and opens a token, by the key's ARN and by its alias, and carries the migration Job out."""
     for key in (out["environment"]["KMS_KEY_ID"], out["alias_name"]):
         database = common.TARGET / "program.db"
-        database.unlink(missing_ok=True)
-        with contextlib.closing(sqlite3.connect(database)) as connection:
-            connection.execute(
-                "CREATE TABLE oauth_tokens (provider TEXT NOT NULL, channel TEXT NOT NULL DEFAULT '', access_token TEXT,"
-                " refresh_token TEXT, expires_at TEXT, scope TEXT, updated_at TEXT, encryption_version INTEGER DEFAULT 0,"
-                " encryption_key_id TEXT, PRIMARY KEY (provider, channel))"
-            )
-            connection.commit()
-        env = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-        env.update(out["environment"])
-        env.update(
-            KMS_KEY_ID=key, DATABASE_URL=f"sqlite://{database}", AWS_ENDPOINT_URL=url,
-            AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test",
-        )
+        make_table(database)
+        env = program_environment(url, out) | {"KMS_KEY_ID": key, "DATABASE_URL": f"sqlite://{database}"}
         row = ["--row", "provider=twitch,channel=somebody"]
         common.run([program, "schema"], env=env)
         common.run([program, "put", *row], env=env, input="a-token")
         got = common.run([program, "get", *row, "--reveal"], env=env).stdout
         report.check("a-token" in got, f"a token sealed under {key} opens again")
-        status = common.run([program, "status"], env=env).stdout
-        report.check(out["key_arn"] in status or "kms-envelope" in status, f"status knows it as an envelope ({key})")
-        doctor = common.run([program, "doctor"], env=env, check=False)
-        report.equal(doctor.returncode, 0, f"doctor is content with {key}")
-        if doctor.returncode != 0:
-            print(doctor.stdout)
+        for command in ("doctor", "migrate", "verify"):
+            done = common.run([program, command], env=env, check=False)
+            report.check(done.returncode == 0, f"{command} is content with {key}", done.stdout)
+        status = json.loads(common.run([program, "status", "--format", "json"], env=env).stdout)
+        methods = {group["encryption_method"] for group in status["groups"]}
+        report.equal(methods, {"kms-envelope"}, f"status knows every token as an envelope ({key})")
         # doctor tells which variables it has read: one that no program knew would not be among them.
+        doctor = common.run([program, "doctor"], env=env).stdout
         for name in out["environment"]:
-            report.check(f"{name}={env[name]}" in doctor.stdout, f"doctor has read the output {name}", doctor.stdout)
+            report.check(f"{name}={env[name]}" in doctor, f"doctor has read the output {name}", doctor)
+
+
+def run_manage_secrets(report, program, url, out):
+    """Reads, writes and lists the secrets that were made, under the prefix that was put out."""
+    env = program_environment(url, out)
+    source = ["--source", "secretsmanager", "--prefix", out["secrets_prefix"]]
+    common.run([program, *source, "set", "twitch-oauth"], env=env, input="a-client-secret")
+    got = common.run([program, *source, "get", "twitch-oauth", "--reveal"], env=env).stdout
+    report.check("a-client-secret" in got, "manage-secrets writes and reads a secret of the module")
+    listed = common.run([program, *source, "list"], env=env).stdout
+    for name in ("database", "session-signing", "twitch-oauth"):
+        report.check(name in listed, f"manage-secrets lists {name}", listed)
 
 
 def main():
@@ -305,7 +326,7 @@ def main():
             client(url, "secretsmanager").put_secret_value(SecretId=out["secrets_prefix"] + name, SecretString="first")
         arguments.append(f"-var=rotation_lambda_arns={json.dumps(functions)}")
         out = applied(report, work, "complete", url, *arguments)
-        report.equal(set(out["environment"]), VARIABLES, "the outputs are exactly the programs' variables")
+        report.equal(set(out["environment"]), common.VARIABLES, "the outputs are exactly the programs' variables")
         key_policy = read_back_key(report, url, out)
         roles = read_back_roles(report, url, out)
         alarms = read_back_alarms(report, url, out)
@@ -317,10 +338,14 @@ def main():
             decisions.judge(report, iam, roles, key_policy, out["key_arn"], only=["application", "migrator", "stranger"])
             iam.close()
         if "migrate-tokens" in programs:
-            run_program(report, programs["migrate-tokens"], url, out)
+            run_migrate_tokens(report, programs["migrate-tokens"], url, out)
+        if "manage-secrets" in programs:
+            run_manage_secrets(report, programs["manage-secrets"], url, out)
         destroyed(report, work, "complete", *arguments)
-        state = client(url, "kms").describe_key(KeyId=out["key_arn"])["KeyMetadata"]["KeyState"]
-        report.equal(state, "PendingDeletion", "the destroyed key waits out its window")
+        key = client(url, "kms").describe_key(KeyId=out["key_arn"])["KeyMetadata"]
+        report.equal(key["KeyState"], "PendingDeletion", "the destroyed key waits out its window")
+        days = (key["DeletionDate"] - datetime.now(key["DeletionDate"].tzinfo)).total_seconds() / 86400
+        report.equal(round(days), 30, "the window has 30 days")
         report.equal(client(url, "cloudwatch").describe_alarms()["MetricAlarms"], [], "no alarm is left")
 
         for example, more in {
@@ -328,7 +353,7 @@ def main():
             "minimal": ["-var=environment=development"],
         }.items():
             out = applied(report, work, example, url, *more)
-            report.equal(set(out["environment"]), VARIABLES, f"{example}: the outputs are exactly the programs' variables")
+            report.equal(set(out["environment"]), common.VARIABLES, f"{example}: the outputs are exactly the programs' variables")
             destroyed(report, work, example, *more)
         for tfvars in ("dev", "staging"):
             place = work / "examples" / "complete"

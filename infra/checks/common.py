@@ -25,6 +25,9 @@ MODULES_V6 = ["kms-key-multi-region", "kms-replica", "pod-identity-association",
 EXAMPLES = ["minimal", "irsa", "complete"]
 EXAMPLES_V6 = ["pod-identity", "multi-region", "log-archive"]
 
+# What the infrastructure decides of the variables that the programs read: the output environment, name for name.
+VARIABLES = {"AWS_REGION", "ENCRYPTION_CONTEXT", "ENVIRONMENT", "KMS_ALLOWED_KEYS", "KMS_KEY_ID"}
+
 
 def enter(venv=VENV):
     """Goes on in the checks' own Python environment, which prepare.py makes."""

@@ -44,7 +44,7 @@ const CHECKS: [Check; 15] = [
         ..check("dashboard", "dashboard_live.py", &[PROMETHEUS])
     },
     Check {
-        programs: &["migrate-tokens", "decide-iam"],
+        programs: &["migrate-tokens", "manage-secrets", "decide-iam"],
         ..check("apply", "apply_moto.py", &[TERRAFORM, PYTHON])
     },
     check("modules", "terraform_test.py", &[TERRAFORM, PYTHON]),
