@@ -61,7 +61,10 @@ async fn secrets(place: &Place, ring: Arc<Keyring>) -> String {
     let file = place.path().join("secrets.db");
     let store = LocalStore::open_or_create(&file, ring).await.unwrap();
     let name = |name| SecretName::new(name).unwrap();
-    store.put(&NewSecret::new(name("OAUTH_CLIENT_SECRET"), SecretString::from("client secret"))).await.unwrap();
+    store
+        .put(&NewSecret::new(name("OAUTH_CLIENT_SECRET"), SecretString::from("client secret")))
+        .await
+        .unwrap();
     let mut old = NewSecret::new(name("OLD"), SecretString::from("old"));
     old.rotation = Some("1d".parse::<RotationPolicy>().unwrap());
     store.put(&old).await.unwrap();

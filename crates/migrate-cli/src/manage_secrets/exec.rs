@@ -8,6 +8,7 @@ use std::process::Command;
 use secrets_cache::source::{ListRequest, list_all};
 use secrets_cache::{Secret, SecretName, SourceError};
 
+use super::Options;
 use super::failure::Failure;
 use super::source::Opened;
 use crate::exit::{CliError, Exit, chain};
@@ -27,7 +28,7 @@ pub(super) struct Args {
 }
 
 /// Becomes the program: its exit code, its signals and its place in the process table are its own.
-pub(super) async fn run(args: Args, opened: &Opened) -> Result<Exit, Failure> {
+pub(super) async fn run(args: Args, opened: &Opened, options: &Options) -> Result<Exit, Failure> {
     let (program, arguments) =
         args.command.split_first().ok_or_else(|| CliError::usage("no program is named"))?;
     let is_asked_for = !args.names.is_empty();
@@ -70,6 +71,8 @@ pub(super) async fn run(args: Args, opened: &Opened) -> Result<Exit, Failure> {
         command.env(variable, text.ok_or_else(unfit)?);
     }
     opened.close().await;
+    // What the program that this one becomes does not know.
+    options.common.telemetry.finish();
     let error = command.exec();
     let program = program.to_string_lossy();
     Err(Failure::usage(format!("{program} cannot be run: {error}"), "check the program behind `--`"))

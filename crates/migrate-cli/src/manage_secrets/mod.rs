@@ -169,7 +169,7 @@ async fn with_source(
         Command::Reseal => list::reseal(opened, options).await,
         Command::Import(args) => import::run(args, opened, options).await,
         Command::ImportNode(args) => node::run(args, opened, options).await,
-        Command::Exec(args) => exec::run(args, opened).await,
+        Command::Exec(args) => exec::run(args, opened, options).await,
         Command::Backup(args) => backup::write(args, settings, opened, options).await,
         Command::Restore(args) => backup::restore(args, settings, opened, options).await,
         _ => Ok(Exit::Done),
