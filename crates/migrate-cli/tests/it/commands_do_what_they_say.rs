@@ -174,9 +174,9 @@ on_each_database! {
         let report = program.json(3, &["migrate", "--rebind"]);
         assert_eq!((&report["migrated"], &report["failed"]), (&json!(4), &json!(1)));
         let failure = &report["failures"][0];
-        assert_fields(failure, &["table", "row", "column", "class", "error"]);
+        assert_fields(failure, &["table", "row", "column", "class", "error", "correlation_id"]);
         assert_eq!(failure["row"], "provider=twitch,channel=broken");
-        program.run(&["migrate"]).expect(3).says(&["provider=twitch,channel=broken", "access_token"]);
+        program.run(&["migrate"]).expect(3).says(&["provider=twitch,channel=broken", "access_token, correlation id "]);
         program.set("BINDING", "require").run(&["get", "--row", &format!("provider=twitch,channel={}", channel(0))]).expect(0);
     }
 }
