@@ -192,6 +192,25 @@ async fn a_rewrap_a_verification_and_a_resealing_are_told() {
 }
 
 #[tokio::test]
+async fn a_resealing_that_fails_is_told_but_for_an_outage_which_every_read_would_tell() {
+    let db = Sql::sqlite().await;
+    create_vod_tender(&db).await;
+    insert_vod(&db, &VodRow::plain("one", "a", "b")).await;
+    let keys = Keys::new("vod-tender");
+    let store = store(&keys, &db).await.with_reseal_on_read();
+    let ear = Ear::to(|metadata| metadata.target() == audit::TARGET && *metadata.level() == Level::WARN);
+    for class in [ErrorClass::Unavailable, ErrorClass::Denied, ErrorClass::InvalidRequest] {
+        let calls = keys.faults().calls("generate");
+        keys.faults().next_for("generate", 1, Fault::Fail(class));
+        store.get(&key("one")).await.unwrap();
+        keys.faults().wait_for_calls("generate", calls + 1).await;
+    }
+    eventually("the failure is told", async || !ear.all().is_empty()).await;
+    let failed = of_row("reseal", &[("outcome", "invalid_request")]);
+    assert_one(&ear.audit(), Level::WARN, audit::TOKEN_WRITE_FAILED, &failed);
+}
+
+#[tokio::test]
 async fn a_change_of_the_schema_is_told_with_its_statement() {
     let db = Sql::sqlite().await;
     db.execute("CREATE TABLE oauth_tokens (provider TEXT, channel TEXT, access_token TEXT, refresh_token TEXT, PRIMARY KEY (provider, channel))").await;
