@@ -217,7 +217,7 @@ fn store_hint(error: &StoreError) -> Option<String> {
         }
         StoreError::Contended { .. } => "run the command again",
         StoreError::KeptToken { .. } => {
-            "migrate-tokens writes one column at a time: set the other to NULL in the database, or write both in your service"
+            "write that column first, with `migrate-tokens put --column`; if no column opens, set one to NULL in the database"
         }
         StoreError::Open { source, .. } => return open_hint(source),
         StoreError::Seal { source: SealFailure::Envelope(SealError::Key(error)), .. } => {

@@ -171,10 +171,10 @@ pub enum StoreError {
         source: OpenError,
     },
     /// A token that a write leaves alone does not open, and could not be read any more under the row's new form; so
-    /// nothing was written. Write that column as well, or set it to NULL.
+    /// nothing was written. Write that column first, or in the same write.
     #[error(
         "{table} {row}: column {column} does not open and cannot stay as it is when the row changes its form: \
-         write it too, or set it to NULL (correlation id {correlation_id})"
+         write it first, or together with the others (correlation id {correlation_id})"
     )]
     KeptToken {
         /// The table.

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub use token::{NewToken, Token, TokenKey, TokenSummary, Written};
 
 use envelope_core::Format;
+use futures_util::future::try_join_all;
 use secrecy::SecretString;
 use tracing::Instrument as _;
 
@@ -277,12 +278,15 @@ impl TokenStore {
     }
 
     async fn open_row(&self, layout: &Layout, row: &StoredRow) -> Result<Token, StoreError> {
+        let cells = layout.table.tokens.iter().zip(&row.values);
+        let opened = cells.map(async |(column, value)| match value {
+            None => Ok(None),
+            Some(text) => self.open_cell(self.trail("read"), layout, row, column, text).await.map(Some),
+        });
+        // All at once: a row that is in no cache then waits for the key service once, and not once a token.
+        let secrets = try_join_all(opened).await?;
         let mut token = Token::new(layout, row);
-        for (column, value) in layout.table.tokens.iter().zip(&row.values) {
-            let secret = match value {
-                None => None,
-                Some(text) => Some(self.open_cell(self.trail("read"), layout, row, column, text).await?),
-            };
+        for (column, secret) in layout.table.tokens.iter().zip(secrets) {
             token.push(column, secret);
         }
         Ok(token)

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use envelope_core::{Binding, OpenError};
+use futures_util::future::try_join_all;
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
@@ -19,6 +20,15 @@ const ATTEMPTS: u32 = 8;
 
 /// What the audit trail calls it.
 const WRITE: &str = "write";
+
+/// What becomes of one token of a row.
+enum Cell {
+    Null,
+    /// Its new text, and the key it is under.
+    Sealed(Text, Option<String>),
+    /// It does not open, and its text stays as it is.
+    Kept(StoreError),
+}
 
 impl TokenStore {
     /// Writes tokens into a row, which is made if it does not exist.
@@ -181,37 +191,23 @@ impl TokenStore {
         token: &NewToken,
         format: WriteFormat,
     ) -> Result<(Vec<Option<Text>>, Marks), StoreError> {
-        let mut values: Vec<Option<Text>> = Vec::with_capacity(row.values.len());
-        let (mut key_id, mut broken) = (None, None);
-        for (column, stored) in layout.table.tokens.iter().zip(&row.values) {
-            let new = token.tokens.iter().rev().find(|(name, _)| name == column).map(|(_, secret)| secret);
-            let binding = row.binding(layout, column);
-            let kept;
-            let secret = match (new, stored) {
-                (Some(secret), _) => secret.as_ref(),
-                (None, None) => None,
-                (None, Some(text)) => {
-                    match self.open_cell(self.trail(WRITE), layout, row, column, text).await {
-                        Ok(secret) => {
-                            kept = secret;
-                            Some(&kept)
-                        }
-                        Err(error) if is_outage(&error) => return Err(error),
-                        Err(error) if keeps_version(layout, row, format) => {
-                            values.push(Some(text.clone()));
-                            broken = Some(error);
-                            continue;
-                        }
-                        Err(error) => return Err(cannot_stay(error)),
-                    }
-                }
-            };
-            values.push(match secret {
-                None => None,
-                Some(secret) => {
-                    let (text, key) = self.seal_cell(layout, row, format, secret, &binding).await?;
+        let cells = layout.table.tokens.iter().zip(&row.values);
+        // All at once, as for reading.
+        let cells = try_join_all(cells.map(|(column, stored)| {
+            self.write_cell(layout, row, token.set(column), format, column, stored.as_ref())
+        }))
+        .await?;
+        let (mut values, mut key_id, mut broken) = (Vec::with_capacity(cells.len()), None, None);
+        for (cell, stored) in cells.into_iter().zip(&row.values) {
+            values.push(match cell {
+                Cell::Null => None,
+                Cell::Sealed(text, key) => {
                     key_id = key.or(key_id);
                     Some(text)
+                }
+                Cell::Kept(error) => {
+                    broken = Some(error);
+                    stored.clone()
                 }
             });
         }
@@ -225,6 +221,33 @@ impl TokenStore {
         Ok((values, marks))
     }
 
+    /// What becomes of one token: `new` if the caller sets it, else what it holds.
+    async fn write_cell(
+        &self,
+        layout: &Layout,
+        row: &StoredRow,
+        new: Option<Option<&SecretString>>,
+        format: WriteFormat,
+        column: &str,
+        stored: Option<&Text>,
+    ) -> Result<Cell, StoreError> {
+        let kept;
+        let secret = match (new, stored) {
+            (Some(Some(secret)), _) => secret,
+            (Some(None), _) | (None, None) => return Ok(Cell::Null),
+            (None, Some(text)) => match self.open_cell(self.trail(WRITE), layout, row, column, text).await {
+                Ok(secret) => {
+                    kept = secret;
+                    &kept
+                }
+                Err(error) if is_outage(&error) => return Err(error),
+                Err(error) if keeps_version(layout, row, format) => return Ok(Cell::Kept(error)),
+                Err(error) => return Err(cannot_stay(error)),
+            },
+        };
+        self.seal_cell(layout, row, format, secret, &row.binding(layout, column)).await
+    }
+
     async fn seal_cell(
         &self,
         layout: &Layout,
@@ -232,10 +255,10 @@ impl TokenStore {
         format: WriteFormat,
         secret: &SecretString,
         binding: &Binding<'_>,
-    ) -> Result<(Text, Option<String>), StoreError> {
+    ) -> Result<Cell, StoreError> {
         let sealed = self.cipher().seal(format, secret, binding).await;
         let sealed = sealed.map_err(|source| seal_error(layout, row, binding.column(), source))?;
-        Ok((Zeroizing::new(sealed.text), sealed.key_id))
+        Ok(Cell::Sealed(Zeroizing::new(sealed.text), sealed.key_id))
     }
 
     /// A row that does not exist yet; its owner comes from the plain columns that are set with it.

@@ -129,6 +129,12 @@ impl NewToken {
         self.plain.push((name.into(), Some(value.into())));
         self
     }
+
+    /// What a column is set to, the last time if several; `None` if it is not set at all.
+    pub(crate) fn set(&self, column: &str) -> Option<Option<&SecretString>> {
+        let (_, secret) = self.tokens.iter().rev().find(|(name, _)| name == column)?;
+        Some(secret.as_ref())
+    }
 }
 
 impl fmt::Debug for NewToken {

@@ -262,7 +262,7 @@ on_each_database! {
         let before = vod_rows(&db).await;
         let error = store.put(&one(), NewToken::new().access_token("new")).await.unwrap_err();
         assert!(matches!(&error, StoreError::KeptToken { column, .. } if column == "refresh_token"), "{error:?}");
-        assert!(error.to_string().contains("write it too"), "{error}");
+        assert!(error.to_string().contains("write it first"), "{error}");
         assert_eq!(vod_rows(&db).await, before);
         store.put(&one(), NewToken::new().access_token("new").column("refresh_token", None)).await.unwrap();
         assert_eq!(both(&store.get(&one()).await.unwrap()), (Some("new"), None));
