@@ -326,7 +326,7 @@ def main():
             client(url, "secretsmanager").put_secret_value(SecretId=out["secrets_prefix"] + name, SecretString="first")
         arguments.append(f"-var=rotation_lambda_arns={json.dumps(functions)}")
         out = applied(report, work, "complete", url, *arguments)
-        report.equal(set(out["environment"]), common.VARIABLES, "the outputs are exactly the programs' variables")
+        report.equal(set(out["environment"]), common.VARIABLES_WITH_ALARMS, "the outputs are exactly the programs' variables")
         key_policy = read_back_key(report, url, out)
         roles = read_back_roles(report, url, out)
         alarms = read_back_alarms(report, url, out)

@@ -27,6 +27,7 @@ EXAMPLES_V6 = ["pod-identity", "multi-region", "log-archive"]
 
 # What the infrastructure decides of the variables that the programs read: the output environment, name for name.
 VARIABLES = {"AWS_REGION", "ENCRYPTION_CONTEXT", "ENVIRONMENT", "KMS_ALLOWED_KEYS", "KMS_KEY_ID"}
+VARIABLES_WITH_ALARMS = VARIABLES | {"EMF_METRICS"}
 
 
 def enter(venv=VENV):

@@ -59,7 +59,7 @@ def main():
             locked(report, file, document["spec"]["template"]["spec"])
             used.add(document["spec"]["template"]["spec"]["serviceAccountName"])
         if document["kind"] == "ConfigMap":
-            report.equal(set(document["data"]), common.VARIABLES, f"{file}: the variables are Terraform's output environment")
+            report.equal(set(document["data"]), common.VARIABLES_WITH_ALARMS, f"{file}: the variables are Terraform's output environment")
     report.check(used <= set(accounts), "the Job's service account exists")
     report.check(accounts["token-migrator"].endswith("-migrator"), "the migrator becomes the migrator's role")
     broken = json.loads(json.dumps(next(document for _, document in documents() if document["kind"] == "Job")))

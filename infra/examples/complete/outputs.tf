@@ -1,6 +1,6 @@
 output "environment" {
   description = "The environment variables of the programs, ready for a ConfigMap."
-  value       = module.access.environment
+  value       = merge(module.access.environment, module.alarms.environment)
 }
 
 output "service_account_annotations" {

@@ -23,3 +23,8 @@ output "dashboard_names" {
   description = "The names of the two dashboards."
   value       = values(aws_cloudwatch_dashboard.this)[*].dashboard_name
 }
+
+output "environment" {
+  description = "What the programs need in their environment besides, so that the alarms have something to look at: one line of metrics a minute."
+  value       = { EMF_METRICS = "1m" }
+}
