@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal as _;
 
+use rustix::process::{self, Resource, Rlimit};
 use token_store::migration::StopFlag;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -29,8 +30,15 @@ pub(crate) fn logging(level: LevelFilter) {
 
 /// Forbids core dumps, in which plaintext keys would lie on disk.
 pub(crate) fn forbid_core_dumps() {
-    if let Err(error) = rlimit::setrlimit(rlimit::Resource::CORE, 0, 0) {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    if let Err(error) = process::setrlimit(Resource::Core, none) {
         tracing::warn!(%error, "core dumps could not be forbidden");
+    }
+    // The limit is not asked where the kernel pipes dumps to a program (core(5)). This also keeps other processes of the
+    // same user from reading the memory, and ends when `exec` becomes another program.
+    #[cfg(target_os = "linux")]
+    if let Err(error) = process::set_dumpable_behavior(process::DumpableBehavior::NotDumpable) {
+        tracing::warn!(%error, "other processes of this user may read the memory of this one");
     }
 }
 

@@ -126,6 +126,7 @@ pub(super) async fn list(args: ListArgs, opened: &Opened, options: &Options) -> 
 
 pub(super) async fn status(opened: &Opened, options: &Options) -> Result<Exit, Failure> {
     let inventory = Inventory::take(&*opened.source).await?;
+    opened.metrics.observe(&inventory);
     let mut report = StatusReport {
         source: options.source.to_string(),
         secrets: inventory.secrets,

@@ -7,9 +7,9 @@ use std::time::Duration;
 use aws_config::BehaviorVersion;
 use aws_sdk_secretsmanager::config::timeout::TimeoutConfig;
 use kms_provider::KeyUri;
+use kms_provider::keyring::Keyring;
 #[cfg(feature = "metrics")]
 use kms_provider::metrics::emf::EmfSample;
-use kms_provider::keyring::Keyring;
 use secrets_cache::local::LocalStore;
 use secrets_cache::metrics::Metrics;
 use secrets_cache::source::audited::Audited;
@@ -43,6 +43,7 @@ pub(super) enum IfMissing {
 /// A source that is open: audited, counted, and kept to the prefix.
 pub(super) struct Opened {
     pub(super) source: Arc<dyn SecretSource>,
+    pub(super) metrics: Arc<Metrics>,
     /// The local store itself, for what only it can do.
     local: Option<LocalStore>,
 }
@@ -73,13 +74,13 @@ impl Opened {
             let sample = move || EmfSample::default().with_secret_reads(reads.reads());
             options.common.telemetry.print_emf(settings, sample);
         }
-        let audited = Audited::new(source, ACTOR).with_metrics(metrics);
+        let audited = Audited::new(source, ACTOR).with_metrics(metrics.clone());
         let source: Arc<dyn SecretSource> =
             match options.prefix.as_deref().filter(|prefix| !prefix.is_empty()) {
                 Some(prefix) => Arc::new(Prefixed::new(Arc::new(audited), prefix)?),
                 None => Arc::new(audited),
             };
-        Ok(Self { source, local })
+        Ok(Self { source, metrics, local })
     }
 
     /// The local store, for a command that only it has.

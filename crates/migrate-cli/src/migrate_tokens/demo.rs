@@ -84,7 +84,7 @@ impl Demo {
         let keyring: Arc<dyn KeyProvider> = Arc::new(Keyring::init(dir.join("keyring.json"), &master)?);
         let calls = Arc::new(Counting::new(keyring));
         let profile = Profile::load("vod-tender")?;
-        let database = Database::connect(&format!("sqlite://{}", dir.join("tokens.db").display())).await?;
+        let database = Database::connect(&database_url(&dir)).await?;
         schema::migrate(&database, &profile).await?;
         let sealer = Sealer::new(calls.clone(), profile.base_context())
             .map_err(|error| CliError::usage(error.to_string()))?;
@@ -139,27 +139,50 @@ impl Demo {
         let report = Report { dir: self.dir.display().to_string(), steps: self.steps };
         match self.options.format {
             Format::Json => emit(Format::Json, &report, |_| String::new())?,
-            Format::Human => print(&format!(
-                "== look into it\n   {dir}/tokens.db, {dir}/keyring.json; `. {dir}/demo.env` sets the variables, then\n   \
-                 migrate-tokens status\n   migrate-tokens get --row provider=twitch,channel=channel-00000 --reveal",
-                dir = report.dir
-            ))?,
+            Format::Human => print(&next_commands(&report.dir))?,
         }
         Ok(Exit::Done)
     }
+}
+
+/// Commands that work as they are typed, in this directory: the program by the name that it was started under.
+fn next_commands(dir: &str) -> String {
+    let program = std::env::args_os().next().unwrap_or_else(|| "migrate-tokens".into());
+    let program = quoted(&program.to_string_lossy());
+    let file = |name| quoted(&Path::new(".").join(dir).join(name).display().to_string());
+    format!(
+        "== look into it\n   {}, {}; then\n   . {}\n   {program} status\n   \
+         {program} get --row provider=twitch,channel=channel-00000 --reveal",
+        file("tokens.db"),
+        file("keyring.json"),
+        file("demo.env")
+    )
+}
+
+/// Where the demo's table is. What ends a path in an address, or escapes in it, is escaped.
+fn database_url(dir: &Path) -> String {
+    let path = dir.join("tokens.db").display().to_string();
+    format!("sqlite://{}", path.replace('%', "%25").replace('?', "%3F"))
+}
+
+/// A word for a shell.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+    if word.chars().all(is_plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
 /// The variables that the other commands need to work on what the demo leaves.
 fn write_env(dir: &Path, master: &DataKey, direct: &DataKey) -> Result<(), CliError> {
     let absolute =
         fs::canonicalize(dir).map_err(CliError::io(format!("{} cannot be found", dir.display())))?;
-    let at = absolute.display();
     let text = zeroize::Zeroizing::new(format!(
         "# Keys of a demonstration. Never keep real ones in a file.\n\
-         export DATABASE_URL='sqlite://{at}/tokens.db'\n\
-         export KMS_KEY_ID='keyring:{at}/keyring.json'\n\
+         export DATABASE_URL={}\n\
+         export KMS_KEY_ID={}\n\
          export KMS_MASTER_KEY='{}'\n\
          export ENCRYPTION_KEY='{}'\n",
+        quoted(&database_url(&absolute)),
+        quoted(&format!("keyring:{}/keyring.json", absolute.display())),
         STANDARD.encode(master.expose_secret()),
         STANDARD.encode(direct.expose_secret())
     ));

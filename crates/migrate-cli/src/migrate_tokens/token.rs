@@ -26,6 +26,9 @@ pub(super) struct GetArgs {
 pub(super) struct PutArgs {
     #[command(flatten)]
     cell: Cell,
+    /// Take empty standard input for an empty token, and not for a pipe that broke
+    #[arg(long)]
+    allow_empty: bool,
 }
 
 #[derive(clap::Args)]
@@ -72,7 +75,7 @@ pub(super) async fn run_get(args: GetArgs, settings: Settings, options: Options)
 
 pub(super) async fn run_put(args: PutArgs, settings: Settings, options: Options) -> Result<Exit, CliError> {
     let (table, column, key) = args.cell.resolve(&settings)?;
-    let value = read_secret().await?;
+    let value = read_secret(args.allow_empty).await?;
     let services = Services::connect(settings, Access::ReadWrite, None, &options.telemetry).await?;
     let written = services.store.put(&key, NewToken::new().column(&column, Some(value))).await?;
     let encryption_version = Some(i64::from(written.encryption_version));
@@ -152,17 +155,17 @@ fn split_escaped(text: &str) -> Vec<String> {
 }
 
 /// Reads a secret from standard input; one line break at its end is not part of it.
-async fn read_secret() -> Result<SecretString, CliError> {
+async fn read_secret(allow_empty: bool) -> Result<SecretString, CliError> {
     const LIMIT: u64 = envelope_core::format::MAX_PLAINTEXT_LEN as u64 + 2;
     let mut text = zeroize::Zeroizing::new(String::with_capacity(64 * 1024));
     let read = tokio::io::stdin().take(LIMIT + 1).read_to_string(&mut text).await;
     read.map_err(CliError::io("standard input cannot be read as UTF-8 text"))?;
     let value = text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
-    if value.is_empty() {
+    if value.is_empty() && !allow_empty {
         // Far more often a pipe that broke than a token that is meant to be empty.
         return Err(CliError::usage_with_hint(
             "standard input is empty",
-            "pipe the token in: echo -n \"$TOKEN\" | …",
+            "pipe the token in: echo -n \"$TOKEN\" | …; --allow-empty writes an empty one",
         ));
     }
     Ok(SecretString::from(value))

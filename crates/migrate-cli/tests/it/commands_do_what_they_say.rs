@@ -1,5 +1,7 @@
 //! Each command does its work, and its JSON has the fields that scripts rely on.
 
+use std::process::Command;
+
 use serde_json::{Value, json};
 
 use crate::support::{Program, Sql, channel, count_version, create_vod_tender, fill, insert_vod, stored};
@@ -100,6 +102,8 @@ on_each_database! {
         // A pipe that broke does not empty a token.
         program.feed(&["put", "--row", &row("channel-000")], "").expect(2);
         assert_eq!(program.json(0, &["get", "--row", &row("channel-000"), "--reveal"])["value"], "new token");
+        program.feed(&["put", "--row", &row("channel-000"), "--allow-empty"], "").expect(0);
+        assert_eq!(program.json(0, &["get", "--row", &row("channel-000"), "--reveal"])["value"], "");
     }
 
     async fn doctor_passes_on_a_sound_configuration_and_finds_what_is_wrong(db) {
@@ -210,6 +214,12 @@ fn demo_tells_the_whole_story_and_leaves_it_to_look_into() {
     let program = Program::bare();
     let human = program.run(&["demo", "--dir", "demo", "--rows", "40"]).expect(0);
     human.says(&["status before", "migrate --dry-run", "verify", "rollback", "kms:v2:", "demo.env"]);
+    // What it says to type works as it is typed, also from a directory with an awkward name.
+    let awkward = program.run(&["demo", "--dir", "it's 100%20?", "--rows", "2"]).expect(0);
+    let (_, next) = awkward.stdout.split_once("; then\n").unwrap();
+    let typed = Command::new("sh").args(["-ec", next]).current_dir(program.path()).output().unwrap();
+    let shown = String::from_utf8(typed.stdout).unwrap();
+    assert!(shown.contains("0 not under the key service") && shown.contains("demo-access-"), "{shown}");
     let report = program.json(0, &["demo", "--dir", "demo", "--rows", "40"]);
     assert!(report["steps"].as_array().unwrap().len() >= 8, "{report}");
     let env = std::fs::read_to_string(program.path().join("demo/demo.env")).unwrap();

@@ -1,14 +1,13 @@
 //! However a migration ends, every token reads, and the next run goes on where it stopped.
 
-use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command};
-
 use envelope_core::Sealer;
 use kms_provider::Keyring;
 use secrecy::ExposeSecret as _;
 use token_store::{Database, Profile, TokenCipher, TokenKey, TokenStore};
 
-use crate::support::{MASTER_KEY, Program, Run, Sql, channel, count_version, direct_key, fill};
+use crate::support::{
+    MASTER_KEY, Program, Run, Sql, channel, count_version, direct_key, fill, signal, wait_for_progress,
+};
 
 const ROWS: usize = 60;
 
@@ -28,22 +27,6 @@ async fn assert_all_read(store: &TokenStore) {
         assert_eq!(token.refresh_token().unwrap().expose_secret(), format!("refresh {number}"));
     }
     assert_eq!(store.count_rows().await.unwrap(), ROWS as u64);
-}
-
-fn signal(child: &Child, name: &str) {
-    let sent = Command::new("sh").args(["-c", &format!("kill -s {name} {}", child.id())]).status();
-    assert!(sent.unwrap().success());
-}
-
-/// Waits until the program has said that it has moved something.
-fn wait_for_progress(child: &mut Child) -> BufReader<std::process::ChildStderr> {
-    let mut lines = BufReader::new(child.stderr.take().unwrap());
-    let mut line = String::new();
-    while !line.contains("migrated ") {
-        line.clear();
-        assert_ne!(lines.read_line(&mut line).unwrap(), 0, "the program ended without a word of progress");
-    }
-    lines
 }
 
 on_each_database! {

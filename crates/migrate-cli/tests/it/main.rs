@@ -10,6 +10,9 @@ mod doctor_finds_what_is_wrong;
 mod every_failure_has_its_code_and_its_hint;
 mod guides_are_rehearsed;
 mod killed_at_any_moment_nothing_is_lost;
+mod lines_for_cloudwatch_are_what_alarms_expect;
+#[cfg(target_os = "linux")]
+mod memory_gives_nothing_away;
 mod operations_are_rehearsed;
 mod output_is_for_people_or_machines;
 mod secrets_leave_the_env_file;

@@ -1,7 +1,15 @@
-//! Tokens, keys and passwords appear neither on standard output nor on standard error, at any log level, whether a
-//! command works or fails.
+//! Tokens, keys and passwords appear neither on standard output nor on standard error nor among the metrics, at any log
+//! level, whether a command works or fails.
 
-use crate::support::{DIRECT_KEY, MASTER_KEY, Program, Run, Sql, create_vod_tender, insert_vod};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use envelope_core::{EncryptionContext, KeyProvider as _, WrappedDataKey};
+use kms_provider::Keyring;
+use test_support::http;
+
+use crate::support::{
+    DIRECT_KEY, MASTER_KEY, Program, Run, Sql, create_vod_tender, fill, insert_vod, signal, wait_for_progress,
+};
 
 const TOKEN: &str = "canary-token-51b0a7";
 const PASSWORD: &str = "canary-password-88e1";
@@ -10,11 +18,46 @@ const USER_KEY: &str = "canary-user-key-3d5c";
 
 #[track_caller]
 fn assert_clean(run: &Run) {
+    assert_secret_free(&run.stdout);
+    assert_secret_free(&run.stderr);
+}
+
+#[track_caller]
+fn assert_secret_free(text: &str) {
     for secret in [TOKEN, PASSWORD, DEV_KEY, USER_KEY, DIRECT_KEY, MASTER_KEY, "kms:v2:", "Y2FuYXJ5LXRva2Vu"]
     {
-        assert!(!run.stdout.contains(secret), "{secret} on standard output: {}", run.stdout);
-        assert!(!run.stderr.contains(secret), "{secret} on standard error: {}", run.stderr);
+        assert!(!text.contains(secret), "{secret} in {text}");
     }
+}
+
+/// The data keys of everything in the table, as the keyring unwraps them, in the ways that a byte string is printed.
+async fn data_keys(db: &Sql, program: &Program) -> Vec<String> {
+    let keyring = Keyring::open(program.path().join("keyring.json"), &MASTER_KEY.parse().unwrap()).unwrap();
+    let mut texts = Vec::new();
+    for row in db.table("oauth_tokens", &["channel", "access_token", "refresh_token"]).await {
+        for (column, stored) in [("access_token", &row[1]), ("refresh_token", &row[2])] {
+            let Some(wrapped) =
+                stored.as_ref().and_then(|text| text.strip_prefix("kms:v2:")?.split(':').next())
+            else {
+                continue;
+            };
+            let context = [
+                ("Application", "vod-tender"),
+                ("Purpose", "oauth-token"),
+                ("table", "oauth_tokens"),
+                ("column", column),
+                ("provider", "twitch"),
+                ("channel", row[0].as_deref().unwrap()),
+            ];
+            let wrapped = WrappedDataKey::new(STANDARD.decode(wrapped).unwrap(), None::<&str>).unwrap();
+            let key = keyring.unwrap(&wrapped, &EncryptionContext::new(context).unwrap()).await.unwrap();
+            let bytes = key.expose_secret();
+            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            let debug = format!("{bytes:?}");
+            texts.extend([STANDARD.encode(bytes), hex, debug.trim_matches(['[', ']']).to_owned()]);
+        }
+    }
+    texts
 }
 
 /// Every command but `get --reveal`, at the most talkative level.
@@ -69,6 +112,41 @@ on_each_database! {
     async fn by_any_command(db) {
         canaries(&db).await;
         run_all(&talkative(&db));
+    }
+
+    async fn by_the_logs_of_a_migration_that_makes_data_keys(db) {
+        canaries(&db).await;
+        let program = talkative(&db);
+        program.run(&["schema"]).expect(0);
+        let mut written = String::new();
+        for command in [["migrate"].as_slice(), &["verify"], &["get", "--row", "provider=twitch,channel=one"]] {
+            let run = program.run(&[command, &["--log-level", "trace", "--format", "json"]].concat());
+            written.push_str(&format!("{}{}", run.stdout, run.stderr));
+        }
+        let keys = data_keys(&db, &program).await;
+        assert_eq!(keys.len(), 4 * 3, "two values of two rows, in three spellings");
+        for key in keys {
+            assert!(!written.contains(&key), "a data key is in the logs or a report");
+        }
+    }
+
+    async fn by_the_metrics_of_a_run(db) {
+        fill(&db, 60).await;
+        insert_vod(&db, "one", 0, TOKEN, TOKEN).await;
+        let program = talkative(&db);
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let listen = format!("127.0.0.1:{port}");
+        let arguments = ["migrate", "--metrics-listen", &listen, "--batch-size", "2", "--rate", "40", "--log-level", "trace"];
+        let mut child = program.spawn(&arguments);
+        let _rest = wait_for_progress(&mut child);
+        for path in ["metrics", "readyz", "healthz"] {
+            let answer = http::get(&format!("http://{listen}/{path}")).await.unwrap();
+            assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+            assert_secret_free(&answer.body);
+            assert!(path != "metrics" || answer.body.contains("vod_kms_encrypt_duration_seconds_count"));
+        }
+        signal(&child, "INT");
+        assert_clean(&Run::of(&arguments, child.wait_with_output().unwrap()).expect(130));
     }
 
     async fn by_a_command_whose_configuration_is_wrong(db) {
@@ -144,4 +222,69 @@ fn a_password_in_the_databases_address() {
             assert_clean(&program.run(&[command, &["--log-level", "trace"]].concat()));
         }
     }
+}
+
+/// Every command of `manage-secrets` but `get --reveal`, `open-file` and what `exec` runs.
+fn run_all_secrets(program: &Program, source: &[&str]) {
+    std::fs::write(program.path().join(".env"), format!("API_KEY={TOKEN}\nPASSWORD={PASSWORD}\n")).unwrap();
+    let commands: [(&[&str], &str); 20] = [
+        (&["import", ".env", "--dry-run"], ""),
+        (&["import", ".env"], ""),
+        (&["import", ".env"], ""),
+        (&["scan", "."], ""),
+        (&["set", "one"], TOKEN),
+        (&["set", "one", "--tag", "a=b", "--rotation-policy", "30d"], PASSWORD),
+        (&["set", "json"], &format!("{{\"password\":\"{PASSWORD}\"}}")),
+        (&["get", "one"], ""),
+        (&["get", "json#password"], ""),
+        (&["get", "json#nothing"], ""),
+        (&["get", "one#field"], ""),
+        (&["get", "nobody"], ""),
+        (&["list"], ""),
+        (&["status"], ""),
+        (&["rotate", "one"], TOKEN),
+        (&["doctor"], ""),
+        (&["backup", "saved"], ""),
+        (&["restore", "saved"], ""),
+        (&["exec", "--", "true"], ""),
+        (&["delete", "one"], ""),
+    ];
+    for (command, input) in commands {
+        for format in ["human", "json"] {
+            let arguments = [source, command, &["--log-level", "trace", "--format", format]].concat();
+            let arguments = match command {
+                ["exec", ..] => [source, &["--log-level", "trace"], command].concat(),
+                _ => arguments,
+            };
+            assert_clean(&program.secrets(&arguments, input));
+        }
+        let _ = std::fs::remove_file(program.path().join("saved"));
+        if matches!(command, ["backup", ..]) {
+            program.secrets(&[source, command].concat(), "").expect(0);
+        }
+    }
+}
+
+#[test]
+fn by_a_command_on_secrets_in_a_local_store() {
+    let mut program = Program::bare();
+    program.set("KMS_MASTER_KEY", MASTER_KEY).set("RUST_LOG", "trace");
+    run_all_secrets(&program, &["--source", "local:secrets.db"]);
+    program
+        .secrets(&["--source", "local:secrets.db", "get", "API_KEY", "--reveal"], "")
+        .expect(0)
+        .says(&[TOKEN]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn by_a_command_on_secrets_in_secrets_manager() {
+    let moto = test_support::part!(moto);
+    let mut program = Program::bare();
+    program
+        .set("KMS_MASTER_KEY", MASTER_KEY)
+        .set("AWS_ENDPOINT_URL", moto.endpoint())
+        .set("AWS_REGION", "us-east-1");
+    program.set("AWS_ACCESS_KEY_ID", "testing").set("AWS_SECRET_ACCESS_KEY", "testing");
+    run_all_secrets(&program, &["--prefix", "canaries/"]);
+    program.secrets(&["--prefix", "canaries/", "get", "API_KEY", "--reveal"], "").expect(0).says(&[TOKEN]);
 }

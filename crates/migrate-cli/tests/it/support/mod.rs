@@ -3,9 +3,9 @@
 pub(crate) mod pages;
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
 use envelope_core::DataKey;
 use envelope_core::format::direct_aes;
@@ -127,10 +127,12 @@ impl Program {
 
     /// Runs with this on standard input.
     pub(crate) fn feed(&self, args: &[&str], input: &str) -> Run {
-        let mut child = self.command(args).stdin(Stdio::piped()).spawn().unwrap();
-        // A program that refuses its arguments does not wait to be told a secret.
-        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-        Run::of(args, child.wait_with_output().unwrap())
+        feed(self.command(args), args, input)
+    }
+
+    /// Runs `manage-secrets` with this on standard input.
+    pub(crate) fn secrets(&self, args: &[&str], input: &str) -> Run {
+        feed(self.environ(Command::new(env!("CARGO_BIN_EXE_manage-secrets")), args), args, input)
     }
 
     pub(crate) fn spawn(&self, args: &[&str]) -> Child {
@@ -151,6 +153,13 @@ impl Program {
     pub(crate) fn json(&self, code: i32, args: &[&str]) -> Value {
         self.run(&[args, &["--format", "json"]].concat()).expect(code).document()
     }
+}
+
+fn feed(mut command: Command, args: &[&str], input: &str) -> Run {
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    // A program that refuses its arguments does not wait to be told a secret.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    Run::of(args, child.wait_with_output().unwrap())
 }
 
 /// What a run left.
@@ -206,6 +215,22 @@ impl Run {
 
 pub(crate) fn direct_key() -> DataKey {
     DIRECT_KEY.parse().unwrap()
+}
+
+pub(crate) fn signal(child: &Child, name: &str) {
+    let sent = Command::new("sh").args(["-c", &format!("kill -s {name} {}", child.id())]).status();
+    assert!(sent.unwrap().success());
+}
+
+/// Waits until the program has said that it has moved something.
+pub(crate) fn wait_for_progress(child: &mut Child) -> BufReader<ChildStderr> {
+    let mut lines = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("migrated ") {
+        line.clear();
+        assert_ne!(lines.read_line(&mut line).unwrap(), 0, "the program ended without a word of progress");
+    }
+    lines
 }
 
 /// The ARN of a new key of this Region of an AWS emulator.
