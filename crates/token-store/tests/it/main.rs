@@ -4,6 +4,7 @@
 #[macro_use]
 mod support;
 
+mod a_row_waits_for_its_keys_at_once;
 mod aws_kms_holds_the_keys;
 mod binding_follows_its_setting;
 mod errors_carry_no_token;

@@ -1,0 +1,39 @@
+//! However many tokens a row has, its read and its write wait for the key service once: all calls are made at once.
+
+use std::time::Duration;
+
+use test_support::faults::Fault;
+use token_store::{NewToken, TokenKey, TokenStore};
+
+use crate::support::{Keys, Sql, create_vod_tender};
+
+/// Does something while the key service holds its answers back, until it has been asked for both tokens.
+async fn asked_for_both<T>(keys: &Keys, operation: &str, work: impl Future<Output = T>) -> T {
+    keys.faults().reset_calls();
+    keys.faults().always(Fault::Hold);
+    let release = async {
+        keys.faults().wait_for_calls(operation, 2).await;
+        keys.faults().heal();
+    };
+    let done = tokio::time::timeout(Duration::from_secs(60), async { tokio::join!(work, release).0 }).await;
+    assert_eq!(keys.faults().total_calls(), 2);
+    done.expect("nobody waited for the first answer before asking for the second")
+}
+
+async fn cold_store(db: &Sql) -> (Keys, TokenStore) {
+    create_vod_tender(db).await;
+    let keys = Keys::new("vod-tender").decorated(|without_cache| without_cache);
+    let store = keys.store(db).await;
+    (keys, store)
+}
+
+#[tokio::test]
+async fn when_it_is_written_and_when_it_is_read() {
+    let db = Sql::sqlite().await;
+    let (keys, store) = cold_store(&db).await;
+    let one = TokenKey::new("twitch", "one");
+    let both = || NewToken::new().access_token("an access token").refresh_token("a refresh token");
+    asked_for_both(&keys, "generate", store.put(&one, both())).await.unwrap();
+    asked_for_both(&keys, "generate", store.put(&one, both())).await.unwrap();
+    asked_for_both(&keys, "unwrap", store.get(&one)).await.unwrap();
+}
