@@ -41,7 +41,7 @@ def pip(*arguments):
     done = run([*arguments], check=False)
     if done.returncode != 0:
         print(done.stdout, end="")
-        print(f"pip cannot fetch {arguments[-1]}")
+        print(f"pip cannot fetch {Path(arguments[-1]).name}")
         sys.exit(NOT_FETCHED)
 
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """promtool on the rules, their unit tests, the scrape configuration; every dashboard query parses; no unknown metric anywhere.
 
-metrics.json is the list of metrics that rules, dashboards and CloudWatch alarms may use; the documentation, which is
-checked against the code, must know each of them.
+What Prometheus metrics there are stands in docs/metrics.md, which tests compare with the code. metrics.json has the error
+classes, and what CloudWatch alarms may look at.
 """
 
 import json
@@ -21,12 +21,18 @@ BUILT_IN = {"up"}
 PREFIX = "vod"
 
 
+def documented():
+    """The metrics in the documentation's tables, each with its kind and labels."""
+    text = (common.REPOSITORY / "docs" / "metrics.md").read_text()
+    rows = re.findall(r"^\| `([\w<>]+)` \| (histogram|counter|gauge) \|([^|]*)\|", text, re.M)
+    return {name.replace("<prefix>", PREFIX): (kind, set(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows}
+
+
 def known_metrics():
     """Every name that may stand in a query."""
-    listed = common.load(common.CHECKS / "metrics.json")["prometheus"]
     names = set(BUILT_IN)
-    for name, metric in listed.items():
-        names |= {name + suffix for suffix in SUFFIXES} if metric["type"] == "histogram" else {name}
+    for name, (kind, _) in documented().items():
+        names |= {name + suffix for suffix in SUFFIXES} if kind == "histogram" else {name}
     return names
 
 
@@ -61,14 +67,15 @@ def rules():
 def check_names(report, what, expression, known, recorded):
     unknown = metric_names(expression) - known - recorded
     report.check(not unknown, f"{what}: every metric is one that the programs emit", str(unknown))
-    listed = common.load(common.CHECKS / "metrics.json")
+    listed = documented()
     for metric, label in labels_used(expression):
-        base = re.sub(r"_(bucket|sum|count)$", "", metric) if metric not in listed["prometheus"] else metric
-        if base in listed["prometheus"]:
-            allowed = set(listed["prometheus"][base]["labels"]) | {"job", "instance", "le"}
+        base = re.sub(r"_(bucket|sum|count)$", "", metric) if metric not in listed else metric
+        if base in listed:
+            allowed = listed[base][1] | {"job", "instance", "le"}
             report.check(label in allowed, f"{what}: {metric} has the label {label}")
+    classes = common.load(common.CHECKS / "metrics.json")["error_classes"]
     for value in re.findall(r'class="([^"]*)"', expression):
-        report.check(value in listed["error_classes"], f"{what}: {value} is an error class")
+        report.check(value in classes, f"{what}: {value} is an error class")
 
 
 def promtool(report, what, *arguments, cwd=PLACE):
@@ -102,14 +109,9 @@ def check_dashboard(report, known, recorded):
 def check_documented(report):
     """What is listed is what the documentation, and so the code, knows."""
     listed = common.load(common.CHECKS / "metrics.json")
-    docs = common.REPOSITORY / "docs"
-    text = "\n".join((docs / name).read_text() for name in ("metrics.md", "secrets.md"))
-    for name in listed["prometheus"]:
-        as_documented = name.replace(f"{PREFIX}_", "<prefix>_", 1) if name.startswith(f"{PREFIX}_") else name
-        report.check(f"`{as_documented}`" in text, f"metric {name} is documented")
-    for name in list(listed["emf"]["metrics"]) + listed["error_classes"]:
-        report.check(f"`{name}`" in text, f"{name} is documented")
-    for name in listed["emf"]["dimensions"] + [listed["emf"]["namespace"]]:
+    text = (common.REPOSITORY / "docs" / "metrics.md").read_text()
+    emf = listed["emf"]
+    for name in [*emf["metrics"], *emf["dimensions"], emf["namespace"], *listed["error_classes"]]:
         report.check(f"`{name}`" in text, f"{name} is documented")
 
 
@@ -120,6 +122,7 @@ def main():
     promtool(report, "promtool checks the rules", "check", "rules", "recording.rules.yml", "alerts.rules.yml")
     promtool(report, "promtool checks the scrape configuration", "check", "config", "prometheus.yml")
     promtool(report, "the rules' unit tests pass", "test", "rules", "tests/alerts.test.yml")
+    report.check(len(documented()) >= 20, "the documentation's tables are understood", str(len(documented())))
     known, recorded = known_metrics(), {rule["record"] for rule in rules() if "record" in rule}
     tests = yaml.safe_load((PLACE / "tests" / "alerts.test.yml").read_text())["tests"]
     cases = [case for test in tests for case in test["alert_rule_test"]]

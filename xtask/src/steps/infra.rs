@@ -86,7 +86,7 @@ pub(crate) fn run(_options: &Options) -> anyhow::Result<Report> {
     let parts: Parts = [
         (TERRAFORM, version("terraform", &["version"])),
         (PROMETHEUS, version("promtool", &["--version"]).and_then(|_| version("prometheus", &["--version"]))),
-        (DOCKER, version("docker", &["version", "--format", "engine {{.Server.Version}}"])),
+        (DOCKER, engine()),
         (PYTHON, python),
     ]
     .into();
@@ -199,6 +199,11 @@ fn version(name: &str, args: &[&str]) -> Result<String, String> {
         Some(line) if output.status.success() => Ok(line.split(" (").next().unwrap_or(line).to_owned()),
         _ => Err(format!("`{name} {}` fails", args.join(" "))),
     }
+}
+
+fn engine() -> Result<String, String> {
+    version("docker", &["version", "--format", "engine {{.Server.Version}}"])
+        .map_err(|_| "no container engine answers".to_owned())
 }
 
 fn last_line(text: &str) -> &str {
