@@ -121,7 +121,8 @@ on_aws! {
         put(&program, "new", "fresh").expect(0);
         program.script(&proof).expect(4).says(&["wrong_key", &old]);
         interrupt_a_rewrap(&program, &new).await;
-        program.run(&["verify"]).expect(0);
+        program.set("AWS_ENDPOINT_URL", "http://127.0.0.1:9").run(&["rewrap", "--to", &new]).expect(5);
+        program.set("AWS_ENDPOINT_URL", moto.endpoint()).run(&["verify"]).expect(0);
         program.script(&rewrap).expect(0);
         assert_eq!(keys(&program), [(new.clone(), 2 * ROWS as u64 + 1)]);
         program.script(&proof).expect(0);
@@ -170,7 +171,11 @@ on_aws! {
         program.run(&["migrate"]).expect(0);
         let [doctor, _] = commands(RECOVERY, "The first minutes");
         let [content] = commands(RECOVERY, "The key is disabled, or will be deleted");
-        for (failure, words) in [(AwsFailure::DISABLED, "is disabled"), (AwsFailure::INVALID_STATE, "pending deletion")] {
+        for (failure, words) in [
+            (AwsFailure::DISABLED, "is disabled"),
+            (AwsFailure::INVALID_STATE, "pending deletion"),
+            (AwsFailure::NOT_FOUND, "in this Region and account"),
+        ] {
             proxy.faults().always(Fault::Fail(failure));
             program.script(&doctor).expect(5).says(&[words]);
             program.run(&["rollback"]).expect(5);
