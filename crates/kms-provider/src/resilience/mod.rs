@@ -14,7 +14,7 @@ use envelope_core::provider::{ErrorClass, GeneratedDataKey, KeyDescription};
 use envelope_core::{DataKey, EncryptionContext, KeyError, KeyProvider, WrappedDataKey};
 use secrecy::SecretSlice;
 use tokio::sync::SemaphorePermit;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use self::circuit::{Circuit, Verdict};
 use self::queue::{NoSlot, Queue};
@@ -190,6 +190,7 @@ impl Resilience {
         let limit = whole.min(deadline.saturating_duration_since(start));
         match timeout(limit, call).await {
             Ok(Ok(value)) => {
+                self.rate.answered(start);
                 pass.settle(Verdict::Answered);
                 Ok(value)
             }
@@ -237,14 +238,13 @@ impl Resilience {
 
     /// Waits until the rate limit lets the caller through.
     async fn turn(&self, deadline: Instant) -> Result<(), KeyError> {
-        let now = Instant::now();
-        match self.rate.turn(now, deadline) {
-            Ok(turn) if turn > now => {
-                Counters::add(&self.counters.rate_limit_waits);
-                sleep_until(turn).await;
+        match self.rate.turn(deadline).await {
+            Ok(waited) => {
+                if waited {
+                    Counters::add(&self.counters.rate_limit_waits);
+                }
                 Ok(())
             }
-            Ok(_) => Ok(()),
             Err(wait) => {
                 Counters::add(&self.counters.rejected_by_load);
                 let seconds = wait.as_secs_f64();
