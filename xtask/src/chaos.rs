@@ -11,7 +11,7 @@ use crate::parts::Servers;
 use crate::steps::test::Programs;
 
 /// The scenarios that are played through real sockets, in the order of the table. Each says how it went, or is missed.
-const SCENARIOS: [&str; 16] = [
+const SCENARIOS: [&str; 17] = [
     "unreachable: the port is closed",
     "hanging: never answers",
     "too slow: 4 s a call",
@@ -27,6 +27,7 @@ const SCENARIOS: [&str; 16] = [
     "wrong Region: no such key",
     "key rotated",
     "1,000 cold reads of one token",
+    "3 s throttled, 100 readers of 500 tokens",
     "30 s outage, 100 readers of 500 tokens",
 ];
 
@@ -76,7 +77,7 @@ fn print_scenarios(text: &str) -> Vec<&'static str> {
     let played: Vec<Played<'_>> = text.lines().filter_map(Played::parse).collect();
     let is_known = |row: &&Played<'_>| SCENARIOS.contains(&row.scenario);
     println!("\n{}", row("scenario", "class seen", "error", "recovery", "found"));
-    println!("{:-<39}+{:-<22}+{:-<9}+{:-<10}+{:-<34}", "", "", "", "", "");
+    println!("{:-<41}+{:-<22}+{:-<9}+{:-<10}+{:-<34}", "", "", "", "", "");
     let mut missed = Vec::new();
     for name in SCENARIOS {
         match played.iter().find(|row| row.scenario == name) {
@@ -130,7 +131,7 @@ impl std::fmt::Display for Played<'_> {
 }
 
 fn row(scenario: &str, class: &str, error: &str, recovery: &str, found: &str) -> String {
-    format!("{scenario:<38} | {class:<20} | {error:>7} | {recovery:>8} | {found}")
+    format!("{scenario:<40} | {class:<20} | {error:>7} | {recovery:>8} | {found}")
 }
 
 /// `test outages::a_thing_happens ... ok` as words.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use envelope_core::{ErrorClass, KeyError, KeyProvider, WrappedDataKey};
+use futures_util::future::join_all;
 use kms_provider::resilience::CircuitState;
 use kms_provider::{Aws, CacheOptions, Caching, Resilience};
 use test_support::emulator::AwsFailure;
@@ -12,9 +13,10 @@ use test_support::moto::Moto;
 use test_support::part;
 use test_support::proxy::Proxy;
 
+use crate::readers::Readers;
 use crate::support::{class, row, told, within_async, wrapped};
 
-const REGION: &str = "us-east-1";
+pub(crate) const REGION: &str = "us-east-1";
 const NONE: [&str; 0] = [];
 
 /// The default deadline of `Resilience`, and how late a timer on a busy machine may be.
@@ -29,7 +31,7 @@ pub(crate) struct Stack {
     pub(crate) proxy: Proxy,
     pub(crate) resilience: Arc<Resilience>,
     pub(crate) cache: Arc<Caching>,
-    key: String,
+    pub(crate) key: String,
 }
 
 impl Stack {
@@ -42,6 +44,33 @@ impl Stack {
         let options = CacheOptions::default().with_remember_generated(false);
         let cache = Arc::new(Caching::with_options(resilience.clone(), options));
         Self { proxy, resilience, cache, key }
+    }
+
+    /// Tokens whose data keys are not in the cache, the n-th bound to row n.
+    pub(crate) async fn tokens(&self, count: usize) -> Vec<WrappedDataKey> {
+        join_all((0..count).map(async |number| wrapped(&*self.cache, &row(number)).await)).await
+    }
+
+    /// Until a hundred readers have read every token once, each trying again after a failure: how long that took.
+    ///
+    /// # Panics
+    /// One still fails when all should work again.
+    pub(crate) async fn all_served(&self, tokens: &[WrappedDataKey]) -> Duration {
+        const READERS: usize = 100;
+        let start = Instant::now();
+        let read = async |number: usize| {
+            while let Err(error) = self.cache.unwrap(&tokens[number], &row(number)).await {
+                assert!(start.elapsed() < RECOVERY, "token {number} is not served again: {}", told(&error));
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let share = async |reader: usize| {
+            for number in (reader..tokens.len()).step_by(READERS) {
+                read(number).await;
+            }
+        };
+        join_all((0..READERS).map(share)).await;
+        start.elapsed()
     }
 
     /// Until a token is read again: how long that took.
@@ -283,4 +312,26 @@ async fn a_thousand_concurrent_cold_reads_of_one_token_make_one_call_on_the_wire
     let calls = stack.proxy.faults().calls("Decrypt");
     assert_eq!(calls, 1);
     report("1,000 cold reads of one token", "none", None, None, &format!("{calls} Decrypt on the wire"));
+}
+
+/// A limit of this process's own that outlived the service's would keep most of them waiting for half a minute.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_readers_who_were_throttled_are_served_within_seconds_of_its_end() {
+    let moto = part!(moto);
+    let stack = Stack::new(&moto).await;
+    let tokens = Arc::new(stack.tokens(500).await);
+    let before = stack.proxy.faults().calls("Decrypt");
+    stack.proxy.faults().always(Fault::Fail(AwsFailure::THROTTLING));
+    let throttled = Duration::from_secs(3);
+    let start = tokio::time::Instant::now();
+    let readers = Readers::send(100, &stack.cache, &tokens, 0, start + throttled);
+    tokio::time::sleep_until(start + throttled).await;
+    let calls = stack.proxy.faults().calls("Decrypt") - before;
+    assert!(calls < 200, "a service that throttles is asked less: {calls} calls");
+    stack.proxy.faults().heal();
+    let recovery = stack.all_served(&tokens).await;
+    assert!(recovery < 2 * RECOVERY, "{recovery:?}");
+    let seen = readers.back().await;
+    let found = format!("{calls} calls while throttled, {} reads failed", seen.failed);
+    report("3 s throttled, 100 readers of 500 tokens", "throttled", None, Some(recovery), &found);
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use envelope_core::{KeyProvider, WrappedDataKey};
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::join_all;
 use kms_provider::resilience::CircuitState;
 use test_support::emulator::AwsFailure;
 use test_support::faults::Fault;
@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::behind_a_proxy::{RECOVERY, Stack, report};
 use crate::readers::{Readers, Seen};
-use crate::support::{row, told, within_async};
+use crate::support::{row, within_async};
 
 /// Set in the process that has to do it.
 const CHILD: &str = "TOKENSEAL_TEST_OUTAGE";
@@ -61,7 +61,7 @@ async fn child() {
     let moto = part!(moto);
     let before = alive_tasks();
     let stack = Stack::new(&moto).await;
-    let tokens = Arc::new(tokens(&stack).await);
+    let tokens = Arc::new(stack.tokens(TOKENS).await);
     join_all((0..CACHED).map(async |number| {
         stack.cache.unwrap(&tokens[number], &row(number)).await.unwrap();
     }))
@@ -80,7 +80,8 @@ async fn child() {
     assert!(peak.memory_kib <= base.memory_kib + MEMORY_KIB, "{peak:?}, before {base:?}");
 
     stack.proxy.faults().heal();
-    let recovery = recovery(&stack, &tokens).await;
+    let recovery = stack.all_served(&tokens).await;
+    assert!(recovery < RECOVERY, "{recovery:?}");
     assert_eq!(stack.resilience.snapshot().circuit, CircuitState::Closed);
     let after = Load::now(&stack);
     assert!(after.tasks <= base.tasks + CALLS, "{after:?}, before {base:?}");
@@ -102,12 +103,6 @@ async fn child() {
     );
 }
 
-async fn tokens(stack: &Stack) -> Vec<WrappedDataKey> {
-    let contexts: Vec<_> = (0..TOKENS).map(row).collect();
-    let made = try_join_all(contexts.iter().map(|context| stack.cache.generate(context)));
-    made.await.unwrap().into_iter().map(|made| made.wrapped).collect()
-}
-
 /// What the readers saw, and the most of everything meanwhile.
 async fn outage(stack: &Stack, tokens: &Arc<Vec<WrappedDataKey>>) -> (Seen, Load) {
     let faults = stack.proxy.faults();
@@ -124,23 +119,6 @@ async fn outage(stack: &Stack, tokens: &Arc<Vec<WrappedDataKey>>) -> (Seen, Load
         sleep(Duration::from_millis(50)).await;
     }
     (readers.back().await, peak)
-}
-
-/// Until every token was read, each reader reading its share over and over.
-async fn recovery(stack: &Stack, tokens: &[WrappedDataKey]) -> Duration {
-    let start = Instant::now();
-    join_all((0..READERS).map(async |reader| {
-        for number in (reader..TOKENS).step_by(READERS) {
-            while let Err(error) = stack.cache.unwrap(&tokens[number], &row(number)).await {
-                assert!(start.elapsed() < RECOVERY, "token {number} is not served again: {}", told(&error));
-                sleep(Duration::from_millis(50)).await;
-            }
-        }
-    }))
-    .await;
-    let took = start.elapsed();
-    assert!(took < RECOVERY, "{took:?}");
-    took
 }
 
 /// What a process that loses something over time would have more and more of.

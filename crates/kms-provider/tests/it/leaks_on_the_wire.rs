@@ -3,13 +3,15 @@
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
+use aws_sdk_kms::types::DataKeySpec;
 use envelope_core::KeyProvider;
 use test_support::emulator::AwsFailure;
 use test_support::faults::Fault;
+use test_support::moto::Moto;
 use test_support::part;
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::behind_a_proxy::Stack;
+use crate::behind_a_proxy::{REGION, Stack};
 use crate::leaks::assert_silent;
 use crate::support::{row, told, wrapped};
 
@@ -56,6 +58,7 @@ async fn a_key_in_an_answer_that_arrives_broken_is_in_no_error_and_no_log_line()
     }
     drop(guard);
 
+    assert!(sdk_error(&moto).await.contains("Plaintext"), "the SDK's own error does hold the answer");
     let logged = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     assert!(logged.contains("TRACE") && logged.contains("kms_provider"), "everything is logged");
     texts.push(logged);
@@ -64,4 +67,13 @@ async fn a_key_in_an_answer_that_arrives_broken_is_in_no_error_and_no_log_line()
         assert!(!text.contains("Plaintext"), "an answer is in: {text}");
         keys.iter().for_each(|key| assert_silent(&text, key.expose_secret()));
     }
+}
+
+/// What a service would log that hands the SDK's error on.
+async fn sdk_error(moto: &Moto) -> String {
+    let stack = Stack::new(moto).await;
+    stack.proxy.faults().always(Fault::Fail(AwsFailure::Truncated));
+    let kms = aws_sdk_kms::Client::new(&stack.proxy.sdk_config(REGION));
+    let request = kms.generate_data_key().key_id(&stack.key).key_spec(DataKeySpec::Aes256);
+    format!("{:?}", request.send().await.unwrap_err())
 }
