@@ -15,6 +15,7 @@ mod parts;
 mod report;
 mod steps;
 mod summary;
+mod tools;
 
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);

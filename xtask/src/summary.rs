@@ -31,7 +31,10 @@ fn print_steps(done: &[Done], skipped_steps: &[&str]) {
 }
 
 fn print_parts(done: &[Done]) {
-    let parts: Vec<&PartOutcome> = done.iter().flat_map(|step| &step.report.parts).collect();
+    let mut parts: Vec<&PartOutcome> = done.iter().flat_map(|step| &step.report.parts).collect();
+    // Several steps may need the same one.
+    parts.sort_by_key(|part| &part.name);
+    parts.dedup_by_key(|part| (&part.name, &part.outcome));
     if parts.is_empty() {
         return;
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Mutex;
 use std::time::Instant;
 
@@ -10,6 +10,7 @@ use super::test::Programs;
 use crate::cargo::program;
 use crate::options::Options;
 use crate::report::{NotRun, PartOutcome, Report};
+use crate::tools;
 
 /// Parts of this step: Terraform, Prometheus with promtool, a container engine, and the checks' Python packages.
 const TERRAFORM: &str = "terraform";
@@ -84,9 +85,9 @@ pub(crate) fn run(_options: &Options) -> anyhow::Result<Report> {
     let programs = Programs::build()?;
     let (prepared, python) = prepare();
     let parts: Parts = [
-        (TERRAFORM, version("terraform", &["version"])),
-        (PROMETHEUS, version("promtool", &["--version"]).and_then(|_| version("prometheus", &["--version"]))),
-        (DOCKER, engine()),
+        (TERRAFORM, tools::terraform()),
+        (PROMETHEUS, tools::prometheus()),
+        (DOCKER, tools::container_engine()),
         (PYTHON, python),
     ]
     .into();
@@ -188,22 +189,6 @@ fn run_script(mut command: Command) -> Result<(Option<i32>, String), String> {
     let output = command.output().map_err(|error| format!("python3 cannot be run: {error}"))?;
     let text = [output.stdout, output.stderr].concat();
     Ok((output.status.code(), String::from_utf8_lossy(&text).into_owned()))
-}
-
-/// The first line of what a program says of its version.
-fn version(name: &str, args: &[&str]) -> Result<String, String> {
-    let output = program(name).args(args).stderr(Stdio::null()).output();
-    let output = output.map_err(|_| format!("{name} is not installed"))?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    match text.lines().next() {
-        Some(line) if output.status.success() => Ok(line.split(" (").next().unwrap_or(line).to_owned()),
-        _ => Err(format!("`{name} {}` fails", args.join(" "))),
-    }
-}
-
-fn engine() -> Result<String, String> {
-    version("docker", &["version", "--format", "engine {{.Server.Version}}"])
-        .map_err(|_| "no container engine answers".to_owned())
 }
 
 fn last_line(text: &str) -> &str {

@@ -11,7 +11,8 @@ use super::test_output::{run_tests, summarize};
 use crate::cargo::{array, capture, cargo, text};
 use crate::options::Options;
 use crate::parts::Servers;
-use crate::report::{NotRun, Report};
+use crate::report::{NotRun, PartOutcome, Report};
+use crate::tools;
 
 /// The documentation's examples are a step of their own; benches are compiled by `clippy`.
 const TARGETS: [&str; 4] = ["--lib", "--bins", "--tests", "--examples"];
@@ -23,6 +24,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Report> {
     servers.announce(&mut command, options);
     let mut report = summarize(run_tests(&mut command)?);
     report.parts = servers.outcomes();
+    // No server of ours: each test that wants one starts its own.
+    report.parts.push(PartOutcome { name: "prometheus".to_owned(), outcome: tools::prometheus() });
     add_ended_early(&mut report, servers.not_run());
     Ok(report)
 }

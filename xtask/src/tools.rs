@@ -1,0 +1,31 @@
+//! Programs that a machine has or has not: each the version that it tells, or why there is none.
+
+use std::process::Stdio;
+
+use crate::cargo::program;
+
+pub(crate) fn terraform() -> Result<String, String> {
+    version("terraform", &["version"])
+}
+
+/// The server, and promtool beside it.
+pub(crate) fn prometheus() -> Result<String, String> {
+    version("promtool", &["--version"]).and_then(|_| version("prometheus", &["--version"]))
+}
+
+/// An engine that answers, and not only its client.
+pub(crate) fn container_engine() -> Result<String, String> {
+    version("docker", &["version", "--format", "engine {{.Server.Version}}"])
+        .map_err(|_| "no container engine answers".to_owned())
+}
+
+fn version(name: &str, args: &[&str]) -> Result<String, String> {
+    let output = program(name).args(args).stderr(Stdio::null()).output();
+    let output = output.map_err(|_| format!("{name} is not installed"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    match text.lines().next() {
+        // Prometheus goes on with its branch and revision in brackets.
+        Some(line) if output.status.success() => Ok(line.split(" (").next().unwrap_or(line).to_owned()),
+        _ => Err(format!("`{name} {}` fails", args.join(" "))),
+    }
+}
