@@ -1,23 +1,24 @@
 //! The commands that stand in the documentation, so that a test can run them.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// A fenced block of a page.
-pub(crate) struct Block {
-    pub(crate) heading: String,
+struct Block {
+    heading: String,
     language: String,
     text: String,
 }
 
 impl Block {
-    pub(crate) fn runs_our_programs(&self) -> bool {
+    fn runs_our_programs(&self) -> bool {
         self.language == "sh"
             && ["migrate-tokens", "manage-secrets"].iter().any(|name| self.text.contains(name))
     }
 }
 
 /// Every fenced block of a page below docs/, with the heading that it stands under.
-pub(crate) fn blocks(page: &str) -> Vec<Block> {
+fn blocks(page: &str) -> Vec<Block> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(page);
     let (mut heading, mut found, mut open) = (String::new(), Vec::new(), None::<Block>);
     for line in std::fs::read_to_string(path).unwrap().lines() {
@@ -35,6 +36,14 @@ pub(crate) fn blocks(page: &str) -> Vec<Block> {
         }
     }
     found
+}
+
+/// The headings of a page that have commands under them, and never none.
+pub(crate) fn headings_with_commands(page: &str) -> BTreeSet<String> {
+    let found = blocks(page).into_iter().filter(Block::runs_our_programs);
+    let headings: BTreeSet<String> = found.map(|block| block.heading).collect();
+    assert!(!headings.is_empty(), "{page} has no commands");
+    headings
 }
 
 /// The blocks under a heading that run our programs: as many as the rehearsal knows of.
