@@ -34,7 +34,7 @@ const SCENARIOS: [&str; 17] = [
 /// The test modules about a failing key service: those on the wire, and those on a clock that runs ahead.
 const MODULES: [&str; 6] = [
     "behind_a_proxy::",
-    "half_a_minute_without_keys::",
+    "an_outage_of_half_a_minute::",
     "leaks_on_the_wire::",
     "aws_errors::",
     "outages::",

@@ -2,6 +2,7 @@
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a test reports by panicking")]
 #![expect(clippy::print_stdout, reason = "it is shown where a test fails, and tells in which of many runs")]
 
+mod an_outage_of_half_a_minute;
 mod aws;
 mod aws_errors;
 mod aws_live;
@@ -9,7 +10,6 @@ mod behind_a_proxy;
 mod caching;
 mod caching_in_time;
 mod conformance;
-mod half_a_minute_without_keys;
 mod keyring;
 mod keyring_file;
 mod leaks;

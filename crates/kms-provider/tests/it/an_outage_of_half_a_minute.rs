@@ -37,7 +37,7 @@ const CALLS: usize = 64;
 const MEMORY_KIB: u64 = 8 << 10;
 
 #[tokio::test]
-async fn a_hundred_readers_of_500_tokens_live_through_half_a_minute_of_outage_on_the_wire() {
+async fn a_hundred_readers_of_500_tokens_live_through_it_in_real_time() {
     let moto = part!(moto);
     let this = std::env::current_exe().unwrap();
     let name = format!("{}::child", module_path!().split_once("::").unwrap().1);
