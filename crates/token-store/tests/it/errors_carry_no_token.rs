@@ -9,7 +9,9 @@ use test_support::sql::Sql;
 use token_store::migration::{self, RewrapOptions, StopFlag};
 use token_store::{Database, NewToken, StoreError, TokenKey, TokenStore, WriteFormat};
 
-use crate::support::{DIRECT_KEY, Keys, VodRow, create_vod_tender, insert_vod, migrate, to, told, verified};
+use crate::support::{
+    DIRECT_KEY, Keys, VodRow, create_vod_tender, insert_vod, listen, migrate, to, told, verified,
+};
 
 const CANARY: &str = "canary-7f3a9c";
 
@@ -142,7 +144,7 @@ async fn no_log_line_at_any_level_carries_a_token() {
         .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
         .with_writer(move || writer.clone())
         .finish();
-    let guard = tracing::subscriber::set_default(subscriber);
+    let guard = listen(subscriber);
     exercise(&Sql::sqlite().await).await;
     drop(guard);
     let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();

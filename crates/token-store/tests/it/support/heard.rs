@@ -2,14 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use tracing::field::{Field, Visit};
 use tracing::subscriber::DefaultGuard;
-use tracing::{Event, Level, Metadata, Subscriber};
+use tracing::{Dispatch, Event, Level, Metadata, Subscriber};
 use tracing_subscriber::filter::FilterFn;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
+
+/// Makes this the subscriber of this thread.
+///
+/// While a process has only one, `tracing` asks the thread that first comes to an event whether anybody will ever listen
+/// to it; a test that runs beside this one would say no, for all threads. So two more are kept that get no events.
+pub(crate) fn listen(subscriber: impl Subscriber + Send + Sync + 'static) -> DefaultGuard {
+    static KEPT: OnceLock<[Dispatch; 2]> = OnceLock::new();
+    KEPT.get_or_init(|| [(); 2].map(|()| Dispatch::new(tracing_subscriber::registry())));
+    tracing::subscriber::set_default(subscriber)
+}
 
 /// One event.
 #[derive(Clone, Debug)]
@@ -44,8 +54,7 @@ impl Ear {
     pub(crate) fn to(passes: impl Fn(&Metadata<'_>) -> bool + Send + Sync + 'static) -> Self {
         let heard = Arc::new(Mutex::new(Vec::new()));
         let layer = Recorder(heard.clone()).with_filter(FilterFn::new(passes));
-        let subscriber = tracing_subscriber::registry().with(layer);
-        Self { heard, _listening: tracing::subscriber::set_default(subscriber) }
+        Self { heard, _listening: listen(tracing_subscriber::registry().with(layer)) }
     }
 
     /// Everything so far.

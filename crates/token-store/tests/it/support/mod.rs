@@ -14,7 +14,7 @@ use token_store::status::Group;
 use token_store::verify::VerifyReport;
 use token_store::{Token, TokenKey, TokenStore, WriteFormat};
 
-pub(crate) use heard::{Ear, Heard};
+pub(crate) use heard::{Ear, Heard, listen};
 pub(crate) use keys::{DIRECT_KEY, Keys, MASTER_KEY, OneDataKey, direct_key};
 pub(crate) use meddling::Meddling;
 pub(crate) use tables::{
