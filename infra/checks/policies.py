@@ -2,10 +2,12 @@
 """Looks at every policy document with parliament (actions, resources, conditions) and policy_sentry (actions exist)."""
 
 import json
+import warnings
 
 import common
 
 common.enter()
+warnings.filterwarnings("ignore", "pkg_resources")
 
 from parliament import analyze_policy_string  # noqa: E402
 from policy_sentry.querying.actions import get_action_data  # noqa: E402
