@@ -53,10 +53,21 @@ impl Service {
     /// # Errors
     /// Whatever keeps the service from starting.
     pub async fn connect(config: Config) -> anyhow::Result<Self> {
+        Self::connect_with(config, keys::connect).await
+    }
+
+    /// The same with another way to come by a key service.
+    ///
+    /// # Errors
+    /// Whatever keeps the service from starting.
+    pub async fn connect_with(
+        config: Config,
+        keys: impl AsyncFnOnce(&Config, &Arc<KmsMetrics>) -> anyhow::Result<Option<Arc<dyn KeyProvider>>>,
+    ) -> anyhow::Result<Self> {
         let profile = Profile::load("vod-tender")?;
         let mut registry = Registry::default();
         let kms = KmsMetrics::register(&mut registry, &profile.metrics_prefix);
-        let keys = keys::connect(&config, &kms).await?;
+        let keys = keys(&config, &kms).await?;
         let secrets = Secrets::connect(&config, &mut registry).await?;
         let store = open_store(&config.database_url, profile, keys.clone(), config.direct_key).await?;
         token_store::metrics::register(&mut registry, &store);

@@ -73,7 +73,13 @@ impl Secrets {
                 Ok(inventory) => self.metrics.observe(&inventory),
                 // The environment has no list of what in it is secret.
                 Err(SourceError::Unsupported { .. }) => return,
-                Err(error) => tracing::warn!(class = error.class(), "secrets could not be counted"),
+                Err(error) => {
+                    tracing::warn!(
+                        class = error.class(),
+                        hint = error.hint(),
+                        "secrets could not be counted"
+                    );
+                }
             }
             tokio::time::sleep(INVENTORY_EVERY).await;
         }
