@@ -311,7 +311,7 @@ on_each_database! {
         program.run(&["migrate"]).expect(0);
         let [revoke, replace] = commands(INCIDENT, "A token");
         let provider = "curl() { printf '%s ' \"$@\" >arguments; cat >input; }\n";
-        program.set("CLIENT_ID", "client").set("NEW_TOKEN", "issued anew");
+        program.set("CLIENT_ID", "client").set("ACCESS_TOKEN", "issued anew").set("REFRESH_TOKEN", "this too");
         program.script(&format!("{provider}{revoke}")).expect(0);
         let given = |name: &str| std::fs::read_to_string(program.path().join(name)).unwrap();
         assert_eq!(given("input"), "leaked refresh");
