@@ -202,6 +202,7 @@ fn store_hint(error: &StoreError) -> Option<String> {
         StoreError::Database(error) if error.unreachable => {
             "check DATABASE_URL, that the database runs, and that this machine may connect to it"
         }
+        StoreError::Database(_) => "`migrate-tokens doctor` checks the database and what its user may do",
         StoreError::Address { .. } => {
             "set DATABASE_URL to postgres://user:password@host/database or sqlite://file.db"
         }

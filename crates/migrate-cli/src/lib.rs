@@ -12,6 +12,7 @@ mod progress;
 mod services;
 mod settings;
 mod startup;
+mod stdin;
 mod telemetry;
 
 /// The workspace's README, so that its examples are compiled and run as doctests.

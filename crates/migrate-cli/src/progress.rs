@@ -17,6 +17,7 @@ pub(crate) struct Progress {
     bar: Option<ProgressBar>,
     last_line: Option<Instant>,
     done: u64,
+    told: Option<u64>,
     silent: bool,
 }
 
@@ -33,7 +34,7 @@ impl Progress {
             bar.set_message(verb);
             bar
         });
-        Self { verb, total, bar, last_line: None, done: 0, silent }
+        Self { verb, total, bar, last_line: None, done: 0, told: None, silent }
     }
 
     pub(crate) fn update(&mut self, done: u64) {
@@ -54,7 +55,7 @@ impl Progress {
 
     fn line(&mut self) {
         self.last_line = Some(Instant::now());
-        if !self.silent {
+        if !self.silent && self.told.replace(self.done) != Some(self.done) {
             note(&format!("{} {}/{} tokens", self.verb, self.done, self.total));
         }
     }

@@ -170,7 +170,10 @@ pub(crate) fn open_keyring(settings: &Settings, path: &std::path::Path) -> Resul
 /// `KMS_MASTER_KEY`, or what to do without it.
 pub(crate) fn master_key(settings: &Settings) -> Result<&envelope_core::DataKey, CliError> {
     settings.master_key.as_ref().ok_or_else(|| {
-        CliError::usage_with_hint("KMS_MASTER_KEY is not set", "make one with `openssl rand -base64 32`")
+        CliError::usage_with_hint(
+            "KMS_MASTER_KEY is not set",
+            "set it to the key that the keyring was made with; for a new keyring, `openssl rand -base64 32` makes one",
+        )
     })
 }
 

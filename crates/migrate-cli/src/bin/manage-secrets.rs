@@ -1,8 +1,8 @@
 //! `manage-secrets`: moves secrets out of `.env` files, and looks after them where they are then.
 
-use std::process::ExitCode;
-
 #[tokio::main]
-async fn main() -> ExitCode {
-    migrate_cli::manage_secrets::run(std::env::args_os()).await.into()
+async fn main() {
+    let exit = migrate_cli::manage_secrets::run(std::env::args_os()).await;
+    // The end of the runtime would wait for a thread that still reads standard input.
+    std::process::exit(exit as i32)
 }

@@ -56,7 +56,9 @@ struct Failed {
 
 pub(super) async fn run(args: Args, opened: &Opened, options: &Options) -> Result<Exit, Failure> {
     let stop = startup::stop_on_signals();
-    let entries = dotenv::read(&args.file)?;
+    let entries = dotenv::read(&args.file).map_err(|error| {
+        Failure::usage(chain(&error), "check the path: the file holds lines of NAME=value, in UTF-8")
+    })?;
     let mut report = Report { dry_run: args.dry_run, total: entries.len(), ..Report::default() };
     report.warnings = warnings(&entries);
     let names: Vec<SecretName> = entries.iter().map(|entry| entry.name.clone()).collect();

@@ -10,15 +10,14 @@ use secrets_cache::typed;
 use secrets_cache::{NewSecret, SecretName, SecretRef, SecretValue, Stage, generate};
 use serde::Serialize;
 use time::OffsetDateTime;
-use tokio::io::AsyncReadExt as _;
-use zeroize::Zeroizing;
 
 use super::Options;
 use super::failure::Failure;
 use super::list::show_time;
 use super::source::Opened;
-use crate::exit::{CliError, Exit};
+use crate::exit::Exit;
 use crate::output::{emit, print};
+use crate::stdin::{read_secret, without_line_break};
 
 /// Length of a generated secret.
 const GENERATED_LEN: usize = 32;
@@ -113,15 +112,17 @@ pub(super) async fn get(args: GetArgs, opened: &Opened, options: &Options) -> Re
         value,
         value_base64,
     };
-    emit(options.common.format, &report, |report| match report.value.as_ref().or(report.value_base64.as_ref()) {
-        Some(value) => value.to_string(),
-        None => format!(
-            "{}: version {} under {}, from {}; --reveal prints it",
-            report.name,
-            report.version,
-            report.stages.join(", "),
-            report.source
-        ),
+    emit(options.common.format, &report, |report| {
+        match report.value.as_ref().or(report.value_base64.as_ref()) {
+            Some(value) => value.to_string(),
+            None => format!(
+                "{}: version {} under {}, from {}; --reveal prints it",
+                report.name,
+                report.version,
+                report.stages.join(", "),
+                report.source
+            ),
+        }
     })?;
     Ok(Exit::Done)
 }
@@ -194,17 +195,12 @@ async fn read_value() -> Result<Option<SecretValue>, Failure> {
     if std::io::stdin().is_terminal() {
         return Ok(None);
     }
-    let mut bytes = Zeroizing::new(Vec::with_capacity(64 << 10));
-    let read = tokio::io::stdin().read_to_end(&mut bytes).await;
-    read.map_err(CliError::io("standard input cannot be read"))?;
-    match std::str::from_utf8(&bytes) {
-        Ok(text) => {
-            // What `echo` and editors put at the end is no part of a secret.
-            let text = text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text));
-            Ok((!text.is_empty()).then(|| SecretValue::text(SecretString::from(text))))
-        }
-        Err(_) => Ok(Some(SecretValue::binary(bytes.to_vec()))),
-    }
+    let bytes = read_secret().await?;
+    let Ok(text) = std::str::from_utf8(&bytes) else {
+        return Ok(Some(SecretValue::binary(bytes.to_vec())));
+    };
+    let text = without_line_break(text);
+    Ok((!text.is_empty()).then(|| SecretValue::text(SecretString::from(text))))
 }
 
 fn base64(value: &SecretValue) -> String {

@@ -87,7 +87,7 @@ fn unwritable(error: CliError) -> CliError {
     match error {
         CliError::Store(error) => CliError::Forbidden {
             problem: chain(&error),
-            hint: "this user must be able to write the SQLite file and its directory, where the journal goes"
+            hint: "the SQLite file and its directory, where the journal goes, must be writable and have room"
                 .into(),
         },
         error => error,

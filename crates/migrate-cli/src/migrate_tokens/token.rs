@@ -4,7 +4,6 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use token_store::profile::Table;
 use token_store::{NewToken, TokenKey};
-use tokio::io::AsyncReadExt as _;
 use zeroize::Zeroize as _;
 
 use super::Options;
@@ -12,6 +11,7 @@ use crate::exit::{CliError, Exit};
 use crate::output::emit;
 use crate::services::{Access, Services};
 use crate::settings::Settings;
+use crate::stdin::{read_secret, without_line_break};
 
 #[derive(clap::Args)]
 pub(super) struct GetArgs {
@@ -75,7 +75,7 @@ pub(super) async fn run_get(args: GetArgs, settings: Settings, options: Options)
 
 pub(super) async fn run_put(args: PutArgs, settings: Settings, options: Options) -> Result<Exit, CliError> {
     let (table, column, key) = args.cell.resolve(&settings)?;
-    let value = read_secret(args.allow_empty).await?;
+    let value = read_token(args.allow_empty).await?;
     let services = Services::connect(settings, Access::ReadWrite, None, &options.telemetry).await?;
     let written = services.store.put(&key, NewToken::new().column(&column, Some(value))).await?;
     let encryption_version = Some(i64::from(written.encryption_version));
@@ -154,21 +154,23 @@ fn split_escaped(text: &str) -> Vec<String> {
     parts
 }
 
-/// Reads a secret from standard input; one line break at its end is not part of it.
-async fn read_secret(allow_empty: bool) -> Result<SecretString, CliError> {
-    const LIMIT: u64 = envelope_core::format::MAX_PLAINTEXT_LEN as u64 + 2;
-    let mut text = zeroize::Zeroizing::new(String::with_capacity(64 * 1024));
-    let read = tokio::io::stdin().take(LIMIT + 1).read_to_string(&mut text).await;
-    read.map_err(CliError::io("standard input cannot be read as UTF-8 text"))?;
-    let value = text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
-    if value.is_empty() && !allow_empty {
-        // Far more often a pipe that broke than a token that is meant to be empty.
+/// The token on standard input. That there is none is far more often a pipe that broke than meant.
+async fn read_token(allow_empty: bool) -> Result<SecretString, CliError> {
+    let bytes = read_secret().await?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| {
+        CliError::usage_with_hint(
+            "standard input is not UTF-8 text",
+            "encode it first, as base64 for example",
+        )
+    })?;
+    let text = without_line_break(text);
+    if text.is_empty() && !allow_empty {
         return Err(CliError::usage_with_hint(
             "standard input is empty",
             "pipe the token in: echo -n \"$TOKEN\" | …; --allow-empty writes an empty one",
         ));
     }
-    Ok(SecretString::from(value))
+    Ok(SecretString::from(text))
 }
 
 #[cfg(test)]

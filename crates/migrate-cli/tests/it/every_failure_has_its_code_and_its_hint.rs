@@ -1,12 +1,15 @@
 //! What goes wrong ends with its exit code and a message that names the variable or command to mend; nothing is written.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::net::TcpListener;
+use std::os::unix::ffi::OsStrExt as _;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use test_support::postgres;
 
-use crate::support::{Program, Sql, create_vod_tender, fill, stored};
+use crate::support::{MASTER_KEY, Program, Run, Sql, create_vod_tender, fill, signal, stored};
 
 /// A port on which nobody listens.
 fn closed_port() -> u16 {
@@ -159,6 +162,31 @@ on_each_database! {
         assert_eq!(stored(&db).await, before);
     }
 
+    async fn a_variable_that_is_no_text_is_not_taken_for_one_that_is_not_set(db) {
+        fill(&db, 1).await;
+        let program = Program::on(&db);
+        for variable in ["PLAINTEXT_POLICY", "BINDING", "KMS_KEY_ID", "KMS_MASTER_KEY", "DATABASE_URL"] {
+            for command in ["status", "doctor"] {
+                let mut command = program.command(&[command]);
+                command.env(variable, OsStr::from_bytes(b"forbid\xff"));
+                let run = Run::of(&["status"], command.output().unwrap()).expect(2);
+                run.says(&[variable, "UTF-8"]);
+            }
+        }
+    }
+
+    async fn a_token_that_is_no_text(db) {
+        fill(&db, 1).await;
+        let before = stored(&db).await;
+        let program = Program::on(&db);
+        let file = program.path().join("binary");
+        std::fs::write(&file, b"\xff\xfe").unwrap();
+        let mut put = program.command(&["put", "--row", "provider=twitch,channel=channel-000"]);
+        let output = put.stdin(File::open(file).unwrap()).output().unwrap();
+        Run::of(&["put"], output).expect(2).says(&["UTF-8", "base64"]);
+        assert_eq!(stored(&db).await, before);
+    }
+
     async fn an_output_that_cannot_be_written(db) {
         fill(&db, 2).await;
         let program = Program::on(&db);
@@ -177,7 +205,7 @@ fn a_database_that_cannot_be_reached() {
     let mut program = Program::bare();
     program
         .set("ENCRYPTION_KEY", crate::support::DIRECT_KEY)
-        .set("KMS_MASTER_KEY", crate::support::MASTER_KEY);
+        .set("KMS_MASTER_KEY", MASTER_KEY);
     program.set("KMS_KEY_ID", "keyring:keyring.json").run(&["keyring", "init"]).expect(0);
     for url in [
         format!("postgres://user:s3cret@127.0.0.1:{}/none", closed_port()),
@@ -238,4 +266,35 @@ async fn rebind_is_refused_where_nothing_is_to_be_bound() {
     assert_fails(&program, &["migrate"], 2, &["BINDING", "ENVELOPE_FORMAT"]);
     let document: Value = program.run(&["status", "--format", "json"]).expect(2).document();
     assert!(document["error"].is_object());
+}
+
+#[test]
+fn a_termination_while_standard_input_is_awaited_ends_the_program() {
+    let mut program = Program::bare();
+    program.set("KMS_MASTER_KEY", MASTER_KEY);
+    let mut child =
+        program.secrets_command(&["--source", "local:secrets.db", "set", "name"]).spawn().unwrap();
+    let input = child.stdin.take();
+    // It opens the store before it reads, and catches signals before that.
+    while !program.path().join("secrets.db").exists() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    signal(&child, "TERM");
+    let start = Instant::now();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(start.elapsed() < Duration::from_secs(5), "it waited for standard input to end");
+    drop(input);
+}
+
+#[test]
+fn a_backup_replaces_no_device_and_no_pipe() {
+    let mut program = Program::bare();
+    program.set("KMS_MASTER_KEY", MASTER_KEY);
+    program.secrets(&["--source", "local:secrets.db", "set", "name"], "value").expect(0);
+    let pipe = program.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    let run = program.secrets(&["--source", "local:secrets.db", "backup", "pipe"], "").expect(1);
+    run.says(&["no regular file"]);
+    assert!(pipe.exists() && !pipe.is_file());
 }

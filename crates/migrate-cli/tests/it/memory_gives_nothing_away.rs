@@ -74,7 +74,8 @@ async fn helper() {
 
 /// Says so, and waits for a line.
 fn wait(what: &str) {
-    writeln!(io::stdout(), "{what}").unwrap();
+    let mut out = io::stdout();
+    writeln!(out, "{what}").unwrap();
     io::stdin().read_line(&mut String::new()).unwrap();
 }
 

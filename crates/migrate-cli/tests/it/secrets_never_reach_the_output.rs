@@ -172,6 +172,17 @@ on_each_database! {
         }
     }
 
+    async fn by_a_profile_that_is_some_other_file(db) {
+        canaries(&db).await;
+        let mut program = talkative(&db);
+        for content in [format!("{TOKEN}\n"), format!("KMS_MASTER_KEY = {MASTER_KEY}"), format!("name = \"x\"\nkey = '{TOKEN}\n")] {
+            std::fs::write(program.path().join("secrets.env"), content).unwrap();
+            program.set("TOKEN_PROFILE", "secrets.env");
+            assert_clean(&program.run(&["status", "--log-level", "trace"]).expect(2));
+            assert_clean(&program.run(&["profile", "show", "secrets.env", "--log-level", "trace"]).expect(2));
+        }
+    }
+
     async fn by_a_constraint_that_the_database_reports(db) {
         canaries(&db).await;
         Program::on(&db).run(&["schema"]).expect(0);

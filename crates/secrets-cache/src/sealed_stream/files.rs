@@ -1,7 +1,7 @@
 //! Sealing and opening whole files.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufReader, BufWriter, Write};
+use std::io::{self, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use envelope_core::DataKey;
@@ -16,7 +16,7 @@ pub fn seal_file(key: &DataKey, label: &str, from: &Path, to: &Path) -> Result<(
     let mut from = BufReader::new(File::open(from)?);
     let target = Unfinished::create(to)?;
     let mut writer = StreamWriter::new(BufWriter::new(target.file()?), key, label)?;
-    std::io::copy(&mut from, &mut writer)?;
+    io::copy(&mut from, &mut writer)?;
     writer.finish()?;
     target.finish()
 }
@@ -46,6 +46,11 @@ pub(crate) struct Unfinished {
 
 impl Unfinished {
     pub(crate) fn create(target: &Path) -> Result<Self, StreamError> {
+        // A device or a pipe would not be written to, but be gone.
+        if target.metadata().is_ok_and(|there| !there.is_file()) {
+            let problem = format!("{} is there and is no regular file", target.display());
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, problem).into());
+        }
         let mut name = target.file_name().unwrap_or_default().to_owned();
         name.push(format!(".{:016x}.part", rand::random::<u64>()));
         let path = target.with_file_name(name);

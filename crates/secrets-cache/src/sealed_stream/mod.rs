@@ -90,7 +90,8 @@ impl StreamError {
             Self::UnknownVersion => "use the version of the program that wrote it, or a newer one",
             Self::WrongKey => "use the key that it was sealed with; the label in the file says which",
             Self::Damaged | Self::Truncated => "use another copy; nothing of this one was used",
-            Self::TooLong | Self::Io(_) => return None,
+            Self::Io(_) => "check the paths, their permissions and the free space",
+            Self::TooLong => return None,
         })
     }
 }

@@ -132,7 +132,13 @@ impl Program {
 
     /// Runs `manage-secrets` with this on standard input.
     pub(crate) fn secrets(&self, args: &[&str], input: &str) -> Run {
-        feed(self.environ(Command::new(env!("CARGO_BIN_EXE_manage-secrets")), args), args, input)
+        feed(self.secrets_command(args), args, input)
+    }
+
+    pub(crate) fn secrets_command(&self, args: &[&str]) -> Command {
+        let mut command = self.environ(Command::new(env!("CARGO_BIN_EXE_manage-secrets")), args);
+        command.stdin(Stdio::piped());
+        command
     }
 
     pub(crate) fn spawn(&self, args: &[&str]) -> Child {
