@@ -8,7 +8,7 @@
 
 mod trail;
 
-pub(crate) use trail::{Trail, schema_changed};
+pub(crate) use trail::{RunCounts, Trail, VerificationCounts, schema_changed};
 
 /// The target of every audit event.
 pub const TARGET: &str = "audit";

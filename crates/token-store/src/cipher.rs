@@ -2,7 +2,6 @@
 
 mod stored;
 mod user_keys;
-mod write_format;
 
 use std::sync::Arc;
 
@@ -14,10 +13,10 @@ use secrecy::{ExposeSecret, SecretString};
 
 pub(crate) use stored::Recorded;
 pub use user_keys::UserKeys;
-pub use write_format::WriteFormat;
 
 use crate::error::SealFailure;
 use crate::profile::{LegacyFormat, Profile};
+use crate::write_format::WriteFormat;
 
 /// What is done with readable tokens. The policy is meant to move one way only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use envelope_core::Format;
 use serde::Serialize;
 
-use crate::cipher::{TokenCipher, WriteFormat};
+use crate::cipher::{Recorded, TokenCipher};
 use crate::database::layout::Layout;
 use crate::database::quote;
 use crate::database::rows::StoredRow;
 use crate::error::StoreError;
-use crate::migration::recorded;
 use crate::store::TokenStore;
+use crate::write_format::WriteFormat;
 
 /// The rows of a deployment, counted by how they are stored.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -123,7 +123,7 @@ async fn by_text(store: &TokenStore, layout: &Layout) -> Result<BTreeMap<Kind, u
 
 /// A row whose tokens differ in kind counts once, under the names of all its kinds.
 fn kind_of(store: &TokenStore, layout: &Layout, row: &StoredRow) -> Kind {
-    let recorded = recorded(row, layout, store.profile().unmarked);
+    let recorded = Recorded::of(row, layout, store.profile().unmarked);
     let mut kinds: Vec<(Option<i64>, String, Option<String>)> = Vec::new();
     for text in row.values.iter().flatten().filter(|text| !text.is_empty()) {
         let kind = TokenCipher::kind(text, recorded);
@@ -171,7 +171,7 @@ pub async fn key_use(store: &TokenStore) -> Result<KeyUse, StoreError> {
     let mut unreadable = 0;
     for layout in store.layouts() {
         for_each_row(store, layout, |row| {
-            let recorded = recorded(row, layout, store.profile().unmarked);
+            let recorded = Recorded::of(row, layout, store.profile().unmarked);
             for text in row.values.iter().flatten().filter(|text| !text.is_empty()) {
                 match TokenCipher::needed_key(text, recorded) {
                     Ok(None) => {}
@@ -210,7 +210,7 @@ pub async fn workload(store: &TokenStore) -> Result<Workload, StoreError> {
     for layout in store.layouts() {
         for_each_row(store, layout, |row| {
             work.rows += 1;
-            let recorded = recorded(row, layout, store.profile().unmarked);
+            let recorded = Recorded::of(row, layout, store.profile().unmarked);
             let texts = row.values.iter().flatten().filter(|text| !text.is_empty());
             let formats: Vec<_> =
                 texts.filter_map(|text| TokenCipher::classify(text, recorded).ok()).collect();

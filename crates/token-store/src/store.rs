@@ -1,6 +1,7 @@
 //! The store: one row's tokens, read in every version and written in the newest that is configured.
 
 mod put;
+mod reseal;
 mod token;
 
 use std::collections::BTreeMap;
@@ -9,22 +10,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use token::{NewToken, Token, TokenKey, TokenSummary, Written};
 
-use envelope_core::Format;
 use futures_util::future::try_join_all;
 use secrecy::SecretString;
-use tracing::Instrument as _;
 
-use crate::audit::{self, Trail};
-use crate::cipher::{TokenCipher, WriteFormat};
+use crate::audit::Trail;
+use crate::cipher::{Recorded, TokenCipher};
 use crate::database::layout::{Columns, Layout};
 use crate::database::rows::{Range, StoredRow, row_name};
 use crate::database::{Database, Param, quote};
 use crate::error::StoreError;
-use crate::migration::{Goal, RowPlan, plan, recorded};
 use crate::profile::Profile;
-
-/// What the audit trail calls sealing anew on a read.
-const RESEAL: &str = "reseal";
+use crate::write_format::WriteFormat;
 
 /// Tokens in the tables of a profile. Cheap to clone; clones share everything.
 #[derive(Clone)]
@@ -244,7 +240,7 @@ impl TokenStore {
     }
 
     pub(crate) fn trail(&self, operation: &'static str) -> Trail<'_> {
-        Trail::new(self, operation)
+        Trail::new(self.actor(), operation, self.profile().unmarked)
     }
 
     pub(crate) fn layouts(&self) -> &[Layout] {
@@ -301,7 +297,7 @@ impl TokenStore {
         column: &str,
         text: &str,
     ) -> Result<SecretString, StoreError> {
-        let recorded = recorded(row, layout, self.profile().unmarked);
+        let recorded = Recorded::of(row, layout, self.profile().unmarked);
         match self.cipher().open(text, recorded, &row.binding(layout, column)).await {
             Ok(opened) => Ok(opened.plaintext),
             Err(source) => {
@@ -310,69 +306,5 @@ impl TokenStore {
                 Err(StoreError::Open { table, row, column: column.into(), correlation_id, source })
             }
         }
-    }
-
-    fn reseal_in_background(&self, layout: &Layout, row: StoredRow) {
-        let format = self.write_format();
-        if format == WriteFormat::Plaintext || !self.profile().can_store(format) {
-            return;
-        }
-        let (store, layout) = (self.clone(), layout.clone());
-        let reseal = async move {
-            let name = row.name(&layout);
-            if let Err(error) = store.reseal(&layout, row, format).await {
-                tracing::warn!(
-                    table = layout.table.name,
-                    row = name,
-                    class = error.class(),
-                    "row was not sealed anew"
-                );
-                store.trail(RESEAL).write_failed(&layout, &name, error.class(), None);
-            }
-        };
-        tokio::spawn(reseal.in_current_span());
-    }
-
-    async fn reseal(&self, layout: &Layout, row: StoredRow, format: WriteFormat) -> Result<(), StoreError> {
-        if !self.is_older(layout, &row, format) {
-            return Ok(());
-        }
-        let goal = Goal { format, rebind: false, dry_run: false };
-        let name = row.name(layout);
-        let trail = self.trail(RESEAL);
-        match plan(self.cipher(), layout, self.profile().unmarked, row, goal).await {
-            RowPlan::Change { change, .. } => {
-                let swapped = layout.swap(self.database(), std::slice::from_ref(&change)).await?;
-                self.inner.resealed.fetch_add(swapped, Ordering::Relaxed);
-                if swapped == 1 {
-                    trail.changed(audit::ROW_RESEALED, layout, &change);
-                }
-            }
-            // An outage would be told for each old row that is read; the next read of this one tries again.
-            RowPlan::Failed(failure) if failure.outage().is_none() => {
-                failure.tell(trail, layout, &name);
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// Whether every token of a row is in an older form than this one: an instance that is configured for version 2
-    /// does not undo what another wrote in version 3.
-    fn is_older(&self, layout: &Layout, row: &StoredRow, format: WriteFormat) -> bool {
-        let recorded = recorded(row, layout, self.profile().unmarked);
-        let mut texts = row.values.iter().flatten().filter(|text| !text.is_empty());
-        let goal = age(self.cipher().goal(format));
-        texts.all(|text| TokenCipher::classify(text, recorded).is_ok_and(|format| age(format) <= goal))
-    }
-}
-
-/// In which order the forms came about.
-fn age(format: Format) -> u8 {
-    match format {
-        Format::Plaintext => 0,
-        Format::KmsEnvelope => 2,
-        Format::BoundEnvelope => 3,
-        _ => 1,
     }
 }

@@ -4,10 +4,13 @@ use envelope_core::{BindingPolicy, Format, OpenError};
 use futures_util::{StreamExt as _, stream};
 use serde::Serialize;
 
+use crate::audit::VerificationCounts;
+use crate::cipher::Recorded;
 use crate::database::layout::Layout;
 use crate::database::rows::StoredRow;
 use crate::error::StoreError;
-use crate::migration::{Ended, Failure, MAX_LISTED, StopFlag, concerns_every_value, recorded};
+use crate::migration::{Ended, Failure, MAX_LISTED, StopFlag};
+use crate::plan::concerns_every_value;
 use crate::store::TokenStore;
 
 /// What the audit trail calls it.
@@ -45,6 +48,21 @@ impl VerifyReport {
     pub fn found_problems(&self) -> bool {
         self.failed + self.plaintext + self.unbound > 0
     }
+
+    /// How the verification ended, as the audit trail calls it.
+    fn outcome(&self, ended_by: Option<&Ended>) -> &'static str {
+        match ended_by {
+            Some(ended) => ended.class(),
+            None if self.interrupted => "interrupted",
+            None if self.found_problems() => "problems",
+            None => "ok",
+        }
+    }
+
+    fn counts(&self) -> VerificationCounts {
+        let Self { rows, checked, failed, plaintext, unbound, .. } = *self;
+        VerificationCounts { rows, checked, failed, plaintext, unbound }
+    }
 }
 
 /// Opens every token, or those of a random sample of rows of each table.
@@ -59,7 +77,7 @@ pub async fn verify(
 ) -> Result<VerifyReport, Ended> {
     let mut report = VerifyReport::default();
     let ended = check_tables(store, sample, stop, progress, &mut report).await;
-    store.trail(VERIFY).verified(&report, ended.as_ref().err());
+    store.trail(VERIFY).verified(report.outcome(ended.as_ref().err()), &report.counts());
     ended.map(|()| report)
 }
 
@@ -152,7 +170,7 @@ async fn check_value(
     let plaintext =
         || Verdict::Plaintext(finding("plaintext", "readable by anybody with the table: run migrate"));
     let unbound = || Verdict::Unbound(finding("unbound", "not bound to its row: run migrate --rebind"));
-    let recorded = recorded(row, layout, store.profile().unmarked);
+    let recorded = Recorded::of(row, layout, store.profile().unmarked);
     match store.cipher().open(text, recorded, &row.binding(layout, column)).await {
         Ok(cell) => {
             let verdict = match cell.format {

@@ -7,13 +7,11 @@ use super::{
     RUN_STARTED, SCHEMA_CHANGED, TARGET, TOKEN_DELETED, TOKEN_READ, TOKEN_WRITE_FAILED, TOKEN_WRITTEN,
     VERIFICATION_FINISHED,
 };
-use crate::cipher::{FALLBACK_METHOD, TokenCipher};
+use crate::cipher::{FALLBACK_METHOD, Recorded, TokenCipher};
 use crate::database::layout::Layout;
 use crate::database::rows::{Change, StoredRow};
 use crate::error::CorrelationId;
-use crate::migration::{Ended, MigrationReport, recorded};
-use crate::store::TokenStore;
-use crate::verify::VerifyReport;
+use crate::profile::Unmarked;
 
 /// What an event is about.
 #[derive(Clone, Copy, Default)]
@@ -46,16 +44,37 @@ macro_rules! emit {
     }};
 }
 
-/// The events of one operation of a store.
+/// What a migration or a rewrap did.
+pub(crate) struct RunCounts {
+    pub(crate) dry_run: bool,
+    pub(crate) scanned: u64,
+    pub(crate) changed: u64,
+    pub(crate) already: u64,
+    pub(crate) conflicts: u64,
+    pub(crate) failed: u64,
+    pub(crate) values: u64,
+}
+
+/// What a verification found.
+pub(crate) struct VerificationCounts {
+    pub(crate) rows: u64,
+    pub(crate) checked: u64,
+    pub(crate) failed: u64,
+    pub(crate) plaintext: u64,
+    pub(crate) unbound: u64,
+}
+
+/// The events of one operation of one actor.
 #[derive(Clone, Copy)]
 pub(crate) struct Trail<'a> {
-    store: &'a TokenStore,
+    actor: &'a str,
     operation: &'static str,
+    unmarked: Unmarked,
 }
 
 impl<'a> Trail<'a> {
-    pub(crate) fn new(store: &'a TokenStore, operation: &'static str) -> Self {
-        Self { store, operation }
+    pub(crate) fn new(actor: &'a str, operation: &'static str, unmarked: Unmarked) -> Self {
+        Self { actor, operation, unmarked }
     }
 
     /// A row was read. It costs a comparison where nobody listens.
@@ -140,13 +159,7 @@ impl<'a> Trail<'a> {
     }
 
     /// A run over all rows ended.
-    pub(crate) fn finished(&self, report: &MigrationReport, ended_by: Option<&Ended>) {
-        let outcome = match ended_by {
-            Some(ended) => ended.class(),
-            None if report.interrupted => "interrupted",
-            None if report.failed + report.conflicts > 0 => "partial",
-            None => "ok",
-        };
+    pub(crate) fn finished(&self, outcome: &str, counts: &RunCounts) {
         let record = Record { outcome: Some(outcome), ..self.base() };
         macro_rules! told {
             ($level:ident) => {
@@ -154,13 +167,13 @@ impl<'a> Trail<'a> {
                     $level,
                     RUN_FINISHED,
                     record,
-                    dry_run = report.dry_run,
-                    scanned = report.scanned,
-                    changed = report.migrated,
-                    already = report.already,
-                    conflicts = report.conflicts,
-                    failed = report.failed,
-                    values = report.values
+                    dry_run = counts.dry_run,
+                    scanned = counts.scanned,
+                    changed = counts.changed,
+                    already = counts.already,
+                    conflicts = counts.conflicts,
+                    failed = counts.failed,
+                    values = counts.values
                 )
             };
         }
@@ -171,13 +184,7 @@ impl<'a> Trail<'a> {
     }
 
     /// A verification ended.
-    pub(crate) fn verified(&self, report: &VerifyReport, ended_by: Option<&Ended>) {
-        let outcome = match ended_by {
-            Some(ended) => ended.class(),
-            None if report.interrupted => "interrupted",
-            None if report.found_problems() => "problems",
-            None => "ok",
-        };
+    pub(crate) fn verified(&self, outcome: &str, counts: &VerificationCounts) {
         let record = Record { outcome: Some(outcome), ..self.base() };
         macro_rules! told {
             ($level:ident) => {
@@ -185,11 +192,11 @@ impl<'a> Trail<'a> {
                     $level,
                     VERIFICATION_FINISHED,
                     record,
-                    rows = report.rows,
-                    checked = report.checked,
-                    failed = report.failed,
-                    plaintext = report.plaintext,
-                    unbound = report.unbound
+                    rows = counts.rows,
+                    checked = counts.checked,
+                    failed = counts.failed,
+                    plaintext = counts.plaintext,
+                    unbound = counts.unbound
                 )
             };
         }
@@ -200,7 +207,7 @@ impl<'a> Trail<'a> {
     }
 
     fn base(&self) -> Record<'a> {
-        Record { actor: Some(self.store.actor()), operation: Some(self.operation), ..Record::default() }
+        Record { actor: Some(self.actor), operation: Some(self.operation), ..Record::default() }
     }
 
     fn of<'r>(&self, layout: &'r Layout, row: &'r str) -> Record<'r>
@@ -236,7 +243,7 @@ impl<'a> Trail<'a> {
         let first = texts.clone().find(|text| !text.is_empty()).or_else(|| texts.next())?;
         match layout.version() {
             Some(_) => row.version.as_deref().map_or(Some(0), |version| version.parse().ok()),
-            None => TokenCipher::kind(first, recorded(row, layout, self.store.profile().unmarked)).0,
+            None => TokenCipher::kind(first, Recorded::of(row, layout, self.unmarked)).0,
         }
     }
 }

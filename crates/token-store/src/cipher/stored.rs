@@ -6,6 +6,8 @@ use envelope_core::format::{
 use envelope_core::{Format, OpenError, detect};
 
 use super::TokenCipher;
+use crate::database::layout::Layout;
+use crate::database::rows::StoredRow;
 use crate::profile::Unmarked;
 
 /// How a row says that a cell is stored.
@@ -15,6 +17,16 @@ pub(crate) enum Recorded<'a> {
     Version { version: Option<&'a str>, key_id: Option<&'a str> },
     /// Not at all: the text decides.
     Unmarked(Unmarked),
+}
+
+impl<'a> Recorded<'a> {
+    /// What a row says of its cells; `unmarked` is what its profile says of those that it says nothing of.
+    pub(crate) fn of(row: &'a StoredRow, layout: &Layout, unmarked: Unmarked) -> Self {
+        match layout.version() {
+            Some(_) => Self::Version { version: row.version.as_deref(), key_id: row.key_id.as_deref() },
+            None => Self::Unmarked(unmarked),
+        }
+    }
 }
 
 impl TokenCipher {

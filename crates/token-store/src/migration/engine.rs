@@ -6,13 +6,12 @@ use envelope_core::KeyError;
 use futures_util::{StreamExt as _, stream};
 
 use super::rewrap::{RewrapGoal, plan_rewrap};
-use super::{
-    Ended, Failure, Goal, MAX_LISTED, MigrationReport, Outcome, RowPlan, RunOptions, StopFlag, plan,
-};
-use crate::audit::{self, Trail};
+use super::{Ended, Failure, MAX_LISTED, MigrationReport, Outcome, RunOptions, StopFlag};
+use crate::audit::{self, RunCounts, Trail};
 use crate::database::layout::Layout;
 use crate::database::rows::{Change, Range, StoredRow};
 use crate::error::StoreError;
+use crate::plan::{Goal, RowPlan, plan};
 use crate::store::TokenStore;
 
 /// How often a row that others changed is looked at again before it is left to the next run.
@@ -85,8 +84,24 @@ impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
         let ended_by = self.tables().await.err();
         self.report.interrupted |= self.stop.is_set();
         self.report.elapsed_seconds = started.elapsed().as_secs_f64();
-        self.trail().finished(&self.report, ended_by.as_ref());
+        self.trail().finished(self.outcome(ended_by.as_ref()), &self.counts());
         Outcome { report: self.report, ended_by }
+    }
+
+    /// How the run ended, as the audit trail calls it.
+    fn outcome(&self, ended_by: Option<&Ended>) -> &'static str {
+        match ended_by {
+            Some(ended) => ended.class(),
+            None if self.report.interrupted => "interrupted",
+            None if self.report.failed + self.report.conflicts > 0 => "partial",
+            None => "ok",
+        }
+    }
+
+    fn counts(&self) -> RunCounts {
+        let MigrationReport { dry_run, scanned, migrated, already, conflicts, failed, values, .. } =
+            self.report;
+        RunCounts { dry_run, scanned, changed: migrated, already, conflicts, failed, values }
     }
 }
 

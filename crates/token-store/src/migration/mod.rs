@@ -8,7 +8,6 @@
 mod engine;
 mod report;
 mod rewrap;
-mod row;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,11 +17,11 @@ use envelope_core::{ErrorClass, KeyError};
 use engine::{Run, Work};
 pub use report::{Failure, MAX_LISTED, MigrationReport, RewrapReport};
 use rewrap::RewrapGoal;
-pub(crate) use row::{Goal, RowPlan, concerns_every_value, plan, recorded};
 
-use crate::cipher::WriteFormat;
 use crate::error::StoreError;
+use crate::plan::Goal;
 use crate::store::TokenStore;
+use crate::write_format::WriteFormat;
 
 /// What a migration turns every row into.
 #[derive(Clone, Debug)]

@@ -4,11 +4,11 @@ use envelope_core::Format;
 use envelope_core::format::has_strong_mark;
 use zeroize::Zeroizing;
 
-use super::row::{CellCause, CellFailure, RowPlan};
 use crate::cipher::TokenCipher;
 use crate::database::layout::Layout;
 use crate::database::rows::{Change, Marks, StoredRow};
 use crate::error::SealFailure;
+use crate::plan::{CellCause, CellFailure, RowPlan};
 
 /// Which data keys are wrapped anew.
 #[derive(Clone, Debug, Default)]

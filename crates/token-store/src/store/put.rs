@@ -8,12 +8,13 @@ use secrecy::SecretString;
 use zeroize::Zeroizing;
 
 use super::{NewToken, TokenKey, TokenStore, Written};
-use crate::cipher::{FALLBACK_METHOD, WriteFormat};
+use crate::cipher::FALLBACK_METHOD;
 use crate::database::layout::Layout;
 use crate::database::rows::{Change, Marks, StoredRow, row_name};
 use crate::database::{Dialect, Param, Text, quote};
 use crate::error::{SealFailure, StoreError};
-use crate::migration::concerns_every_value;
+use crate::plan::concerns_every_value;
+use crate::write_format::WriteFormat;
 
 /// How often a write starts over because others changed the row between its read and its write.
 const ATTEMPTS: u32 = 8;

@@ -25,7 +25,7 @@ fn fields(source: &str) -> BTreeSet<String> {
     let record = source.split_once("struct Record<'a> {").unwrap().1.split_once("\n}").unwrap().0;
     let record = record.lines().filter_map(|line| line.trim().split_once(": "));
     let record = record.map(|(name, _)| name.trim_start_matches("pub(crate) "));
-    let counts = source.lines().filter_map(|line| line.trim().split_once(" = report."));
+    let counts = source.lines().filter_map(|line| line.trim().split_once(" = counts."));
     names(record.chain(counts.map(|(name, _)| name)))
 }
 

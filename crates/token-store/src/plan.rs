@@ -5,11 +5,12 @@ use envelope_core::{Binding, BindingPolicy, ErrorClass, Format, KeyError, OpenEr
 use zeroize::Zeroizing;
 
 use crate::audit::Trail;
-use crate::cipher::{OpenedCell, Recorded, TokenCipher, WriteFormat};
+use crate::cipher::{OpenedCell, Recorded, TokenCipher};
 use crate::database::layout::Layout;
 use crate::database::rows::{Change, Marks, StoredRow};
 use crate::error::{CorrelationId, SealFailure};
 use crate::profile::Unmarked;
+use crate::write_format::WriteFormat;
 
 /// What a row is to become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,7 +123,7 @@ impl Planner<'_> {
                 continue;
             };
             let fail = |cause: OpenError| CellFailure { column: column.clone(), cause: cause.into() };
-            let recorded = recorded(&row, self.layout, self.unmarked);
+            let recorded = Recorded::of(&row, self.layout, self.unmarked);
             let format = TokenCipher::classify(text, recorded).map_err(fail)?;
             let at_goal = self.is_goal(format);
             if at_goal && !self.goal.rebind {
@@ -190,7 +191,7 @@ impl Planner<'_> {
         binding: &Binding<'_>,
         column: &str,
     ) -> Result<OpenedCell, CellFailure> {
-        let recorded = recorded(row, self.layout, self.unmarked);
+        let recorded = Recorded::of(row, self.layout, self.unmarked);
         let opened = self.cipher.open(text, recorded, binding).await;
         opened.map_err(|cause| CellFailure { column: column.into(), cause: cause.into() })
     }
@@ -220,13 +221,5 @@ impl Planner<'_> {
         let wants_bound =
             self.cipher.key_service().is_some_and(|sealer| sealer.policy() != BindingPolicy::Off);
         !self.goal.rebind || !wants_bound || (cell.bound && !kms_envelope::is_encoded_twice(text))
-    }
-}
-
-/// What a row says of its cells.
-pub(crate) fn recorded<'a>(row: &'a StoredRow, layout: &Layout, unmarked: Unmarked) -> Recorded<'a> {
-    match layout.version() {
-        Some(_) => Recorded::Version { version: row.version.as_deref(), key_id: row.key_id.as_deref() },
-        None => Recorded::Unmarked(unmarked),
     }
 }

@@ -1,0 +1,84 @@
+//! Sealing anew on a read: a row in an older form is moved in the background.
+
+use std::sync::atomic::Ordering;
+
+use envelope_core::Format;
+use tracing::Instrument as _;
+
+use super::TokenStore;
+use crate::audit;
+use crate::cipher::{Recorded, TokenCipher};
+use crate::database::layout::Layout;
+use crate::database::rows::StoredRow;
+use crate::error::StoreError;
+use crate::plan::{Goal, RowPlan, plan};
+use crate::write_format::WriteFormat;
+
+/// What the audit trail calls it.
+const RESEAL: &str = "reseal";
+
+impl TokenStore {
+    pub(super) fn reseal_in_background(&self, layout: &Layout, row: StoredRow) {
+        let format = self.write_format();
+        if format == WriteFormat::Plaintext || !self.profile().can_store(format) {
+            return;
+        }
+        let (store, layout) = (self.clone(), layout.clone());
+        let reseal = async move {
+            let name = row.name(&layout);
+            if let Err(error) = store.reseal(&layout, row, format).await {
+                tracing::warn!(
+                    table = layout.table.name,
+                    row = name,
+                    class = error.class(),
+                    "row was not sealed anew"
+                );
+                store.trail(RESEAL).write_failed(&layout, &name, error.class(), None);
+            }
+        };
+        tokio::spawn(reseal.in_current_span());
+    }
+
+    async fn reseal(&self, layout: &Layout, row: StoredRow, format: WriteFormat) -> Result<(), StoreError> {
+        if !self.is_older(layout, &row, format) {
+            return Ok(());
+        }
+        let goal = Goal { format, rebind: false, dry_run: false };
+        let name = row.name(layout);
+        let trail = self.trail(RESEAL);
+        match plan(self.cipher(), layout, self.profile().unmarked, row, goal).await {
+            RowPlan::Change { change, .. } => {
+                let swapped = layout.swap(self.database(), std::slice::from_ref(&change)).await?;
+                self.inner.resealed.fetch_add(swapped, Ordering::Relaxed);
+                if swapped == 1 {
+                    trail.changed(audit::ROW_RESEALED, layout, &change);
+                }
+            }
+            // An outage would be told for each old row that is read; the next read of this one tries again.
+            RowPlan::Failed(failure) if failure.outage().is_none() => {
+                failure.tell(trail, layout, &name);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Whether every token of a row is in an older form than this one: an instance that is configured for version 2
+    /// does not undo what another wrote in version 3.
+    fn is_older(&self, layout: &Layout, row: &StoredRow, format: WriteFormat) -> bool {
+        let recorded = Recorded::of(row, layout, self.profile().unmarked);
+        let mut texts = row.values.iter().flatten().filter(|text| !text.is_empty());
+        let goal = age(self.cipher().goal(format));
+        texts.all(|text| TokenCipher::classify(text, recorded).is_ok_and(|format| age(format) <= goal))
+    }
+}
+
+/// In which order the forms came about.
+fn age(format: Format) -> u8 {
+    match format {
+        Format::Plaintext => 0,
+        Format::KmsEnvelope => 2,
+        Format::BoundEnvelope => 3,
+        _ => 1,
+    }
+}
