@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use envelope_core::KeyError;
 use futures_util::{StreamExt as _, stream};
 
+use super::batch::Batch;
 use super::rewrap::{RewrapGoal, plan_rewrap};
 use super::{Ended, Failure, MAX_LISTED, MigrationReport, Outcome, RunOptions, StopFlag};
 use crate::audit::{self, RunCounts, Trail};
@@ -370,39 +370,5 @@ struct Span {
 impl Span {
     fn range(&self) -> Range<'_> {
         Range { after: self.after.as_deref(), until: self.until.as_deref() }
-    }
-}
-
-/// What became of one page.
-#[derive(Default)]
-struct Batch {
-    report: MigrationReport,
-    outage: Option<KeyError>,
-    /// Rows that were to be written at first, and those of them that somebody else had changed by then.
-    planned: usize,
-    lost: usize,
-}
-
-impl Batch {
-    /// Whether another run works on the same rows: every second row was changed first by somebody else.
-    fn trails(&self) -> bool {
-        self.lost >= 2 && 2 * self.lost >= self.planned
-    }
-
-    fn decided(&mut self, count: impl FnOnce(&mut MigrationReport)) {
-        self.report.scanned += 1;
-        count(&mut self.report);
-    }
-
-    fn failed(&mut self, failure: Failure) {
-        self.decided(|report| report.failed += 1);
-        self.report.failures.push(failure);
-    }
-
-    fn written(&mut self, values: u64) {
-        self.decided(|report| {
-            report.migrated += 1;
-            report.values += values;
-        });
     }
 }
