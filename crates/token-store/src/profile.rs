@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cipher::WriteFormat;
+use crate::write_format::WriteFormat;
 
 /// A deployment's tables and conventions.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -126,7 +126,7 @@ impl Profile {
     /// # Errors
     /// [`ProfileError`] naming what is wrong.
     pub fn from_toml(text: &str) -> Result<Self, ProfileError> {
-        let profile: Self = toml::from_str(text)?;
+        let profile: Self = toml::from_str(text).map_err(|error| ProfileError::toml(text, &error))?;
         profile.check()?;
         Ok(profile)
     }
@@ -277,8 +277,13 @@ pub enum ProfileError {
         source: std::io::Error,
     },
     /// The text is not a profile in TOML.
-    #[error("profile is not valid TOML")]
-    Toml(#[from] toml::de::Error),
+    #[error("profile is not valid TOML: line {line}: {message}")]
+    Toml {
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong, without the line's text: another file may have been named, such as one of secrets.
+        message: String,
+    },
     /// The profile contradicts itself.
     #[error("profile {profile:?} is not usable: {reason}")]
     Invalid {
@@ -287,4 +292,11 @@ pub enum ProfileError {
         /// What is wrong.
         reason: String,
     },
+}
+
+impl ProfileError {
+    fn toml(text: &str, error: &toml::de::Error) -> Self {
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        Self::Toml { line: before.matches('\n').count() + 1, message: error.message().replace('\n', "; ") }
+    }
 }
