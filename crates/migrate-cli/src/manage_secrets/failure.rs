@@ -30,7 +30,6 @@ impl Failure {
     pub(super) fn usage(problem: impl Into<String>, hint: impl Into<String>) -> Self {
         CliError::usage_with_hint(problem, hint).into()
     }
-
 }
 
 impl Failed for Failure {

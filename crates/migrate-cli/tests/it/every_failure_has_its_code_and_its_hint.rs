@@ -203,9 +203,7 @@ on_each_database! {
 #[test]
 fn a_database_that_cannot_be_reached() {
     let mut program = Program::bare();
-    program
-        .set("ENCRYPTION_KEY", crate::support::DIRECT_KEY)
-        .set("KMS_MASTER_KEY", MASTER_KEY);
+    program.set("ENCRYPTION_KEY", crate::support::DIRECT_KEY).set("KMS_MASTER_KEY", MASTER_KEY);
     program.set("KMS_KEY_ID", "keyring:keyring.json").run(&["keyring", "init"]).expect(0);
     for url in [
         format!("postgres://user:s3cret@127.0.0.1:{}/none", closed_port()),
