@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use token::{NewToken, Token, TokenKey, TokenSummary, Written};
 
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use secrecy::SecretString;
 
 use crate::audit::Trail;
@@ -279,8 +279,7 @@ impl TokenStore {
             None => Ok(None),
             Some(text) => self.open_cell(self.trail("read"), layout, row, column, text).await.map(Some),
         });
-        // All at once: a row that is in no cache then waits for the key service once, and not once a token.
-        let secrets = try_join_all(opened).await?;
+        let secrets = all_at_once(opened).await?;
         let mut token = Token::new(layout, row);
         for (column, secret) in layout.table.tokens.iter().zip(secrets) {
             token.push(column, secret);
@@ -307,4 +306,14 @@ impl TokenStore {
             }
         }
     }
+}
+
+/// Does the work for all tokens of a row at the same time, so that it waits for the key service once, and not once a token.
+///
+/// Each is done to its end, also where another has failed: one that is given up may be the probe that an open circuit
+/// waits for, and where every row gives up its own, no circuit closes again.
+async fn all_at_once<T>(
+    cells: impl IntoIterator<Item = impl Future<Output = Result<T, StoreError>>>,
+) -> Result<Vec<T>, StoreError> {
+    join_all(cells).await.into_iter().collect()
 }

@@ -1,7 +1,5 @@
 //! SIGTERM lets the requests in hand finish, takes no new ones, and ends the service in order.
 
-use std::time::Duration;
-
 use test_support::http;
 
 use crate::support::{Place, put, within};
@@ -19,8 +17,7 @@ async fn and_ends_with_0() {
     })
     .await;
     service.terminate();
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    assert!(http::get(&health).await.is_err(), "no new requests are taken");
+    within("no new requests are taken", async || http::get(&health).await.err()).await;
     let stopped = service.ended().await;
     assert_eq!(refreshing.await.unwrap().unwrap().status, 200, "the one in hand was finished");
     assert_eq!(stopped.code, Some(0), "{}", stopped.log);

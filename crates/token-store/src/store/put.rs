@@ -3,11 +3,10 @@
 use std::sync::atomic::Ordering;
 
 use envelope_core::{Binding, OpenError};
-use futures_util::future::try_join_all;
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
-use super::{NewToken, TokenKey, TokenStore, Written};
+use super::{NewToken, TokenKey, TokenStore, Written, all_at_once};
 use crate::cipher::FALLBACK_METHOD;
 use crate::database::layout::Layout;
 use crate::database::rows::{Change, Marks, StoredRow, row_name};
@@ -193,8 +192,7 @@ impl TokenStore {
         format: WriteFormat,
     ) -> Result<(Vec<Option<Text>>, Marks), StoreError> {
         let cells = layout.table.tokens.iter().zip(&row.values);
-        // All at once, as for reading.
-        let cells = try_join_all(cells.map(|(column, stored)| {
+        let cells = all_at_once(cells.map(|(column, stored)| {
             self.write_cell(layout, row, token.set(column), format, column, stored.as_ref())
         }))
         .await?;
