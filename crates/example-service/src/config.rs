@@ -65,9 +65,8 @@ impl Config {
 /// `EMF_METRICS`: `off`, or a period such as `1m`.
 fn emf_period() -> anyhow::Result<Option<Duration>> {
     let Some(text) = variable("EMF_METRICS").filter(|text| text.trim() != "off") else { return Ok(None) };
-    let period = humantime::parse_duration(text.trim()).context("EMF_METRICS")?;
-    anyhow::ensure!(!period.is_zero(), "EMF_METRICS: is neither off nor a time such as 1m");
-    Ok(Some(period))
+    let period = humantime::parse_duration(text.trim()).ok().filter(|period| !period.is_zero());
+    Ok(Some(period.context("EMF_METRICS: is neither off nor a time such as 1m")?))
 }
 
 /// A variable's value; an empty one counts as not set.

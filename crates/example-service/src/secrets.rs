@@ -48,7 +48,7 @@ impl Secrets {
         let inventory = Arc::new(Audited::new(source, ACTOR).with_metrics(metrics.clone()));
         let secrets = Self { cache, inventory, metrics };
         let needed = secrets.client_secret().await;
-        needed.context("set OAUTH_CLIENT_SECRET, or SECRETS_SOURCE to where it is kept")?;
+        needed.context("OAUTH_CLIENT_SECRET is neither in the environment nor where SECRETS_SOURCE says")?;
         Ok(secrets)
     }
 
