@@ -213,9 +213,21 @@ impl AllowedKey {
 /// Whether two key ARNs, two ids, or one of each, name the same key.
 fn is_same_key(own: &str, claim: &str) -> bool {
     match (own.starts_with("arn:"), claim.starts_with("arn:")) {
-        (true, true) => own == claim,
+        (true, true) => own == claim || are_replicas(own, claim),
         _ => key_id(own).is_some() && key_id(own) == key_id(claim),
     }
+}
+
+/// Whether two ARNs differ in nothing but the Region, of a multi-Region key: such keys are one key with one id, and each
+/// opens what the others wrapped ("Multi-Region keys in AWS KMS", AWS KMS Developer Guide).
+fn are_replicas(own: &str, claim: &str) -> bool {
+    let is_multi_region = key_id(own).is_some_and(|id| id.starts_with("mrk-"));
+    is_multi_region && but_the_region(own).eq(but_the_region(claim))
+}
+
+/// The parts of `arn:<partition>:kms:<region>:<account>:key/<id>` but the fourth.
+fn but_the_region(arn: &str) -> impl Iterator<Item = (usize, &str)> {
+    arn.split(':').enumerate().filter(|(index, _)| *index != 3)
 }
 
 /// `alias/…` out of an alias's name or ARN.

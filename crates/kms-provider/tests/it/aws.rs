@@ -286,6 +286,34 @@ async fn every_call_names_its_key_and_leaves_out_an_empty_context() {
 }
 
 #[tokio::test]
+async fn what_a_replica_in_another_region_wrapped_opens_and_nothing_else_of_another_region() {
+    let arn = |region: &str, id: &str| format!("arn:aws:kms:{region}:123456789012:key/{id}");
+    let own = arn("eu-west-1", "mrk-0123456789abcdef0123456789abcdef");
+    let client = wire::client({
+        let own = own.clone();
+        move |_, sent| {
+            assert_eq!(sent["KeyId"], own.as_str(), "the replica in this Region is asked");
+            let answer = json!({ "Plaintext": STANDARD.encode([7; 32]), "KeyId": own });
+            (200, answer.to_string())
+        }
+    });
+    let aws = Aws::from_client(client, own, NONE);
+    let open = async |claim: String| {
+        let wrapped = WrappedDataKey::new([1; 184], Some(&claim)).unwrap();
+        aws.unwrap(&wrapped, &row(1)).await.map(drop)
+    };
+    open(arn("eu-central-1", "mrk-0123456789abcdef0123456789abcdef")).await.unwrap();
+    let strangers = [
+        arn("eu-central-1", "mrk-1123456789abcdef0123456789abcdef"),
+        arn("eu-central-1", "0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0"),
+        "arn:aws:kms:eu-central-1:210987654321:key/mrk-0123456789abcdef0123456789abcdef".to_owned(),
+    ];
+    for stranger in strangers {
+        assert_eq!(class(open(stranger).await), ErrorClass::WrongKey);
+    }
+}
+
+#[tokio::test]
 async fn a_key_that_cannot_be_used_is_told_by_describe() {
     let emulator = Emulator::start();
     let key = emulator.create_key().await;
