@@ -13,7 +13,7 @@ use token_store::{PlaintextPolicy, Profile, UserKeys};
 use crate::exit::CliError;
 
 /// How to make a key for the variables that hold one.
-const KEY_HINT: &str = "make one with `openssl rand -base64 32`";
+pub(crate) const KEY_HINT: &str = "make one with `openssl rand -base64 32`";
 
 /// Where the program runs. Behaviour meant for development is refused in production.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

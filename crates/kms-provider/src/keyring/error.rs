@@ -65,6 +65,9 @@ pub enum KeyringError {
         /// The file.
         path: PathBuf,
     },
+    /// The master key that was to be the new one is the one that there is.
+    #[error("new master key is the old one")]
+    SameMasterKey,
     /// The master key is right, and the file was changed by something that does not know it.
     #[error("keyring {} is damaged: {what}", path.display())]
     Damaged {
@@ -105,7 +108,8 @@ impl KeyringError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Missing { .. } => {
-                "make it with `keyring init`, or correct the path in KMS_KEY_ID=keyring:<file>"
+                "correct the path in KMS_KEY_ID=keyring:<file>; `keyring init` makes a new one; if there was one, restore it \
+                 from your backup first: nothing that it wrapped opens without it"
             }
             Self::Exists { .. } => {
                 "use it, or choose another path: its keys may be the only ones that open stored values"
@@ -116,7 +120,12 @@ impl KeyringError {
                 "correct the path in KMS_KEY_ID=keyring:<file>, or restore the file from a backup"
             }
             Self::UnknownVersion { .. } => "use the version of this program that wrote it, or a later one",
-            Self::WrongMasterKey { .. } => "set KMS_MASTER_KEY to the key that the keyring was made with",
+            Self::WrongMasterKey { .. } => {
+                "set KMS_MASTER_KEY to the key that the keyring was made with, or that `keyring rekey` put it under"
+            }
+            Self::SameMasterKey => {
+                "KMS_MASTER_KEY is the old one; make another with `openssl rand -base64 32`"
+            }
             Self::Damaged { .. } => "restore the file from a backup; values wrapped under its keys need it",
             Self::NotAnExport { .. } | Self::UnusableKey { .. } => {
                 "expected {\"keys\":[{\"id\":\"…\",\"key\":\"<base64 of 32 bytes>\",\"isActive\":true}]}"

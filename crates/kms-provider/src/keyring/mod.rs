@@ -29,6 +29,9 @@
 //! read permission stay as they were. A file that others on the machine may read, or that its group may write, is
 //! refused.
 //!
+//! Another master key changes `master_check`, every `wrapped` and the `seal`, and nothing else: the keys themselves stay,
+//! and with them everything that they wrapped.
+//!
 //! # A wrapped data key
 //!
 //! `"K" || 0x01 || id length (u8) || id || nonce[12] || ciphertext[32] || tag[16]`: AES-256-GCM under the ring key's
@@ -68,10 +71,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A key service in a local file; see the [module](self) for its format.
 ///
 /// It calls nobody and waits for nothing but, rarely, its file: once a second at most it looks whether another process
-/// has rotated, and reads the file again only then. While the file is gone or damaged it makes no more data keys, because
-/// they might never be unwrapped, and goes on unwrapping with the keys it has.
+/// has rotated, and reads the file again only then. While the file is gone, damaged or under another master key it makes
+/// no more data keys, because they might never be unwrapped, and goes on unwrapping with the keys it has.
 ///
-/// Making, rotating and importing block on the file, its lock and the disk: keep them off async worker threads.
+/// Making, rotating, rekeying and importing block on the file, its lock and the disk: keep them off async worker threads.
 pub struct Keyring {
     path: PathBuf,
     master: Master,
@@ -131,6 +134,38 @@ impl Keyring {
         Ok(Self::with(path, master, loaded))
     }
 
+    /// Brings a keyring from its master key under a new one, and opens it there. Its keys stay the same, so everything
+    /// that they wrapped opens as before, without being touched.
+    ///
+    /// A keyring that is under the new master key already stays as it is: a run that was killed is simply run again.
+    /// A [`Keyring`] that is open elsewhere under the old one unwraps with the keys it has, and makes no more data keys
+    /// until it is opened anew.
+    ///
+    /// # Errors
+    /// [`KeyringError::SameMasterKey`] if the two are one, and what reading and writing meet; the file is then as it was.
+    pub fn rekey(
+        path: impl Into<PathBuf>,
+        master: &DataKey,
+        new_master: &DataKey,
+    ) -> Result<Self, KeyringError> {
+        if same_key(master, new_master) {
+            return Err(KeyringError::SameMasterKey);
+        }
+        let (path, old, new) = (path.into(), Master::derive(master), Master::derive(new_master));
+        let target = disk::resolve(&path)?;
+        let _lock = disk::lock(&target)?;
+        let loaded = match Loaded::read(&path, &target, &old) {
+            Ok(Loaded { ring, .. }) => {
+                let ring = ring.rekeyed(&new);
+                let stamp = disk::replace(&target, &file::encode(&ring, &new))?;
+                Loaded { ring, stamp }
+            }
+            Err(KeyringError::WrongMasterKey { .. }) => Loaded::read(&path, &target, &new)?,
+            Err(error) => return Err(error),
+        };
+        Ok(Self::with(path, new, loaded))
+    }
+
     /// The file.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -177,7 +212,7 @@ impl Keyring {
                         ring.add(RingKey::wrap(id.clone(), key, &self.master), active);
                         imported.added.push(id);
                     }
-                    Some(own) if own.key.expose_secret().ct_eq(key.expose_secret()).into() => {
+                    Some(own) if same_key(&own.key, &key) => {
                         imported.present.push(id);
                     }
                     Some(_) => return Err(KeyringError::Conflict { id }),
@@ -282,6 +317,10 @@ impl Loaded {
         let (text, stamp) = disk::read(target)?;
         Ok(Self { ring: file::decode(path, &text, master)?, stamp })
     }
+}
+
+fn same_key(one: &DataKey, other: &DataKey) -> bool {
+    one.expose_secret().ct_eq(other.expose_secret()).into()
 }
 
 fn entry(ring: &Ring, key: &RingKey) -> KeyEntry {

@@ -52,6 +52,16 @@ impl Ring {
         Self { keys: vec![key.clone()], active: key }
     }
 
+    /// The same keys, wrapped under another master key.
+    pub(super) fn rekeyed(&self, master: &Master) -> Self {
+        let active = Arc::new(self.active.rekeyed(master));
+        let rekeyed = |key: &Arc<RingKey>| match self.is_active(key) {
+            true => active.clone(),
+            false => Arc::new(key.rekeyed(master)),
+        };
+        Self { keys: self.keys.iter().map(rekeyed).collect(), active }
+    }
+
     pub(super) fn active(&self) -> &Arc<RingKey> {
         &self.active
     }
@@ -97,6 +107,17 @@ impl RingKey {
     ) -> Option<Self> {
         let key = is_id(&id).then(|| master.unwrap(&id, &stored))??;
         Some(Self::prepare(id, created_at, key, stored))
+    }
+
+    fn rekeyed(&self, master: &Master) -> Self {
+        Self {
+            id: self.id.clone(),
+            key_id: self.key_id.clone(),
+            created_at: self.created_at.clone(),
+            key: self.key.clone(),
+            cipher: self.cipher.clone(),
+            stored: master.wrap(&self.id, &self.key),
+        }
     }
 
     fn prepare(id: String, created_at: String, key: DataKey, stored: [u8; WRAPPED_LEN]) -> Self {

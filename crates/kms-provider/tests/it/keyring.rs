@@ -98,6 +98,68 @@ async fn without_its_file_a_keyring_makes_no_keys_and_goes_on_opening() {
 }
 
 #[tokio::test]
+async fn under_a_new_master_key_a_keyring_has_the_same_keys_and_opens_everything() {
+    let fixture = Fixture::new();
+    let keyring = fixture.init();
+    let old = keyring.generate(&row(1)).await.unwrap();
+    keyring.rotate().unwrap();
+    let new = keyring.generate(&row(1)).await.unwrap();
+    let listed = keyring.list().unwrap();
+    let master = DataKey::generate();
+    let rekeyed = Keyring::rekey(fixture.path(), &fixture.master, &master).unwrap();
+    assert_eq!(rekeyed.list().unwrap(), listed);
+    rekeyed.rotate().unwrap();
+    let reopened = Keyring::open(fixture.path(), &master).unwrap();
+    assert_eq!(reopened.list().unwrap().len(), 3);
+    for made in [&old, &new] {
+        for keyring in [&rekeyed, &reopened] {
+            assert!(same_key(&keyring.unwrap(&made.wrapped, &row(1)).await.unwrap(), &made.key.0));
+        }
+    }
+    assert!(matches!(fixture.open(), Err(KeyringError::WrongMasterKey { .. })));
+}
+
+#[tokio::test]
+async fn who_has_the_old_master_key_goes_on_opening_and_says_why_nothing_is_made() {
+    let fixture = Fixture::new();
+    let running = fixture.init();
+    let old = running.generate(&row(1)).await.unwrap();
+    let master = DataKey::generate();
+    let rekeyed = Keyring::rekey(fixture.path(), &fixture.master, &master).unwrap();
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    for _ in 0..2 {
+        for error in [running.generate(&row(1)).await.unwrap_err(), running.describe().await.unwrap_err()] {
+            assert_eq!(error.class(), ErrorClass::Misconfigured);
+            assert!(error.hint().unwrap().contains("KMS_MASTER_KEY"));
+        }
+        assert!(
+            same_key(&running.unwrap(&old.wrapped, &row(1)).await.unwrap(), &old.key.0),
+            "nothing is forgotten"
+        );
+    }
+    assert!(matches!(running.rotate(), Err(KeyringError::WrongMasterKey { .. })));
+    assert!(matches!(running.list(), Err(KeyringError::WrongMasterKey { .. })));
+    rekeyed.rotate().unwrap();
+    let made = rekeyed.generate(&row(1)).await.unwrap();
+    assert_eq!(class(running.unwrap(&made.wrapped, &row(1)).await), ErrorClass::Misconfigured);
+    assert!(running.unwrap(&old.wrapped, &row(1)).await.is_ok());
+    assert_eq!(Keyring::open(fixture.path(), &master).unwrap().list().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_copy_under_a_new_master_key_serves_beside_the_one_under_the_old() {
+    let fixture = Fixture::new();
+    let old = fixture.init();
+    let copy = fixture.directory.path().join("copy.json");
+    std::fs::copy(fixture.path(), &copy).unwrap();
+    let new = Keyring::rekey(&copy, &fixture.master, &DataKey::generate()).unwrap();
+    for (writer, reader) in [(&old, &new), (&new, &old)] {
+        let made = writer.generate(&row(1)).await.unwrap();
+        assert!(same_key(&reader.unwrap(&made.wrapped, &row(1)).await.unwrap(), &made.key.0));
+    }
+}
+
+#[tokio::test]
 async fn two_rotations_at_once_both_survive() {
     let fixture = Fixture::new();
     let first = fixture.init().generate(&row(0)).await.unwrap();

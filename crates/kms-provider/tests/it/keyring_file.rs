@@ -47,6 +47,37 @@ fn a_write_that_fails_leaves_the_old_file() {
 }
 
 #[test]
+fn a_new_master_key_that_is_refused_or_not_written_leaves_the_old_file() {
+    let fixture = Fixture::new();
+    let (master, other) = (DataKey::generate(), DataKey::generate());
+    let rekey = |old, new| Keyring::rekey(fixture.path(), old, new).unwrap_err();
+    assert!(matches!(rekey(&fixture.master, &master), KeyringError::Missing { .. }));
+    fixture.init().rotate().unwrap();
+    let text = fs::read(fixture.path()).unwrap();
+    assert!(matches!(rekey(&fixture.master, &fixture.master), KeyringError::SameMasterKey));
+    assert!(matches!(rekey(&other, &master), KeyringError::WrongMasterKey { .. }));
+    set_mode(&fixture, 0o644);
+    assert!(matches!(rekey(&fixture.master, &master), KeyringError::Exposed { .. }));
+    set_mode(&fixture, 0o600);
+    let in_the_way = fixture.directory.path().join("keys.json.tmp");
+    fs::create_dir_all(in_the_way.join("in-the-way")).unwrap();
+    assert!(matches!(rekey(&fixture.master, &master), KeyringError::Io { .. }));
+    assert_eq!(fs::read(fixture.path()).unwrap(), text);
+
+    fs::remove_dir_all(&in_the_way).unwrap();
+    // What a process that died half way leaves behind.
+    fs::write(&in_the_way, &text[..text.len() / 2]).unwrap();
+    set_mode(&fixture, 0o640);
+    Keyring::rekey(fixture.path(), &fixture.master, &master).unwrap();
+    assert_eq!((mode(&fixture), in_the_way.exists()), (0o640, false));
+    let text = fs::read(fixture.path()).unwrap();
+    for old in [&fixture.master, &other] {
+        Keyring::rekey(fixture.path(), old, &master).unwrap();
+    }
+    assert_eq!(fs::read(fixture.path()).unwrap(), text, "what is done already is not done again");
+}
+
+#[test]
 fn making_a_keyring_never_replaces_one() {
     let fixture = Fixture::new();
     fixture.init();

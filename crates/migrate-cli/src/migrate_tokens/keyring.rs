@@ -1,16 +1,26 @@
 //! `keyring`: the local key service's file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use envelope_core::DataKey;
+use envelope_core::key::KeyTextError;
 use kms_provider::KeyUri;
 use kms_provider::keyring::{KeyEntry, Keyring};
 use serde::Serialize;
 
 use super::Options;
 use crate::exit::{CliError, Exit};
-use crate::output::{emit, table};
+use crate::output::{emit, note, table};
 use crate::services::{master_key, open_keyring};
-use crate::settings::Settings;
+use crate::settings::{KEY_HINT, Settings};
+use crate::stdin::read_secret;
+
+const REKEY_EXAMPLE: &str = "\
+Example, with the old key in KMS_MASTER_KEY:
+  printenv NEW_MASTER_KEY | migrate-tokens keyring rekey
+
+What runs with the old KMS_MASTER_KEY reads on, and writes nothing before it is restarted with the new one; rekey a copy
+of the file if it must not stop: docs/operations/key-rotation.md.";
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -31,6 +41,9 @@ enum Command {
         /// The exported JSON: {"keys":[{"id","key","isActive"},…]}
         file: PathBuf,
     },
+    /// Wrap the keys under a new KMS_MASTER_KEY, read from standard input; values stay as they are
+    #[command(after_help = REKEY_EXAMPLE)]
+    Rekey,
 }
 
 #[derive(Serialize)]
@@ -45,7 +58,7 @@ struct Key {
     created_at: String,
 }
 
-pub(super) fn run(args: Args, settings: Settings, options: Options) -> Result<Exit, CliError> {
+pub(super) async fn run(args: Args, settings: Settings, options: Options) -> Result<Exit, CliError> {
     let Some(KeyUri::Keyring(path)) = &settings.key else {
         return Err(CliError::usage_with_hint(
             "KMS_KEY_ID names no local keyring",
@@ -61,6 +74,7 @@ pub(super) fn run(args: Args, settings: Settings, options: Options) -> Result<Ex
             keyring
         }
         Command::Import { file } => import(&settings, path, file)?,
+        Command::Rekey => rekey(&settings, path).await?,
     };
     let keys = keyring.list()?.into_iter().map(|KeyEntry { id, active, created_at, .. }| Key {
         id,
@@ -71,12 +85,33 @@ pub(super) fn run(args: Args, settings: Settings, options: Options) -> Result<Ex
     Ok(Exit::Done)
 }
 
-fn import(settings: &Settings, path: &std::path::Path, file: PathBuf) -> Result<Keyring, CliError> {
+fn import(settings: &Settings, path: &Path, file: PathBuf) -> Result<Keyring, CliError> {
     let export = std::fs::read(&file).map_err(CliError::io(format!("{} cannot be read", file.display())))?;
     let export = zeroize::Zeroizing::new(export);
     let keyring = open_keyring(settings, path)?;
     keyring.import(&export)?;
     Ok(keyring)
+}
+
+async fn rekey(settings: &Settings, path: &Path) -> Result<Keyring, CliError> {
+    let master = master_key(settings)?;
+    let new_master = read_master_key().await?;
+    let keyring = Keyring::rekey(path, master, &new_master)?;
+    note(&format!(
+        "{} is under the new master key: KMS_MASTER_KEY is to be that one from now on",
+        path.display()
+    ));
+    Ok(keyring)
+}
+
+async fn read_master_key() -> Result<DataKey, CliError> {
+    let bytes = read_secret().await?;
+    let key = std::str::from_utf8(&bytes).map_err(|_| KeyTextError::Base64).and_then(str::parse);
+    key.map_err(|error| {
+        let problem =
+            format!("standard input: {error}; the new master key is wanted, base64 of exactly 32 bytes");
+        CliError::usage_with_hint(problem, KEY_HINT)
+    })
 }
 
 fn lines(report: &Report) -> String {

@@ -70,7 +70,7 @@ enum Command {
     Get(token::GetArgs),
     /// Write one token, read from standard input
     Put(token::PutArgs),
-    /// Make, list, rotate or fill the local keyring
+    /// Make, list, rotate, fill or rekey the local keyring
     Keyring(keyring::Args),
     /// Print a profile, or check it against the database
     Profile(profile::Args),
@@ -109,7 +109,7 @@ async fn dispatch(command: Command, options: Options) -> Result<Exit, CliError> 
         Command::Verify(args) => verify::run(args, settings, options).await,
         Command::Get(args) => token::run_get(args, settings, options).await,
         Command::Put(args) => token::run_put(args, settings, options).await,
-        Command::Keyring(args) => keyring::run(args, settings, options),
+        Command::Keyring(args) => keyring::run(args, settings, options).await,
         Command::Profile(args) => profile::run(args, settings, options).await,
         // Answered above.
         _ => Ok(Exit::Done),

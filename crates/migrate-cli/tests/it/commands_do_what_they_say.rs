@@ -210,6 +210,40 @@ fn keyring_commands_make_list_rotate_and_import() {
 }
 
 #[test]
+fn a_rekeyed_keyring_is_under_the_new_master_key_alone() {
+    const NEW: &str = crate::support::DIRECT_KEY;
+    let mut program = Program::bare();
+    program.set("KMS_MASTER_KEY", crate::support::MASTER_KEY).set("KMS_KEY_ID", "keyring:keys.json");
+    program.feed(&["keyring", "rekey"], NEW).expect(2).says(&["does not exist", "from your backup first"]);
+    program.run(&["keyring", "init"]).expect(0);
+    let before = program.json(0, &["keyring", "rotate"]);
+    let file = program.path().join("keys.json");
+    let text = std::fs::read(&file).unwrap();
+    for (bad, words) in [("", "0 bytes"), ("AAAA", "3 bytes"), ("not a key", "base64"), ("\u{e9}", "base64")]
+    {
+        program.feed(&["keyring", "rekey"], bad).expect(2).says(&["standard input", words, "openssl rand"]);
+    }
+    program.feed(&["keyring", "rekey"], crate::support::MASTER_KEY).expect(2).says(&["is the old one"]);
+    program.set("KMS_MASTER_KEY", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=");
+    program
+        .feed(&["keyring", "rekey"], NEW)
+        .expect(2)
+        .says(&["master key does not open", "set KMS_MASTER_KEY"]);
+    assert_eq!(std::fs::read(&file).unwrap(), text, "what was refused has changed nothing");
+
+    program.set("KMS_MASTER_KEY", crate::support::MASTER_KEY);
+    let rekey = || program.feed(&["keyring", "rekey", "--format", "json"], &format!("{NEW}\n")).expect(0);
+    let run = rekey();
+    assert_eq!(run.document(), before, "the same keys, told as every command tells them");
+    run.says(&["KMS_MASTER_KEY is to be that one"]);
+    let text = std::fs::read(&file).unwrap();
+    rekey();
+    assert_eq!(std::fs::read(&file).unwrap(), text, "once more does nothing");
+    program.run(&["keyring", "list"]).expect(2).says(&["master key does not open"]);
+    assert_eq!(program.set("KMS_MASTER_KEY", NEW).json(0, &["keyring", "list"]), before);
+}
+
+#[test]
 fn demo_tells_the_whole_story_and_leaves_it_to_look_into() {
     let program = Program::bare();
     let human = program.run(&["demo", "--dir", "demo", "--rows", "40"]).expect(0);

@@ -1,12 +1,17 @@
 //! However a migration ends, every token reads, and the next run goes on where it stopped.
 
+use std::io::Write as _;
+use std::process::Stdio;
+use std::time::Duration;
+
 use envelope_core::Sealer;
 use kms_provider::Keyring;
 use secrecy::ExposeSecret as _;
 use token_store::{Database, Profile, TokenCipher, TokenKey, TokenStore};
 
 use crate::support::{
-    MASTER_KEY, Program, Run, Sql, channel, count_version, direct_key, fill, signal, wait_for_progress,
+    DIRECT_KEY, MASTER_KEY, Program, Run, Sql, channel, count_version, direct_key, fill, signal,
+    wait_for_progress,
 };
 
 const ROWS: usize = 60;
@@ -40,7 +45,7 @@ on_each_database! {
             let mut child = program.spawn(&["migrate", "--batch-size", "2", "--concurrency", "3", "--rate", "300"]);
             let target = (round * 3).max(moved + 1);
             while count_version(&db, 2).await < target.min(ROWS) && child.try_wait().unwrap().is_none() {
-                tokio::time::sleep(std::time::Duration::from_millis(round as u64 % 5)).await;
+                tokio::time::sleep(Duration::from_millis(round as u64 % 5)).await;
             }
             child.kill().unwrap();
             let status = child.wait().unwrap();
@@ -80,4 +85,30 @@ on_each_database! {
         assert_eq!(program.json(0, &["migrate"])["migrated"], ROWS as u64 - moved);
         assert_all_read(&store).await;
     }
+}
+
+#[test]
+fn a_keyring_is_under_the_old_master_key_or_the_new_one() {
+    let mut program = Program::bare();
+    program.set("KMS_MASTER_KEY", MASTER_KEY).set("KMS_KEY_ID", "keyring:keyring.json");
+    let made = program.json(0, &["keyring", "init"]);
+    let (mut masters, mut killed, mut moved) = ([MASTER_KEY, DIRECT_KEY], 0, 0);
+    for round in 0..40 {
+        program.set("KMS_MASTER_KEY", masters[0]);
+        let mut child = program.command(&["keyring", "rekey"]).stdin(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(masters[1].as_bytes()).unwrap();
+        std::thread::sleep(Duration::from_millis(round % 20));
+        child.kill().unwrap();
+        killed += usize::from(child.wait().unwrap().code().is_none());
+        let opens = masters.map(|master| {
+            let run = program.set("KMS_MASTER_KEY", master).run(&["keyring", "list", "--format", "json"]);
+            run.code == Some(0) && run.document() == made
+        });
+        assert!(opens[0] != opens[1], "round {round}: {opens:?}");
+        if opens[1] {
+            masters.reverse();
+            moved += 1;
+        }
+    }
+    assert!(killed >= 2 && moved >= 2, "killed {killed} times, moved {moved} times");
 }
