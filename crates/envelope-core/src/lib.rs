@@ -4,6 +4,7 @@ pub mod binding;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod context;
+pub mod correlation;
 pub mod error;
 pub mod field;
 pub mod format;

@@ -1,9 +1,11 @@
 //! Audit events: who asked for which secret, which version, where it came from and how it ended; never the value.
 //!
 //! Every event is a `tracing` event of the target [`TARGET`], so a subscriber decides where the trail goes. Its
-//! fields are `event`, `actor`, `secret`, `version`, `stage`, `source`, `outcome` and `key`; those that do not
-//! apply are left out. [`CACHE_HIT`] is of level DEBUG, since it may occur thousands of times a second; everything
+//! fields are `event`, `actor`, `secret`, `version`, `stage`, `source`, `outcome`, `key` and
+//! `correlation_id`; those that do not apply are left out. [`CACHE_HIT`] is of level DEBUG, since it may occur thousands of times a second; everything
 //! else is INFO, and failures are WARN, other than that there is no such secret.
+
+use envelope_core::correlation::CorrelationId;
 
 use crate::error::SourceError;
 use crate::name::SecretName;
@@ -49,6 +51,7 @@ pub(crate) struct Record<'a> {
     pub(crate) source: Option<&'a str>,
     pub(crate) outcome: Option<&'a str>,
     pub(crate) key: Option<&'a str>,
+    pub(crate) correlation_id: Option<CorrelationId>,
 }
 
 impl<'a> Record<'a> {
@@ -84,8 +87,11 @@ impl<'a> Record<'a> {
 
 macro_rules! emit {
     ($level:ident, $event:expr, $record:expr) => {{
-        let Record { actor, secret, version, stage, source, outcome, key } = $record;
-        tracing::$level!(target: TARGET, event = $event, actor, secret, version, stage, source, outcome, key);
+        let Record { actor, secret, version, stage, source, outcome, key, correlation_id } = $record;
+        tracing::$level!(
+            target: TARGET, event = $event, actor, secret, version, stage, source, outcome, key,
+            correlation_id = correlation_id.map(tracing::field::display)
+        );
     }};
 }
 
@@ -118,8 +124,11 @@ pub(crate) fn failed(record: Record<'_>, error: &SourceError) {
     }
 }
 
-/// A stored value did not open.
+/// A stored value did not open. Gives the failure its name.
 #[cfg(feature = "local-store")]
-pub(crate) fn did_not_open(record: Record<'_>, error: &envelope_core::OpenError) {
-    emit!(warn, DECRYPTION_FAILED, record.outcome(error.class()));
+pub(crate) fn did_not_open(record: Record<'_>, error: &envelope_core::OpenError) -> CorrelationId {
+    let id = CorrelationId::random();
+    let record = Record { correlation_id: Some(id), ..record.outcome(error.class()) };
+    emit!(warn, DECRYPTION_FAILED, record);
+    id
 }

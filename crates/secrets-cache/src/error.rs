@@ -4,6 +4,7 @@ use std::error::Error;
 use std::sync::Arc;
 
 use envelope_core::OpenError;
+use envelope_core::correlation::CorrelationId;
 use time::OffsetDateTime;
 
 use crate::name::{NameError, SecretName};
@@ -110,10 +111,12 @@ pub enum SourceError {
         source_id: Arc<str>,
     },
     /// The stored value did not open under its own name.
-    #[error("stored value of secret {name:?} does not open")]
+    #[error("stored value of secret {name:?} does not open (correlation id {correlation_id})")]
     Sealed {
         /// The name.
         name: SecretName,
+        /// What the audit trail calls this failure.
+        correlation_id: CorrelationId,
         /// Why.
         #[source]
         cause: OpenError,
@@ -168,6 +171,15 @@ impl SourceError {
             Self::DevelopmentOnly { .. } => "development_only",
             Self::Sealed { .. } => "sealed",
             Self::Storage { .. } => "storage",
+        }
+    }
+
+    /// What the audit trail calls this failure, where it is about a stored value that does not open.
+    #[must_use]
+    pub fn correlation_id(&self) -> Option<CorrelationId> {
+        match self {
+            Self::Sealed { correlation_id, .. } => Some(*correlation_id),
+            _ => None,
         }
     }
 

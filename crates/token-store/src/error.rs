@@ -1,39 +1,7 @@
 //! Errors of the store, none of which carries a token.
 
-use std::fmt;
-
+pub use envelope_core::correlation::CorrelationId;
 use envelope_core::{OpenError, SealError};
-use serde::{Serialize, Serializer};
-
-/// Names one failure wherever it is told: in the error, in the log, in the audit trail and in reports.
-///
-/// It is random and says nothing of the row or the value, so that a service can show it to its user.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct CorrelationId(u64);
-
-impl CorrelationId {
-    pub(crate) fn random() -> Self {
-        Self(rand::random())
-    }
-}
-
-impl fmt::Display for CorrelationId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
-    }
-}
-
-impl fmt::Debug for CorrelationId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl Serialize for CorrelationId {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
 
 /// What the database said, without the row values that some servers add to their messages.
 #[derive(Clone, Debug, thiserror::Error)]

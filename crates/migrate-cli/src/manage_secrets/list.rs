@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
+use envelope_core::correlation::CorrelationId;
 use secrets_cache::inventory::Inventory;
 use secrets_cache::secret::SecretMetadata;
 use secrets_cache::source::{ListRequest, list_all};
 use serde::Serialize;
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::Options;
 use super::failure::Failure;
-use super::one::pair;
+use super::metadata::{show_time, tag};
 use super::source::Opened;
 use crate::exit::Exit;
 use crate::output::{emit, note, table};
@@ -19,7 +19,7 @@ use crate::output::{emit, note, table};
 #[derive(clap::Args)]
 pub(super) struct ListArgs {
     /// Only secrets with this tag; may be repeated
-    #[arg(long = "tag", value_name = "k=v", value_parser = pair)]
+    #[arg(long = "tag", value_name = "k=v", value_parser = tag)]
     tags: Vec<(String, String)>,
 }
 
@@ -89,6 +89,7 @@ struct Failed {
     name: String,
     version: String,
     class: &'static str,
+    correlation_id: CorrelationId,
 }
 
 #[derive(Serialize)]
@@ -172,6 +173,7 @@ pub(super) async fn reseal(opened: &Opened, options: &Options) -> Result<Exit, F
         name: failure.name,
         version: failure.version,
         class: failure.class,
+        correlation_id: failure.correlation_id,
     };
     let report = ResealReport {
         key_id: done.key_id,
@@ -181,9 +183,10 @@ pub(super) async fn reseal(opened: &Opened, options: &Options) -> Result<Exit, F
     };
     emit(options.common.format, &report, |report| {
         let mut lines = vec![format!("{} versions sealed anew under {}", report.resealed, report.key_id)];
-        lines.extend(
-            report.failures.iter().map(|f| format!("failed: {} version {}: {}", f.name, f.version, f.class)),
-        );
+        let failed = |Failed { name, version, class, correlation_id }: &Failed| {
+            format!("failed: {name} version {version}: {class}, correlation id {correlation_id}")
+        };
+        lines.extend(report.failures.iter().map(failed));
         lines.join("\n")
     })?;
     Ok(if report.failures.is_empty() { Exit::Done } else { Exit::Partial })
@@ -200,12 +203,6 @@ pub(super) async fn clean_up(args: CleanUpArgs, opened: &Opened, options: &Optio
         format!("removed {} expired secrets and {} previous versions", report.secrets.len(), report.versions)
     })?;
     Ok(Exit::Done)
-}
-
-/// RFC 3339, to the second.
-pub(super) fn show_time(at: OffsetDateTime) -> String {
-    let at = at.replace_nanosecond(0).unwrap_or(at);
-    at.format(&Rfc3339).unwrap_or_default()
 }
 
 fn row(secret: SecretMetadata, now: OffsetDateTime) -> Row {

@@ -1,5 +1,6 @@
 //! Re-sealing: after a new data key became active, every value is moved under it.
 
+use envelope_core::correlation::CorrelationId;
 use sqlx::{Row, Sqlite, Transaction};
 
 use super::{ID, LocalStore, sealing, write};
@@ -35,6 +36,8 @@ pub struct ResealFailure {
     pub version: String,
     /// The kind of failure, as [`envelope_core::OpenError::class`] labels it.
     pub class: &'static str,
+    /// What the audit trail calls this failure.
+    pub correlation_id: CorrelationId,
 }
 
 struct Stale {
@@ -93,10 +96,11 @@ impl LocalStore {
             let name = SecretName::new(&stale.name)?;
             match sealing::reseal(&*self.ring, &name, &stale.envelope) {
                 Ok(anew) => sealed.push((stale, anew)),
-                Err(error) => report.failed.push(ResealFailure {
+                Err(unopened) => report.failed.push(ResealFailure {
                     name: stale.name.clone(),
                     version: stale.version.clone(),
-                    class: error.class(),
+                    class: unopened.cause.class(),
+                    correlation_id: unopened.correlation_id,
                 }),
             }
         }

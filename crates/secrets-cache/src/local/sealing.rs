@@ -3,6 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use envelope_core::OpenError;
+use envelope_core::correlation::CorrelationId;
 use envelope_core::format::{FormatError, MAX_PLAINTEXT_LEN, node_json};
 use node_json::DataKeyRing;
 use secrecy::ExposeSecret;
@@ -20,6 +21,24 @@ pub(super) struct Sealed {
     pub(super) envelope: String,
     pub(super) key_id: String,
     pub(super) is_binary: bool,
+}
+
+/// A stored value that did not open, and what the audit trail calls this failure.
+pub(super) struct Unopened {
+    pub(super) correlation_id: CorrelationId,
+    pub(super) cause: OpenError,
+}
+
+impl Unopened {
+    fn told(name: &SecretName, source: &'static str, cause: OpenError) -> Self {
+        let correlation_id = audit::did_not_open(Record::of(name).source(source), &cause);
+        Self { correlation_id, cause }
+    }
+
+    fn into_error(self, name: &SecretName) -> SourceError {
+        let Self { correlation_id, cause } = self;
+        SourceError::Sealed { name: name.clone(), correlation_id, cause }
+    }
 }
 
 /// Seals a value under the active data key, with the secret's name as associated data.
@@ -51,21 +70,18 @@ pub(super) fn open(
     is_binary: bool,
 ) -> Result<SecretValue, SourceError> {
     let value = open_value(ring, name, envelope, is_binary);
-    let record = Record::of(name).source(ID);
-    match &value {
-        Ok(_) => audit::done(audit::DATA_DECRYPTED, record),
-        Err(error) => audit::did_not_open(record, error),
+    if value.is_ok() {
+        audit::done(audit::DATA_DECRYPTED, Record::of(name).source(ID));
     }
-    value.map_err(|cause| SourceError::Sealed { name: name.clone(), cause })
+    value.map_err(|cause| Unopened::told(name, ID, cause).into_error(name))
 }
 
 /// Seals a stored value anew under the active data key, without looking at it.
-pub(super) fn reseal(ring: &dyn DataKeyRing, name: &SecretName, envelope: &str) -> Result<Sealed, OpenError> {
-    let outcome = node_json::open(ring, Some(name.as_str().as_bytes()), not_empty(envelope)?);
-    if let Err(error) = &outcome {
-        audit::did_not_open(Record::of(name).source(ID), error);
-    }
-    Ok(seal_bytes(ring, name, outcome?.expose_secret()))
+pub(super) fn reseal(ring: &dyn DataKeyRing, name: &SecretName, envelope: &str) -> Result<Sealed, Unopened> {
+    let aad = Some(name.as_str().as_bytes());
+    let opened = not_empty(envelope).and_then(|envelope| node_json::open(ring, aad, envelope));
+    let opened = opened.map_err(|cause| Unopened::told(name, ID, cause))?;
+    Ok(seal_bytes(ring, name, opened.expose_secret()))
 }
 
 /// Opens an envelope that another system made, with that system's associated data.
@@ -76,10 +92,7 @@ pub(super) fn open_foreign(
     envelope: &str,
 ) -> Result<SecretValue, SourceError> {
     let opened = node_json::open_text(ring, aad, envelope).map(SecretValue::from);
-    if let Err(error) = &opened {
-        audit::did_not_open(Record::of(name).source("import"), error);
-    }
-    opened.map_err(|cause| SourceError::Sealed { name: name.clone(), cause })
+    opened.map_err(|cause| Unopened::told(name, "import", cause).into_error(name))
 }
 
 fn open_value(

@@ -115,7 +115,11 @@ async fn anywhere() {
     local.clean_up(Duration::ZERO).await.unwrap();
     // Under a ring that lacks the key, the same value fails to open.
     let wrong = LocalStore::open(directory.path().join("store.db"), Ring::of(1)).await.unwrap();
-    told.push(whole(&wrong.get(&name("a"), &Stage::Current).await.unwrap_err()));
+    let error = wrong.get(&name("a"), &Stage::Current).await.unwrap_err();
+    let failures = wrong.reseal(|_| ()).await.unwrap().failed;
+    let unopened = [error.correlation_id().unwrap(), failures[0].correlation_id];
+    assert!(unopened[0] != unopened[1] && whole(&error).contains(&unopened[0].to_string()));
+    told.push(whole(&error));
 
     let key = Arc::new(DataKey::generate());
     backup::write(&*audited, key.clone(), "test", &directory.path().join("backup")).await.unwrap();
@@ -156,5 +160,9 @@ async fn anywhere() {
         assert!(log.contains(&format!("event=\"{event}\"")), "no {event} in the log");
     }
     assert!(log.contains("actor=\"test\"") && log.contains("outcome=\"not_found\""));
+    for id in unopened {
+        let named = log.lines().filter(|line| line.contains(&format!("correlation_id={id}")));
+        assert_eq!(named.filter(|line| line.contains("decryption_failed")).count(), 1, "{id}");
+    }
     assert_clean("the log", &log);
 }
