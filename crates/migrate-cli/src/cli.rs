@@ -18,7 +18,7 @@ pub(crate) struct Options {
     /// Tables and lines for people, or one JSON document on standard output
     #[arg(long, global = true, value_enum, default_value_t)]
     pub(crate) format: Format,
-    /// Which log lines go to standard error: off, error, warn, info, debug or trace; audit events are info
+    /// Which log lines go to standard error: off, error, warn, info, debug or trace; audit events from info on
     #[arg(long, global = true, default_value = "warn", value_name = "LEVEL")]
     pub(crate) log_level: LevelFilter,
     /// Neither progress bar nor progress lines

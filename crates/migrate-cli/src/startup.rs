@@ -12,14 +12,16 @@ use crate::exit::Exit;
 
 /// The crates whose log lines follow `--log-level`. Dependencies stay at warnings: at `trace`, network libraries
 /// write out what they send and receive, and that holds plaintext data keys.
-const OURS: [&str; 6] =
-    ["envelope_core", "kms_provider", "secrets_cache", "token_store", "migrate_cli", "audit"];
+const OURS: [&str; 5] = ["envelope_core", "kms_provider", "secrets_cache", "token_store", "migrate_cli"];
 
 /// Starts logging; a second call in one process changes nothing.
 pub(crate) fn logging(level: LevelFilter) {
     let targets = Targets::new()
         .with_default(LevelFilter::WARN.min(level))
         .with_targets(OURS.map(|name| (name, level)));
+    // What an audit event warns of stands in the log or in the program's answer as well: who wants the trail asks for it.
+    let trail = if level < LevelFilter::INFO { LevelFilter::OFF } else { level };
+    let targets = targets.with_target("audit", trail);
     // Looking for a Region on an instance that is none warns in many lines of what our own error says in one.
     let targets = targets.with_target("aws_config", LevelFilter::ERROR.min(level));
     let lines = tracing_subscriber::fmt::layer()

@@ -1,6 +1,6 @@
 //! One JSON document on standard output for machines; tables and lines for people; logs and progress on standard error.
 
-use crate::support::{Program, Sql, fill};
+use crate::support::{MASTER_KEY, Program, Run, Sql, fill, insert_vod};
 
 const COMMANDS: [&[&str]; 12] = [
     &["schema", "--check"],
@@ -52,6 +52,48 @@ async fn without_a_terminal_progress_is_lines_of_numbers() {
     assert_eq!(lines.last(), Some(&"migrated 10/10 tokens"));
     assert!(lines.iter().all(|line| line.ends_with("/10 tokens")), "{lines:?}");
     program.run(&["verify"]).expect(0).says(&["verified 10/10 tokens"]);
+}
+
+/// The lines of standard error that name a value that does not open.
+fn lines_with<'a>(run: &'a Run, id: &str) -> Vec<&'a str> {
+    run.stderr.lines().filter(|line| line.contains(id)).collect()
+}
+
+#[tokio::test]
+async fn a_token_that_does_not_open_is_one_line_and_a_second_one_for_who_asks_for_the_audit_trail() {
+    let db = Sql::sqlite().await;
+    fill(&db, 1).await;
+    insert_vod(&db, "broken", 2, "not an envelope", "").await;
+    let program = Program::on(&db);
+    for (level, lines) in [("error", 1), ("warn", 1), ("info", 2), ("trace", 2)] {
+        let run = program.run(&["verify", "--log-level", level, "--format", "json"]);
+        let report = run.document();
+        let told = lines_with(&run, report["failures"][0]["correlation_id"].as_str().unwrap());
+        assert_eq!(told.len(), lines, "{level}: {}", run.stderr);
+        assert!(told[0].contains("ERROR") && told[0].contains("token does not open"), "{told:?}");
+        assert_eq!(run.stderr.contains(" audit: "), lines == 2, "{level}: {}", run.stderr);
+    }
+}
+
+#[test]
+fn a_secret_that_does_not_open_is_found_in_the_audit_trail_by_the_id_of_the_error() {
+    let mut program = Program::bare();
+    program.set("KMS_MASTER_KEY", MASTER_KEY);
+    let local = ["--source", "local:store.db"];
+    program.secrets(&[&local[..], &["set", "a"]].concat(), "the value").expect(0);
+    // Another keyring: what was sealed under the first does not open.
+    program.script("rm store.db.keyring*").expect(0);
+    program.set("KMS_KEY_ID", "keyring:store.db.keyring").run(&["keyring", "init"]).expect(0);
+    for (level, lines) in [("warn", 1), ("info", 2)] {
+        let get = [&local[..], &["get", "a", "--log-level", level]].concat();
+        let run = program.secrets(&get, "").expect(3);
+        let (_, id) = run.stderr.split_once("(correlation id ").unwrap();
+        let told = lines_with(&run, &id[..16]);
+        assert_eq!(told.len(), lines, "{level}: {}", run.stderr);
+        assert_eq!(told[0].contains("event=\"decryption_failed\""), lines == 2, "{told:?}");
+    }
+    let reseal = program.secrets(&[&local[..], &["reseal", "--format", "json"]].concat(), "").expect(3);
+    assert_eq!(reseal.document()["failures"][0]["correlation_id"].as_str().map(str::len), Some(16));
 }
 
 #[tokio::test]
