@@ -1,11 +1,12 @@
 //! The test suite that every key service must pass, decorators included.
 //!
-//! It needs nothing but the provider: no runtime, no network of its own. A test is three lines:
+//! It needs nothing but the provider: no runtime, no network of its own. A test is one line, in any runtime:
 //!
-//! ```ignore
-//! #[tokio::test]
-//! async fn conforms() {
-//!     envelope_core::conformance::check(&my_provider()).await;
+//! ```
+//! # use envelope_core::KeyProvider;
+//! // Under `#[tokio::test]`, for example.
+//! async fn conforms(my_provider: &dyn KeyProvider) {
+//!     envelope_core::conformance::check(my_provider).await;
 //! }
 //! ```
 //!
