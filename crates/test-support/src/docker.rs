@@ -10,9 +10,9 @@ use testcontainers::runners::AsyncRunner;
 use testcontainers::{ContainerAsync, GenericImage, ImageExt};
 use tokio::time::{sleep, timeout};
 
+use crate::availability::{Effort, Unavailable, announced};
 use crate::leash::Leash;
-use crate::parts::{self, Effort, Unavailable};
-use crate::postgres::{SETTINGS, TestDatabase, USER, loopback_url, wait_until_ready};
+use crate::postgres::database::{SETTINGS, TestDatabase, USER, loopback_url, wait_until_ready};
 use crate::process::{free_port, on_path, tail};
 
 mod image;
@@ -38,13 +38,13 @@ impl Engine {
     /// # Errors
     /// No engine answers, or no PostgreSQL image is there and none can be made.
     pub async fn find(effort: Effort) -> Result<Self, Unavailable> {
-        let announced = parts::announced(IMAGE_VARIABLE).transpose()?;
+        let chosen = announced(IMAGE_VARIABLE).transpose()?;
         if on_path("docker").is_none() {
             // It is what removes a container whose test process was killed.
             return Err(Unavailable::new("the program `docker` is not on PATH"));
         }
         let (client, version) = connect().await?;
-        let image = match announced {
+        let image = match chosen {
             Some(image) => image,
             None => image::find(&client, effort).await?,
         };

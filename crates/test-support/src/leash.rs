@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::Unavailable;
+use crate::availability::Unavailable;
 use crate::process::tail;
 
 // File descriptor 3, because a shell gives its background commands an empty standard input.

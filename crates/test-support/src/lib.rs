@@ -18,6 +18,7 @@
 )]
 #![expect(clippy::print_stderr, reason = "a test that did not run says so where people look")]
 
+pub mod availability;
 pub mod docker;
 pub mod emf;
 pub mod emulator;
@@ -36,7 +37,7 @@ mod leash;
 mod paths;
 mod process;
 
-pub use parts::Unavailable;
+pub use availability::Unavailable;
 
 /// Gets a part that a test needs, or ends the test as "not run" where this machine does not have it.
 ///

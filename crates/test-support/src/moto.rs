@@ -16,8 +16,8 @@ use tokio::process::Command;
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep};
 
+use crate::availability::{Effort, Unavailable, announced};
 use crate::leash::{self, Leash};
-use crate::parts::{self, Effort, Unavailable};
 use crate::paths::{installation_lock, tool_dir};
 use crate::process::{free_port, output};
 
@@ -82,7 +82,7 @@ impl Server {
     /// # Errors
     /// It is not installed, or does not start.
     pub async fn find(effort: Effort) -> Result<Self, Unavailable> {
-        match parts::announced("TOKENSEAL_TEST_MOTO_URL") {
+        match announced("TOKENSEAL_TEST_MOTO_URL") {
             Some(endpoint) => Ok(Self { moto: Moto { endpoint: endpoint? }, _kept: None }),
             None => Self::start(effort).await,
         }

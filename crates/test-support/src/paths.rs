@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::path::PathBuf;
 
-use crate::Unavailable;
+use crate::availability::Unavailable;
 
 /// The directory below the build directory that holds a tool, kept between runs.
 pub(crate) fn tool_dir(name: &str) -> PathBuf {

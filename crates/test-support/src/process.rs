@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::process::Command;
 
-use crate::Unavailable;
+use crate::availability::Unavailable;
 
 /// Runs a command and returns its standard output.
 pub(crate) async fn output(command: &mut Command, limit: Duration) -> Result<String, Unavailable> {

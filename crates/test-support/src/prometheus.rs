@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use url::Url;
 
-use crate::Unavailable;
+use crate::availability::Unavailable;
 use crate::http;
 use crate::leash::{self, Leash};
 use crate::process::{free_port, on_path};

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::parts::{Effort, Unavailable};
+use crate::availability::{Effort, Unavailable};
 use crate::{docker, moto, postgres};
 
 /// The parts that the program knows.

@@ -8,9 +8,9 @@ use std::time::Duration;
 use testcontainers::bollard::Docker;
 use tokio::process::Command;
 
-use crate::parts::{Effort, Unavailable};
+use crate::availability::{Effort, Unavailable};
 use crate::paths::installation_lock;
-use crate::postgres::{bin_dir, initdb_for_image};
+use crate::postgres::local::{bin_dir, initdb_for_image};
 use crate::process::output;
 
 const PUBLIC: &str = "postgres:15-alpine";

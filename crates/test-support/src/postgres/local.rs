@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tokio::process::Command;
 
-use super::{Kept, SETTINGS, Server, USER, loopback_url, wait_until_ready};
-use crate::Unavailable;
+use super::database::{SETTINGS, USER, loopback_url, wait_until_ready};
+use crate::availability::Unavailable;
 use crate::leash::{self, Account, Leash};
 use crate::process::{free_port, on_path, output};
 
@@ -18,8 +18,15 @@ const INITDB_LIMIT: Duration = Duration::from_secs(60);
 /// Between asking for a free port and binding it, another process may take it.
 const PORT_ATTEMPTS: u32 = 3;
 
+/// A running server; it stops when this is dropped.
+pub(super) struct LocalServer {
+    pub(super) admin_url: String,
+    pub(super) how: String,
+    pub(super) leash: Leash,
+}
+
 /// Starts the PostgreSQL that is installed, whatever its version.
-pub(super) async fn start_installed() -> Result<Server, Unavailable> {
+pub(super) async fn start_installed() -> Result<LocalServer, Unavailable> {
     let bin = bin_dir().ok_or_else(|| {
         Unavailable::new(
             "no `initdb` found by pg_config, in /usr/lib/postgresql or on PATH: install PostgreSQL",
@@ -41,18 +48,15 @@ pub(crate) fn bin_dir() -> Option<PathBuf> {
 }
 
 /// Starts a server from the programs in a directory.
-pub(super) async fn start(bin: &Path, kind: &str) -> Result<Server, Unavailable> {
+pub(super) async fn start(bin: &Path, kind: &str) -> Result<LocalServer, Unavailable> {
     let version = output(Command::new(bin.join("postgres")).arg("--version"), INITDB_LIMIT).await?;
     let version = version.split_whitespace().nth(2).unwrap_or("of unknown version").to_owned();
     let mut attempt = 1;
     loop {
         match start_once(bin).await {
             Ok((leash, port)) => {
-                return Ok(Server {
-                    admin_url: loopback_url(port),
-                    how: format!("{kind}, PostgreSQL {version}"),
-                    _kept: Kept::Process(leash),
-                });
+                let how = format!("{kind}, PostgreSQL {version}");
+                return Ok(LocalServer { admin_url: loopback_url(port), how, leash });
             }
             Err(reason) if attempt == PORT_ATTEMPTS => return Err(reason),
             Err(_) => attempt += 1,

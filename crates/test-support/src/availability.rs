@@ -1,0 +1,48 @@
+//! What may be done to get a part that tests need, and why it cannot be had.
+
+use std::fmt;
+
+/// What may be done to get a part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effort {
+    /// Use what is on the machine.
+    UseWhatIsThere,
+    /// Also install programs below the build directory, and build or pull images.
+    Install,
+}
+
+/// Why a part cannot be had on this machine, and what to do about it.
+#[derive(Clone, Debug)]
+pub struct Unavailable(String);
+
+impl Unavailable {
+    /// States the reason in a sentence fragment.
+    pub fn new(reason: impl Into<String>) -> Self {
+        Self(reason.into())
+    }
+
+    /// An error met while doing something that the part needs.
+    pub(crate) fn while_doing(what: &str, error: impl fmt::Display) -> Self {
+        Self(format!("{what}: {error}"))
+    }
+}
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // One line a reason: it ends up in tables and in a tab-separated file.
+        f.write_str(&self.0.split_whitespace().collect::<Vec<_>>().join(" "))
+    }
+}
+
+impl std::error::Error for Unavailable {}
+
+/// A part that whoever started this process has already looked for, by the environment variable about it.
+///
+/// Its value is an address, or `unavailable:` and the reason, so that no test process looks again.
+pub(crate) fn announced(variable: &str) -> Option<Result<String, Unavailable>> {
+    let value = std::env::var(variable).ok().filter(|value| !value.is_empty())?;
+    Some(match value.strip_prefix("unavailable:") {
+        Some(reason) => Err(Unavailable::new(reason)),
+        None => Ok(value),
+    })
+}
