@@ -6,16 +6,9 @@ use std::time::Instant;
 use anyhow::bail;
 
 use crate::options::Options;
-use crate::report::Report;
+use crate::report::{Done, Report};
 use crate::steps::{STEPS, Step};
 use crate::summary;
-
-/// A step that ran, and how long it took.
-pub(crate) struct Done {
-    pub(crate) name: &'static str,
-    pub(crate) report: Report,
-    pub(crate) seconds: f64,
-}
 
 pub(crate) fn run(name: &str, args: &[String]) -> anyhow::Result<ExitCode> {
     let steps: Vec<&Step> = STEPS.iter().filter(|step| name == "ci" || name == step.name).collect();

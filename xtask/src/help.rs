@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::parts::KNOWN_PARTS;
+use crate::options::KNOWN_PARTS;
 use crate::steps::STEPS;
 
 pub(crate) fn run() -> anyhow::Result<ExitCode> {

@@ -2,7 +2,9 @@
 
 use anyhow::{Context, bail};
 
-use crate::parts::KNOWN_PARTS;
+/// Everything that `--require` may name.
+pub(crate) const KNOWN_PARTS: [&str; 8] =
+    ["postgres", "docker", "moto", "fuzzing", "advisories", "terraform", "prometheus", "python"];
 
 #[derive(Debug, Default)]
 pub(crate) struct Options {

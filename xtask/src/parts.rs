@@ -12,10 +12,6 @@ use crate::cargo::{program, target_dir, text};
 use crate::options::Options;
 use crate::report::{NotRun, PartOutcome};
 
-/// Everything that `--require` may name.
-pub(crate) const KNOWN_PARTS: [&str; 8] =
-    ["postgres", "docker", "moto", "fuzzing", "advisories", "terraform", "prometheus", "python"];
-
 /// The parts that are servers, each with the variable that tells tests about it.
 const SERVERS: [(&str, &str); 3] = [
     ("postgres", "TOKENSEAL_TEST_POSTGRES_URL"),

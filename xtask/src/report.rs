@@ -51,3 +51,10 @@ impl Report {
         Self { failure: Some(format!("{error:#}")), ..Self::default() }
     }
 }
+
+/// A step that ran, and how long it took.
+pub(crate) struct Done {
+    pub(crate) name: &'static str,
+    pub(crate) report: Report,
+    pub(crate) seconds: f64,
+}

@@ -1,8 +1,7 @@
 //! The closing words of `ci`: steps, parts, tests that did not run, and the count.
 
-use crate::ci::Done;
 use crate::options::Options;
-use crate::report::{NotRun, PartOutcome, Tally};
+use crate::report::{Done, NotRun, PartOutcome, Tally};
 
 /// Prints the summary, and says whether everything that had to pass did.
 pub(crate) fn print(done: &[Done], skipped_steps: &[&str], options: &Options) -> bool {
