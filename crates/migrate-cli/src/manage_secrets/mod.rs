@@ -6,6 +6,7 @@ mod exec;
 mod failure;
 mod import;
 mod list;
+mod metadata;
 mod node;
 mod one;
 mod scan;

@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 
 use super::Options;
 use super::failure::Failure;
-use super::list::show_time;
+use super::metadata::{show_time, tag};
 use super::source::Opened;
 use crate::exit::Exit;
 use crate::output::{emit, print};
@@ -42,7 +42,7 @@ pub(super) struct SetArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=36_500))]
     ttl_days: Option<u32>,
     /// A tag; may be repeated
-    #[arg(long = "tag", value_name = "k=v", value_parser = pair)]
+    #[arg(long = "tag", value_name = "k=v", value_parser = tag)]
     tags: Vec<(String, String)>,
     /// How often it wants a new value, such as 30d or every=30d,grace=12h
     #[arg(long, value_name = "P")]
@@ -205,11 +205,4 @@ async fn read_value() -> Result<Option<SecretValue>, Failure> {
 
 fn base64(value: &SecretValue) -> String {
     base64::engine::general_purpose::STANDARD.encode(value.expose_bytes())
-}
-
-pub(super) fn pair(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.into(), value.into())),
-        _ => Err("is not name=value".into()),
-    }
 }
