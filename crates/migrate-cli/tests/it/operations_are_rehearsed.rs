@@ -227,7 +227,7 @@ on_aws! {
 
 /// Sets the other key service of `key-rotation.md`, and follows it there.
 async fn to_another_key_service(db: &Sql, program: &mut Program, new: &str, init: bool) {
-    let [rollback, make, migrate] = commands(ROTATION, "Another master key, or another kind of key service");
+    let [rollback, make, migrate] = commands(ROTATION, "Another kind of key service");
     let before = keys(program);
     program.set("NEW_KEY", new).set("NEW_MASTER_KEY", DIRECT_KEY);
     program.script(&rollback).expect(0);
@@ -262,11 +262,44 @@ on_aws! {
 }
 
 on_each_database! {
-    async fn another_master_key(db) {
+    async fn another_keyring(db) {
         let mut program = Program::on(&db);
         fill(&db, ROWS).await;
         program.run(&["migrate"]).expect(0);
         to_another_key_service(&db, &mut program, "keyring:new-keyring.json", true).await;
+    }
+
+    async fn another_master_key(db) {
+        let mut program = Program::on(&db);
+        fill(&db, ROWS).await;
+        program.run(&["migrate"]).expect(0);
+        let [copy, prove] = commands(ROTATION, "Another master key");
+        program.set("NEW_MASTER_KEY", DIRECT_KEY).script(&copy).expect(0);
+        put(&program, "new", "by a service of before").expect(0);
+        let before = db.fingerprint("oauth_tokens").await;
+        program.script(&prove).expect(0);
+        std::fs::remove_file(program.path().join("keyring.json")).unwrap();
+        program.set("KMS_KEY_ID", "keyring:keyring-2.json").run(&["verify"]).expect(2).says(&["master key does not open"]);
+        program.set("KMS_MASTER_KEY", DIRECT_KEY);
+        assert_reveals(&program, "new", "by a service of before");
+        assert_eq!(db.fingerprint("oauth_tokens").await, before, "no value changes");
+    }
+
+    async fn a_leaked_keyring(db) {
+        let mut program = Program::on(&db);
+        fill(&db, ROWS).await;
+        program.run(&["migrate"]).expect(0);
+        let (leaked, sealed, old) = (keys(&program), payloads(&db).await, program.path().join("leaked"));
+        std::fs::copy(program.path().join("keyring.json"), &old).unwrap();
+        let [order] = commands(INCIDENT, "The local keyring");
+        program.set("NEW_MASTER_KEY", DIRECT_KEY).script(&order).expect(0);
+        program.run(&["keyring", "list"]).expect(2).says(&["master key does not open"]);
+        program.set("KMS_KEY_ID", "keyring:leaked").run(&["verify"]).expect(4).says(&["wrong_key"]);
+        program.set("KMS_KEY_ID", "keyring:keyring.json").set("KMS_MASTER_KEY", DIRECT_KEY);
+        let after = keys(&program);
+        assert!(after.len() == 1 && after[0].0 != leaked[0].0 && after[0].1 == leaked[0].1, "{leaked:?} {after:?}");
+        assert_eq!(payloads(&db).await, sealed);
+        assert_reveals(&program, "channel-003", "access 3");
     }
 
     async fn the_keyrings_key(db) {
