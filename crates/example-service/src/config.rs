@@ -1,9 +1,10 @@
 //! The service's settings, read from the environment in one place.
 
+use std::env::VarError;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use envelope_core::DataKey;
 use kms_provider::KeyUri;
 use secrets_cache::Environment;
@@ -46,12 +47,12 @@ impl Config {
     pub fn from_environment() -> anyhow::Result<Self> {
         let every = number("REFRESH_EVERY_SECONDS", 0)?;
         Ok(Self {
-            database_url: variable("DATABASE_URL").context("DATABASE_URL is not set")?,
+            database_url: variable("DATABASE_URL")?.context("DATABASE_URL is not set")?,
             key: parsed("KMS_KEY_ID")?,
             master_key: parsed("KMS_MASTER_KEY")?,
             direct_key: parsed("ENCRYPTION_KEY")?,
             secrets: parsed("SECRETS_SOURCE")?,
-            secrets_prefix: variable("SECRETS_PREFIX"),
+            secrets_prefix: variable("SECRETS_PREFIX")?,
             environment: parsed("ENVIRONMENT")?.unwrap_or(Environment::Development),
             emf_every: emf_period()?,
             log_level: parsed("LOG_LEVEL")?.unwrap_or(LevelFilter::INFO),
@@ -64,21 +65,26 @@ impl Config {
 
 /// `EMF_METRICS`: `off`, or a period such as `1m`.
 fn emf_period() -> anyhow::Result<Option<Duration>> {
-    let Some(text) = variable("EMF_METRICS").filter(|text| text.trim() != "off") else { return Ok(None) };
+    let Some(text) = variable("EMF_METRICS")?.filter(|text| text.trim() != "off") else { return Ok(None) };
     let period = humantime::parse_duration(text.trim()).ok().filter(|period| !period.is_zero());
     Ok(Some(period.context("EMF_METRICS: is neither off nor a time such as 1m")?))
 }
 
-/// A variable's value; an empty one counts as not set.
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.trim().is_empty())
+/// A variable's value; an empty one counts as not set. One that is no text does not: a key would be lost without a word.
+fn variable(name: &str) -> anyhow::Result<Option<String>> {
+    match std::env::var(name) {
+        Ok(value) => Ok(Some(value).filter(|value| !value.trim().is_empty())),
+        Err(VarError::NotPresent) => Ok(None),
+        // Not the error itself, which quotes the value.
+        Err(VarError::NotUnicode(_)) => bail!("{name} is not UTF-8 text"),
+    }
 }
 
 fn parsed<T>(name: &'static str) -> anyhow::Result<Option<T>>
 where
     T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>,
 {
-    variable(name).map(|text| text.trim().parse()).transpose().context(name)
+    variable(name)?.map(|text| text.trim().parse()).transpose().context(name)
 }
 
 fn number(name: &'static str, otherwise: u64) -> anyhow::Result<u64> {

@@ -1,6 +1,9 @@
 //! Tokens, keys and the client secret appear in no log line at any level, no metric and no answer.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::process::Command;
 
 use test_support::emulator::AwsFailure;
 use test_support::faults::Fault;
@@ -88,4 +91,14 @@ async fn whatever_is_logged_and_whatever_is_broken() {
     for canary in canaries() {
         assert!(!seen.contains(&canary), "{canary} in:\n{seen}");
     }
+}
+
+#[test]
+fn a_variable_that_is_no_text_is_named_and_not_shown() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_example-service"));
+    command.env_clear().env("DATABASE_URL", "sqlite://tokens.db");
+    let output = command.env("KMS_MASTER_KEY", OsStr::from_bytes(b"canary\xff")).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && told.contains("KMS_MASTER_KEY is not UTF-8 text"), "{told}");
+    assert!(!told.contains("canary"), "{told}");
 }
