@@ -1,9 +1,9 @@
 //! Audit events: who asked for which secret, which version, where it came from and how it ended; never the value.
 //!
-//! Every event is a `tracing` event of the target [`TARGET`], so a subscriber decides where the trail goes. Its
-//! fields are `event`, `actor`, `secret`, `version`, `stage`, `source`, `outcome`, `key` and
-//! `correlation_id`; those that do not apply are left out. [`CACHE_HIT`] is of level DEBUG, since it may occur thousands of times a second; everything
-//! else is INFO, and failures are WARN, other than that there is no such secret.
+//! Every event is a `tracing` event of the target [`TARGET`], so a subscriber decides where the trail goes. Its fields
+//! are `event`, `actor`, `secret`, `version`, `stage`, `source`, `outcome`, `key` and `correlation_id`; those that do not
+//! apply are left out. [`CACHE_HIT`] is of level DEBUG, since it may occur thousands of times a second; everything else is
+//! INFO, and failures are WARN, other than that there is no such secret.
 
 use envelope_core::correlation::CorrelationId;
 

@@ -63,7 +63,8 @@ async fn on_postgres(database: &Database, table: &Table) -> Result<Option<Privil
     };
     let sql = format!(
         "SELECT current_user::text, {}, {}, has_any_column_privilege(c.oid, 'INSERT')::text, \
-         pg_has_role(c.relowner, 'USAGE')::text, (current_setting('transaction_read_only') = 'on')::text, row_security_active(c.oid)::text \
+         pg_has_role(c.relowner, 'USAGE')::text, (current_setting('transaction_read_only') = 'on')::text, \
+         row_security_active(c.oid)::text \
          FROM pg_class c WHERE c.oid = to_regclass($1)",
         may("SELECT", "$2"),
         may("UPDATE", "$3")

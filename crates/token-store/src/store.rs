@@ -8,11 +8,10 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub use token::{NewToken, Token, TokenKey, TokenSummary, Written};
-
 use futures_util::future::join_all;
 use secrecy::SecretString;
 
+pub use self::token::{NewToken, Token, TokenKey, TokenSummary, Written};
 use crate::audit::Trail;
 use crate::cipher::{Recorded, TokenCipher};
 use crate::database::layout::{Columns, Layout};

@@ -44,6 +44,16 @@ macro_rules! emit {
     }};
 }
 
+/// The end of something long, which warns unless it ended well.
+macro_rules! emit_end {
+    ($event:expr, $record:expr, $($count:ident),*) => {
+        match $record.outcome {
+            Some("ok" | "interrupted") => emit!(info, $event, $record $(, $count = $count)*),
+            _ => emit!(warn, $event, $record $(, $count = $count)*),
+        }
+    };
+}
+
 /// What a migration or a rewrap did.
 pub(crate) struct RunCounts {
     pub(crate) dry_run: bool,
@@ -161,49 +171,15 @@ impl<'a> Trail<'a> {
     /// A run over all rows ended.
     pub(crate) fn finished(&self, outcome: &str, counts: &RunCounts) {
         let record = Record { outcome: Some(outcome), ..self.base() };
-        macro_rules! told {
-            ($level:ident) => {
-                emit!(
-                    $level,
-                    RUN_FINISHED,
-                    record,
-                    dry_run = counts.dry_run,
-                    scanned = counts.scanned,
-                    changed = counts.changed,
-                    already = counts.already,
-                    conflicts = counts.conflicts,
-                    failed = counts.failed,
-                    values = counts.values
-                )
-            };
-        }
-        match outcome {
-            "ok" | "interrupted" => told!(info),
-            _ => told!(warn),
-        }
+        let RunCounts { dry_run, scanned, changed, already, conflicts, failed, values } = *counts;
+        emit_end!(RUN_FINISHED, record, dry_run, scanned, changed, already, conflicts, failed, values);
     }
 
     /// A verification ended.
     pub(crate) fn verified(&self, outcome: &str, counts: &VerificationCounts) {
         let record = Record { outcome: Some(outcome), ..self.base() };
-        macro_rules! told {
-            ($level:ident) => {
-                emit!(
-                    $level,
-                    VERIFICATION_FINISHED,
-                    record,
-                    rows = counts.rows,
-                    checked = counts.checked,
-                    failed = counts.failed,
-                    plaintext = counts.plaintext,
-                    unbound = counts.unbound
-                )
-            };
-        }
-        match outcome {
-            "ok" | "interrupted" => told!(info),
-            _ => told!(warn),
-        }
+        let VerificationCounts { rows, checked, failed, plaintext, unbound } = *counts;
+        emit_end!(VERIFICATION_FINISHED, record, rows, checked, failed, plaintext, unbound);
     }
 
     fn base(&self) -> Record<'a> {

@@ -62,7 +62,7 @@ pub struct RunOptions {
     pub dry_run: bool,
     /// Rows read and written at once.
     pub batch_size: usize,
-    /// Rows sealed at once.
+    /// Rows worked on at once.
     pub concurrency: usize,
     /// Rows to change at most.
     pub limit: Option<u64>,

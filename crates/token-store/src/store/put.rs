@@ -74,7 +74,7 @@ impl TokenStore {
         key: &TokenKey,
         token: &NewToken,
     ) -> Result<Option<Written>, StoreError> {
-        let row = self.blank_row(layout, key, token)?;
+        let row = blank_row(layout, key, token);
         let change = self.seal_row(layout, row, token).await?;
         let mut columns: Vec<(&str, Option<&str>)> = Vec::new();
         columns
@@ -259,21 +259,21 @@ impl TokenStore {
         let sealed = sealed.map_err(|source| seal_error(layout, row, binding.column(), source))?;
         Ok(Cell::Sealed(Zeroizing::new(sealed.text), sealed.key_id))
     }
+}
 
-    /// A row that does not exist yet; its owner comes from the plain columns that are set with it.
-    fn blank_row(&self, layout: &Layout, key: &TokenKey, token: &NewToken) -> Result<StoredRow, StoreError> {
-        let set = |name: &String| {
-            token.plain.iter().rev().find(|(column, _)| column == name).and_then(|(_, value)| value.clone())
-        };
-        Ok(StoredRow {
-            key: key.values().to_vec(),
-            owner: layout.table.owner.iter().map(set).collect(),
-            version: None,
-            method: None,
-            key_id: None,
-            values: layout.table.tokens.iter().map(|_| None).collect(),
-            plain: Vec::new(),
-        })
+/// A row that does not exist yet; its owner comes from the plain columns that are set with it.
+fn blank_row(layout: &Layout, key: &TokenKey, token: &NewToken) -> StoredRow {
+    let set = |name: &String| {
+        token.plain.iter().rev().find(|(column, _)| column == name).and_then(|(_, value)| value.clone())
+    };
+    StoredRow {
+        key: key.values().to_vec(),
+        owner: layout.table.owner.iter().map(set).collect(),
+        version: None,
+        method: None,
+        key_id: None,
+        values: layout.table.tokens.iter().map(|_| None).collect(),
+        plain: Vec::new(),
     }
 }
 

@@ -20,13 +20,12 @@ fn events(source: &str) -> BTreeSet<String> {
     names(constants.filter(|(name, _)| *name != "TARGET").map(|(_, value)| value.trim_end_matches("\";")))
 }
 
-/// What the record of an event has, and what the end of a run is told with.
+/// What the record of an event has, and the counts that the end of a run is told with.
 fn fields(source: &str) -> BTreeSet<String> {
-    let record = source.split_once("struct Record<'a> {").unwrap().1.split_once("\n}").unwrap().0;
-    let record = record.lines().filter_map(|line| line.trim().split_once(": "));
-    let record = record.map(|(name, _)| name.trim_start_matches("pub(crate) "));
-    let counts = source.lines().filter_map(|line| line.trim().split_once(" = counts."));
-    names(record.chain(counts.map(|(name, _)| name)))
+    let heads = ["struct Record<'a> {", "struct RunCounts {", "struct VerificationCounts {"];
+    let structs = heads.iter().filter_map(|head| source.split_once(head)?.1.split_once("\n}"));
+    let fields = structs.flat_map(|(body, _)| body.lines()).filter_map(|line| line.trim().split_once(": "));
+    names(fields.map(|(name, _)| name.trim_start_matches("pub(crate) ")))
 }
 
 /// The names in the first column of a section's tables whose heads begin like this.
