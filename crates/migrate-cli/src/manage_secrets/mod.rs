@@ -104,7 +104,7 @@ enum Command {
     Doctor,
     /// Print a completion script for a shell
     Completions {
-        /// bash, zsh or fish
+        /// The shell
         shell: clap_complete::Shell,
     },
 }

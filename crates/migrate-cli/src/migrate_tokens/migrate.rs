@@ -40,10 +40,10 @@ pub(super) struct How {
     /// Rows read and written at once
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(super) batch_size: u32,
-    /// Rows sealed at once
+    /// Rows worked on at once
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub(super) concurrency: u32,
-    /// Rows to migrate at most
+    /// Rows to change at most
     #[arg(long, value_name = "N")]
     pub(super) limit: Option<u64>,
     /// Calls to the key service a second at most
@@ -195,6 +195,9 @@ fn check_settings(to: WriteFormat, rebind: bool, settings: &Settings) -> Result<
         }
         WriteFormat::DirectAes if settings.direct_key.is_none() => {
             missing("ENCRYPTION_KEY", "base64 of 32 bytes")
+        }
+        WriteFormat::PulseplanLocal if settings.user_keys.is_none() => {
+            missing("TOKEN_ENCRYPTION_KEY", "PulsePlan's master key")
         }
         _ if rebind && (to != WriteFormat::KmsEnvelope || settings.binding == BindingPolicy::Off) => {
             Err(CliError::usage("--rebind needs --to kms-envelope and BINDING other than off"))

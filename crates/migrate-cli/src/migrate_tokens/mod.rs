@@ -62,7 +62,7 @@ enum Command {
     Rewrap(rewrap::Args),
     /// Open every token; look for readable and unbound ones
     Verify(verify::Args),
-    /// Check configuration, database, schema and key service, each with a hint
+    /// Check configuration, database, schema, permissions and key service, each with a hint
     Doctor,
     /// Reckon rows, calls, time and money of a migration, and the monthly cost after it
     Estimate(estimate::Args),
@@ -79,7 +79,7 @@ enum Command {
     Demo(demo::Args),
     /// Print a completion script for a shell
     Completions {
-        /// bash, zsh or fish
+        /// The shell
         shell: clap_complete::Shell,
     },
 }

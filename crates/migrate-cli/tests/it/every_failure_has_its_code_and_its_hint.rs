@@ -83,6 +83,7 @@ on_each_database! {
         assert_fails(&program, &["migrate"], 2, &["KMS_KEY_ID", "keyring:"]);
         program.unset("ENCRYPTION_KEY");
         assert_fails(&program, &["rollback"], 2, &["ENCRYPTION_KEY"]);
+        assert_fails(&program, &["migrate", "--to", "pulseplan-local"], 2, &["TOKEN_ENCRYPTION_KEY"]);
         program.set("KMS_KEY_ID", "keyring:keyring.json");
         let before = stored(&db).await;
         assert_fails(&program, &["migrate"], 2, &["ENCRYPTION_KEY", "direct-aes"]);
