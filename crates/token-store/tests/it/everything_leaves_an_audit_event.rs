@@ -47,6 +47,11 @@ fn of_row<'a>(operation: &'a str, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, 
     ROW.into_iter().chain([("operation", operation)]).chain(more.iter().copied()).collect()
 }
 
+/// What a row was, and what it has become.
+fn moved<'a>(from: &'a str, to: &'a str, method: &'a str, key: &'a str) -> [(&'a str, &'a str); 5] {
+    [("from_version", from), ("to_version", to), ("method", method), ("key", key), ("outcome", "ok")]
+}
+
 #[tokio::test]
 async fn a_write_a_read_and_a_deletion_say_who_and_from_which_version_to_which() {
     let db = Sql::sqlite().await;
@@ -114,13 +119,7 @@ async fn a_migration_tells_of_every_row_and_of_its_beginning_and_end() {
     let heard = ear.audit();
     let begin = [("operation", "migrate"), ("method", "kms-envelope"), ("dry_run", "false")];
     assert_one(&heard, Level::INFO, audit::RUN_STARTED, &begin);
-    let row = [
-        ("from_version", "0"),
-        ("to_version", "2"),
-        ("method", "kms-envelope"),
-        ("key", "memory:1"),
-        ("outcome", "ok"),
-    ];
+    let row = moved("0", "2", "kms-envelope", "memory:1");
     assert_one(&heard, Level::INFO, audit::ROW_MIGRATED, &of_row("migrate", &row));
     let counts = [("changed", "1"), ("already", "0"), ("conflicts", "0"), ("failed", "1"), ("values", "2")];
     let end: Vec<_> = [("operation", "migrate"), ("outcome", "partial"), ("dry_run", "false")]
@@ -132,13 +131,7 @@ async fn a_migration_tells_of_every_row_and_of_its_beginning_and_end() {
     assert_eq!(heard.last().unwrap().field("event"), audit::RUN_FINISHED);
 
     migrate(&store, WriteFormat::DirectAes).await;
-    let back = [
-        ("from_version", "2"),
-        ("to_version", "1"),
-        ("method", "direct-aes"),
-        ("key", "default"),
-        ("outcome", "ok"),
-    ];
+    let back = moved("2", "1", "direct-aes", "default");
     assert_one(&ear.audit(), Level::INFO, audit::ROW_ROLLED_BACK, &of_row("migrate", &back));
 
     let mut dry = to(WriteFormat::KmsEnvelope, 3);
@@ -162,13 +155,7 @@ async fn a_rewrap_a_verification_and_a_resealing_are_told() {
     let ear = Ear::open();
     store.clone().with_reseal_on_read().get(&key("one")).await.unwrap();
     eventually("the row is sealed anew", async || store.resealed_rows() == 1).await;
-    let row = [
-        ("from_version", "0"),
-        ("to_version", "2"),
-        ("method", "kms-envelope"),
-        ("key", "memory:1"),
-        ("outcome", "ok"),
-    ];
+    let row = moved("0", "2", "kms-envelope", "memory:1");
     assert_one(&ear.audit(), Level::INFO, audit::ROW_RESEALED, &of_row("reseal", &row));
 
     keys.memory().rotate();
@@ -176,13 +163,7 @@ async fn a_rewrap_a_verification_and_a_resealing_are_told() {
     let heard = ear.audit();
     let begin = [("operation", "rewrap"), ("key", "memory:2"), ("dry_run", "false")];
     assert_one(&heard, Level::INFO, audit::RUN_STARTED, &begin);
-    let row = [
-        ("from_version", "2"),
-        ("to_version", "2"),
-        ("method", "kms-envelope"),
-        ("key", "memory:2"),
-        ("outcome", "ok"),
-    ];
+    let row = moved("2", "2", "kms-envelope", "memory:2");
     assert_one(&heard, Level::INFO, audit::ROW_REWRAPPED, &of_row("rewrap", &row));
 
     verified(&store).await;
