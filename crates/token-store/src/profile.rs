@@ -281,7 +281,8 @@ pub enum ProfileError {
     Toml {
         /// The line, from 1.
         line: usize,
-        /// What is wrong, without the line's text: another file may have been named, such as one of secrets.
+        /// What is wrong, without the line's text: another file may have been named, such as one of secrets. At most
+        /// the name of a key is in it, or a value that stands where a profile has another kind of value.
         message: String,
     },
     /// The profile contradicts itself.

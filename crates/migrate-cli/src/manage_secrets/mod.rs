@@ -173,7 +173,12 @@ async fn with_source(
         Command::Exec(args) => exec::run(args, opened, options).await,
         Command::Backup(args) => backup::write(args, settings, opened, options).await,
         Command::Restore(args) => backup::restore(args, settings, opened, options).await,
-        _ => Ok(Exit::Done),
+        // Answered without a source.
+        Command::Completions { .. }
+        | Command::Scan(_)
+        | Command::Doctor
+        | Command::SealFile(_)
+        | Command::OpenFile(_) => Ok(Exit::Done),
     }
 }
 

@@ -112,6 +112,8 @@ async fn dispatch(command: Command, options: Options) -> Result<Exit, CliError> 
         Command::Keyring(args) => keyring::run(args, settings, options).await,
         Command::Profile(args) => profile::run(args, settings, options).await,
         // Answered above.
-        _ => Ok(Exit::Done),
+        Command::Completions { .. } | Command::Doctor => Ok(Exit::Done),
+        #[cfg(feature = "sqlite")]
+        Command::Demo(_) => Ok(Exit::Done),
     }
 }
