@@ -2,6 +2,7 @@
 
 use envelope_core::format::kms_envelope;
 use envelope_core::{Binding, BindingPolicy, ErrorClass, Format, KeyError, OpenError, SealError};
+use tokio::sync::OnceCell;
 use zeroize::Zeroizing;
 
 use crate::audit::Trail;
@@ -88,6 +89,19 @@ pub(crate) fn concerns_every_value(error: &KeyError) -> bool {
     error.class().is_retryable() || matches!(error.class(), ErrorClass::Denied | ErrorClass::Misconfigured)
 }
 
+/// The key that stands beside rows without any token: the current one, so that they count with their neighbours. It is
+/// asked for once, and only where there is such a row.
+#[derive(Default)]
+pub(crate) struct CurrentKey(OnceCell<String>);
+
+impl CurrentKey {
+    async fn id(&self, cipher: &TokenCipher) -> Option<String> {
+        let provider = cipher.key_service()?.provider();
+        let ask = async || provider.describe().await.map(|key| key.key_id);
+        self.0.get_or_try_init(ask).await.ok().cloned()
+    }
+}
+
 /// Plans one row: opens what has to be opened and seals it anew.
 pub(crate) async fn plan(
     cipher: &TokenCipher,
@@ -95,8 +109,9 @@ pub(crate) async fn plan(
     unmarked: Unmarked,
     row: StoredRow,
     goal: Goal,
+    current_key: &CurrentKey,
 ) -> RowPlan {
-    let planner = Planner { cipher, layout, unmarked, goal };
+    let planner = Planner { cipher, layout, unmarked, goal, current_key };
     planner.plan(row).await.unwrap_or_else(RowPlan::from)
 }
 
@@ -111,6 +126,7 @@ struct Planner<'a> {
     layout: &'a Layout,
     unmarked: Unmarked,
     goal: Goal,
+    current_key: &'a CurrentKey,
 }
 
 impl Planner<'_> {
@@ -196,12 +212,9 @@ impl Planner<'_> {
         opened.map_err(|cause| CellFailure { column: column.into(), cause: cause.into() })
     }
 
-    /// The key that stands beside a row without any token: the current one, so that it counts with its neighbours.
     async fn current_key_id(&self) -> Option<String> {
         match self.goal.format {
-            WriteFormat::KmsEnvelope => {
-                Some(self.cipher.key_service()?.provider().describe().await.ok()?.key_id)
-            }
+            WriteFormat::KmsEnvelope => self.current_key.id(self.cipher).await,
             WriteFormat::DirectAes => Some(envelope_core::format::direct_aes::KEY_ID.into()),
             _ => None,
         }

@@ -33,7 +33,7 @@ pub struct Group {
     pub table: String,
     /// 0 plaintext, 1 direct AES, 2 KMS envelope; none where the text alone says it and no number fits.
     pub encryption_version: Option<i64>,
-    /// The method in words; `malformed` where texts claim a format and are not of it.
+    /// The method in words; `malformed` where texts claim a format and are not of it, `empty` where there is no token.
     pub encryption_method: Option<String>,
     /// The key that stands beside the values.
     pub encryption_key_id: Option<String>,
@@ -42,6 +42,24 @@ pub struct Group {
 }
 
 type Kind = (Option<i64>, Option<String>, Option<String>);
+
+/// The method of rows without any token, where nothing else says how they are stored.
+const EMPTY: &str = "empty";
+
+impl Group {
+    fn is_empty(&self) -> bool {
+        self.encryption_method.as_deref() == Some(EMPTY)
+    }
+
+    /// The value of the label `version` of its rows.
+    fn label(&self) -> String {
+        match self.encryption_version {
+            Some(version) => version.to_string(),
+            None if self.is_empty() => EMPTY.into(),
+            None => "other".into(),
+        }
+    }
+}
 
 /// Counts the rows of every table. Nothing is opened, and no key is needed.
 ///
@@ -55,25 +73,19 @@ pub async fn status(store: &TokenStore) -> Result<Status, StoreError> {
             None => by_text(store, layout).await?,
         };
         for ((encryption_version, encryption_method, encryption_key_id), count) in kinds {
+            let table = layout.table.name.clone();
+            let group = Group { table, encryption_version, encryption_method, encryption_key_id, count };
             status.total += count;
-            if encryption_version != Some(2) {
+            if group.encryption_version != Some(2) && !group.is_empty() {
                 status.pending += count;
             }
-            let table = layout.table.name.clone();
-            status.groups.push(Group {
-                table,
-                encryption_version,
-                encryption_method,
-                encryption_key_id,
-                count,
-            });
+            status.groups.push(group);
         }
     }
     let mut by_version = store.rows_by_version();
     by_version.values_mut().for_each(|rows| *rows = 0);
     for group in &status.groups {
-        let version = group.encryption_version.map_or("other".into(), |version| version.to_string());
-        *by_version.entry(version).or_insert(0) += group.count;
+        *by_version.entry(group.label()).or_insert(0) += group.count;
     }
     drop(by_version);
     Ok(status)
@@ -132,7 +144,7 @@ fn kind_of(store: &TokenStore, layout: &Layout, row: &StoredRow) -> Kind {
         }
     }
     match kinds.as_slice() {
-        [] => (Some(0), Some("empty".into()), None),
+        [] => (None, Some(EMPTY.into()), None),
         [(version, method, key_id)] => (*version, Some(method.clone()), key_id.clone()),
         several => {
             let methods: Vec<&str> = several.iter().map(|(_, method, _)| method.as_str()).collect();

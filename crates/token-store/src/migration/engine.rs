@@ -11,7 +11,7 @@ use crate::audit::{self, RunCounts, Trail};
 use crate::database::layout::Layout;
 use crate::database::rows::{Change, Range, StoredRow};
 use crate::error::StoreError;
-use crate::plan::{Goal, RowPlan, plan};
+use crate::plan::{CurrentKey, Goal, RowPlan, plan};
 use crate::store::TokenStore;
 
 /// How often a row that others changed is looked at again before it is left to the next run.
@@ -19,14 +19,16 @@ const ATTEMPTS: u32 = 4;
 
 /// What is done to each row.
 pub(super) enum Work {
-    Convert(Goal),
+    Convert(Goal, CurrentKey),
     Rewrap(RewrapGoal),
 }
 
 impl Work {
     async fn plan(&self, store: &TokenStore, layout: &Layout, row: StoredRow) -> RowPlan {
         match self {
-            Self::Convert(goal) => plan(store.cipher(), layout, store.profile().unmarked, row, *goal).await,
+            Self::Convert(goal, current_key) => {
+                plan(store.cipher(), layout, store.profile().unmarked, row, *goal, current_key).await
+            }
             Self::Rewrap(goal) => {
                 plan_rewrap(store.cipher(), layout, row, goal).await.unwrap_or_else(RowPlan::from)
             }
@@ -35,14 +37,14 @@ impl Work {
 
     fn trail<'a>(&self, store: &'a TokenStore) -> Trail<'a> {
         store.trail(match self {
-            Self::Convert(_) => "migrate",
+            Self::Convert(..) => "migrate",
             Self::Rewrap(_) => "rewrap",
         })
     }
 
     fn tell_start(&self, trail: Trail<'_>, dry_run: bool) {
         match self {
-            Self::Convert(goal) => {
+            Self::Convert(goal, _) => {
                 trail.started(Some(goal.format.method().unwrap_or("plaintext")), None, dry_run);
             }
             Self::Rewrap(goal) => trail.started(None, Some(&goal.to), dry_run),
@@ -51,7 +53,7 @@ impl Work {
 
     fn tell_change(&self, trail: Trail<'_>, layout: &Layout, change: &Change) {
         match self {
-            Self::Convert(_) => trail.migrated(layout, change),
+            Self::Convert(..) => trail.migrated(layout, change),
             Self::Rewrap(_) => trail.changed(audit::ROW_REWRAPPED, layout, change),
         }
     }

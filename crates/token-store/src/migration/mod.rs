@@ -20,7 +20,7 @@ pub use report::{Failure, MAX_LISTED, MigrationReport, RewrapReport};
 use rewrap::RewrapGoal;
 
 use crate::error::StoreError;
-use crate::plan::Goal;
+use crate::plan::{CurrentKey, Goal};
 use crate::store::TokenStore;
 use crate::write_format::WriteFormat;
 
@@ -137,7 +137,7 @@ pub async fn run(
         return Outcome { report, ended_by: Some(Ended::Store(error)) };
     }
     let goal = Goal { format: options.to, rebind: options.rebind, dry_run: options.run.dry_run };
-    Run::new(store, Work::Convert(goal), &options.run, stop, progress).finish().await
+    Run::new(store, Work::Convert(goal, CurrentKey::default()), &options.run, stop, progress).finish().await
 }
 
 /// Wraps the data keys of every row anew, without opening a token. `progress` is called after each batch.

@@ -20,7 +20,7 @@ pub(crate) struct RewrapGoal {
     pub(crate) dry_run: bool,
 }
 
-/// Plans one row. Rows without an envelope, or under another key than `from`, are left as they are.
+/// Plans one row. Rows under another key than `from`, and those with something else than envelopes, are left as they are.
 ///
 /// A dry run believes the key that stands beside a row. Where none does, only the key service can tell: it is asked as
 /// in a real run, and its answer is not stored.
@@ -32,8 +32,11 @@ pub(crate) async fn plan_rewrap(
 ) -> Result<RowPlan, CellFailure> {
     let is_other = goal.from.is_some() && layout.version().is_some() && row.key_id != goal.from;
     let envelopes = row.values.iter().flatten().filter(|text| has_strong_mark(text)).count() as u64;
-    if envelopes == 0 || is_other || row.key_id.as_deref() == Some(&goal.to) {
+    if is_other || row.key_id.as_deref() == Some(&goal.to) {
         return Ok(RowPlan::Already);
+    }
+    if envelopes == 0 {
+        return Ok(without_envelopes(layout, row, goal));
     }
     let names_its_key = row.key_id.as_ref().is_some_and(|id| !id.is_empty());
     if goal.dry_run && names_its_key {
@@ -43,6 +46,21 @@ pub(crate) async fn plan_rewrap(
         RowPlan::Change { sealed, .. } if goal.dry_run => RowPlan::WouldChange { sealed, calls: 0 },
         plan => plan,
     })
+}
+
+/// A row of version 2 without any token comes under the key like its neighbours, or `status` would name the old one for
+/// ever; every other row without an envelope stays as it is.
+fn without_envelopes(layout: &Layout, row: StoredRow, goal: &RewrapGoal) -> RowPlan {
+    let holds_nothing = row.values.iter().flatten().all(|text| text.is_empty());
+    if layout.version().is_none() || row.version.as_deref() != Some("2") || !holds_nothing {
+        return RowPlan::Already;
+    }
+    if goal.dry_run {
+        return RowPlan::WouldChange { sealed: 0, calls: 0 };
+    }
+    let marks = Marks { version: 2, method: Some("kms-envelope".into()), key_id: Some(goal.to.clone()) };
+    let values = row.values.clone();
+    RowPlan::Change { change: Change { old: row, values, marks }, sealed: 0 }
 }
 
 async fn rewrap_row(cipher: &TokenCipher, layout: &Layout, row: StoredRow) -> Result<RowPlan, CellFailure> {

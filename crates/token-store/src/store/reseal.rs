@@ -11,7 +11,7 @@ use crate::cipher::{Recorded, TokenCipher};
 use crate::database::layout::Layout;
 use crate::database::rows::StoredRow;
 use crate::error::StoreError;
-use crate::plan::{Goal, RowPlan, plan};
+use crate::plan::{CurrentKey, Goal, RowPlan, plan};
 use crate::write_format::WriteFormat;
 
 /// What the audit trail calls it.
@@ -46,7 +46,8 @@ impl TokenStore {
         let goal = Goal { format, rebind: false, dry_run: false };
         let name = row.name(layout);
         let trail = self.trail(RESEAL);
-        match plan(self.cipher(), layout, self.profile().unmarked, row, goal).await {
+        let (unmarked, current_key) = (self.profile().unmarked, CurrentKey::default());
+        match plan(self.cipher(), layout, unmarked, row, goal, &current_key).await {
             RowPlan::Change { change, .. } => {
                 let swapped = layout.swap(self.database(), std::slice::from_ref(&change)).await?;
                 self.inner.resealed.fetch_add(swapped, Ordering::Relaxed);

@@ -118,6 +118,32 @@ on_each_database! {
         assert_eq!(aws.faults().calls("Decrypt"), 0);
     }
 
+    async fn rows_without_a_token_come_under_the_key_of_their_neighbours_and_cost_one_question_a_run(db) {
+        create_vod_tender(&db).await;
+        db.execute(
+            "INSERT INTO oauth_tokens (provider, channel, access_token, refresh_token, encryption_version) \
+             VALUES ('twitch', 'one', 'access', 'refresh', 0), ('twitch', 'null', NULL, NULL, 0), \
+             ('twitch', 'empty', '', '', NULL)",
+        )
+        .await;
+        let aws = Emulator::start();
+        let (old, new) = (aws.create_key().await, aws.create_key().await);
+        let first = keys(&aws, &old.arn).store(&db).await;
+        assert_eq!(migrate(&first, WriteFormat::KmsEnvelope).await.migrated, 3);
+        assert_eq!(distribution(&first).await, [(Some(2), "kms-envelope".into(), Some(old.arn.clone()), 3)]);
+        assert_eq!((aws.faults().calls("GenerateDataKey"), aws.faults().calls("DescribeKey")), (2, 1));
+
+        let store = keys_of("vod-tender", &aws, &new.arn, &[&old.arn]).store(&db).await;
+        let mut dry = RewrapOptions::default();
+        dry.run.dry_run = true;
+        for options in [dry, RewrapOptions::default()] {
+            let report = rewrap(&store, &options).await;
+            assert_eq!((report.scanned, report.rewrapped, report.values), (3, 3, 2));
+        }
+        assert_eq!(aws.faults().calls("ReEncrypt"), 2);
+        assert_eq!(distribution(&store).await, [(Some(2), "kms-envelope".into(), Some(new.arn), 3)]);
+    }
+
     async fn a_dry_run_of_a_rewrap_says_what_a_real_one_does_where_no_row_names_its_key(db) {
         let aws = Emulator::start();
         let (old, new) = (aws.create_key().await, aws.create_key().await);

@@ -171,6 +171,11 @@ on_each_database! {
         assert_eq!((status.total, status.pending), (10, 0));
         assert_eq!(tables, BTreeSet::from(["gh_connection", "slack_connection"]));
         assert!(!verified(&store).await.found_problems());
+        // A row without a token has nothing to be moved.
+        db.insert("gh_connection", &[("id", Some("null")), ("access_token", None)]).await;
+        db.insert("gh_connection", &[("id", Some("empty")), ("access_token", Some(""))]).await;
+        let status = token_store::status::status(&store).await.unwrap();
+        assert_eq!((status.total, status.pending), (12, 0));
         // A value copied from one table to the other does not open there.
         db.execute("UPDATE gh_connection SET access_token = (SELECT access_token FROM slack_connection WHERE id = '3') WHERE id = '3'").await;
         assert_eq!(verified(&store).await.failed, 1);
