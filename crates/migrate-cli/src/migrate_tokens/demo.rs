@@ -22,9 +22,16 @@ use super::{Options, migrate, status as status_command, verify as verify_command
 use crate::exit::{CliError, Exit};
 use crate::output::{Format, emit, print};
 
+/// What a demo leaves. `demo.env` is last: as long as anything of a demo is there, it tells whose that is.
+const FILES: [&str; 6] =
+    ["tokens.db", "tokens.db-wal", "tokens.db-shm", "tokens.db-journal", "keyring.json", ENV_FILE];
+const ENV_FILE: &str = "demo.env";
+/// The first line of [`ENV_FILE`], by which a demo knows the files of an earlier one.
+const FIRST_LINE: &str = "# Keys of a demonstration. Never keep real ones in a file.\n";
+
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Where the files go; files of an earlier demo in it are replaced
+    /// Where the files go; only files of an earlier demo in it are replaced
     #[arg(long, default_value = "tokenseal-demo")]
     dir: PathBuf,
     /// Rows in the table
@@ -73,11 +80,7 @@ impl Demo {
     async fn prepare(args: &Args, options: Options) -> Result<Self, CliError> {
         let dir = args.dir.clone();
         fs::create_dir_all(&dir).map_err(CliError::io(format!("{} cannot be made", dir.display())))?;
-        for file in
-            ["tokens.db", "tokens.db-wal", "tokens.db-shm", "tokens.db-journal", "keyring.json", "demo.env"]
-        {
-            remove(&dir.join(file))?;
-        }
+        clear(&dir)?;
         let (master, direct) = (DataKey::generate(), DataKey::generate());
         write_env(&dir, &master, &direct)?;
         make_table(&dir.join("tokens.db"), args.rows, &direct).await?;
@@ -155,7 +158,7 @@ fn next_commands(dir: &str) -> String {
          {program} get --row provider=twitch,channel=channel-00000 --reveal",
         file("tokens.db"),
         file("keyring.json"),
-        file("demo.env")
+        file(ENV_FILE)
     )
 }
 
@@ -176,8 +179,7 @@ fn write_env(dir: &Path, master: &DataKey, direct: &DataKey) -> Result<(), CliEr
     let absolute =
         fs::canonicalize(dir).map_err(CliError::io(format!("{} cannot be found", dir.display())))?;
     let text = zeroize::Zeroizing::new(format!(
-        "# Keys of a demonstration. Never keep real ones in a file.\n\
-         export DATABASE_URL={}\n\
+        "{FIRST_LINE}export DATABASE_URL={}\n\
          export KMS_KEY_ID={}\n\
          export KMS_MASTER_KEY='{}'\n\
          export ENCRYPTION_KEY='{}'\n",
@@ -186,7 +188,7 @@ fn write_env(dir: &Path, master: &DataKey, direct: &DataKey) -> Result<(), CliEr
         STANDARD.encode(master.expose_secret()),
         STANDARD.encode(direct.expose_secret())
     ));
-    let path = dir.join("demo.env");
+    let path = dir.join(ENV_FILE);
     let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
     let written = file.and_then(|mut file| std::io::Write::write_all(&mut file, text.as_bytes()));
     written.map_err(CliError::io(format!("{} cannot be written", path.display())))
@@ -240,6 +242,22 @@ fn database_error(error: sqlx::Error) -> CliError {
 fn random_hex() -> String {
     let bytes: [u8; 20] = rand::random();
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Makes room for the demo's files. A keyring or a table that no demo made may be somebody's only one.
+fn clear(dir: &Path) -> Result<(), CliError> {
+    let there = || FILES.iter().map(|file| dir.join(file)).filter(|path| path.symlink_metadata().is_ok());
+    if let Some(foreign) = there().next().filter(|_| !is_of_a_demo(dir)) {
+        return Err(CliError::usage_with_hint(
+            format!("{} is there, and no earlier demo made it", foreign.display()),
+            "name an empty or new directory with --dir; nothing was changed in this one",
+        ));
+    }
+    there().try_for_each(|path| remove(&path))
+}
+
+fn is_of_a_demo(dir: &Path) -> bool {
+    fs::read(dir.join(ENV_FILE)).is_ok_and(|text| text.starts_with(FIRST_LINE.as_bytes()))
 }
 
 fn remove(path: &Path) -> Result<(), CliError> {

@@ -267,6 +267,25 @@ fn demo_tells_the_whole_story_and_leaves_it_to_look_into() {
     assert!(shown["value"].as_str().unwrap().starts_with("demo-access-"));
 }
 
+#[test]
+fn a_demo_replaces_nothing_but_an_earlier_demo() {
+    let program = Program::bare();
+    for (number, name) in ["keyring.json", "tokens.db", "tokens.db-wal", "demo.env"].into_iter().enumerate() {
+        let dir = program.path().join(number.to_string());
+        std::fs::create_dir(&dir).unwrap();
+        std::fs::write(dir.join(name), "somebody's own").unwrap();
+        let refused = program.run(&["demo", "--rows", "2", "--dir", &number.to_string()]).expect(2);
+        refused.says(&[name, "--dir"]);
+        assert_eq!(std::fs::read_to_string(dir.join(name)).unwrap(), "somebody's own");
+        assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 1, "nothing is put beside it");
+    }
+    let keyring = || std::fs::read(program.path().join("tokenseal-demo/keyring.json")).unwrap();
+    program.run(&["demo", "--rows", "2"]).expect(0);
+    let first = keyring();
+    program.run(&["demo", "--rows", "2"]).expect(0);
+    assert_ne!(keyring(), first, "the second demo begins anew");
+}
+
 #[tokio::test]
 async fn a_sqlite_database_keeps_its_journal_mode() {
     let db = Sql::sqlite().await;
