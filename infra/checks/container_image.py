@@ -65,8 +65,8 @@ def check_running(report):
         report.check(said.returncode == 0 and program in said.stdout, f"{program} starts", said.stdout)
     said = in_container()
     report.check(said.returncode == 0 and "Usage" in said.stdout, "without arguments it helps", said.stdout)
-    writable = ["--tmpfs", "/work:uid=65532,gid=65532"]
-    demo = in_container("demo", "--dir", "/work/demo", options=writable)
+    writable = ["--tmpfs", "/data:uid=65532,gid=65532"]
+    demo = in_container("demo", "--dir", "/data/demo", options=writable)
     report.check(demo.returncode == 0, "the demo runs as nobody on a read-only root file system", demo.stdout)
     elsewhere = in_container("demo", "--dir", "/demo")
     report.check(elsewhere.returncode != 0, "and nothing else can be written to")
