@@ -3,8 +3,17 @@
 use anyhow::{Context, bail};
 
 /// Everything that `--require` may name.
-pub(crate) const KNOWN_PARTS: [&str; 8] =
-    ["postgres", "docker", "moto", "fuzzing", "advisories", "terraform", "prometheus", "python"];
+pub(crate) const KNOWN_PARTS: [&str; 9] = [
+    "postgres",
+    "docker",
+    "moto",
+    "core_dumps",
+    "fuzzing",
+    "advisories",
+    "terraform",
+    "prometheus",
+    "python",
+];
 
 #[derive(Debug, Default)]
 pub(crate) struct Options {

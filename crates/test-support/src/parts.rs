@@ -7,6 +7,8 @@
 use std::any::type_name_of_val;
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Command, Stdio};
 
 use crate::availability::Unavailable;
 use crate::docker::{self, Engine};
@@ -44,6 +46,21 @@ pub async fn moto(_test: &str) -> Result<Moto, Unavailable> {
 /// It is not installed.
 pub async fn prometheus(_test: &str) -> Result<prometheus::Program, Unavailable> {
     prometheus::program()
+}
+
+/// A machine on which a process that crashes leaves a core dump, if it does not forbid it.
+///
+/// # Errors
+/// A limit, or where the system sends them, keeps even a shell from having one.
+pub async fn core_dumps(_test: &str) -> Result<(), Unavailable> {
+    let directory = tempfile::tempdir().map_err(|error| Unavailable::while_doing("a directory", error))?;
+    let mut shell = Command::new("prlimit");
+    shell.args(["--core=unlimited", "sh", "-c", "kill -s ABRT $$"]).current_dir(directory.path());
+    match shell.stderr(Stdio::null()).status() {
+        Ok(ended) if ended.core_dumped() => Ok(()),
+        Ok(_) => Err(Unavailable::new("nobody's core is dumped here: see `ulimit -Hc`")),
+        Err(error) => Err(Unavailable::while_doing("prlimit cannot be run", error)),
+    }
 }
 
 /// Passes an available part through, and records the test that must do without.

@@ -26,8 +26,20 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Report> {
     report.parts = servers.outcomes();
     // No server of ours: each test that wants one starts its own.
     report.parts.push(PartOutcome { name: "prometheus".to_owned(), outcome: tools::prometheus() });
-    add_ended_early(&mut report, servers.not_run());
+    let ended_early = servers.not_run();
+    report.parts.push(core_dumps(&ended_early));
+    add_ended_early(&mut report, ended_early);
     Ok(report)
+}
+
+/// Only the test that wants core dumps finds out whether this machine makes any.
+fn core_dumps(ended_early: &[NotRun]) -> PartOutcome {
+    const NAME: &str = "core_dumps";
+    let outcome = match ended_early.iter().find(|test| test.part == NAME) {
+        Some(test) => Err(test.reason.clone()),
+        None => Ok("a process that does not forbid them leaves one".to_owned()),
+    };
+    PartOutcome { name: NAME.to_owned(), outcome }
 }
 
 /// A test that ended early for want of a part told its harness that it passed.
