@@ -1,5 +1,6 @@
 //! `import`: a `.env` file into the source.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -7,6 +8,7 @@ use std::path::{Path, PathBuf};
 use secrets_cache::source::dotenv::{self, DotenvEntry};
 use secrets_cache::{NewSecret, Secret, SecretName, SecretValue, SourceError};
 use serde::Serialize;
+use zeroize::Zeroizing;
 
 use super::Options;
 use super::failure::Failure;
@@ -25,7 +27,7 @@ pub(super) struct Args {
     /// Replace values that are in the source already and differ; without this they stay, and are listed
     #[arg(long)]
     overwrite: bool,
-    /// When all values are in the source, leave only the names in the file
+    /// When all values are in the source, leave only the names in the file, and settings without a value as they are
     #[arg(long)]
     strip: bool,
 }
@@ -56,11 +58,12 @@ struct Failed {
 
 pub(super) async fn run(args: Args, opened: &Opened, options: &Options) -> Result<Exit, Failure> {
     let stop = startup::stop_on_signals();
-    let entries = dotenv::read(&args.file).map_err(|error| {
+    let entries = dotenv::read_every_setting(&args.file).map_err(|error| {
         Failure::usage(chain(&error), "check the path: the file holds lines of NAME=value, in UTF-8")
     })?;
+    let (entries, earlier) = last_of_each_name(entries);
     let mut report = Report { dry_run: args.dry_run, total: entries.len(), ..Report::default() };
-    report.warnings = warnings(&entries);
+    report.warnings = warnings(&entries, &earlier);
     let names: Vec<SecretName> = entries.iter().map(|entry| entry.name.clone()).collect();
     let there = opened.source.get_many(&names).await?;
     for (entry, there) in entries.iter().zip(there) {
@@ -70,21 +73,43 @@ pub(super) async fn run(args: Args, opened: &Opened, options: &Options) -> Resul
         }
         move_one(&args, opened, entry, there, &mut report).await;
     }
-    let is_moved = report.failures.is_empty() && report.conflicts.is_empty() && !report.interrupted;
-    if args.strip && !args.dry_run && is_moved {
+    // Without its last line, a name that stands twice would have the value that did not count.
+    let hides_another = args.strip && earlier.iter().any(|entry| !is_same_again(entry, &entries));
+    let has_values = report.total > report.empty.len();
+    let is_moved =
+        report.failures.is_empty() && report.conflicts.is_empty() && !report.interrupted && !hides_another;
+    if args.strip && !args.dry_run && is_moved && has_values {
         verify(opened, &entries).await?;
         strip(&args.file, &entries, options)?;
         report.stripped = true;
     }
     emit(options.common.format, &report, |report| lines(report, &args.file))?;
-    if let (false, false, false) = (report.stripped, report.dry_run, report.total == 0) {
-        note(&format!("the values are still in {}: --strip removes them", args.file.display()));
+    if has_values && !report.stripped && !report.dry_run {
+        let how = match (args.strip, hides_another) {
+            (false, _) => "--strip removes them",
+            (true, false) => "--strip removes them once all are in the source",
+            (true, true) => "leave one line of each name, then --strip removes them",
+        };
+        note(&format!("the values are still in {}: {how}", args.file.display()));
     }
     Ok(match (report.interrupted, is_moved) {
         (true, _) => Exit::Interrupted,
         (false, true) => Exit::Done,
         (false, false) => Exit::Partial,
     })
+}
+
+/// The settings that count, and those that a later line of the same name makes void.
+fn last_of_each_name(entries: Vec<DotenvEntry>) -> (Vec<DotenvEntry>, Vec<DotenvEntry>) {
+    let last: HashMap<SecretName, u32> =
+        entries.iter().map(|entry| (entry.name.clone(), entry.line)).collect();
+    entries.into_iter().partition(|entry| last.get(&entry.name) == Some(&entry.line))
+}
+
+fn is_same_again(earlier: &DotenvEntry, entries: &[DotenvEntry]) -> bool {
+    let value = SecretValue::text(earlier.value.clone());
+    let last = entries.iter().find(|entry| entry.name == earlier.name);
+    last.is_some_and(|last| SecretValue::text(last.value.clone()).same_as(&value))
 }
 
 async fn move_one(
@@ -114,9 +139,13 @@ async fn move_one(
     list.push(name);
 }
 
+fn has_value(entry: &&DotenvEntry) -> bool {
+    !SecretValue::text(entry.value.clone()).is_empty()
+}
+
 /// Reads everything back before anything is taken out of the file.
 async fn verify(opened: &Opened, entries: &[DotenvEntry]) -> Result<(), Failure> {
-    let entries = || entries.iter().filter(|entry| !SecretValue::text(entry.value.clone()).is_empty());
+    let entries = || entries.iter().filter(has_value);
     let names: Vec<SecretName> = entries().map(|entry| entry.name.clone()).collect();
     for (entry, there) in entries().zip(opened.source.get_many(&names).await?) {
         if !there?.value.same_as(&SecretValue::text(entry.value.clone())) {
@@ -126,13 +155,21 @@ async fn verify(opened: &Opened, entries: &[DotenvEntry]) -> Result<(), Failure>
     Ok(())
 }
 
-/// Leaves only the names, and where their values are now. The file is replaced whole or not at all.
+/// Leaves the names of what was moved, where their values are now, and the lines of settings without a value.
+/// The file is replaced whole or not at all.
 fn strip(path: &Path, entries: &[DotenvEntry], options: &Options) -> Result<(), Failure> {
     let failed = || CliError::io(format!("{} cannot be rewritten", path.display()));
     let prefix = options.prefix.as_deref().unwrap_or_default();
     let mut text = format!("# Moved to {} by `manage-secrets import`:\n", options.source);
-    for entry in entries {
+    for entry in entries.iter().filter(has_value) {
         text.push_str(&format!("# {prefix}{}\n", entry.name));
+    }
+    let before = Zeroizing::new(fs::read_to_string(path).map_err(failed())?);
+    let before = Zeroizing::new(before.replace("\r\n", "\n"));
+    let before: Vec<&str> = before.trim_start_matches('\u{feff}').split(['\n', '\r']).collect();
+    for entry in entries.iter().filter(|entry| !has_value(entry)) {
+        let line = (entry.line as usize).checked_sub(1).and_then(|line| before.get(line));
+        text.extend(line.into_iter().flat_map(|line| [*line, "\n"]));
     }
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".part");
@@ -145,12 +182,17 @@ fn strip(path: &Path, entries: &[DotenvEntry], options: &Options) -> Result<(), 
     Ok(())
 }
 
-fn warnings(entries: &[DotenvEntry]) -> Vec<String> {
+fn warnings(entries: &[DotenvEntry], earlier: &[DotenvEntry]) -> Vec<String> {
+    let last =
+        |name: &SecretName| entries.iter().find(|entry| entry.name == *name).map_or(0, |entry| entry.line);
+    let again = earlier.iter().map(|DotenvEntry { name, line, .. }| {
+        format!("{name} (line {line}): stands again on line {}, and that value counts", last(name))
+    });
     let cut = entries.iter().filter(|entry| entry.cut_at_hash);
     let warning = |entry: &DotenvEntry| {
         format!("{} (line {}): the value ends at `#`; quote it if that is part of it", entry.name, entry.line)
     };
-    cut.map(warning).collect()
+    again.chain(cut.map(warning)).collect()
 }
 
 fn failed(name: String, error: &SourceError) -> Failed {

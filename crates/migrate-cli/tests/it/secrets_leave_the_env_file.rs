@@ -129,6 +129,43 @@ async fn a_dotenv_moves_into_secrets_manager() {
 }
 
 #[test]
+fn a_setting_without_a_value_stays_where_it_is() {
+    let place = Place::new(None);
+    let file = place.path().join(".env");
+    std::fs::write(&file, "\u{feff}export HOOK= # later\nA=canary-1\nEMPTY=\"\"\n").unwrap();
+    let report = place.json(&["import", ".env", "--strip"], 0);
+    assert_eq!((count(&report, "created"), count(&report, "empty")), (1, 2), "{report}");
+    let left = std::fs::read_to_string(&file).unwrap();
+    let (moved, kept) = left.split_at(left.find("export").unwrap());
+    assert_eq!(kept, "export HOOK= # later\nEMPTY=\"\"\n");
+    assert!(moved.lines().all(|line| line.starts_with("# ")) && moved.contains("# A\n"), "{moved}");
+    assert!(!moved.contains("HOOK") && !moved.contains("EMPTY"), "{moved}");
+    assert_eq!(place.json(&["import", ".env", "--strip"], 0)["stripped"], false);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), left, "once more takes nothing out");
+}
+
+#[test]
+fn of_a_name_that_stands_twice_the_last_value_moves_and_that_is_said() {
+    let place = Place::new(None);
+    let file = place.path().join(".env");
+    let text = "A=canary-1\nB=canary-2\nA=canary-3\n";
+    std::fs::write(&file, text).unwrap();
+    for (arguments, exit) in [(&["import", ".env"][..], 0), (&["import", ".env", "--strip"], 3)] {
+        let report = place.json(arguments, exit);
+        let warning = report["warnings"][0].as_str().unwrap();
+        assert!(warning.contains("A (line 1)") && warning.contains("line 3"), "{report}");
+        assert_eq!((count(&report, "conflicts"), &report["stripped"]), (0, &Value::Bool(false)), "{report}");
+        assert!(!report.to_string().contains("canary"), "{report}");
+    }
+    assert_eq!(place.json(&["get", "A", "--reveal"], 0)["value"], "canary-3");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), text, "the other value is nowhere else");
+    std::fs::write(&file, "A=canary-3\nB=canary-2\nA='canary-3'\n").unwrap();
+    let same = place.json(&["import", ".env", "--strip"], 0);
+    assert_eq!((count(&same, "warnings"), same["stripped"].as_bool()), (1, Some(true)), "{same}");
+    assert!(!std::fs::read_to_string(&file).unwrap().contains("canary"));
+}
+
+#[test]
 fn data_keys_are_rotated_and_everything_follows() {
     let place = Place::new(None);
     assert!(place.run(&["set", "a"], "1").status.success());

@@ -91,6 +91,30 @@ pub struct DotenvEntry {
 /// [`SourceError::Storage`] if the file cannot be read or is no `.env` file, [`SourceError::Name`] for a name that
 /// no secret can have.
 pub fn read(path: &Path) -> Result<Vec<DotenvEntry>, SourceError> {
+    parse(path, &text(path)?)
+}
+
+/// Reads a `.env` file as [`read`] does, but with every setting of a name that stands several times, in the order of
+/// the lines.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_every_setting(path: &Path) -> Result<Vec<DotenvEntry>, SourceError> {
+    let text = text(path)?;
+    let mut settings = Vec::new();
+    let mut rest = text.as_str();
+    // The parser keeps the last of a name only, so settings are taken off the end, one after the other.
+    while let Some(last) = parse(path, rest)?.into_iter().max_by_key(|entry| entry.line) {
+        let lines_before = rest.split_inclusive('\n').take((last.line as usize).saturating_sub(1));
+        rest = &rest[..lines_before.map(str::len).sum()];
+        settings.push(last);
+    }
+    settings.reverse();
+    Ok(settings)
+}
+
+/// The text of a file, with the line breaks that the parser counts.
+fn text(path: &Path) -> Result<Zeroizing<String>, SourceError> {
     let bytes = fs::read(path).map_err(|cause| {
         SourceError::storage(READ, FileError { path: path.into(), cause: cause.to_string() })
     })?;
@@ -98,6 +122,11 @@ pub fn read(path: &Path) -> Result<Vec<DotenvEntry>, SourceError> {
     let text = std::str::from_utf8(&bytes).map_err(|_| FileError::failure(path, "not UTF-8 text"))?;
     // A byte-order mark is what some editors put before UTF-8.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let text = Zeroizing::new(text.replace("\r\n", "\n"));
+    Ok(Zeroizing::new(text.replace('\r', "\n")))
+}
+
+fn parse(path: &Path, text: &str) -> Result<Vec<DotenvEntry>, SourceError> {
     let entries = dotenvor::parse_str(text).map_err(|error| match error {
         dotenvor::Error::Parse(error) => {
             FileError::failure(path, &format!("line {}: {}", error.line, problem(&error.kind)))

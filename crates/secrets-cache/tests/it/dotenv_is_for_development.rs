@@ -42,6 +42,16 @@ async fn by_the_usual_grammar_and_without_expansion() {
     assert_eq!(entries[0].value.expose_secret(), "again");
 }
 
+#[test]
+fn every_setting_of_a_name_is_told_with_its_line() {
+    let file = file("\u{feff}A=1\n\nB=\"x\nA=inner\n\"\r\nA=2\rA=2\n# end\n");
+    let settings = dotenv::read_every_setting(file.path()).unwrap();
+    let told: Vec<(&str, &str, u32)> =
+        settings.iter().map(|entry| (entry.name.as_str(), entry.value.expose_secret(), entry.line)).collect();
+    assert_eq!(told, [("A", "1", 1), ("B", "x\nA=inner\n", 3), ("A", "2", 6), ("A", "2", 7)]);
+    assert_eq!(dotenv::read(file.path()).unwrap().len(), 2);
+}
+
 #[tokio::test]
 async fn never_in_production() {
     let file = file(FILE);
