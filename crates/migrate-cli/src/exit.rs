@@ -212,7 +212,11 @@ fn store_hint(error: &StoreError) -> Option<String> {
         StoreError::NotStorable { .. } => {
             "set KMS_KEY_ID, or name in the profile what its tables hold (`unmarked`, `legacy`)"
         }
-        StoreError::NoColumns { .. } => "run `migrate-tokens schema`",
+        StoreError::NoColumns { addable: true, .. } => "run `migrate-tokens schema`",
+        StoreError::NoColumns { .. } => {
+            "TOKEN_PROFILE does not describe this table: choose another profile or write one, see \
+             docs/migrating-from/your-own-table.md"
+        }
         StoreError::NotFound { .. } | StoreError::KeyLength { .. } => {
             "name the row by every column of its primary key"
         }

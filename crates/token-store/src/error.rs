@@ -81,6 +81,9 @@ pub enum StoreError {
         table: String,
         /// The missing columns.
         columns: Vec<String>,
+        /// Whether [`schema::migrate`](crate::schema::migrate) adds them all. It does not if one of key, owner, token
+        /// or plain column is missing: then the profile describes another table.
+        addable: bool,
     },
     /// A table's layout cannot be worked with.
     #[error("table {table:?} is not usable: {reason}")]

@@ -1,10 +1,10 @@
 //! The schema migration: adds the version columns that a profile's tables lack.
 
 use crate::audit;
-use crate::database::layout::columns;
+use crate::database::layout::{Column, columns, own_columns};
 use crate::database::{Database, Dialect, quote};
 use crate::error::StoreError;
-use crate::profile::Profile;
+use crate::profile::{Profile, Table};
 
 /// What a schema migration did, or would do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,7 +21,8 @@ pub struct SchemaReport {
 /// Tells what the profile's tables lack.
 ///
 /// # Errors
-/// [`StoreError::NoTable`] for a missing table that is not optional, [`StoreError::Database`].
+/// [`StoreError::NoTable`] for a missing table that is not optional, [`StoreError::NoColumns`] if one lacks columns
+/// that are not of the version, [`StoreError::Database`].
 pub async fn check(database: &Database, profile: &Profile) -> Result<SchemaReport, StoreError> {
     let mut report = SchemaReport::default();
     for table in &profile.tables {
@@ -33,6 +34,7 @@ pub async fn check(database: &Database, profile: &Profile) -> Result<SchemaRepor
             report.absent.push(table.name.clone());
             continue;
         }
+        require_own_columns(table, &existing)?;
         let Some(version) = &table.version else { continue };
         let wanted =
             [(&version.version, "INTEGER DEFAULT 0"), (&version.method, "TEXT"), (&version.key_id, "TEXT")];
@@ -66,6 +68,16 @@ pub async fn migrate(database: &Database, profile: &Profile) -> Result<SchemaRep
         }
     }
     Ok(report)
+}
+
+/// A table without its key or its tokens is another one than the profile means, and is left as it is.
+fn require_own_columns(table: &Table, existing: &[Column]) -> Result<(), StoreError> {
+    let exists = |name: &String| existing.iter().any(|column| column.name == *name);
+    let missing: Vec<String> = own_columns(table).filter(|name| !exists(name)).cloned().collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(StoreError::NoColumns { table: table.name.clone(), columns: missing, addable: false })
 }
 
 fn add_column(dialect: Dialect, table: &str, column: &str, definition: &str) -> String {

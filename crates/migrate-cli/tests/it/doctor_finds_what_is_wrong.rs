@@ -40,6 +40,21 @@ on_each_database! {
     }
 }
 
+on_each_database! {
+    async fn a_profile_that_does_not_describe_the_table(db) {
+        fill(&db, 2).await;
+        let mut program = Program::on(&db);
+        program.set("TOKEN_PROFILE", "pulseplan");
+        let report = program.json(6, &["doctor"]);
+        assert_fails(&report, "schema", "TOKEN_PROFILE does not describe this table");
+        for command in [&["schema"][..], &["schema", "--check"], &["status"], &["verify"], &["profile", "check"]] {
+            let run = program.run(command).expect(6);
+            run.says(&["id, user_id", "TOKEN_PROFILE", "your-own-table.md"]);
+            assert!(!run.stderr.contains("run `migrate-tokens schema`"), "{}", run.stderr);
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_role_that_lacks_a_privilege() {
     let database = test_support::part!(postgres);

@@ -107,13 +107,13 @@ impl Layout {
             .iter()
             .filter(|_| which == Columns::All)
             .flat_map(|v| [&v.version, &v.method, &v.key_id]);
-        let wanted =
-            table.key.iter().chain(&table.owner).chain(&table.tokens).chain(&table.plain).chain(version);
-        let missing: Vec<String> = wanted.filter(|name| !self.has(name)).cloned().collect();
+        let mut missing: Vec<String> = own_columns(table).filter(|name| !self.has(name)).cloned().collect();
+        let addable = missing.is_empty();
+        missing.extend(version.filter(|name| !self.has(name)).cloned());
         if missing.is_empty() {
             return Ok(());
         }
-        Err(StoreError::NoColumns { table: table.name.clone(), columns: missing })
+        Err(StoreError::NoColumns { table: table.name.clone(), columns: missing, addable })
     }
 
     /// An envelope is several times as long as its token: a column with a length limit would refuse it half-way.
@@ -130,6 +130,11 @@ impl Layout {
             None => Ok(()),
         }
     }
+}
+
+/// The columns that the table must bring along; the schema migration adds none of them.
+pub(crate) fn own_columns(table: &Table) -> impl Iterator<Item = &String> {
+    table.key.iter().chain(&table.owner).chain(&table.tokens).chain(&table.plain)
 }
 
 /// The columns of a table in the current schema; none if there is no such table.

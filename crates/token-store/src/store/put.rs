@@ -344,7 +344,7 @@ fn check_columns(layout: &Layout, token: &NewToken) -> Result<(), StoreError> {
     if missing.is_empty() {
         Ok(())
     } else {
-        Err(StoreError::NoColumns { table: table.name.clone(), columns: missing })
+        Err(StoreError::NoColumns { table: table.name.clone(), columns: missing, addable: false })
     }
 }
 

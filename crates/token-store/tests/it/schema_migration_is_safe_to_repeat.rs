@@ -17,7 +17,7 @@ on_each_database! {
         let database = Database::connect(db.url()).await.unwrap();
         let opened = TokenStore::open(database.clone(), vod_tender(), TokenCipher::new()).await.err().unwrap();
         assert!(
-            matches!(&opened, StoreError::NoColumns { columns, .. } if columns == &["encryption_method"]),
+            matches!(&opened, StoreError::NoColumns { columns, addable: true, .. } if columns == &["encryption_method"]),
             "{opened:?}"
         );
         let pending = schema::check(&database, &vod_tender()).await.unwrap().pending;
@@ -44,6 +44,20 @@ on_each_database! {
         assert_access(&store, token_store::TokenKey::new("twitch", "one"), "token").await;
         assert_eq!(migrate(&store, token_store::WriteFormat::KmsEnvelope).await.migrated, 1);
         assert_access(&store, token_store::TokenKey::new("twitch", "one"), "token").await;
+    }
+
+    async fn a_table_that_the_profile_does_not_describe_is_left_alone(db) {
+        db.execute("CREATE TABLE oauth_tokens (provider TEXT NOT NULL PRIMARY KEY, access_token TEXT)").await;
+        let database = Database::connect(db.url()).await.unwrap();
+        let opened = TokenStore::open(database.clone(), vod_tender(), TokenCipher::new()).await.err().unwrap();
+        let migrated = schema::migrate(&database, &vod_tender()).await.unwrap_err();
+        for error in [opened, migrated] {
+            assert!(
+                matches!(&error, StoreError::NoColumns { columns, addable: false, .. } if columns[0] == "channel"),
+                "{error:?}"
+            );
+        }
+        db.execute("ALTER TABLE oauth_tokens ADD COLUMN encryption_version TEXT").await;
     }
 
     async fn it_may_run_from_many_places_at_once(db) {
