@@ -1,13 +1,13 @@
 //! The command line that both programs share: its options, and how a program begins and ends.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 
 use clap::Parser;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::exit::{CliError, Exit, Failed};
-use crate::output::{Format, print, report_error};
+use crate::output::{Format, print, print_error, report_error};
 use crate::startup;
 use crate::telemetry::Telemetry;
 
@@ -37,13 +37,10 @@ pub(crate) async fn run<C: Parser, E: Failed + From<CliError>>(
     options: impl FnOnce(&C) -> &Options,
     command: impl AsyncFnOnce(C) -> Result<Exit, E>,
 ) -> Exit {
-    let cli = match C::try_parse_from(arguments) {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let cli = match C::try_parse_from(&arguments) {
         Ok(cli) => cli,
-        Err(error) => {
-            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
-            let _ = error.print();
-            return exit;
-        }
+        Err(error) => return not_run(&error, &arguments),
     };
     let options = options(&cli).clone();
     startup::logging(options.log_level);
@@ -57,6 +54,35 @@ pub(crate) async fn run<C: Parser, E: Failed + From<CliError>>(
         report_error(options.format, &error);
         error.exit()
     })
+}
+
+/// Ends a program whose command line asks for help, or is none.
+fn not_run(error: &clap::Error, arguments: &[OsString]) -> Exit {
+    let _ = error.print();
+    if !error.use_stderr() {
+        return Exit::Done;
+    }
+    if asks_for_json(arguments) {
+        print_error(&misused(error));
+    }
+    Exit::Usage
+}
+
+/// Whether the output is for a machine, as far as that can be seen in a command line that cannot be parsed.
+fn asks_for_json(arguments: &[OsString]) -> bool {
+    let own: Vec<&OsStr> =
+        arguments.iter().map(OsString::as_os_str).take_while(|argument| *argument != "--").collect();
+    own.contains(&OsStr::new("--format=json")) || own.windows(2).any(|pair| pair == ["--format", "json"])
+}
+
+/// The parser's first paragraph says what is wrong, the others what would be right.
+fn misused(error: &clap::Error) -> CliError {
+    let rendered = error.to_string();
+    let text = rendered.strip_prefix("error: ").unwrap_or(&rendered);
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut paragraphs = text.split("\n\n").map(words);
+    let problem = paragraphs.next().unwrap_or_default();
+    CliError::usage_with_hint(problem, paragraphs.collect::<Vec<_>>().join("; "))
 }
 
 impl Options {

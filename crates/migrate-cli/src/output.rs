@@ -54,11 +54,16 @@ pub(crate) fn report_error(format: Format, error: &impl Failed) {
         note(&format!("hint:  {hint}"));
     }
     if format == Format::Json {
-        let document = serde_json::json!({
-            "error": { "class": error.class(), "message": chain(error), "hint": error.hint() }
-        });
-        let _ = print(&format!("{document:#}"));
+        print_error(error);
     }
+}
+
+/// Prints an error as the JSON document of a run.
+pub(crate) fn print_error(error: &impl Failed) {
+    let document = serde_json::json!({
+        "error": { "class": error.class(), "message": chain(error), "hint": error.hint() }
+    });
+    let _ = print(&format!("{document:#}"));
 }
 
 /// A table in the plain style of this program.

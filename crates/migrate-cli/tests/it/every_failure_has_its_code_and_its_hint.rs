@@ -31,6 +31,31 @@ fn assert_fails(program: &Program, args: &[&str], code: i32, words: &[&str]) {
     }
 }
 
+#[test]
+fn command_lines_that_are_none() {
+    let program = Program::bare();
+    let cases: &[(&[&str], &[&str])] = &[
+        (&["statsu"], &["statsu", "status"]),
+        (&["migrate", "--batch-size", "many"], &["many", "--batch-size"]),
+        (&["migrate", "--no-such-option"], &["--no-such-option", "--help"]),
+        (&["get"], &["--row"]),
+        (&["keyring"], &["--help"]),
+        (&[], &["--help"]),
+    ];
+    for (args, words) in cases {
+        assert_fails(&program, args, 2, words);
+        let before = program.run(&[&["--format=json"], *args].concat()).expect(2).document();
+        assert_eq!(before["error"]["class"], "usage", "{before}");
+    }
+    let secrets = |args: &[&str]| program.secrets(args, "").expect(2);
+    let missing = secrets(&["set", "--format", "json"]).document();
+    assert!(missing["error"]["message"].as_str().unwrap().contains("<NAME>"), "{missing}");
+    // What stands behind `--` is another program's.
+    assert_eq!(secrets(&["exec", "--nonsense", "--", "x", "--format", "json"]).stdout, "");
+    let help = program.run(&["--format", "json", "--help"]).expect(0);
+    assert!(help.stdout.contains("Usage:"), "{}", help.stdout);
+}
+
 const COMMANDS: [&[&str]; 5] =
     [&["status"], &["migrate"], &["rollback"], &["verify"], &["get", "--row", "provider=a,channel=b"]];
 
