@@ -42,6 +42,15 @@ pub(super) struct FileArgs {
     to: PathBuf,
 }
 
+#[derive(clap::Args)]
+pub(super) struct OpenFileArgs {
+    #[command(flatten)]
+    files: FileArgs,
+    /// Replace the file to write if it is there
+    #[arg(long)]
+    overwrite: bool,
+}
+
 #[derive(Serialize)]
 struct BackupReport {
     file: PathBuf,
@@ -128,12 +137,17 @@ pub(super) async fn seal_file(
 }
 
 pub(super) async fn open_file(
-    args: FileArgs,
+    args: OpenFileArgs,
     settings: &Settings,
     options: &Options,
 ) -> Result<Exit, Failure> {
+    let OpenFileArgs { files, overwrite } = args;
+    if !overwrite && files.to.symlink_metadata().is_ok() {
+        let problem = format!("{} is there already", files.to.display());
+        return Err(Failure::usage(problem, "name a new file, or replace this one with --overwrite"));
+    }
     let key = key(settings)?;
-    file(args, options, move |args| sealed_stream::open_file(&key, &args.from, &args.to)).await
+    file(files, options, move |args| sealed_stream::open_file(&key, &args.from, &args.to)).await
 }
 
 async fn file(

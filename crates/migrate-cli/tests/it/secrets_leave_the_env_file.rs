@@ -166,6 +166,22 @@ fn of_a_name_that_stands_twice_the_last_value_moves_and_that_is_said() {
 }
 
 #[test]
+fn an_opened_file_replaces_another_only_where_that_is_said() {
+    let place = Place::new(None);
+    let write = |name: &str, text: &str| std::fs::write(place.path().join(name), text).unwrap();
+    let target = || std::fs::read_to_string(place.path().join("target")).unwrap();
+    write("readable", "canary");
+    write("target", "somebody's own");
+    assert!(place.run(&["seal-file", "readable", "sealed"], "").status.success());
+    let refused = place.json(&["open-file", "sealed", "target"], 2);
+    assert!(refused["error"]["hint"].as_str().unwrap().contains("--overwrite"), "{refused}");
+    assert_eq!(target(), "somebody's own");
+    place.json(&["open-file", "sealed", "target", "--overwrite"], 0);
+    assert_eq!(target(), "canary");
+    place.json(&["open-file", "sealed", "new"], 0);
+}
+
+#[test]
 fn data_keys_are_rotated_and_everything_follows() {
     let place = Place::new(None);
     assert!(place.run(&["set", "a"], "1").status.success());
