@@ -207,9 +207,17 @@ impl TokenStore {
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn count_rows(&self) -> Result<u64, StoreError> {
+        self.count_sampled(u64::MAX).await
+    }
+
+    /// The number of rows in a sample of at most so many of each table.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn count_sampled(&self, size: u64) -> Result<u64, StoreError> {
         let mut rows = 0;
         for layout in self.layouts() {
-            rows += layout.count_range(self.database(), Range::default()).await?;
+            rows += layout.count_range(self.database(), Range::default()).await?.min(size);
         }
         Ok(rows)
     }

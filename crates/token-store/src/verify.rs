@@ -93,6 +93,7 @@ async fn check_tables(
         if let Some(size) = sample {
             let rows = layout.sample(store.database(), size).await.map_err(StoreError::from)?;
             check_rows(store, layout, &rows, report).await?;
+            progress(report);
             continue;
         }
         let mut page = store.page(layout, None, PAGE).await?;

@@ -23,7 +23,7 @@ pub(super) async fn run(args: Args, settings: Settings, options: Options) -> Res
     if check_rows(&services).await? {
         services.check_key().await?;
     }
-    let total = services.store.count_rows().await?;
+    let total = services.store.count_sampled(args.sample.map_or(u64::MAX, u64::from)).await?;
     let mut progress = Progress::new("verified", total, options.no_progress);
     let stop = stop_on_signals();
     let sample = args.sample.map(|size| size as usize);

@@ -52,6 +52,8 @@ async fn without_a_terminal_progress_is_lines_of_numbers() {
     assert_eq!(lines.last(), Some(&"migrated 10/10 tokens"));
     assert!(lines.iter().all(|line| line.ends_with("/10 tokens")), "{lines:?}");
     program.run(&["verify"]).expect(0).says(&["verified 10/10 tokens"]);
+    program.run(&["verify", "--sample", "1"]).expect(0).says(&["verified 1/1 tokens"]);
+    program.run(&["verify", "--sample", "50"]).expect(0).says(&["verified 10/10 tokens"]);
 }
 
 /// The lines of standard error that name a value that does not open.
