@@ -85,18 +85,26 @@ pub(super) async fn run(args: Args, opened: &Opened, options: &Options) -> Resul
     }
     emit(options.common.format, &report, |report| lines(report, &args.file))?;
     if has_values && !report.stripped && !report.dry_run {
-        let how = match (args.strip, hides_another) {
-            (false, _) => "--strip removes them",
-            (true, false) => "--strip removes them once all are in the source",
-            (true, true) => "leave one line of each name, then --strip removes them",
-        };
-        note(&format!("the values are still in {}: {how}", args.file.display()));
+        note(&format!(
+            "the values are still in {}: {}",
+            args.file.display(),
+            way_out(args.strip, hides_another)
+        ));
     }
     Ok(match (report.interrupted, is_moved) {
         (true, _) => Exit::Interrupted,
         (false, true) => Exit::Done,
         (false, false) => Exit::Partial,
     })
+}
+
+/// How the values get out of the file.
+fn way_out(strip: bool, hides_another: bool) -> &'static str {
+    match (strip, hides_another) {
+        (false, _) => "--strip removes them",
+        (true, false) => "--strip removes them once all are in the source",
+        (true, true) => "leave one line of each name, then --strip removes them",
+    }
 }
 
 /// The settings that count, and those that a later line of the same name makes void.
