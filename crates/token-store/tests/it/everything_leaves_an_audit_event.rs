@@ -194,7 +194,11 @@ async fn a_resealing_that_fails_is_told_but_for_an_outage_which_every_read_would
 #[tokio::test]
 async fn a_change_of_the_schema_is_told_with_its_statement() {
     let db = Sql::sqlite().await;
-    db.execute("CREATE TABLE oauth_tokens (provider TEXT, channel TEXT, access_token TEXT, refresh_token TEXT, PRIMARY KEY (provider, channel))").await;
+    db.execute(
+        "CREATE TABLE oauth_tokens (provider TEXT, channel TEXT, access_token TEXT, refresh_token TEXT, \
+         expires_at TEXT, scope TEXT, PRIMARY KEY (provider, channel))",
+    )
+    .await;
     let database = Database::connect(db.url()).await.unwrap();
     let ear = Ear::open();
     let report = schema::migrate(&database, &Keys::new("vod-tender").profile).await.unwrap();
