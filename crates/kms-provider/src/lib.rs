@@ -1,3 +1,5 @@
+//! Key services behind one trait, and the decorators that make a remote one fit for use.
+//!
 #![doc = include_str!("../README.md")]
 
 #[cfg(feature = "aws")]
@@ -16,6 +18,7 @@ pub mod resilience;
 pub mod reuse;
 pub mod uri;
 
+mod arn;
 mod flight;
 mod janitor;
 mod jitter;

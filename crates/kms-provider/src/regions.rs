@@ -9,6 +9,8 @@ use envelope_core::provider::{ErrorClass, GeneratedDataKey, KeyDescription};
 use envelope_core::{DataKey, EncryptionContext, KeyError, KeyProvider, WrappedDataKey};
 use secrecy::SecretSlice;
 
+use crate::arn::KmsArn;
+
 /// A key service in one Region.
 pub struct Region {
     name: Box<str>,
@@ -92,9 +94,9 @@ impl Regions {
 
     /// The Regions that may open what claims to be under this key, and the key's name in each.
     fn places<'a>(&'a self, claim: Option<&'a str>) -> Vec<Place<'a>> {
-        let arn = claim.and_then(KeyArn::parse);
-        let is_at_home = |region: &&Region| arn.is_some_and(|arn| *region.name == *arn.region);
-        let is_replicated = arn.is_some_and(|arn| arn.id.starts_with("mrk-"));
+        let arn = claim.and_then(KmsArn::parse).filter(|arn| arn.key_id().is_some());
+        let is_at_home = |region: &&Region| arn.is_some_and(|arn| *region.name == *arn.region());
+        let is_replicated = arn.is_some_and(|arn| arn.is_multi_region());
         let is_bound =
             arn.is_some() && !is_replicated && self.regions.iter().any(|region| is_at_home(&region));
         let asked = self.regions.iter().filter(|region| !is_bound || is_at_home(region));
@@ -102,7 +104,7 @@ impl Regions {
             .map(|region| Place {
                 region,
                 key_id: match arn {
-                    Some(arn) if is_replicated => Some(arn.in_region(&region.name).into()),
+                    Some(arn) if is_replicated => Some(arn.in_region(&region.name).to_string().into()),
                     _ => claim.map(Cow::Borrowed),
                 },
                 is_certain: is_bound || is_replicated,
@@ -172,30 +174,6 @@ impl Told {
     fn error(self) -> KeyError {
         let told = self.outage.or(self.about_the_value).or(self.wrong_key);
         told.unwrap_or_else(|| KeyError::new(ErrorClass::Misconfigured, "no Region is configured"))
-    }
-}
-
-/// A KMS key's ARN, taken apart.
-#[derive(Clone, Copy)]
-struct KeyArn<'a> {
-    partition: &'a str,
-    region: &'a str,
-    account: &'a str,
-    id: &'a str,
-}
-
-impl<'a> KeyArn<'a> {
-    fn parse(text: &'a str) -> Option<Self> {
-        let mut parts = text.splitn(6, ':');
-        let (arn, partition, service) = (parts.next()?, parts.next()?, parts.next()?);
-        let (region, account, resource) = (parts.next()?, parts.next()?, parts.next()?);
-        let id = resource.strip_prefix("key/")?;
-        (arn == "arn" && service == "kms").then_some(Self { partition, region, account, id })
-    }
-
-    fn in_region(&self, region: &str) -> String {
-        let Self { partition, account, id, .. } = self;
-        format!("arn:{partition}:kms:{region}:{account}:key/{id}")
     }
 }
 

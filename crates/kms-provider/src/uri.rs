@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use crate::arn::KmsArn;
 use crate::redact::redact_arn;
 
 /// What `KMS_KEY_ID` selects.
@@ -63,7 +64,7 @@ impl FromStr for KeyUri {
             return regions(text).map(Self::AwsRegions);
         }
         if text.starts_with("arn:") {
-            return if is_kms_arn(text) { Ok(Self::Aws(text.into())) } else { Err(KeyUriError::OtherArn) };
+            return arn(text).map(|_| Self::Aws(text.into())).ok_or(KeyUriError::OtherArn);
         }
         if is_alias(text) {
             return Ok(Self::Aws(text.into()));
@@ -136,29 +137,19 @@ fn regions(text: &str) -> Result<Vec<String>, KeyUriError> {
     if !keys.iter().all(|key| key.starts_with("arn:")) {
         return Err(KeyUriError::NotAnArn);
     }
-    if !keys.iter().all(|key| is_kms_arn(key)) {
-        return Err(KeyUriError::OtherArn);
-    }
     let mut seen = HashSet::new();
-    match keys.iter().filter_map(|key| region_of(key)).find(|region| !seen.insert(*region)) {
-        Some(region) => Err(KeyUriError::SameRegion { region: region.into() }),
-        None => Ok(keys.into_iter().map(Into::into).collect()),
+    for key in &keys {
+        let region = arn(key).ok_or(KeyUriError::OtherArn)?.region();
+        if !seen.insert(region) {
+            return Err(KeyUriError::SameRegion { region: region.into() });
+        }
     }
+    Ok(keys.into_iter().map(Into::into).collect())
 }
 
-/// The Region in a KMS ARN.
-pub(crate) fn region_of(key: &str) -> Option<&str> {
-    key.starts_with("arn:").then(|| key.split(':').nth(3)).flatten().filter(|region| !region.is_empty())
-}
-
-/// `arn:<partition>:kms:<region>:<account>:key/<id>` or the same with `alias/<name>`.
-fn is_kms_arn(text: &str) -> bool {
-    let parts: Vec<&str> = text.splitn(6, ':').collect();
-    let [_, partition, "kms", region, account, resource] = parts[..] else {
-        return false;
-    };
-    let resource_ok = resource.strip_prefix("key/").is_some_and(is_key_id) || is_alias(resource);
-    !partition.is_empty() && !region.is_empty() && !account.is_empty() && resource_ok
+/// A KMS ARN of a key or alias whose names can be some.
+fn arn(text: &str) -> Option<KmsArn<'_>> {
+    KmsArn::parse(text).filter(|arn| arn.key_id().is_some_and(is_key_id) || is_alias(arn.resource()))
 }
 
 /// The characters that an alias may have, by the `AliasName` field of the KMS API reference.

@@ -9,6 +9,7 @@ use envelope_core::KeyError;
 use envelope_core::provider::ErrorClass;
 use tokio::time::Instant;
 
+use crate::arn::KmsArn;
 use crate::flight::SingleFlight;
 use crate::redact::{redact_arn, shown};
 
@@ -218,38 +219,27 @@ fn is_same_key(own: &str, claim: &str) -> bool {
     }
 }
 
-/// Whether two ARNs differ in nothing but the Region, of a multi-Region key: such keys are one key with one id, and each
-/// opens what the others wrapped ("Multi-Region keys in AWS KMS", AWS KMS Developer Guide).
+/// Whether two ARNs name a multi-Region key in different Regions.
 fn are_replicas(own: &str, claim: &str) -> bool {
-    let is_multi_region = key_id(own).is_some_and(|id| id.starts_with("mrk-"));
-    is_multi_region && but_the_region(own).eq(but_the_region(claim))
-}
-
-/// The parts of `arn:<partition>:kms:<region>:<account>:key/<id>` but the fourth.
-fn but_the_region(arn: &str) -> impl Iterator<Item = (usize, &str)> {
-    arn.split(':').enumerate().filter(|(index, _)| *index != 3)
+    let (Some(own), Some(claim)) = (KmsArn::parse(own), KmsArn::parse(claim)) else {
+        return false;
+    };
+    own.is_multi_region() && own.in_region(claim.region()) == claim
 }
 
 /// `alias/…` out of an alias's name or ARN.
 fn alias_name(text: &str) -> Option<&str> {
-    let name = resource(text).unwrap_or(text);
+    let name = KmsArn::parse(text).map_or(text, |arn| arn.resource());
     name.starts_with("alias/").then_some(name)
 }
 
 /// The id out of a key's ARN, or a text that can be an id.
 fn key_id(text: &str) -> Option<&str> {
-    let id = match resource(text) {
-        Some(resource) => resource.strip_prefix("key/")?,
+    let id = match KmsArn::parse(text) {
+        Some(arn) => arn.key_id()?,
         None => text,
     };
     (!id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')).then_some(id)
-}
-
-/// The last part of a KMS ARN.
-fn resource(text: &str) -> Option<&str> {
-    let mut parts = text.splitn(6, ':');
-    let is_kms = parts.next() == Some("arn") && parts.nth(1) == Some("kms");
-    parts.nth(2).filter(|_| is_kms)
 }
 
 fn lock(aliases: &Mutex<HashMap<Box<str>, Resolved>>) -> MutexGuard<'_, HashMap<Box<str>, Resolved>> {

@@ -16,7 +16,7 @@ use envelope_core::provider::ErrorClass;
 use std::time::Duration;
 
 use self::keys::AllowedKeys;
-use crate::uri::region_of;
+use crate::arn::KmsArn;
 
 /// How long making a connection may take.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -127,7 +127,7 @@ impl std::fmt::Debug for Aws {
 
 /// The configured Region, or the key's if none is; a key of another Region can only be an oversight.
 fn region(config: &SdkConfig, key: &str) -> Result<Region, KeyError> {
-    let of_key = region_of(key);
+    let of_key = KmsArn::parse(key).map(|arn| arn.region());
     match (config.region(), of_key) {
         (Some(set), Some(of_key)) if set.as_ref() != of_key => Err(KeyError::new(
             ErrorClass::Misconfigured,

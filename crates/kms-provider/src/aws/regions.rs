@@ -8,9 +8,9 @@ use envelope_core::provider::ErrorClass;
 use envelope_core::{KeyError, KeyProvider};
 
 use super::Aws;
+use crate::arn::KmsArn;
 use crate::redact::redact_arn;
 use crate::regions::{Region, Regions};
-use crate::uri::region_of;
 
 impl Regions {
     /// AWS KMS in the Region of each key, nearest first, with the configuration of the environment.
@@ -72,6 +72,10 @@ impl Regions {
 
 fn is_elsewhere(key: &str, keys: &[String]) -> bool {
     region_of(key).is_some_and(|region| keys.iter().all(|key| region_of(key) != Some(region)))
+}
+
+fn region_of(key: &str) -> Option<&str> {
+    KmsArn::parse(key).map(|arn| arn.region())
 }
 
 fn no_region() -> KeyError {
