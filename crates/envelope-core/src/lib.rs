@@ -1,3 +1,5 @@
+//! Data keys, encryption contexts, stored formats and the sealer: envelope encryption without any I/O.
+//!
 #![doc = include_str!("../README.md")]
 
 pub mod binding;

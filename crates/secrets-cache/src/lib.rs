@@ -1,3 +1,5 @@
+//! Secrets from where they are kept, read through a cache, typed, and audited.
+//!
 #![doc = include_str!("../README.md")]
 
 pub mod audit;

@@ -1,3 +1,5 @@
+//! Tokens and other sealed values in the tables of a database, and their migration.
+//!
 #![doc = include_str!("../README.md")]
 #![cfg_attr(
     not(all(feature = "postgres", feature = "sqlite")),
