@@ -56,13 +56,18 @@ pub(crate) fn run(args: &[String]) -> anyhow::Result<ExitCode> {
     if !output.status.success() {
         print!("{text}");
     }
-    let missed = print_scenarios(&text);
-    let failed = print_tests(&text);
+    let all_fine = print_all(&text);
+    Ok(if output.status.success() && all_fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Prints both tables, and says whether every scenario was played and no test failed.
+fn print_all(text: &str) -> bool {
+    let missed = print_scenarios(text);
+    let failed = print_tests(text);
     for name in &missed {
         println!("failed or did not run: {name}");
     }
-    let fine = output.status.success() && failed == 0 && missed.is_empty();
-    Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    missed.is_empty() && failed == 0
 }
 
 /// The tests of both packages, because the one has the program that starts servers.
@@ -145,6 +150,10 @@ fn test(line: &str) -> Option<(String, &str)> {
 mod tests {
     use super::*;
 
+    fn all_played() -> Vec<String> {
+        SCENARIOS.iter().map(|name| format!("chaos\t{name}\tnone\t-\t-\tfine\n")).collect()
+    }
+
     #[test]
     fn a_test_is_told_in_words_and_its_child_is_not() {
         assert_eq!(test("test outages::a_b ... ok"), Some(("outages: a b".to_owned(), "ok")));
@@ -154,10 +163,17 @@ mod tests {
 
     #[test]
     fn a_scenario_of_which_nothing_is_heard_is_missed() {
-        let all: Vec<String> =
-            SCENARIOS.iter().map(|name| format!("chaos\t{name}\tnone\t-\t-\tfine\n")).collect();
+        let all = all_played();
         assert!(print_scenarios(&all.concat()).is_empty());
         assert_eq!(print_scenarios(&all[1..].concat()), [SCENARIOS[0]]);
         assert_eq!(print_scenarios("test x ... chaos\tthrottling\tthrottled\t-\t-").len(), SCENARIOS.len());
+    }
+
+    #[test]
+    fn a_missed_scenario_or_a_failed_test_fails_the_command() {
+        let played = all_played().concat();
+        assert!(print_all(&format!("{played}test outages::a ... ok\n")));
+        assert!(!print_all(&format!("{played}test outages::a ... FAILED\n")));
+        assert!(!print_all("test outages::a ... ok\n"));
     }
 }

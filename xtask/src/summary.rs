@@ -121,4 +121,11 @@ mod tests {
         let broken = Report { failure: Some("does not compile".into()), ..Report::default() };
         assert_eq!(count(&[step(broken)], 0), (0, 1, 0));
     }
+
+    #[test]
+    fn a_required_part_that_did_not_run_counts_as_a_failure() {
+        let options = Options { require: vec!["moto".into()], ..Options::default() };
+        assert!(!print(&[step(Report::default())], &[], &options));
+        assert!(print(&[step(Report::default())], &[], &Options::default()));
+    }
 }

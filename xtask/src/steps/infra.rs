@@ -266,6 +266,15 @@ mod tests {
     }
 
     #[test]
+    fn a_check_that_failed_fails_the_step_whatever_else_passed() {
+        let endings = [Ending::Passed("3 passed".into()), Ending::Failed("not there".into())];
+        let report = report(endings.into_iter().map(ended).collect(), Parts::new());
+        assert_eq!((report.tally.passed, report.tally.failed, report.tally.ignored), (1, 1, 0));
+        assert_eq!(report.failed_tests, ["infra apply"]);
+        assert!(report.failure.is_some());
+    }
+
+    #[test]
     fn a_script_is_judged_by_its_exit_code() {
         let said = |code, stderr: &str| Said { code, stdout: "x: 3 passed\n".into(), stderr: stderr.into() };
         let (passed, _) = judge(Ok(said(Some(0), "a warning")));
