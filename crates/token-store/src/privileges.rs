@@ -51,10 +51,9 @@ pub async fn check(database: &Database, profile: &Profile) -> Result<Vec<Privile
 
 /// Privileges may be granted on a table or column by column, so every column is asked about.
 async fn on_postgres(database: &Database, table: &Table) -> Result<Option<Privileges>, DatabaseError> {
-    let version =
-        || table.version.iter().flat_map(|version| [&version.version, &version.method, &version.key_id]);
-    let read = table.key.iter().chain(&table.owner).chain(&table.tokens).chain(&table.plain).chain(version());
-    let written = table.tokens.iter().chain(&table.plain).chain(&table.updated).chain(version());
+    let read = table.own_columns().chain(table.version_columns());
+    let written =
+        table.tokens.iter().chain(&table.plain).chain(&table.updated).chain(table.version_columns());
     let may = |privilege: &str, names: &str| {
         format!(
             "(SELECT bool_and(has_column_privilege(c.oid, a.attnum, '{privilege}')) FROM pg_attribute a \
@@ -78,7 +77,8 @@ async fn on_postgres(database: &Database, table: &Table) -> Result<Option<Privil
 
 fn privileges(table: &Table, row: &TextRow) -> Option<Privileges> {
     let [Some(user), rest @ ..] = row.as_slice() else { return None };
-    let is_true = |index: usize| rest[index].as_ref().is_some_and(|text| text.as_str() == "true");
+    let is_true =
+        |index: usize| rest.get(index).is_some_and(|cell| cell.as_ref().is_some_and(|text| **text == "true"));
     Some(Privileges {
         table: table.name.clone(),
         user: user.to_string(),

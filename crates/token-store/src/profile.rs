@@ -234,12 +234,19 @@ impl Profile {
 }
 
 impl Table {
+    /// The columns that the table must bring along; the schema migration adds none of them.
+    pub(crate) fn own_columns(&self) -> impl Iterator<Item = &String> {
+        self.key.iter().chain(&self.owner).chain(&self.tokens).chain(&self.plain)
+    }
+
+    /// The columns for version, method and key, in this order, where the table has any.
+    pub(crate) fn version_columns(&self) -> impl Iterator<Item = &String> {
+        self.version.iter().flat_map(|names| [&names.version, &names.method, &names.key_id])
+    }
+
     fn repeated_column(&self) -> Option<&str> {
-        let mut all: Vec<&str> = self.key.iter().chain(&self.tokens).map(String::as_str).collect();
-        if let Some(version) = &self.version {
-            all.extend([version.version.as_str(), &version.method, &version.key_id]);
-        }
-        all.extend(self.owner.iter().chain(&self.plain).chain(&self.updated).map(String::as_str));
+        let named = self.own_columns().chain(self.version_columns()).chain(&self.updated);
+        let mut all: Vec<&str> = named.map(String::as_str).collect();
         all.sort_unstable();
         all.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
     }

@@ -1,7 +1,7 @@
 //! The schema migration: adds the version columns that a profile's tables lack.
 
 use crate::audit;
-use crate::database::layout::{Column, columns, own_columns};
+use crate::database::layout::{Column, columns};
 use crate::database::{Database, Dialect, quote};
 use crate::error::StoreError;
 use crate::profile::{Profile, Table};
@@ -73,7 +73,7 @@ pub async fn migrate(database: &Database, profile: &Profile) -> Result<SchemaRep
 /// A table without its key or its tokens is another one than the profile means, and is left as it is.
 fn require_own_columns(table: &Table, existing: &[Column]) -> Result<(), StoreError> {
     let exists = |name: &String| existing.iter().any(|column| column.name == *name);
-    let missing: Vec<String> = own_columns(table).filter(|name| !exists(name)).cloned().collect();
+    let missing: Vec<String> = table.own_columns().filter(|name| !exists(name)).cloned().collect();
     if missing.is_empty() {
         return Ok(());
     }

@@ -102,12 +102,8 @@ impl Layout {
 
     fn require_columns(&self, which: Columns) -> Result<(), StoreError> {
         let table = &self.table;
-        let version = table
-            .version
-            .iter()
-            .filter(|_| which == Columns::All)
-            .flat_map(|v| [&v.version, &v.method, &v.key_id]);
-        let mut missing: Vec<String> = own_columns(table).filter(|name| !self.has(name)).cloned().collect();
+        let version = table.version_columns().filter(|_| which == Columns::All);
+        let mut missing: Vec<String> = table.own_columns().filter(|name| !self.has(name)).cloned().collect();
         let addable = missing.is_empty();
         missing.extend(version.filter(|name| !self.has(name)).cloned());
         if missing.is_empty() {
@@ -130,11 +126,6 @@ impl Layout {
             None => Ok(()),
         }
     }
-}
-
-/// The columns that the table must bring along; the schema migration adds none of them.
-pub(crate) fn own_columns(table: &Table) -> impl Iterator<Item = &String> {
-    table.key.iter().chain(&table.owner).chain(&table.tokens).chain(&table.plain)
 }
 
 /// The columns of a table in the current schema; none if there is no such table.

@@ -5,6 +5,7 @@ use envelope_core::Binding;
 use super::layout::Layout;
 use super::{Database, Dialect, Param, Text, TextRow, quote};
 use crate::error::DatabaseError;
+use crate::profile::Table;
 
 /// What SQLite binds at most in one statement (`SQLITE_MAX_VARIABLE_NUMBER`).
 const SQLITE_MAX_PARAMS: usize = 32_766;
@@ -315,8 +316,8 @@ impl Layout {
     }
 
     fn selected(&self) -> Vec<String> {
-        let version = self.version().into_iter().flat_map(|v| [&v.version, &v.method, &v.key_id]);
-        let columns = self.table.key.iter().chain(&self.table.owner).chain(version).chain(&self.table.tokens);
+        let Table { key, owner, tokens, .. } = &self.table;
+        let columns = key.iter().chain(owner).chain(self.table.version_columns()).chain(tokens);
         columns.map(|column| format!("CAST({} AS text)", quote(column))).collect()
     }
 

@@ -334,8 +334,7 @@ fn check_columns(layout: &Layout, token: &NewToken) -> Result<(), StoreError> {
     if let Some((column, _)) = unknown {
         return Err(StoreError::NoTokenColumn { table: table.name.clone(), column: column.clone() });
     }
-    let marks = table.version.iter().flat_map(|v| [&v.version, &v.method, &v.key_id]);
-    let own: Vec<&String> = table.key.iter().chain(&table.tokens).chain(marks).collect();
+    let own: Vec<&String> = table.key.iter().chain(&table.tokens).chain(table.version_columns()).collect();
     if let Some((column, _)) = token.plain.iter().find(|(column, _)| own.contains(&column)) {
         return Err(not_plain(layout, column));
     }
