@@ -22,20 +22,19 @@ impl EncryptionContext {
     /// [`ContextError`] for an empty or repeated name, an empty value, or more than [`MAX_CONTEXT_LEN`] bytes.
     pub fn new<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, ContextError> {
         // Room for what contexts usually have, because a chain of iterators cannot tell its length.
-        let mut all = Vec::with_capacity(12);
-        all.extend(pairs);
-        let mut pairs: Vec<(&str, &str)> = all;
-        pairs.sort_unstable_by_key(|(name, _)| *name);
-        if let Some(twice) = pairs.windows(2).find(|w| w[0].0 == w[1].0) {
+        let mut sorted: Vec<(&str, &str)> = Vec::with_capacity(12);
+        sorted.extend(pairs);
+        sorted.sort_unstable_by_key(|(name, _)| *name);
+        if let Some(twice) = sorted.windows(2).find(|w| w[0].0 == w[1].0) {
             return Err(ContextError::Repeated { name: twice[0].0.into() });
         }
-        let length = 2 + pairs.iter().map(|(name, value)| 4 + name.len() + value.len()).sum::<usize>();
+        let length = 2 + sorted.iter().map(|(name, value)| 4 + name.len() + value.len()).sum::<usize>();
         if length > MAX_CONTEXT_LEN {
             return Err(ContextError::TooLong { actual: length });
         }
         let mut canonical = Vec::with_capacity(length);
-        push_length(&mut canonical, pairs.len());
-        for (name, value) in pairs {
+        push_length(&mut canonical, sorted.len());
+        for (name, value) in sorted {
             if name.is_empty() {
                 return Err(ContextError::EmptyName);
             }
