@@ -307,10 +307,21 @@ async fn what_a_replica_in_another_region_wrapped_opens_and_nothing_else_of_anot
         arn("eu-central-1", "mrk-1123456789abcdef0123456789abcdef"),
         arn("eu-central-1", "0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0"),
         "arn:aws:kms:eu-central-1:210987654321:key/mrk-0123456789abcdef0123456789abcdef".to_owned(),
+        "arn:aws-cn:kms:eu-central-1:123456789012:key/mrk-0123456789abcdef0123456789abcdef".to_owned(),
     ];
     for stranger in strangers {
         assert_eq!(class(open(stranger).await), ErrorClass::WrongKey);
     }
+}
+
+#[tokio::test]
+async fn a_key_of_one_region_is_never_taken_for_one_of_another_with_the_same_id() {
+    let arn =
+        |region: &str| format!("arn:aws:kms:{region}:123456789012:key/0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0");
+    let client = wire::client(|_, _| unreachable!("refused before any call"));
+    let aws = Aws::from_client(client, arn("eu-west-1"), NONE);
+    let wrapped = WrappedDataKey::new([1; 184], Some(&arn("eu-central-1"))).unwrap();
+    assert_eq!(class(aws.unwrap(&wrapped, &row(1)).await), ErrorClass::WrongKey);
 }
 
 #[tokio::test]
