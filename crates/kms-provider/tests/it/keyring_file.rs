@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::time::Duration;
 
 use envelope_core::{DataKey, ErrorClass, KeyError, KeyProvider};
 use kms_provider::Keyring;
@@ -75,6 +76,25 @@ fn a_new_master_key_that_is_refused_or_not_written_leaves_the_old_file() {
         Keyring::rekey(fixture.path(), old, &master).unwrap();
     }
     assert_eq!(fs::read(fixture.path()).unwrap(), text, "what is done already is not done again");
+}
+
+#[test]
+fn a_new_master_key_waits_for_whoever_writes_so_that_nothing_of_theirs_is_lost() {
+    let fixture = Fixture::new();
+    fixture.init();
+    let lock = fs::File::options().write(true).open(fixture.directory.path().join("keys.json.lock")).unwrap();
+    lock.lock().unwrap();
+    let text = fs::read(fixture.path()).unwrap();
+    let master = DataKey::generate();
+    std::thread::scope(|scope| {
+        let rekey = scope.spawn(|| Keyring::rekey(fixture.path(), &fixture.master, &master).map(drop));
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(!rekey.is_finished());
+        assert_eq!(fs::read(fixture.path()).unwrap(), text);
+        lock.unlock().unwrap();
+        rekey.join().unwrap().unwrap();
+    });
+    assert!(Keyring::open(fixture.path(), &master).is_ok());
 }
 
 #[test]
