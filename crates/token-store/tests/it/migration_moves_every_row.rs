@@ -306,6 +306,44 @@ on_each_database! {
         let again = migration::rewrap(&store, &options, &StopFlag::default(), |_| {}).await;
         assert_eq!((again.report.rewrapped, again.report.already), (0, 6));
     }
+
+    async fn a_rewrap_leaves_rows_of_other_versions_and_what_is_no_envelope_as_they_are(db) {
+        mixture(&db, 6).await;
+        for (channel, version) in [("null 0", Some(0)), ("null 1", Some(1)), ("null", None)] {
+            let row = VodRow { access: None, refresh: None, version, ..VodRow::plain(channel, "", "") };
+            insert_vod(&db, &row).await;
+        }
+        let broken = VodRow::plain("broken", "no envelope", "");
+        insert_vod(&db, &VodRow { version: Some(2), key_id: Some("memory:1".into()), ..broken }).await;
+        let keys = Keys::new("vod-tender");
+        keys.memory().rotate();
+        let store = keys.store(&db).await;
+        let before = db.fingerprint("oauth_tokens").await;
+        let options = migration::RewrapOptions::default();
+        let report = migration::rewrap(&store, &options, &StopFlag::default(), |_| {}).await.report;
+        assert_eq!((report.scanned, report.rewrapped, report.already, report.failed), (10, 0, 10, 0));
+        assert_eq!(db.fingerprint("oauth_tokens").await, before);
+    }
+
+    async fn a_rewrap_from_one_key_touches_the_rows_of_no_other(db) {
+        create_vod_tender(&db).await;
+        let keys = Keys::new("vod-tender");
+        let store = keys.store(&db).await;
+        let put = async |channel| {
+            let key = TokenKey::new("twitch", channel);
+            store.put(&key, token_store::NewToken::new().access_token("token")).await.unwrap();
+        };
+        put("first").await;
+        let from = keys.memory().rotate();
+        put("second").await;
+        let to = keys.memory().rotate();
+        let mut options = migration::RewrapOptions::default();
+        options.from = Some(from);
+        let report = migration::rewrap(&store, &options, &StopFlag::default(), |_| {}).await.report;
+        assert_eq!((report.rewrapped, report.already), (1, 1));
+        let under: Vec<_> = distribution(&store).await.into_iter().map(|(_, _, key, _)| key).collect();
+        assert_eq!(under, [Some("memory:1".to_owned()), Some(to)]);
+    }
 }
 
 #[tokio::test]

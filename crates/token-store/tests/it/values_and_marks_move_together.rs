@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use envelope_core::ErrorClass;
 use envelope_core::format::direct_aes;
+use test_support::faults::Fault;
 use token_store::{NewToken, StoreError, TokenKey, TokenStore};
 
 use crate::support::{
@@ -273,6 +275,13 @@ on_each_database! {
         keys.memory().rotate();
         let before = vod_rows(&db).await;
         let error = store.put(&one(), NewToken::new().access_token("new")).await.unwrap_err();
+        assert!(matches!(error, StoreError::KeptToken { .. }), "{error:?}");
+        assert_eq!(vod_rows(&db).await, before);
+
+        // Another version, which has no key beside it: the broken text would be taken for direct AES.
+        let falling_back = keys.store_with(&db, keys.cipher().with_local_fallback()).await;
+        keys.faults().next_for("generate", 1, Fault::Fail(ErrorClass::Unavailable));
+        let error = falling_back.put(&one(), NewToken::new().access_token("new")).await.unwrap_err();
         assert!(matches!(error, StoreError::KeptToken { .. }), "{error:?}");
         assert_eq!(vod_rows(&db).await, before);
     }
