@@ -33,7 +33,10 @@ async fn and_count() {
     cache.get("nobody").await.unwrap_err();
     source.fail(denied());
     cache.get("b").await.unwrap_err();
-    metrics.observe(&Inventory::take(&source.memory as &dyn SecretSource).await.unwrap());
+    assert_eq!(metrics.reads(), 3, "what the cache answers is not asked for");
+    let mut inventory = Inventory::take(&source.memory as &dyn SecretSource).await.unwrap();
+    (inventory.expired, inventory.due) = (3, 5);
+    metrics.observe(&inventory);
     let text = shown(&registry);
     for line in [
         r#"secrets_cache_reads_total{result="hit"} 2"#,
@@ -43,6 +46,8 @@ async fn and_count() {
         r#"secrets_failures_total{class="denied"} 1"#,
         r#"secrets_failures_total{class="not_found"} 1"#,
         "secrets_stored 2",
+        "secrets_expired 3",
+        "secrets_due_for_rotation 5",
         r#"secrets_version_age_seconds{secret="a",source="memory"} 0"#,
     ] {
         assert!(text.contains(line), "{line} is not in {text}");
