@@ -6,6 +6,7 @@ use envelope_core::ErrorClass;
 use kms_provider::{Keyring, Memory};
 use test_support::faults::Fault;
 use token_store::migration::{self, Ended, StopFlag};
+use token_store::status::workload;
 use token_store::{TokenKey, WriteFormat};
 
 use crate::support::{
@@ -305,6 +306,19 @@ on_each_database! {
         assert_all_read(&store, &truth).await;
         let again = migration::rewrap(&store, &options, &StopFlag::default(), |_| {}).await;
         assert_eq!((again.report.rewrapped, again.report.already), (0, 6));
+    }
+
+    async fn the_work_that_is_left_is_counted_without_what_is_done(db) {
+        mixture(&db, 6).await;
+        let keys = Keys::new("vod-tender");
+        let store = keys.store(&db).await;
+        let there = token_store::NewToken::new().access_token("there");
+        store.put(&TokenKey::new("twitch", "there"), there).await.unwrap();
+        let before = workload(&store).await.unwrap();
+        let report = migrate(&store, WriteFormat::KmsEnvelope).await;
+        assert_eq!((before.rows, before.pending, before.seal_calls), (7, report.migrated, report.values));
+        let after = workload(&store).await.unwrap();
+        assert_eq!((after.rows, after.pending, after.seal_calls, after.open_calls), (7, 0, 0, 0));
     }
 
     async fn a_rewrap_leaves_rows_of_other_versions_and_what_is_no_envelope_as_they_are(db) {
