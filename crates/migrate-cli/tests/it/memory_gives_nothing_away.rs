@@ -3,11 +3,12 @@
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::ops::Range;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use envelope_core::provider::{GeneratedDataKey, KeyDescription};
@@ -50,6 +51,34 @@ async fn a_crash_in_the_middle_of_a_run_leaves_no_core_dump() {
         assert!(status.code().is_none() && !status.core_dumped(), "{status}");
     }
     assert_eq!(core_files(program.path()), 0);
+}
+
+/// Who owns what `/proc` tells of a process: root, once it lets nobody read its memory (proc_pid(5)).
+fn owner(child: &Child) -> Option<u32> {
+    let proc = Path::new("/proc").join(child.id().to_string());
+    let is_begun = fs::read_to_string(proc.join("comm")).unwrap().trim() == "migrate-tokens";
+    is_begun.then(|| fs::metadata(proc.join("environ")).unwrap().uid())
+}
+
+#[tokio::test]
+async fn other_processes_of_the_same_user_cannot_read_the_memory() {
+    let db = Sql::sqlite().await;
+    let program = Program::on(&db);
+    let put = ["put", "--row", "provider=twitch,channel=one"];
+    let is_root = fs::metadata("/proc/self/environ").unwrap().uid() == 0;
+    let mut command = match is_root {
+        true => program.under("setpriv --reuid=65534 --regid=65534 --clear-groups", &put),
+        false => program.command(&put),
+    };
+    // It waits for the token on standard input.
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    let begin = Instant::now();
+    while owner(&child) != Some(0) {
+        assert!(begin.elapsed() < Duration::from_secs(20), "its memory can be read");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 const HELPER: &str = "memory_gives_nothing_away::helper";
