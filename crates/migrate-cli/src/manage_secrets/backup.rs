@@ -1,16 +1,18 @@
 //! `backup`, `restore`, `seal-file` and `open-file`: encrypted files under `KMS_MASTER_KEY`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use envelope_core::DataKey;
+use kms_provider::KeyUri;
 use secrets_cache::backup::{self, Plan};
+use secrets_cache::local::LocalStore;
 use secrets_cache::sealed_stream;
 use serde::Serialize;
 
 use super::Options;
 use super::failure::Failure;
-use super::source::Opened;
+use super::source::{Opened, SourceUri};
 use crate::exit::{CliError, Exit};
 use crate::output::{Format, emit, print};
 use crate::services::master_key;
@@ -23,6 +25,9 @@ const LABEL: &str = "KMS_MASTER_KEY";
 pub(super) struct BackupArgs {
     /// The file to write
     file: PathBuf,
+    /// Replace the file if it is there
+    #[arg(long)]
+    overwrite: bool,
 }
 
 #[derive(clap::Args)]
@@ -40,12 +45,6 @@ pub(super) struct FileArgs {
     from: PathBuf,
     /// The file to write
     to: PathBuf,
-}
-
-#[derive(clap::Args)]
-pub(super) struct OpenFileArgs {
-    #[command(flatten)]
-    files: FileArgs,
     /// Replace the file to write if it is there
     #[arg(long)]
     overwrite: bool,
@@ -81,6 +80,8 @@ pub(super) async fn write(
     opened: &Opened,
     options: &Options,
 ) -> Result<Exit, Failure> {
+    let in_use = files_in_use(settings, &options.source);
+    check_target(&args.file, args.overwrite, in_use.iter().map(PathBuf::as_path))?;
     let written = backup::write(&*opened.source, key(settings)?, LABEL, &args.file).await?;
     let left_out = written.left_out.iter();
     let report = BackupReport {
@@ -132,22 +133,52 @@ pub(super) async fn seal_file(
     settings: &Settings,
     options: &Options,
 ) -> Result<Exit, Failure> {
+    check_target(&args.to, args.overwrite, [args.from.as_path()])?;
     let key = key(settings)?;
     file(args, options, move |args| sealed_stream::seal_file(&key, LABEL, &args.from, &args.to)).await
 }
 
 pub(super) async fn open_file(
-    args: OpenFileArgs,
+    args: FileArgs,
     settings: &Settings,
     options: &Options,
 ) -> Result<Exit, Failure> {
-    let OpenFileArgs { files, overwrite } = args;
-    if !overwrite && files.to.symlink_metadata().is_ok() {
-        let problem = format!("{} is there already", files.to.display());
+    check_target(&args.to, args.overwrite, [args.from.as_path()])?;
+    let key = key(settings)?;
+    file(args, options, move |args| sealed_stream::open_file(&key, &args.from, &args.to)).await
+}
+
+/// Refuses to replace what nobody said is to be replaced, and in any case what is read from.
+fn check_target<'a>(
+    to: &Path,
+    overwrite: bool,
+    in_use: impl IntoIterator<Item = &'a Path>,
+) -> Result<(), Failure> {
+    let is_to = |other: &Path| other.canonicalize().ok() == to.canonicalize().ok();
+    if to.exists() && in_use.into_iter().any(is_to) {
+        let problem = format!("{} would replace what it is made from", to.display());
+        return Err(Failure::usage(problem, "name a new file to write"));
+    }
+    if !overwrite && to.symlink_metadata().is_ok() {
+        let problem = format!("{} is there already", to.display());
         return Err(Failure::usage(problem, "name a new file, or replace this one with --overwrite"));
     }
-    let key = key(settings)?;
-    file(files, options, move |args| sealed_stream::open_file(&key, &args.from, &args.to)).await
+    Ok(())
+}
+
+/// The files that a source lives in.
+fn files_in_use(settings: &Settings, source: &SourceUri) -> Vec<PathBuf> {
+    match source {
+        SourceUri::SecretsManager => Vec::new(),
+        SourceUri::Dotenv(path) => vec![path.clone()],
+        SourceUri::Local(path) => {
+            let keyring = match &settings.key {
+                Some(KeyUri::Keyring(file)) => file.clone(),
+                _ => LocalStore::keyring_beside(path),
+            };
+            vec![path.clone(), keyring]
+        }
+    }
 }
 
 async fn file(

@@ -10,9 +10,10 @@ use secrets_cache::{Secret, SecretName, SourceError};
 
 use super::Options;
 use super::failure::Failure;
+use super::import::failed;
 use super::source::Opened;
 use crate::exit::{CliError, Exit, chain};
-use crate::output::note;
+use crate::output::{Format, note, print};
 
 /// What opens the store is no business of the program that is run.
 const WITHHELD: [&str; 3] = ["KMS_MASTER_KEY", "ENCRYPTION_KEY", "TOKEN_ENCRYPTION_KEY"];
@@ -40,7 +41,7 @@ pub(super) async fn run(args: Args, opened: &Opened, options: &Options) -> Resul
         }
     };
     let mut variables: BTreeMap<String, Secret> = BTreeMap::new();
-    let mut has_failed = false;
+    let mut failures = Vec::new();
     for (name, answer) in names.iter().zip(opened.source.get_many(&names).await?) {
         match answer {
             Ok(secret) => {
@@ -52,12 +53,16 @@ pub(super) async fn run(args: Args, opened: &Opened, options: &Options) -> Resul
             Err(error @ SourceError::Expired { .. }) if !is_asked_for => note(&format!("left out: {error}")),
             Err(error) => {
                 note(&format!("failed: {}", chain(&error)));
-                has_failed = true;
+                failures.push(failed(name.to_string(), &error));
             }
         }
     }
-    if has_failed {
+    if !failures.is_empty() {
         note("hint:  the program was not started; name the secrets that it needs with --names");
+        // Standard output is the program's, but this one has none.
+        if options.common.format == Format::Json {
+            print(&format!("{:#}", serde_json::json!({ "started": false, "failures": failures })))?;
+        }
         return Ok(Exit::Partial);
     }
     let mut command = Command::new(program);

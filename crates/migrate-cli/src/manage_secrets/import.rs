@@ -49,8 +49,9 @@ struct Report {
     interrupted: bool,
 }
 
+/// A secret that a command could not do its work on.
 #[derive(Serialize)]
-struct Failed {
+pub(super) struct Failed {
     name: String,
     class: &'static str,
     error: String,
@@ -203,7 +204,7 @@ fn warnings(entries: &[DotenvEntry], earlier: &[DotenvEntry]) -> Vec<String> {
     again.chain(cut.map(warning)).collect()
 }
 
-fn failed(name: String, error: &SourceError) -> Failed {
+pub(super) fn failed(name: String, error: &SourceError) -> Failed {
     Failed { name, class: error.class(), error: chain(error) }
 }
 

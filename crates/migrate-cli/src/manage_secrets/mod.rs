@@ -95,7 +95,7 @@ enum Command {
     /// Encrypt any file under KMS_MASTER_KEY
     SealFile(backup::FileArgs),
     /// Decrypt a file that seal-file or backup wrote
-    OpenFile(backup::OpenFileArgs),
+    OpenFile(backup::FileArgs),
     /// Seal everything in a local store anew, after `migrate-tokens keyring rotate`
     Reseal,
     /// Remove from a local store what expired a while ago

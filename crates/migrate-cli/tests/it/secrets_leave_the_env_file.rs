@@ -166,19 +166,61 @@ fn of_a_name_that_stands_twice_the_last_value_moves_and_that_is_said() {
 }
 
 #[test]
-fn an_opened_file_replaces_another_only_where_that_is_said() {
+fn a_file_replaces_another_only_where_that_is_said_and_never_what_it_is_made_from() {
     let place = Place::new(None);
     let write = |name: &str, text: &str| std::fs::write(place.path().join(name), text).unwrap();
-    let target = || std::fs::read_to_string(place.path().join("target")).unwrap();
-    write("readable", "canary");
-    write("target", "somebody's own");
-    assert!(place.run(&["seal-file", "readable", "sealed"], "").status.success());
-    let refused = place.json(&["open-file", "sealed", "target"], 2);
-    assert!(refused["error"]["hint"].as_str().unwrap().contains("--overwrite"), "{refused}");
-    assert_eq!(target(), "somebody's own");
-    place.json(&["open-file", "sealed", "target", "--overwrite"], 0);
-    assert_eq!(target(), "canary");
+    let read = |name: &str| std::fs::read(place.path().join(name)).unwrap();
+    assert!(place.run(&["set", "name"], "canary").status.success());
+    write("readable", "A=canary");
+    place.json(&["seal-file", "readable", "sealed"], 0);
+    for command in
+        [&["seal-file", "readable", "target"][..], &["open-file", "sealed", "target"], &["backup", "target"]]
+    {
+        write("target", "somebody's own");
+        let refused = place.json(command, 2);
+        assert!(refused["error"]["hint"].as_str().unwrap().contains("--overwrite"), "{refused}");
+        assert_eq!(read("target"), b"somebody's own", "{command:?}");
+        place.json(&[command, &["--overwrite"]].concat(), 0);
+        assert_ne!(read("target"), b"somebody's own", "{command:?}");
+    }
     place.json(&["open-file", "sealed", "new"], 0);
+    assert_eq!(read("new"), b"A=canary");
+
+    std::os::unix::fs::symlink("readable", place.path().join("link")).unwrap();
+    let sources: [(&[&str], &str); 6] = [
+        (&["seal-file", "readable", "readable"], "readable"),
+        (&["seal-file", "readable", "./link"], "readable"),
+        (&["open-file", "sealed", "sealed"], "sealed"),
+        (&["backup", "store.db"], "store.db"),
+        (&["backup", "store.db.keyring"], "store.db.keyring"),
+        (&["backup", "readable", "--source", "dotenv:readable"], "readable"),
+    ];
+    for (command, source) in sources {
+        let before = read(source);
+        place.json(&[command, &["--overwrite"]].concat(), 2);
+        assert_eq!(read(source), before, "{command:?}");
+    }
+}
+
+#[test]
+fn a_program_that_does_not_start_leaves_one_document_and_one_that_does_its_own_output() {
+    let place = Place::new(None);
+    assert!(place.run(&["set", "a"], "canary").status.success());
+    let exec = |arguments: &[&str]| place.run(&[&["exec", "--format", "json"], arguments].concat(), "");
+    let document = |arguments: &[&str], exit: i32| -> Value {
+        let output = exec(arguments);
+        assert_eq!(output.status.code(), Some(exit), "{output:?}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let missing = document(&["--names", "a,nobody", "--", "true"], 3);
+    assert_eq!((&missing["started"], count(&missing, "failures")), (&Value::Bool(false), 1), "{missing}");
+    assert_eq!(
+        (&missing["failures"][0]["name"], &missing["failures"][0]["class"]),
+        (&"nobody".into(), &"not_found".into())
+    );
+    let unrunnable = document(&["--", "./no-such-program"], 2);
+    assert!(unrunnable["error"]["message"].as_str().unwrap().contains("no-such-program"), "{unrunnable}");
+    assert_eq!(exec(&["--", "echo", "its own"]).stdout, b"its own\n");
 }
 
 #[test]

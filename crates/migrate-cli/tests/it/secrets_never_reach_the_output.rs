@@ -255,7 +255,7 @@ fn run_all_secrets(program: &Program, source: &[&str]) {
         (&["status"], ""),
         (&["rotate", "one"], TOKEN),
         (&["doctor"], ""),
-        (&["backup", "saved"], ""),
+        (&["backup", "saved", "--overwrite"], ""),
         (&["restore", "saved"], ""),
         (&["exec", "--", "true"], ""),
         (&["delete", "one"], ""),
