@@ -1,5 +1,6 @@
 //! Puts a key service, a cipher and a store together from the settings.
 
+mod load;
 mod watch;
 
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use kms_provider::keyring::Keyring;
 use kms_provider::{CacheOptions, Caching, Counting, KeyUri, Regions, Reuse};
 use token_store::{Database, TokenCipher, TokenStore};
 
+pub(crate) use self::load::Load;
 use self::watch::Watch;
 use crate::exit::CliError;
 use crate::settings::Settings;
@@ -46,11 +48,11 @@ impl Services {
     pub(crate) async fn connect(
         settings: Settings,
         access: Access,
-        rate: Option<f64>,
+        load: Load,
         telemetry: &Telemetry,
     ) -> Result<Self, CliError> {
         let database = database(&settings, access).await?;
-        let key_service = key_service(&settings, rate, telemetry).await?;
+        let key_service = key_service(&settings, load, telemetry).await?;
         let mut cipher = TokenCipher::new().with_plaintext_policy(settings.plaintext);
         let mut calls = None;
         let mut readiness = Readiness { database: Some(database.clone()), provider: None };
@@ -121,7 +123,7 @@ pub(crate) async fn database(settings: &Settings, access: Access) -> Result<Data
 /// Opens the key service that `KMS_KEY_ID` names, if it is set.
 pub(crate) async fn key_service(
     settings: &Settings,
-    rate: Option<f64>,
+    load: Load,
     telemetry: &Telemetry,
 ) -> Result<Option<KeyService>, CliError> {
     let Some(uri) = &settings.key else { return Ok(None) };
@@ -134,14 +136,14 @@ pub(crate) async fn key_service(
             ring = Some(keyring.clone());
             keyring
         }
-        KeyUri::Aws(key_id) => aws(settings, key_id).await?,
-        KeyUri::AwsRegions(keys) => regions.insert(aws_regions(settings, keys, &watch).await?).clone(),
+        KeyUri::Aws(key_id) => aws(settings, key_id, load, &watch).await?,
+        KeyUri::AwsRegions(keys) => regions.insert(aws_regions(settings, keys, load, &watch).await?).clone(),
         other => {
             return Err(CliError::usage(format!("KMS_KEY_ID: {other} is not supported by this build")));
         }
     };
     let calls = Arc::new(Counting::new(backend));
-    let paced: Arc<dyn KeyProvider> = match rate {
+    let paced: Arc<dyn KeyProvider> = match load.rate() {
         Some(rate) => Arc::new(kms_provider::Pacing::new(calls.clone(), rate)),
         None => calls.clone(),
     };
@@ -177,26 +179,41 @@ pub(crate) fn master_key(settings: &Settings) -> Result<&envelope_core::DataKey,
     })
 }
 
-/// One Region keeps the retries of the AWS SDK: a run that meets an outage ends with a report, and nobody waits for its
-/// next try.
+/// One Region has no circuit: a run that meets an outage ends with a report, and nobody waits for its next try.
+/// Throttling slows a run down instead.
 #[cfg(feature = "aws")]
-async fn aws(settings: &Settings, key_id: &str) -> Result<Arc<dyn KeyProvider>, CliError> {
-    Ok(Arc::new(kms_provider::Aws::connect(key_id, &settings.allowed_keys).await?))
+async fn aws(
+    settings: &Settings,
+    key_id: &str,
+    load: Load,
+    watch: &Watch,
+) -> Result<Arc<dyn KeyProvider>, CliError> {
+    let Some(options) = load.in_one_region() else {
+        return Ok(Arc::new(kms_provider::Aws::connect(key_id, &settings.allowed_keys).await?));
+    };
+    let aws = kms_provider::Aws::connect_without_retries(key_id, &settings.allowed_keys).await?;
+    Ok(watch.resilient(aws, options))
 }
 
 /// Each of several Regions has a circuit: one that is down is passed over, and not waited for at every call.
 #[cfg(feature = "aws")]
-async fn aws_regions(settings: &Settings, keys: &[String], watch: &Watch) -> Result<Arc<Regions>, CliError> {
-    let guarded = |aws| -> Arc<dyn KeyProvider> {
-        let resilience = Arc::new(kms_provider::Resilience::new(Arc::new(aws)));
-        watch.resilience(&resilience);
-        resilience
-    };
+async fn aws_regions(
+    settings: &Settings,
+    keys: &[String],
+    load: Load,
+    watch: &Watch,
+) -> Result<Arc<Regions>, CliError> {
+    let guarded = |aws| watch.resilient(aws, load.in_each_region());
     Ok(Arc::new(Regions::connect(keys, &settings.allowed_keys, guarded).await?))
 }
 
 #[cfg(not(feature = "aws"))]
-async fn aws(_settings: &Settings, key_id: &str) -> Result<Arc<dyn KeyProvider>, CliError> {
+async fn aws(
+    _settings: &Settings,
+    key_id: &str,
+    _load: Load,
+    _watch: &Watch,
+) -> Result<Arc<dyn KeyProvider>, CliError> {
     Err(no_aws(key_id))
 }
 
@@ -204,6 +221,7 @@ async fn aws(_settings: &Settings, key_id: &str) -> Result<Arc<dyn KeyProvider>,
 async fn aws_regions(
     _settings: &Settings,
     keys: &[String],
+    _load: Load,
     _watch: &Watch,
 ) -> Result<Arc<Regions>, CliError> {
     Err(no_aws(&keys.join(",")))

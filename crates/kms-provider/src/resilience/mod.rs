@@ -5,8 +5,8 @@ mod options;
 mod queue;
 mod rate;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -35,7 +35,9 @@ pub use self::options::ResilienceOptions;
 /// 3. **Rate.** After the service has throttled, calls are spread over time at a rate that falls with each throttled
 ///    answer and rises again without. A call whose turn would come after its deadline fails at once with [`Throttled`].
 /// 4. **Attempts.** Each has its own time limit. A class that [`ErrorClass::is_retryable`] is tried again after a random
-///    pause, unless the pause would outlast the deadline; the last error is the one that the caller gets.
+///    pause, unless the pause would outlast the deadline; the last error is the one that the caller gets. With
+///    [`outwait_throttling`](ResilienceOptions::outwait_throttling) a throttled attempt counts as none, and the first
+///    one is told in a warning.
 ///
 /// The deadline covers all of it. A caller who goes away frees what it held; a probe that went away is made again by the
 /// next caller.
@@ -56,6 +58,7 @@ pub struct Resilience {
     queue: Queue,
     rate: RateLimit,
     jitter: Jitter,
+    told_slow: Once,
     counters: Counters,
 }
 
@@ -115,8 +118,9 @@ impl Resilience {
             options,
             circuit: Circuit::new(options.failure_threshold, options.probe_interval),
             queue: Queue::new(options.max_concurrency, options.max_queue),
-            rate: RateLimit::new(options.adaptive_rate, options.min_rate),
+            rate: RateLimit::new(options.adaptive_rate, options.min_rate).patient(options.outwait_throttling),
             jitter: Jitter::default(),
+            told_slow: Once::new(),
             counters: Counters::default(),
         }
     }
@@ -156,7 +160,7 @@ impl Resilience {
         // Before the queue, so that nobody lines up for a service that is known to be down.
         self.circuit.check().map_err(|error| self.open(error))?;
         let _slot = self.slot(deadline).await?;
-        let mut failed = 0;
+        let (mut failed, mut counted) = (0, 0);
         loop {
             let error = match self.attempt(operation, deadline, attempt()).await {
                 Ok(value) => return Ok(value),
@@ -164,9 +168,12 @@ impl Resilience {
                 Err(Failed::Attempt(error)) => error,
             };
             failed += 1;
+            let outwaited = self.outwaits(&error);
+            counted += u32::from(!outwaited);
             let pause = self.jitter.up_to(self.options.backoff(failed));
             let too_late = Instant::now() + pause >= deadline;
-            if !error.class().is_retryable() || failed >= self.options.max_attempts || too_late {
+            let over = !outwaited && counted >= self.options.max_attempts;
+            if !error.class().is_retryable() || over || too_late {
                 return Err(error);
             }
             Counters::add(&self.counters.retries);
@@ -174,6 +181,17 @@ impl Resilience {
             tracing::debug!(operation, class, failed, ?pause, "the key service is tried again");
             sleep(pause).await;
         }
+    }
+
+    /// Whether this failure is one that the deadline alone ends.
+    fn outwaits(&self, error: &KeyError) -> bool {
+        let outwaits = self.options.outwait_throttling && error.class() == ErrorClass::Throttled;
+        if outwaits {
+            let tell =
+                || tracing::warn!(hint = error.hint(), "the key service throttles: going on more slowly");
+            self.told_slow.call_once(tell);
+        }
+        outwaits
     }
 
     async fn attempt<T>(

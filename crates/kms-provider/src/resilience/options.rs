@@ -12,6 +12,9 @@ pub struct ResilienceOptions {
     pub attempt_timeout: Duration,
     /// How often a call is attempted at most: 3 times. 1 never tries again.
     pub max_attempts: u32,
+    /// Whether a throttled attempt is repeated until the deadline and does not count towards `max_attempts`, which is for
+    /// work that may take its time: off. Nobody is then refused for a turn that looks too far off, either.
+    pub outwait_throttling: bool,
     /// The longest pause before the second attempt, doubled with each further one: 100 ms. The pause itself is a
     /// random part of it ("full jitter"), so that callers who failed together do not come back together.
     pub initial_backoff: Duration,
@@ -38,6 +41,7 @@ impl Default for ResilienceOptions {
             deadline: Duration::from_secs(10),
             attempt_timeout: Duration::from_secs(3),
             max_attempts: 3,
+            outwait_throttling: false,
             initial_backoff: Duration::from_millis(100),
             max_backoff: Duration::from_secs(2),
             max_concurrency: 64,
@@ -67,6 +71,12 @@ impl ResilienceOptions {
     #[must_use]
     pub fn with_max_attempts(self, max_attempts: u32) -> Self {
         Self { max_attempts, ..self }
+    }
+
+    /// Changes whether throttling is waited out until the deadline.
+    #[must_use]
+    pub fn with_outwait_throttling(self, outwait_throttling: bool) -> Self {
+        Self { outwait_throttling, ..self }
     }
 
     /// Changes the longest pause before the second attempt, and the longest of all.

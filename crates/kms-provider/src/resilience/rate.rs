@@ -29,6 +29,7 @@ const WINDOW: Duration = Duration::from_secs(1);
 pub(super) struct RateLimit {
     enabled: bool,
     min_rate: f64,
+    patient: bool,
     state: Mutex<State>,
     // Held by whoever is next; the others line up for it in the order of arrival.
     line: tokio::sync::Mutex<()>,
@@ -65,10 +66,16 @@ impl RateLimit {
         Self {
             enabled,
             min_rate: if min_rate > 0.0 { min_rate } else { 1.0 },
+            patient: false,
             state: Mutex::new(State { measured, limit: None }),
             line: tokio::sync::Mutex::new(()),
             waiting: AtomicUsize::new(0),
         }
+    }
+
+    /// Lets callers wait until their deadline for a turn that seems to be later than that: the rate rises meanwhile.
+    pub(super) fn patient(self, patient: bool) -> Self {
+        Self { patient, ..self }
     }
 
     /// Waits until the caller may call, and tells whether it had to.
@@ -81,7 +88,7 @@ impl RateLimit {
         let Some(wait) = self.lock().wait(now, place.ahead) else {
             return Ok(false);
         };
-        if now + wait > deadline {
+        if !self.patient && now + wait > deadline {
             return Err(wait);
         }
         let _next = timeout_at(deadline, self.line.lock()).await.map_err(|_| wait)?;

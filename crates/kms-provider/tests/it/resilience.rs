@@ -327,6 +327,49 @@ async fn a_turn_beyond_the_deadline_is_refused_at_once() {
     assert!(start.elapsed() <= Duration::from_millis(1_002));
 }
 
+/// For a run over many rows: throttling makes it slower, and nothing else is waited for longer.
+fn outwaiting() -> ResilienceOptions {
+    options().with_outwait_throttling(true).with_deadline(seconds(60)).with_circuit(0, seconds(1))
+}
+
+#[tokio::test(start_paused = true)]
+async fn throttling_is_outwaited_where_asked_for_and_no_other_failure_is() {
+    for failure in ErrorClass::ALL {
+        let (faulty, provider) = protected(outwaiting());
+        faulty.faults().next(10, Fault::Fail(ErrorClass::Throttled));
+        assert!(provider.generate(&row(1)).await.is_ok());
+        faulty.faults().reset_calls();
+        faulty.faults().next(10, Fault::Fail(ErrorClass::Throttled));
+        faulty.faults().always(Fault::Fail(failure));
+        let start = Instant::now();
+        assert_eq!(class(provider.generate(&row(1)).await), failure);
+        let attempts = faulty.faults().calls("generate");
+        match failure {
+            // To the deadline, with pauses of 2 s at most.
+            ErrorClass::Throttled => assert!(attempts > 30 && start.elapsed() > seconds(55), "{attempts}"),
+            failure if failure.is_retryable() => assert_eq!(attempts, 13, "{failure}"),
+            failure => assert_eq!(attempts, 11, "{failure}"),
+        }
+        assert!(start.elapsed() <= seconds(60), "{:?}", start.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crowd_outwaits_throttling_though_its_turns_look_too_far_off() {
+    let (faulty, provider) = protected(outwaiting().with_concurrency(1_000, 0));
+    faulty.faults().always(Fault::Fail(ErrorClass::Throttled));
+    let call = || {
+        let provider = provider.clone();
+        tokio::spawn(async move { provider.generate(&row(1)).await.is_ok() })
+    };
+    let callers: Vec<_> = (0..1_000).map(|_| call()).collect();
+    tokio::time::sleep(seconds(10)).await;
+    faulty.faults().heal();
+    for caller in callers {
+        assert!(caller.await.unwrap());
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn every_setting_can_be_turned_to_its_ends() {
     for options in [
@@ -339,6 +382,7 @@ async fn every_setting_can_be_turned_to_its_ends() {
         options().with_min_rate(f64::NAN),
         options().with_min_rate(f64::INFINITY),
         options().with_max_attempts(0),
+        options().with_max_attempts(0).with_outwait_throttling(true),
         options().with_adaptive_rate(false),
     ] {
         let (faulty, provider) = protected(options);

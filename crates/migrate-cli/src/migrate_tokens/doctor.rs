@@ -8,7 +8,7 @@ use token_store::{TokenCipher, TokenStore};
 use super::Options;
 use crate::checks::Report;
 use crate::exit::{CliError, Exit, chain};
-use crate::services::{Access, KeyService, database, key_service};
+use crate::services::{Access, KeyService, Load, database, key_service};
 use crate::settings::{Settings, VARIABLES};
 
 /// Runs every check that can be run; a failed one does not hide the next.
@@ -134,7 +134,7 @@ fn allowed(table: &Privileges) -> String {
 }
 
 async fn check_key_service(report: &mut Report, settings: &Settings, options: &Options) {
-    match key_service(settings, None, &options.telemetry).await {
+    match key_service(settings, Load::Few, &options.telemetry).await {
         Ok(Some(service)) => check_service(report, &service, settings).await,
         Ok(None) if settings.direct_key.is_some() => {
             report.pass("key service", "KMS_KEY_ID is not set: tokens are written in direct AES");

@@ -6,7 +6,7 @@ use token_store::status::workload;
 use super::Options;
 use crate::exit::{CliError, Exit};
 use crate::output::emit;
-use crate::services::{Access, Services};
+use crate::services::{Access, Load, Services};
 use crate::settings::Settings;
 
 /// Rows a second that the database takes in batches, seen with PostgreSQL and SQLite on small machines.
@@ -46,7 +46,7 @@ struct Report {
 
 pub(super) async fn run(args: Args, settings: Settings, options: Options) -> Result<Exit, CliError> {
     args.check()?;
-    let services = Services::connect(settings, Access::ReadOnly, None, &options.telemetry).await?;
+    let services = Services::connect(settings, Access::ReadOnly, Load::Few, &options.telemetry).await?;
     let work = workload(&services.store).await?;
     let kms_calls = work.seal_calls + work.open_calls;
     let monthly_calls =

@@ -9,7 +9,7 @@ use super::Options;
 use crate::exit::{CliError, Exit, Failed, chain};
 use crate::output::{emit, note};
 use crate::progress::Progress;
-use crate::services::{Access, Services};
+use crate::services::{Access, Load, Services};
 use crate::settings::Settings;
 use crate::startup::stop_on_signals;
 
@@ -52,6 +52,10 @@ pub(super) struct How {
 }
 
 impl How {
+    pub(super) fn load(&self) -> Load {
+        Load::EveryRow { rate: self.rate }
+    }
+
     pub(super) fn apply(&self, run: &mut RunOptions) {
         run.dry_run = self.dry_run;
         run.batch_size = self.batch_size as usize;
@@ -108,7 +112,7 @@ async fn migrate(
 ) -> Result<Exit, CliError> {
     check_settings(to, rebind, &settings)?;
     let access = if how.dry_run { Access::ReadOnly } else { Access::ReadWrite };
-    let services = Services::connect(settings, access, how.rate, &options.telemetry).await?;
+    let services = Services::connect(settings, access, how.load(), &options.telemetry).await?;
     let rows_need_key_service = check_rows(&services).await?;
     if (rows_need_key_service || to == WriteFormat::KmsEnvelope)
         && let Err(error) = services.check_key().await

@@ -9,7 +9,7 @@ use zeroize::Zeroize as _;
 use super::Options;
 use crate::exit::{CliError, Exit};
 use crate::output::emit;
-use crate::services::{Access, Services};
+use crate::services::{Access, Load, Services};
 use crate::settings::Settings;
 use crate::stdin::{read_secret, without_line_break};
 
@@ -56,7 +56,7 @@ struct Report {
 
 pub(super) async fn run_get(args: GetArgs, settings: Settings, options: Options) -> Result<Exit, CliError> {
     let (table, column, key) = args.cell.resolve(&settings)?;
-    let services = Services::connect(settings, Access::ReadOnly, None, &options.telemetry).await?;
+    let services = Services::connect(settings, Access::ReadOnly, Load::Few, &options.telemetry).await?;
     let token = services.store.get(&key).await?;
     let secret = token.column(&column);
     let value = args.reveal.then(|| secret.map(|secret| secret.expose_secret().to_owned())).flatten();
@@ -76,7 +76,7 @@ pub(super) async fn run_get(args: GetArgs, settings: Settings, options: Options)
 pub(super) async fn run_put(args: PutArgs, settings: Settings, options: Options) -> Result<Exit, CliError> {
     let (table, column, key) = args.cell.resolve(&settings)?;
     let value = read_token(args.allow_empty).await?;
-    let services = Services::connect(settings, Access::ReadWrite, None, &options.telemetry).await?;
+    let services = Services::connect(settings, Access::ReadWrite, Load::Few, &options.telemetry).await?;
     let written = services.store.put(&key, NewToken::new().column(&column, Some(value))).await?;
     let encryption_version = Some(i64::from(written.encryption_version));
     let report = Report { table, row: args.cell.row, column, encryption_version, value: None };

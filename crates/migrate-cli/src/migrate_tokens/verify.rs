@@ -7,19 +7,20 @@ use super::migrate::{check_rows, failure_lines};
 use crate::exit::{CliError, Exit};
 use crate::output::emit;
 use crate::progress::Progress;
-use crate::services::{Access, Services};
+use crate::services::{Access, Load, Services};
 use crate::settings::Settings;
 use crate::startup::stop_on_signals;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// Open the tokens of N random rows of each table instead of all
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     sample: Option<u32>,
 }
 
 pub(super) async fn run(args: Args, settings: Settings, options: Options) -> Result<Exit, CliError> {
-    let services = Services::connect(settings, Access::ReadOnly, None, &options.telemetry).await?;
+    let load = Load::EveryRow { rate: None };
+    let services = Services::connect(settings, Access::ReadOnly, load, &options.telemetry).await?;
     if check_rows(&services).await? {
         services.check_key().await?;
     }

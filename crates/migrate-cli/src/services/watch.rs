@@ -5,7 +5,7 @@ use std::sync::Arc;
 use envelope_core::KeyProvider;
 use kms_provider::Caching;
 #[cfg(feature = "aws")]
-use kms_provider::Resilience;
+use kms_provider::{Aws, Resilience, ResilienceOptions};
 #[cfg(feature = "metrics")]
 use kms_provider::{KmsMetrics, Metered};
 
@@ -16,6 +16,16 @@ use crate::telemetry::Telemetry;
 pub(super) struct Watch {
     #[cfg(feature = "metrics")]
     metrics: Arc<KmsMetrics>,
+}
+
+#[cfg(feature = "aws")]
+impl Watch {
+    /// AWS KMS under a Resilience that is looked at.
+    pub(super) fn resilient(&self, aws: Aws, options: ResilienceOptions) -> Arc<dyn KeyProvider> {
+        let resilience = Arc::new(Resilience::with_options(Arc::new(aws), options));
+        self.resilience(&resilience);
+        resilience
+    }
 }
 
 #[cfg(feature = "metrics")]
@@ -37,7 +47,7 @@ impl Watch {
     }
 
     #[cfg(feature = "aws")]
-    pub(super) fn resilience(&self, resilience: &Arc<Resilience>) {
+    fn resilience(&self, resilience: &Arc<Resilience>) {
         self.metrics.watch_resilience(resilience);
     }
 }
@@ -55,5 +65,5 @@ impl Watch {
     pub(super) fn cache(&self, _cache: &Arc<Caching>) {}
 
     #[cfg(feature = "aws")]
-    pub(super) fn resilience(&self, _resilience: &Arc<Resilience>) {}
+    fn resilience(&self, _resilience: &Arc<Resilience>) {}
 }
