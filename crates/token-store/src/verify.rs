@@ -1,7 +1,7 @@
 //! Verification: opens every token, and reports what does not open, what is readable and what is not bound.
 
 use envelope_core::{BindingPolicy, Format, OpenError};
-use futures_util::{StreamExt as _, stream};
+use futures_util::{StreamExt as _, future, stream};
 use serde::Serialize;
 
 use crate::audit::VerificationCounts;
@@ -92,18 +92,20 @@ async fn check_tables(
     for layout in store.layouts() {
         if let Some(size) = sample {
             let rows = layout.sample(store.database(), size).await.map_err(StoreError::from)?;
-            check_rows(store, layout, &rows, report).await?;
+            check_rows(store, layout, &rows, stop, report).await?;
             progress(report);
+            if report.interrupted {
+                return Ok(());
+            }
             continue;
         }
         let mut page = store.page(layout, None, PAGE).await?;
         while let Some(last) = page.last().map(|row| row.key.clone()) {
-            if stop.is_set() {
-                report.interrupted = true;
+            check_rows(store, layout, &page, stop, report).await?;
+            progress(report);
+            if report.interrupted {
                 return Ok(());
             }
-            check_rows(store, layout, &page, report).await?;
-            progress(report);
             page = store.page(layout, Some(&last), PAGE).await?;
         }
     }
@@ -115,10 +117,13 @@ async fn check_rows(
     store: &TokenStore,
     layout: &Layout,
     rows: &[StoredRow],
+    stop: &StopFlag,
     report: &mut VerifyReport,
 ) -> Result<(), Ended> {
     const CONCURRENCY: usize = 16;
-    let mut checked = stream::iter(rows).map(|row| check_row(store, layout, row)).buffered(CONCURRENCY);
+    // Once a stop is asked for no further row is begun; those in hand still count.
+    let wanted = stream::iter(rows).take_while(|_| future::ready(!stop.is_set()));
+    let mut checked = wanted.map(|row| check_row(store, layout, row)).buffered(CONCURRENCY);
     while let Some(verdicts) = checked.next().await {
         report.rows += 1;
         for verdict in verdicts {
@@ -126,6 +131,7 @@ async fn check_rows(
             report.add(opened, verdict);
         }
     }
+    report.interrupted |= stop.is_set();
     Ok(())
 }
 
