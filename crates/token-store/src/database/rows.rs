@@ -12,6 +12,8 @@ const SQLITE_MAX_PARAMS: usize = 32_766;
 
 /// What the relation of changes is called in a statement; no table of ours is.
 const CHANGES: &str = "\"tokenseal changes\"";
+/// And that of the changes whose rows nobody else has locked.
+const FREE: &str = "\"tokenseal free\"";
 
 /// One row as it was read.
 pub(crate) struct StoredRow {
@@ -43,6 +45,16 @@ pub(crate) struct Change {
     pub(crate) old: StoredRow,
     pub(crate) values: Vec<Option<Text>>,
     pub(crate) marks: Marks,
+}
+
+/// What is done about a row that another transaction has locked. SQLite locks no rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Locked {
+    /// It is waited for.
+    Wait,
+    /// It is passed over. Whoever waited for one row while it holds others could hold up, or deadlock with, the
+    /// application that the table belongs to.
+    PassOver,
 }
 
 /// What the version columns say of a row.
@@ -183,14 +195,19 @@ impl Layout {
 
     /// Writes every change whose row still holds what was read, all in one statement a few hundred rows long, and
     /// tells for how many that was so.
-    pub(crate) async fn swap(&self, database: &Database, changes: &[Change]) -> Result<u64, DatabaseError> {
+    pub(crate) async fn swap(
+        &self,
+        database: &Database,
+        changes: &[Change],
+        locked: Locked,
+    ) -> Result<u64, DatabaseError> {
         let most = match self.dialect {
             Dialect::Postgres => changes.len().max(1),
             Dialect::Sqlite => SQLITE_MAX_PARAMS / self.changed_columns().max(1),
         };
         let mut swapped = 0;
         for chunk in changes.chunks(most) {
-            let sql = self.swap_sql(chunk.len());
+            let sql = self.swap_sql(chunk.len(), locked);
             let params = self.swap_params(chunk);
             swapped += retry_transient(database, &sql, &params).await?;
         }
@@ -204,7 +221,7 @@ impl Layout {
     }
 
     /// The changes as a relation with columns c1, c2, …, compared with and written to the table.
-    fn swap_sql(&self, rows: usize) -> String {
+    fn swap_sql(&self, rows: usize, locked: Locked) -> String {
         let name = quote(&self.table.name);
         let keys = self.table.key.len();
         let tokens = self.table.tokens.len();
@@ -250,7 +267,15 @@ impl Layout {
                 format!("(VALUES {}) AS {CHANGES}", vec![row.as_str(); rows].join(", "))
             }
         };
-        format!("UPDATE {name} SET {} FROM {relation} WHERE {}", sets.join(", "), conditions.join(" AND "))
+        let (sets, conditions) = (sets.join(", "), conditions.join(" AND "));
+        match (self.dialect, locked) {
+            (Dialect::Postgres, Locked::PassOver) => format!(
+                "WITH {FREE} AS MATERIALIZED (SELECT {CHANGES}.* FROM {name}, {relation} WHERE {conditions} \
+                 FOR NO KEY UPDATE OF {name} SKIP LOCKED) \
+                 UPDATE {name} SET {sets} FROM {FREE} AS {CHANGES} WHERE {conditions}"
+            ),
+            _ => format!("UPDATE {name} SET {sets} FROM {relation} WHERE {conditions}"),
+        }
     }
 
     fn swap_params<'a>(&self, changes: &'a [Change]) -> Vec<Param<'a>> {
@@ -342,6 +367,11 @@ impl Layout {
 }
 
 impl Change {
+    /// Whether a row, read afterwards, still holds what this change starts from: then it was locked.
+    pub(crate) fn is_to_come(&self, now: &StoredRow) -> bool {
+        now.values == self.old.values && now.version == self.old.version
+    }
+
     /// Whether a row, read afterwards, holds what this change was to write.
     pub(crate) fn is_written(&self, now: &StoredRow, layout: &Layout) -> bool {
         now.values == self.values

@@ -3,6 +3,7 @@
 use envelope_core::KeyError;
 
 use super::{Failure, MigrationReport};
+use crate::database::rows::{Change, StoredRow};
 
 /// What became of one page.
 #[derive(Default)]
@@ -35,5 +36,34 @@ impl Batch {
             report.migrated += 1;
             report.values += values;
         });
+    }
+}
+
+/// What a row is to become, and how many of its values were sealed for it.
+pub(super) struct PlannedChange {
+    pub(super) change: Change,
+    pub(super) sealed: u64,
+}
+
+/// What was not written because of somebody else.
+#[derive(Default)]
+pub(super) struct Lost {
+    /// Rows as they are now, which somebody else has changed.
+    pub(super) changed: Vec<StoredRow>,
+    /// Changes of rows that somebody else has locked.
+    pub(super) locked: Vec<PlannedChange>,
+}
+
+impl Lost {
+    pub(super) fn add(&mut self, planned: PlannedChange, now: StoredRow) {
+        if planned.change.is_to_come(&now) {
+            self.locked.push(planned);
+        } else {
+            self.changed.push(now);
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.changed.len() + self.locked.len()
     }
 }

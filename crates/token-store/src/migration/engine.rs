@@ -1,21 +1,23 @@
 //! The walk over the tables: pages in key order, rows planned several at a time, batches written at once.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, stream};
 
-use super::batch::Batch;
+use super::batch::{Batch, Lost, PlannedChange};
 use super::rewrap::{RewrapGoal, plan_rewrap};
 use super::{Ended, Failure, MAX_LISTED, MigrationReport, Outcome, RunOptions, StopFlag};
 use crate::audit::{self, RunCounts, Trail};
 use crate::database::layout::Layout;
-use crate::database::rows::{Change, Range, StoredRow};
+use crate::database::rows::{Change, Locked, Range, StoredRow};
 use crate::error::StoreError;
 use crate::plan::{CurrentKey, Goal, RowPlan, plan};
 use crate::store::TokenStore;
 
-/// How often a row that others changed is looked at again before it is left to the next run.
-const ATTEMPTS: u32 = 4;
+/// How often a row that others changed or have locked is tried again, and after which pause each time, before it is left
+/// to the next run. The pauses are for rows that are locked; those of an application mostly are for milliseconds.
+const PAUSES: [Duration; 3] =
+    [Duration::from_millis(100), Duration::from_millis(500), Duration::from_millis(1_500)];
 
 /// What is done to each row.
 pub(super) enum Work {
@@ -179,25 +181,27 @@ impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
         self.options.limit.map(|limit| limit.saturating_sub(self.report.migrated))
     }
 
-    /// Plans and writes one page; rows that changed meanwhile are read and planned again.
-    async fn batch(&self, layout: &Layout, mut rows: Vec<StoredRow>) -> Result<Batch, Ended> {
+    /// Plans and writes one page. Rows that changed meanwhile are read and planned again; those that are locked are
+    /// written later, as they were planned.
+    async fn batch(&self, layout: &Layout, rows: Vec<StoredRow>) -> Result<Batch, Ended> {
         let mut batch = Batch::default();
-        for attempt in 1..=ATTEMPTS {
-            let changes = self.plan_rows(layout, rows, &mut batch).await;
-            let planned = changes.len();
-            rows = self.write(layout, changes, &mut batch).await?;
-            if attempt == 1 {
-                (batch.planned, batch.lost) = (planned, rows.len());
+        let changes = self.plan_rows(layout, rows, &mut batch).await;
+        batch.planned = changes.len();
+        let mut lost = self.write(layout, changes, &mut batch).await?;
+        batch.lost = lost.len();
+        for pause in PAUSES {
+            if lost.len() == 0 || batch.outage.is_some() {
+                return Ok(batch);
             }
-            if rows.is_empty() || batch.outage.is_some() {
-                break;
+            if !lost.locked.is_empty() && !self.stop.is_set() {
+                tokio::time::sleep(pause).await;
             }
-            if attempt == ATTEMPTS {
-                batch.report.conflicts += rows.len() as u64;
-                batch.report.scanned += rows.len() as u64;
-                break;
-            }
+            let mut changes = self.plan_rows(layout, lost.changed, &mut batch).await;
+            changes.append(&mut lost.locked);
+            lost = self.write(layout, changes, &mut batch).await?;
         }
+        batch.report.conflicts += lost.len() as u64;
+        batch.report.scanned += lost.len() as u64;
         Ok(batch)
     }
 
@@ -272,24 +276,25 @@ impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
         }
     }
 
-    /// Writes what was planned, and returns the rows that somebody else changed first, as they are now.
+    /// Writes what was planned, and returns what somebody else was in the way of.
     async fn write(
         &self,
         layout: &Layout,
         changes: Vec<PlannedChange>,
         batch: &mut Batch,
-    ) -> Result<Vec<StoredRow>, Ended> {
+    ) -> Result<Lost, Ended> {
+        let mut lost = Lost::default();
         if changes.is_empty() {
-            return Ok(Vec::new());
+            return Ok(lost);
         }
         let (sealed, changes): (Vec<u64>, Vec<Change>) =
             changes.into_iter().map(|planned| (planned.sealed, planned.change)).unzip();
-        match layout.swap(self.store.database(), &changes).await {
+        match layout.swap(self.store.database(), &changes, Locked::PassOver).await {
             Ok(swapped) if swapped == changes.len() as u64 => {
                 for (values, change) in sealed.into_iter().zip(&changes) {
                     self.wrote(layout, change, values, batch);
                 }
-                return Ok(Vec::new());
+                return Ok(lost);
             }
             Ok(_) => {}
             // One row that the table does not take keeps no other from being written.
@@ -298,17 +303,16 @@ impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
             }
             Err(error) => return Err(StoreError::from(error).into()),
         }
-        let mut changed = Vec::new();
-        for (values, change) in sealed.into_iter().zip(changes) {
+        for (sealed, change) in sealed.into_iter().zip(changes) {
             let now = layout.fetch(self.store.database(), &change.old.key).await.map_err(StoreError::from)?;
             match now {
-                Some(row) if change.is_written(&row, layout) => self.wrote(layout, &change, values, batch),
-                Some(row) => changed.push(row),
+                Some(row) if change.is_written(&row, layout) => self.wrote(layout, &change, sealed, batch),
+                Some(row) => lost.add(PlannedChange { change, sealed }, row),
                 // Deleted meanwhile: nothing is left to do.
                 None => batch.decided(|report| report.already += 1),
             }
         }
-        Ok(changed)
+        Ok(lost)
     }
 
     async fn write_one_by_one(
@@ -316,14 +320,14 @@ impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
         layout: &Layout,
         changes: impl Iterator<Item = (u64, Change)>,
         batch: &mut Batch,
-    ) -> Result<Vec<StoredRow>, Ended> {
+    ) -> Result<Lost, Ended> {
         let database = self.store.database();
-        let mut changed = Vec::new();
-        for (values, change) in changes {
-            match layout.swap(database, std::slice::from_ref(&change)).await {
-                Ok(1) => self.wrote(layout, &change, values, batch),
+        let mut lost = Lost::default();
+        for (sealed, change) in changes {
+            match layout.swap(database, std::slice::from_ref(&change), Locked::PassOver).await {
+                Ok(1) => self.wrote(layout, &change, sealed, batch),
                 Ok(_) => match layout.fetch(database, &change.old.key).await.map_err(StoreError::from)? {
-                    Some(row) => changed.push(row),
+                    Some(row) => lost.add(PlannedChange { change, sealed }, row),
                     None => batch.decided(|report| report.already += 1),
                 },
                 Err(error) if error.refuses_a_row() => {
@@ -335,7 +339,7 @@ impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
                 Err(error) => return Err(StoreError::from(error).into()),
             }
         }
-        Ok(changed)
+        Ok(lost)
     }
 
     fn wrote(&self, layout: &Layout, change: &Change, values: u64, batch: &mut Batch) {
@@ -355,11 +359,6 @@ impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
         report.kms_calls += batch.report.kms_calls;
         report.failures.extend(batch.report.failures.into_iter().take(room));
     }
-}
-
-struct PlannedChange {
-    change: Change,
-    sealed: u64,
 }
 
 /// Rows between two keys, still to be worked through.

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::{NewToken, TokenKey, TokenStore, Written, all_at_once};
 use crate::cipher::FALLBACK_METHOD;
 use crate::database::layout::Layout;
-use crate::database::rows::{Change, Marks, StoredRow, row_name};
+use crate::database::rows::{Change, Locked, Marks, StoredRow, row_name};
 use crate::database::{Dialect, Param, Text, quote};
 use crate::error::{SealFailure, StoreError};
 use crate::plan::concerns_every_value;
@@ -120,7 +120,7 @@ impl TokenStore {
     ) -> Result<Option<Written>, StoreError> {
         check_owner(layout, &row, token)?;
         let change = self.seal_row(layout, row, token).await?;
-        if layout.swap(self.database(), std::slice::from_ref(&change)).await? == 0 {
+        if layout.swap(self.database(), std::slice::from_ref(&change), Locked::Wait).await? == 0 {
             return Ok(None);
         }
         let written = self.wrote(layout, &change);

@@ -9,7 +9,7 @@ use super::TokenStore;
 use crate::audit;
 use crate::cipher::{Recorded, TokenCipher};
 use crate::database::layout::Layout;
-use crate::database::rows::StoredRow;
+use crate::database::rows::{Locked, StoredRow};
 use crate::error::StoreError;
 use crate::plan::{CurrentKey, Goal, RowPlan, plan};
 use crate::write_format::WriteFormat;
@@ -49,7 +49,8 @@ impl TokenStore {
         let (unmarked, current_key) = (self.profile().unmarked, CurrentKey::default());
         match plan(self.cipher(), layout, unmarked, row, goal, &current_key).await {
             RowPlan::Change { change, .. } => {
-                let swapped = layout.swap(self.database(), std::slice::from_ref(&change)).await?;
+                let changes = std::slice::from_ref(&change);
+                let swapped = layout.swap(self.database(), changes, Locked::PassOver).await?;
                 self.inner.resealed.fetch_add(swapped, Ordering::Relaxed);
                 if swapped == 1 {
                     trail.changed(audit::ROW_RESEALED, layout, &change);

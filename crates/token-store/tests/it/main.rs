@@ -12,6 +12,7 @@ mod every_version_reads;
 mod everything_leaves_an_audit_event;
 mod migration_moves_every_row;
 mod migration_shares_the_table_with_others;
+mod migration_waits_for_nobodys_lock;
 mod mixed_tables_are_told_apart;
 mod nobody_gets_somebody_elses_token;
 mod nothing_is_downgraded;
