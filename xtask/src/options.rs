@@ -3,10 +3,12 @@
 use anyhow::{Context, bail};
 
 /// Everything that `--require` may name.
-pub(crate) const KNOWN_PARTS: [&str; 9] = [
+pub(crate) const KNOWN_PARTS: [&str; 11] = [
     "postgres",
+    "mariadb",
     "docker",
     "moto",
+    "openbao",
     "core_dumps",
     "fuzzing",
     "advisories",

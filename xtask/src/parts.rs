@@ -13,10 +13,12 @@ use crate::options::Options;
 use crate::report::{NotRun, PartOutcome};
 
 /// The parts that are servers, each with the variable that tells tests about it.
-const SERVERS: [(&str, &str); 3] = [
+const SERVERS: [(&str, &str); 5] = [
     ("postgres", "TOKENSEAL_TEST_POSTGRES_URL"),
+    ("mariadb", "TOKENSEAL_TEST_MARIADB_URL"),
     ("docker", "TOKENSEAL_TEST_DOCKER_IMAGE"),
     ("moto", "TOKENSEAL_TEST_MOTO_URL"),
+    ("openbao", "TOKENSEAL_TEST_OPENBAO_URL"),
 ];
 
 /// Running servers; they stop when this is dropped, or when this process ends.

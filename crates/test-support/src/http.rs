@@ -1,10 +1,11 @@
 //! Requests over HTTP, as anybody from outside would make them.
 
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Full};
 use hyper::Request;
 use hyper::body::Bytes;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
+use serde_json::Value;
 
 /// What was answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,10 +32,29 @@ pub async fn post(url: &str) -> Result<Answer, String> {
     send("POST", url).await
 }
 
+/// Sends JSON to an address, with these headers; `Value::Null` sends no body.
+///
+/// # Errors
+/// Nobody answers, in words.
+pub async fn send_json(
+    method: &str,
+    url: &str,
+    headers: &[(&str, &str)],
+    body: &Value,
+) -> Result<Answer, String> {
+    let body = if body.is_null() { Bytes::new() } else { body.to_string().into() };
+    request(method, url, headers, body).await
+}
+
 async fn send(method: &str, url: &str) -> Result<Answer, String> {
-    let request = Request::builder().method(method).uri(url).body(Empty::<Bytes>::new());
+    request(method, url, &[], Bytes::new()).await
+}
+
+async fn request(method: &str, url: &str, headers: &[(&str, &str)], body: Bytes) -> Result<Answer, String> {
+    let request = Request::builder().method(method).uri(url);
+    let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
     let client = Client::builder(TokioExecutor::new()).build_http();
-    let answer = client.request(request.map_err(told)?).await.map_err(told)?;
+    let answer = client.request(request.body(Full::new(body)).map_err(told)?).await.map_err(told)?;
     let status = answer.status().as_u16();
     let body = answer.into_body().collect().await.map_err(told)?.to_bytes();
     Ok(Answer { status, body: String::from_utf8_lossy(&body).into_owned() })

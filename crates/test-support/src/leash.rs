@@ -98,14 +98,24 @@ impl Leash {
         }
     }
 
+    /// The end of the server's log, on one line.
     pub(crate) fn log_tail(&self) -> String {
+        tail(&self.end_of_log(LOG_TAIL))
+    }
+
+    /// The server's whole log.
+    pub(crate) fn log(&self) -> String {
+        self.end_of_log(u64::MAX)
+    }
+
+    fn end_of_log(&self, limit: u64) -> String {
         let Some(log) = &self.log else {
             return String::new();
         };
         let length = log.metadata().map_or(0, |data| data.len());
-        let mut end = vec![0; length.min(LOG_TAIL) as usize];
-        let read = log.read_at(&mut end, length.saturating_sub(LOG_TAIL)).unwrap_or(0);
-        tail(&String::from_utf8_lossy(&end[..read]))
+        let mut end = vec![0; length.min(limit) as usize];
+        let read = log.read_at(&mut end, length.saturating_sub(limit)).unwrap_or(0);
+        String::from_utf8_lossy(&end[..read]).into_owned()
     }
 }
 

@@ -24,7 +24,9 @@ pub mod emf;
 pub mod emulator;
 pub mod faults;
 pub mod http;
+pub mod mariadb;
 pub mod moto;
+pub mod openbao;
 pub mod parts;
 pub mod postgres;
 pub mod prometheus;
@@ -33,17 +35,22 @@ pub mod servers;
 pub mod sql;
 pub mod vectors;
 
+mod database_name;
 mod leash;
 mod paths;
 mod process;
+mod unprivileged;
+mod wheel;
 
 pub use availability::Unavailable;
 
 /// Gets a part that a test needs, or ends the test as "not run" where this machine does not have it.
 ///
 /// - `part!(postgres)` is a fresh [`postgres::TestDatabase`];
+/// - `part!(mariadb)` is a fresh [`mariadb::TestDatabase`];
 /// - `part!(docker)` is a [`docker::Engine`];
 /// - `part!(moto)` is a [`moto::Moto`];
+/// - `part!(openbao)` is an [`openbao::OpenBao`];
 /// - `part!(prometheus)` is a [`prometheus::Program`].
 ///
 /// A test that returns something names it: `part!(postgres, Ok(()))`.

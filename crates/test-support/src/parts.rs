@@ -12,7 +12,9 @@ use std::process::{Command, Stdio};
 
 use crate::availability::Unavailable;
 use crate::docker::{self, Engine};
+use crate::mariadb;
 use crate::moto::{self, Moto};
+use crate::openbao::{self, OpenBao};
 use crate::postgres::{self, TestDatabase};
 use crate::prometheus;
 
@@ -22,6 +24,14 @@ use crate::prometheus;
 /// No server is running, and none can be started here.
 pub async fn postgres(test: &str) -> Result<TestDatabase, Unavailable> {
     postgres::try_database(test).await
+}
+
+/// A fresh database on a real MariaDB server.
+///
+/// # Errors
+/// No server is running, and none can be started here.
+pub async fn mariadb(test: &str) -> Result<mariadb::TestDatabase, Unavailable> {
+    mariadb::try_database(test).await
 }
 
 /// A container engine that can start PostgreSQL.
@@ -38,6 +48,14 @@ pub async fn docker(_test: &str) -> Result<Engine, Unavailable> {
 /// It is not running, and not installed.
 pub async fn moto(_test: &str) -> Result<Moto, Unavailable> {
     moto::running().await
+}
+
+/// A real OpenBao server.
+///
+/// # Errors
+/// It is not running, and not installed.
+pub async fn openbao(_test: &str) -> Result<OpenBao, Unavailable> {
+    openbao::running().await
 }
 
 /// The program Prometheus.

@@ -7,10 +7,10 @@ use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::availability::{Effort, Unavailable};
-use crate::{docker, moto, postgres};
+use crate::{docker, mariadb, moto, openbao, postgres};
 
 /// The parts that the program knows.
-pub const PARTS: [&str; 3] = ["postgres", "docker", "moto"];
+pub const PARTS: [&str; 5] = ["postgres", "mariadb", "docker", "moto", "openbao"];
 
 /// Brings up the named parts, reports each in a line of JSON on standard output, and waits for the end.
 ///
@@ -30,8 +30,10 @@ pub async fn run(parts: &[String]) -> Result<(), String> {
             let postgres = if wanted("postgres") { Some(postgres().await?) } else { None };
             Ok::<_, String>((docker, postgres))
         };
-        let emulator = async { if wanted("moto") { moto().await.map(Some) } else { Ok(None) } };
-        tokio::try_join!(databases, emulator)
+        let mariadb = async { if wanted("mariadb") { mariadb().await } else { Ok(None) } };
+        let emulator = async { if wanted("moto") { moto().await } else { Ok(None) } };
+        let openbao = async { if wanted("openbao") { openbao().await } else { Ok(None) } };
+        tokio::try_join!(databases, mariadb, emulator, openbao)
     };
     tokio::select! {
         servers = bring_up => {
@@ -52,6 +54,18 @@ async fn docker() -> Result<(), String> {
 async fn postgres() -> Result<Option<postgres::Server>, String> {
     let server = postgres::Server::find(Effort::Install).await;
     report("postgres", server.as_ref().map(|server| (server.admin_url(), server.how())))?;
+    Ok(server.ok())
+}
+
+async fn mariadb() -> Result<Option<mariadb::Server>, String> {
+    let server = mariadb::Server::find(Effort::Install).await;
+    report("mariadb", server.as_ref().map(|server| (server.admin_url(), server.how())))?;
+    Ok(server.ok())
+}
+
+async fn openbao() -> Result<Option<openbao::Server>, String> {
+    let server = openbao::Server::find(Effort::Install).await;
+    report("openbao", server.as_ref().map(|server| (server.bao().address(), server.how())))?;
     Ok(server.ok())
 }
 

@@ -1,4 +1,4 @@
-//! A SQLite file or a PostgreSQL database behind one small interface, for what a test does beside the program.
+//! A SQLite file, a PostgreSQL or a MariaDB database with one small interface, for what a test does next to the program.
 //!
 //! Nothing here goes through the code under test: rows are put in and read back as any other program would.
 
@@ -8,6 +8,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use sqlx::{AssertSqlSafe, Row, SqlSafeStr};
 use tempfile::TempDir;
 
+use crate::mariadb;
 use crate::postgres::TestDatabase;
 
 /// A row as text, column by column.
@@ -24,6 +25,7 @@ pub struct Sql {
 enum Pool {
     Sqlite(sqlx::SqlitePool, #[expect(dead_code, reason = "held for its Drop")] TempDir),
     Postgres(sqlx::PgPool, #[expect(dead_code, reason = "held for its Drop")] TestDatabase),
+    MariaDb(sqlx::MySqlPool, mariadb::TestDatabase),
 }
 
 impl Sql {
@@ -62,6 +64,17 @@ impl Sql {
         Self { url: database.url().to_owned(), pool: Pool::Postgres(pool, database) }
     }
 
+    /// A MariaDB database, from [`part!(mariadb)`](crate::part).
+    ///
+    /// # Panics
+    /// It does not answer.
+    pub async fn mariadb(database: mariadb::TestDatabase) -> Self {
+        let pool =
+            sqlx::mysql::MySqlPoolOptions::new().max_connections(2).idle_timeout(None).max_lifetime(None);
+        let pool = pool.connect(database.url()).await.expect("the database answers");
+        Self { url: database.url().to_owned(), pool: Pool::MariaDb(pool, database) }
+    }
+
     /// Its address, for `DATABASE_URL`.
     pub fn url(&self) -> &str {
         &self.url
@@ -70,6 +83,11 @@ impl Sql {
     /// Whether it is PostgreSQL.
     pub fn is_postgres(&self) -> bool {
         matches!(self.pool, Pool::Postgres(..))
+    }
+
+    /// Whether it is MariaDB.
+    pub fn is_mariadb(&self) -> bool {
+        matches!(self.pool, Pool::MariaDb(..))
     }
 
     /// One text for PostgreSQL and another for SQLite.
@@ -103,6 +121,13 @@ impl Sql {
                     .fold(sqlx::query(safe(sql)), |query, text| query.bind(text.map(ToOwned::to_owned)));
                 query.execute(pool).await.map(|done| done.rows_affected())
             }
+            Pool::MariaDb(pool, _) => {
+                let (sql, order) = question_marks(sql);
+                let query = order.iter().fold(sqlx::query(safe(&sql)), |query, at| {
+                    query.bind(params[*at].map(ToOwned::to_owned))
+                });
+                query.execute(pool).await.map(|done| done.rows_affected())
+            }
         };
         done.unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
@@ -115,6 +140,7 @@ impl Sql {
         let done = match &self.pool {
             Pool::Sqlite(pool, _) => sqlx::raw_sql(safe(sql)).execute(pool).await.map(drop),
             Pool::Postgres(pool, _) => sqlx::raw_sql(safe(sql)).execute(pool).await.map(drop),
+            Pool::MariaDb(pool, _) => sqlx::raw_sql(safe(sql)).execute(pool).await.map(drop),
         };
         done.unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
@@ -144,7 +170,8 @@ impl Sql {
     /// # Panics
     /// The database refuses.
     pub async fn table(&self, table: &str, columns: &[&str]) -> Vec<TextRow> {
-        let cast: Vec<String> = columns.iter().map(|column| format!("CAST({column} AS text)")).collect();
+        let text = if self.is_mariadb() { "char" } else { "text" };
+        let cast: Vec<String> = columns.iter().map(|column| format!("CAST({column} AS {text})")).collect();
         let order: Vec<String> = (1..=columns.len()).map(|n| n.to_string()).collect();
         let sql = format!("SELECT {} FROM {table} ORDER BY {}", cast.join(", "), order.join(", "));
         self.rows(&sql).await
@@ -164,12 +191,16 @@ impl Sql {
                 let row = |row: &sqlx::postgres::PgRow| (0..row.len()).map(|at| row.try_get(at)).collect();
                 rows.iter().map(row).collect()
             }),
+            Pool::MariaDb(pool, _) => sqlx::query(safe(sql)).fetch_all(pool).await.and_then(|rows| {
+                let row = |row: &sqlx::mysql::MySqlRow| (0..row.len()).map(|at| row.try_get(at)).collect();
+                rows.iter().map(row).collect()
+            }),
         };
         rows.unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
-    /// Everything that tells whether a table was written to: on SQLite the bytes of the file, on PostgreSQL every
-    /// row with the number of the transaction that wrote it.
+    /// Everything that shows whether a table was written to: on SQLite the bytes of the file, on PostgreSQL every
+    /// row with the number of the transaction that wrote it, on MariaDB every row.
     ///
     /// # Panics
     /// The file or the table cannot be read.
@@ -183,10 +214,55 @@ impl Sql {
                 let sql = format!("SELECT concat(xmin, ' ', t) FROM {table} t ORDER BY 1");
                 self.rows(&sql).await.into_iter().flatten().flatten().collect()
             }
+            Pool::MariaDb(_, database) => {
+                let columns = format!(
+                    "SELECT CAST(column_name AS char) FROM information_schema.columns \
+                     WHERE table_schema = '{}' AND table_name = '{table}' ORDER BY ordinal_position",
+                    database.name()
+                );
+                let columns: Vec<String> =
+                    self.rows(&columns).await.into_iter().flatten().flatten().collect();
+                let sql = format!(
+                    "SELECT CAST(JSON_ARRAY({}) AS char) FROM {table} ORDER BY 1",
+                    columns.join(", ")
+                );
+                self.rows(&sql).await.into_iter().flatten().flatten().collect()
+            }
         }
     }
 }
 
+/// A statement with `?` for each `$n`, and which parameter each of them is, counted from 0.
+fn question_marks(sql: &str) -> (String, Vec<usize>) {
+    let mut parts = sql.split('$');
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    let mut order = Vec::new();
+    for part in parts {
+        let digits = part.bytes().take_while(u8::is_ascii_digit).count();
+        match part[..digits].parse::<usize>() {
+            Ok(number) => {
+                order.push(number - 1);
+                out.push('?');
+            }
+            Err(_) => out.push('$'),
+        }
+        out.push_str(&part[digits..]);
+    }
+    (out, order)
+}
+
 fn safe(sql: &str) -> impl SqlSafeStr + use<> {
     AssertSqlSafe(sql.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbered_parameters_become_question_marks_in_the_order_of_their_use() {
+        let (sql, order) = question_marks("UPDATE t SET a = $2, b = '$' WHERE id = $1 OR c = $2");
+        assert_eq!(sql, "UPDATE t SET a = ?, b = '$' WHERE id = ? OR c = ?");
+        assert_eq!(order, [1, 0, 1]);
+    }
 }

@@ -1,4 +1,4 @@
-//! Holds the servers that tests need up until its standard input closes: `test-servers postgres docker moto`.
+//! Holds the servers that tests need up until its standard input closes: `test-servers postgres mariadb moto`.
 #![expect(clippy::print_stderr, reason = "a program says on standard error what went wrong")]
 
 use std::process::ExitCode;

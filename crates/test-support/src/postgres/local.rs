@@ -1,7 +1,6 @@
 //! A PostgreSQL server started from programs on this machine.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command as StdCommand;
 use std::time::Duration;
@@ -12,11 +11,15 @@ use super::database::{SETTINGS, USER, loopback_url, wait_until_ready};
 use crate::availability::Unavailable;
 use crate::leash::{self, Account, Leash};
 use crate::process::{free_port, on_path, output};
+use crate::unprivileged::scratch_dir;
 
 const INITDB_LIMIT: Duration = Duration::from_secs(60);
 
 /// Between asking for a free port and binding it, another process may take it.
 const PORT_ATTEMPTS: u32 = 3;
+
+/// PostgreSQL refuses to run as root: the first of these accounts that exists runs it then.
+const ACCOUNTS: [&str; 2] = ["postgres", "nobody"];
 
 /// A running server; it stops when this is dropped.
 pub(super) struct LocalServer {
@@ -65,7 +68,7 @@ pub(super) async fn start(bin: &Path, kind: &str) -> Result<LocalServer, Unavail
 }
 
 async fn start_once(bin: &Path) -> Result<(Leash, u16), Unavailable> {
-    let (scratch, account) = scratch_dir()?;
+    let (scratch, account) = scratch_dir("tokenseal-pg-", &ACCOUNTS)?;
     let data = scratch.join("data");
     initdb(bin, &data, account).await.inspect_err(|_| {
         let _ = fs::remove_dir_all(&scratch);
@@ -85,7 +88,7 @@ async fn start_once(bin: &Path) -> Result<(Leash, u16), Unavailable> {
 
 /// Makes a data directory that trusts every connection: in a container, all of them come from outside it.
 pub(crate) async fn initdb_for_image(bin: &Path, data: &Path) -> Result<(), Unavailable> {
-    let (scratch, account) = scratch_dir()?;
+    let (scratch, account) = scratch_dir("tokenseal-pg-", &ACCOUNTS)?;
     let made = scratch.join("data");
     let outcome = async {
         initdb(bin, &made, account).await?;
@@ -112,18 +115,6 @@ async fn initdb(bin: &Path, data: &Path, account: Option<Account>) -> Result<(),
     output(&mut command, INITDB_LIMIT).await.map(drop)
 }
 
-/// A new directory, and the user that the server has to run as: PostgreSQL refuses to run as root.
-fn scratch_dir() -> Result<(PathBuf, Option<Account>), Unavailable> {
-    let failed = |error| Unavailable::while_doing("cannot make a directory for PostgreSQL", error);
-    let scratch = tempfile::Builder::new().prefix("tokenseal-pg-").tempdir().map_err(failed)?;
-    let we_are_root = fs::metadata(scratch.path()).map_err(failed)?.uid() == 0;
-    let account = if we_are_root { Some(unprivileged_account()?) } else { None };
-    if let Some(Account { uid, gid }) = account {
-        chown(scratch.path(), Some(uid), Some(gid)).map_err(failed)?;
-    }
-    Ok((scratch.keep(), account))
-}
-
 fn server_args(data: &Path, port: u16) -> Vec<String> {
     let mut args = vec!["-D".to_owned(), data.display().to_string(), "-p".to_owned(), port.to_string()];
     let fixed = ["listen_addresses=127.0.0.1", "unix_socket_directories="];
@@ -142,17 +133,4 @@ fn debian_bin_dirs() -> Vec<PathBuf> {
         .collect();
     versions.sort_by_key(|(version, _)| std::cmp::Reverse(*version));
     versions.into_iter().map(|(_, path)| path).collect()
-}
-
-fn unprivileged_account() -> Result<Account, Unavailable> {
-    let accounts = fs::read_to_string("/etc/passwd").unwrap_or_default();
-    ["postgres", "nobody"].into_iter().find_map(|name| account_named(&accounts, name)).ok_or_else(|| {
-        Unavailable::new("running as root, and there is no user `postgres` or `nobody` to run as")
-    })
-}
-
-fn account_named(accounts: &str, name: &str) -> Option<Account> {
-    let fields: Vec<&str> =
-        accounts.lines().map(|line| line.split(':').collect()).find(|f: &Vec<&str>| f[0] == name)?;
-    Some(Account { uid: fields.get(2)?.parse().ok()?, gid: fields.get(3)?.parse().ok()? })
 }

@@ -1,7 +1,8 @@
 //! Real servers start, answer, and give each test what is its own.
 
 use aws_sdk_kms::types::DataKeySpec;
-use sqlx::{Connection, PgConnection};
+use serde_json::json;
+use sqlx::{Connection, MySqlConnection, PgConnection};
 use test_support::part;
 use test_support::postgres::TestDatabase;
 
@@ -37,6 +38,54 @@ async fn a_database_goes_away_with_its_test() {
         .expect("a count");
     assert_eq!(left, 0);
     drop(open);
+}
+
+async fn mariadb_tables(database: &test_support::mariadb::TestDatabase) -> i64 {
+    let mut connection = MySqlConnection::connect(database.url()).await.expect("the server answers");
+    sqlx::query_scalar("SELECT count(*) FROM information_schema.tables WHERE table_schema = ?")
+        .bind(database.name())
+        .fetch_one(&mut connection)
+        .await
+        .expect("a count")
+}
+
+#[tokio::test]
+async fn each_test_has_a_mariadb_database_of_its_own_that_goes_away_with_it() {
+    let (one, two) = (part!(mariadb), part!(mariadb));
+    let mut connection = MySqlConnection::connect(one.url()).await.expect("the server answers");
+    sqlx::raw_sql("CREATE TABLE oauth_tokens (id int)").execute(&mut connection).await.expect("a table");
+    assert_eq!((mariadb_tables(&one).await, mariadb_tables(&two).await), (1, 0));
+    let name = one.name().to_owned();
+    drop(one);
+    let mut connection = MySqlConnection::connect(two.url()).await.expect("the server answers");
+    let left: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM information_schema.schemata WHERE schema_name = ?")
+            .bind(name)
+            .fetch_one(&mut connection)
+            .await
+            .expect("a count");
+    assert_eq!(left, 0);
+}
+
+#[tokio::test]
+async fn openbao_makes_data_keys() {
+    let bao = part!(openbao);
+    let mount = bao.transit().await;
+    let path = format!("{mount}/datakey/plaintext/tokens");
+    let made = bao.call("POST", &path, json!({ "context": "Y29udGV4dA==" })).await;
+    assert!(made["ciphertext"].as_str().is_some_and(|text| text.starts_with("vault:v1:")), "{mount}");
+}
+
+#[tokio::test]
+async fn a_private_openbao_can_be_sealed_and_unsealed() {
+    // Whether OpenBao is there at all is the part's question.
+    let _bao = part!(openbao);
+    let server = test_support::openbao::Server::private(None).await.expect("another server starts");
+    let bao = server.bao();
+    bao.call("POST", "sys/seal", json!({})).await;
+    assert!(bao.try_call("GET", "sys/mounts", json!(null)).await.is_err());
+    bao.call("POST", "sys/unseal", json!({ "key": server.unseal_key() })).await;
+    assert!(bao.try_call("GET", "sys/mounts", json!(null)).await.is_ok());
 }
 
 #[tokio::test]
