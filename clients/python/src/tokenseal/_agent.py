@@ -1,0 +1,209 @@
+"""A client of ``tokenseal-agent``: HTTP and JSON over the agent's Unix socket, or over loopback with a token."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import socket as sockets
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ._errors import AgentError, ConfigurationError
+
+DEFAULT_SOCKET = "/run/tokenseal/agent.sock"
+
+Json = dict[str, Any]
+
+_MAX_ANSWER = 64 << 20
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+class AgentClient:
+    """One connection to the agent, kept open between calls. Not for use from several threads at once."""
+
+    def __init__(self, socket: str = DEFAULT_SOCKET, *, token: str | None = None, timeout: float = 30.0) -> None:
+        """``socket``: a path, ``unix:/path``, or ``127.0.0.1:PORT``, which needs a ``token``. ``timeout``: seconds."""
+        address = socket.removeprefix("unix:")
+        self._headers = {"X-Tokenseal": "1", "Content-Type": "application/json"}
+        if address.startswith(("/", "./", "@")) or not re.fullmatch(r"[^/]+:[0-9]{1,5}", address):
+            self._connection: http.client.HTTPConnection = _UnixConnection(address, timeout)
+        else:
+            host, _, port = address.rpartition(":")
+            if host.strip("[]") not in ("127.0.0.1", "::1", "localhost"):
+                raise ConfigurationError("the agent is reached over a Unix socket or a loopback address alone")
+            if token is None:
+                raise ConfigurationError("the agent needs a token over TCP")
+            self._connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=timeout)
+        if token is not None:
+            if not re.fullmatch(r"[!-~]{1,4096}", token):
+                raise ConfigurationError("the agent's token has characters that no header can carry")
+            self._headers["Authorization"] = f"Bearer {token}"
+
+    def get(self, row: Mapping[str, object], *, table: str | None = None, columns: Iterable[str] | None = None) -> Json:
+        """Reads a row: ``tokens``, ``plain``, the version columns and ``revision``."""
+        body = _body(row=row, table=table, columns=None if columns is None else list(columns))
+        return self._call("/v1/tokens/get", body)
+
+    def put(
+        self,
+        row: Mapping[str, object],
+        tokens: Mapping[str, str | None],
+        *,
+        table: str | None = None,
+        plain: Mapping[str, object] | None = None,
+        if_revision: str | None = None,
+        lease: str | None = None,
+    ) -> Json:
+        """Writes tokens into a row; with ``if_revision`` only while the row is unchanged (status 409 otherwise)."""
+        optional = _body(table=table, plain=plain, if_revision=if_revision, lease=lease)
+        return self._call("/v1/tokens/put", {"row": dict(row), "tokens": dict(tokens), **optional}, idempotent=False)
+
+    def delete(self, row: Mapping[str, object], *, table: str | None = None, if_revision: str | None = None) -> Json:
+        """Deletes a row."""
+        return self._call("/v1/tokens/delete", _body(row=row, table=table, if_revision=if_revision), idempotent=False)
+
+    def fresh(self, row: Mapping[str, object], *, valid_for: int, table: str | None = None) -> Json:
+        """Reads a row whose access token is valid for so many seconds; the agent refreshes it where it must."""
+        return self._call("/v1/tokens/fresh", _body(row=row, table=table, valid_for=valid_for), idempotent=False)
+
+    def lease(self, row: Mapping[str, object], *, seconds: int, table: str | None = None) -> Json:
+        """Takes the right to refresh a row's token for so many seconds (status 423 while another has it)."""
+        return self._call("/v1/tokens/lease", _body(row=row, table=table, seconds=seconds), idempotent=False)
+
+    def release(self, row: Mapping[str, object], *, lease: str, table: str | None = None) -> Json:
+        """Gives a lease back."""
+        return self._call("/v1/tokens/release", _body(row=row, table=table, lease=lease), idempotent=False)
+
+    def open(
+        self,
+        text: str,
+        *,
+        table: str,
+        column: str,
+        row: Mapping[str, object],
+        owner: Mapping[str, object] | None = None,
+        version: int | None = None,
+    ) -> str:
+        """Opens one stored text."""
+        item = _body(text=text, table=table, column=column, row=row, owner=owner, version=version)
+        return _text(self.open_many([item])[0], "value")
+
+    def seal(
+        self,
+        value: str,
+        *,
+        table: str,
+        column: str,
+        row: Mapping[str, object],
+        owner: Mapping[str, object] | None = None,
+    ) -> Json:
+        """Seals one value; the answer has ``text`` and ``encryption_key_id``."""
+        item = self.seal_many([_body(value=value, table=table, column=column, row=row, owner=owner)])[0]
+        _text(item, "text")
+        return item
+
+    def open_many(self, items: Iterable[Mapping[str, object]]) -> list[Json]:
+        """Opens a batch, in order; an item that does not open has ``error`` and spoils no other."""
+        return self._batch("/v1/open", items)
+
+    def seal_many(self, items: Iterable[Mapping[str, object]]) -> list[Json]:
+        """Seals a batch, in order."""
+        return self._batch("/v1/seal", items)
+
+    def secret(self, name: str, *, stage: str | None = None) -> str:
+        """Reads a secret's value."""
+        return _text(self._call("/v1/secrets/get", _body(name=name, stage=stage)), "value")
+
+    def close(self) -> None:
+        """Closes the connection; the next call opens another."""
+        self._connection.close()
+
+    def __enter__(self) -> AgentClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _batch(self, path: str, items: Iterable[Mapping[str, object]]) -> list[Json]:
+        sent = [dict(item) for item in items]
+        answer = self._call(path, {"items": sent}).get("items")
+        if not isinstance(answer, list) or len(answer) != len(sent) or not all(isinstance(i, dict) for i in answer):
+            raise _not_an_answer()
+        return answer
+
+    def _call(self, path: str, body: Json, *, idempotent: bool = True) -> Json:
+        payload = json.dumps(body, ensure_ascii=False).encode()
+        reused = self._connection.sock is not None
+        try:
+            return self._exchange(path, payload)
+        except (http.client.HTTPException, OSError):
+            self._connection.close()
+            # The agent closes connections that were idle: a read is sent once more, a write is not.
+            if not (reused and idempotent):
+                raise AgentError(0, "unavailable", "the agent cannot be reached") from None
+        try:
+            return self._exchange(path, payload)
+        except (http.client.HTTPException, OSError):
+            self._connection.close()
+            raise AgentError(0, "unavailable", "the agent cannot be reached") from None
+
+    def _exchange(self, path: str, payload: bytes) -> Json:
+        self._connection.request("POST", path, body=payload, headers=self._headers)
+        response = self._connection.getresponse()
+        data = response.read(_MAX_ANSWER)
+        try:
+            answer = json.loads(data)
+        except ValueError:
+            answer = None
+        if response.status == 200 and isinstance(answer, dict):
+            return answer
+        details = answer if isinstance(answer, dict) else {}
+        raise _error(response.status, details, response.getheader("Retry-After"))
+
+
+def _body(**fields: object) -> Json:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _text(item: Json, name: str) -> str:
+    if isinstance(item.get("error"), dict):
+        raise _error(422, item, None)
+    value = item.get(name)
+    if not isinstance(value, str):
+        raise _not_an_answer()
+    return value
+
+
+def _error(status: int, answer: Json, retry_after: str | None) -> AgentError:
+    details = answer.get("error")
+    error: Json = details if isinstance(details, dict) else {}
+
+    def text(name: str) -> str | None:
+        value = error.get(name)
+        return value if isinstance(value, str) else None
+
+    seconds = float(retry_after) if retry_after is not None and re.fullmatch(r"[0-9]{1,6}", retry_after) else None
+    return AgentError(
+        status,
+        text("class") or "unexpected",
+        text("message") or f"the agent answered with status {status}",
+        hint=text("hint"),
+        correlation_id=text("correlation_id"),
+        retry_after=seconds,
+        needs_consent=answer.get("needs_consent") is True or error.get("needs_consent") is True,
+    )
+
+
+def _not_an_answer() -> AgentError:
+    return AgentError(0, "unexpected", "the answer is not one of the agent")
