@@ -67,6 +67,9 @@ def node():
         words = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"]
         command(words, "npm cannot fetch the packages", cwd=NODE)
         mark.write_text(wanted)
+    link = CLIENTS / "node" / "node_modules"
+    if not link.is_symlink():
+        link.symlink_to(NODE / "node_modules")
     return f"Node {version}"
 
 

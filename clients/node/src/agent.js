@@ -1,0 +1,288 @@
+/** A client of `tokenseal-agent`: HTTP and JSON over the agent's Unix socket, or over loopback with a token. */
+
+import { Agent, request } from "node:http";
+
+import { AgentError, ConfigurationError } from "./errors.js";
+
+export const DEFAULT_SOCKET = "/run/tokenseal/agent.sock";
+
+const MAX_ANSWER = 64 << 20;
+
+/** Connections to the agent, kept open between calls. */
+export class AgentClient {
+  /** @type {Record<string, string>} */
+  #headers = { "X-Tokenseal": "1", "Content-Type": "application/json" };
+  #target;
+  #timeout;
+  #agent = new Agent({ keepAlive: true, maxSockets: 64 });
+
+  /**
+   * @param {string} socket A path, `unix:/path`, or `127.0.0.1:PORT`, which needs a token.
+   * @param {{token?: string, timeout?: number}} options `timeout` in milliseconds.
+   */
+  constructor(socket = DEFAULT_SOCKET, { token, timeout = 30_000 } = {}) {
+    this.#target = targetOf(socket, token);
+    this.#timeout = timeout;
+    if (token !== undefined) {
+      if (!/^[!-~]{1,4096}$/.test(token)) {
+        throw new ConfigurationError("the agent's token has characters that no header can carry");
+      }
+      this.#headers["Authorization"] = `Bearer ${token}`;
+    }
+  }
+
+  /**
+   * Reads a row: `tokens`, `plain`, the version columns and `revision`.
+   *
+   * @param {Record<string, unknown>} row
+   * @param {{table?: string, columns?: string[]}} options
+   */
+  get(row, { table, columns } = {}) {
+    return this.#call("/v1/tokens/get", { row, table, columns });
+  }
+
+  /**
+   * Writes tokens into a row; with `ifRevision` only while the row is unchanged (status 409 otherwise).
+   *
+   * @param {Record<string, unknown>} row
+   * @param {Record<string, string | null>} tokens
+   * @param {{table?: string, plain?: Record<string, unknown>, ifRevision?: string, lease?: string}} options
+   */
+  put(row, tokens, { table, plain, ifRevision, lease } = {}) {
+    return this.#call("/v1/tokens/put", { row, tokens, table, plain, if_revision: ifRevision, lease }, false);
+  }
+
+  /**
+   * Deletes a row.
+   *
+   * @param {Record<string, unknown>} row
+   * @param {{table?: string, ifRevision?: string}} options
+   */
+  delete(row, { table, ifRevision } = {}) {
+    return this.#call("/v1/tokens/delete", { row, table, if_revision: ifRevision }, false);
+  }
+
+  /**
+   * Reads a row whose access token is valid for so many seconds; the agent refreshes it where it must.
+   *
+   * @param {Record<string, unknown>} row
+   * @param {{validFor: number, table?: string}} options
+   */
+  fresh(row, { validFor, table }) {
+    return this.#call("/v1/tokens/fresh", { row, table, valid_for: validFor }, false);
+  }
+
+  /**
+   * Takes the right to refresh a row's token for so many seconds (status 423 while another has it).
+   *
+   * @param {Record<string, unknown>} row
+   * @param {{seconds: number, table?: string}} options
+   */
+  lease(row, { seconds, table }) {
+    return this.#call("/v1/tokens/lease", { row, table, seconds }, false);
+  }
+
+  /**
+   * Gives a lease back.
+   *
+   * @param {Record<string, unknown>} row
+   * @param {{lease: string, table?: string}} options
+   */
+  release(row, { lease, table }) {
+    return this.#call("/v1/tokens/release", { row, table, lease }, false);
+  }
+
+  /**
+   * Opens one stored text.
+   *
+   * @param {string} text
+   * @param {Record<string, unknown>} cell
+   * @returns {Promise<string>}
+   */
+  async open(text, cell) {
+    return textIn((await this.openMany([{ ...cell, text }]))[0], "value");
+  }
+
+  /**
+   * Seals one value; the answer has `text` and `encryption_key_id`.
+   *
+   * @param {string} value
+   * @param {Record<string, unknown>} cell
+   */
+  async seal(value, cell) {
+    const item = (await this.sealMany([{ ...cell, value }]))[0];
+    textIn(item, "text");
+    return item;
+  }
+
+  /**
+   * Opens a batch, in order; an item that does not open has `error` and spoils no other.
+   *
+   * @param {Record<string, unknown>[]} items
+   */
+  openMany(items) {
+    return this.#batch("/v1/open", items);
+  }
+
+  /**
+   * Seals a batch, in order.
+   *
+   * @param {Record<string, unknown>[]} items
+   */
+  sealMany(items) {
+    return this.#batch("/v1/seal", items);
+  }
+
+  /**
+   * Reads a secret's value.
+   *
+   * @param {string} name
+   * @param {{stage?: string}} options
+   * @returns {Promise<string>}
+   */
+  async secret(name, { stage } = {}) {
+    return textIn(await this.#call("/v1/secrets/get", { name, stage }), "value");
+  }
+
+  /** Closes every connection that is not in use. */
+  close() {
+    this.#agent.destroy();
+  }
+
+  /**
+   * @param {string} path
+   * @param {Record<string, unknown>[]} items
+   * @returns {Promise<any[]>}
+   */
+  async #batch(path, items) {
+    const answered = (await this.#call(path, { items }))["items"];
+    if (!Array.isArray(answered) || answered.length !== items.length) throw notAnAnswer();
+    if (!answered.every((item) => typeof item === "object" && item !== null)) throw notAnAnswer();
+    return answered;
+  }
+
+  /**
+   * @param {string} path
+   * @param {Record<string, unknown>} body
+   * @param {boolean} isRead
+   * @returns {Promise<Record<string, any>>}
+   */
+  async #call(path, body, isRead = true) {
+    const payload = Buffer.from(JSON.stringify(body));
+    try {
+      return await this.#exchange(path, payload);
+    } catch (error) {
+      // The agent closes connections that were idle: a read is sent once more, a write is not.
+      if (!isRead || !(error instanceof StaleConnection)) throw error;
+    }
+    return this.#exchange(path, payload);
+  }
+
+  /**
+   * @param {string} path
+   * @param {Buffer} payload
+   * @returns {Promise<Record<string, any>>}
+   */
+  #exchange(path, payload) {
+    return new Promise((resolve, reject) => {
+      const headers = { ...this.#headers, "Content-Length": String(payload.length) };
+      const options = { ...this.#target, agent: this.#agent, path, method: "POST", headers, timeout: this.#timeout };
+      const sending = request(options, (response) => {
+        /** @type {Buffer[]} */
+        const parts = [];
+        let length = 0;
+        response.on("data", (part) => {
+          parts.push(part);
+          length += part.length;
+          if (length > MAX_ANSWER) response.destroy();
+        });
+        response.on("error", () => reject(unreachable()));
+        response.on("close", () => (response.complete ? undefined : reject(unreachable())));
+        response.on("end", () => {
+          const answer = parsed(Buffer.concat(parts));
+          if (response.statusCode === 200 && answer !== undefined) resolve(answer);
+          else reject(errorOf(response.statusCode ?? 0, answer ?? {}, response.headers["retry-after"]));
+        });
+      });
+      sending.on("timeout", () => sending.destroy());
+      sending.on("error", () => reject(sending.reusedSocket ? new StaleConnection() : unreachable()));
+      sending.end(payload);
+    });
+  }
+}
+
+/** A connection that the agent had closed. */
+class StaleConnection extends AgentError {
+  constructor() {
+    super(0, "unavailable", "the agent cannot be reached");
+    this.name = "AgentError";
+  }
+}
+
+/**
+ * @param {string} socket
+ * @param {string | undefined} token
+ * @returns {{socketPath: string} | {host: string, port: number}}
+ */
+function targetOf(socket, token) {
+  const address = socket.replace(/^unix:/, "");
+  const [, host = "", port = ""] = /^([^/]+):([0-9]{1,5})$/.exec(address) ?? [];
+  if (host === "") return { socketPath: address };
+  const name = host.replace(/^\[(.*)\]$/, "$1");
+  if (!["127.0.0.1", "::1", "localhost"].includes(name)) {
+    throw new ConfigurationError("the agent is reached over a Unix socket or a loopback address alone");
+  }
+  if (token === undefined) throw new ConfigurationError("the agent needs a token over TCP");
+  return { host: name, port: Number(port) };
+}
+
+/**
+ * @param {Buffer} data
+ * @returns {Record<string, any> | undefined}
+ */
+function parsed(data) {
+  try {
+    const answer = JSON.parse(data.toString("utf8"));
+    return typeof answer === "object" && answer !== null && !Array.isArray(answer) ? answer : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * @param {Record<string, any> | undefined} item
+ * @param {string} name
+ * @returns {string}
+ */
+function textIn(item, name) {
+  if (typeof item?.["error"] === "object") throw errorOf(422, item, undefined);
+  const value = item?.[name];
+  if (typeof value !== "string") throw notAnAnswer();
+  return value;
+}
+
+/**
+ * @param {number} status
+ * @param {Record<string, any>} answer
+ * @param {string | undefined} retryAfter
+ */
+function errorOf(status, answer, retryAfter) {
+  const error = answer["error"] ?? {};
+  const text = (/** @type {string} */ name) => (typeof error[name] === "string" ? error[name] : undefined);
+  const details = {
+    hint: text("hint"),
+    correlationId: text("correlation_id"),
+    retryAfter: retryAfter !== undefined && /^[0-9]{1,6}$/.test(retryAfter) ? Number(retryAfter) : undefined,
+    needsConsent: answer["needs_consent"] === true || error["needs_consent"] === true,
+  };
+  const message = text("message") ?? `the agent answered with status ${status}`;
+  return new AgentError(status, text("class") ?? "unexpected", message, details);
+}
+
+function unreachable() {
+  return new AgentError(0, "unavailable", "the agent cannot be reached");
+}
+
+function notAnAnswer() {
+  return new AgentError(0, "unexpected", "the answer is not one of the agent");
+}

@@ -1,0 +1,104 @@
+/** The agent's client sends what the agent's contract says, and turns its answers into values or errors. */
+
+import assert from "node:assert/strict";
+import { mkdtempSync } from "node:fs";
+import { createServer } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+
+import { AgentClient, AgentError, ConfigurationError } from "../src/index.js";
+import { CANARY } from "./support.js";
+
+const ROW = { provider: "twitch", channel: "me" };
+const CELL = { table: "oauth_tokens", column: "access_token", row: ROW };
+
+/** Answers one status and body to everything, and keeps what it was sent. */
+async function stub(context) {
+  const socket = join(mkdtempSync(join(tmpdir(), "tokenseal-")), "agent.sock");
+  const state = { status: 200, answer: {}, headers: {}, requests: [], socket };
+  const server = createServer(async (request, response) => {
+    let body = "";
+    for await (const part of request) body += part;
+    state.requests.push({ path: request.url, headers: request.headers, body: JSON.parse(body) });
+    response.writeHead(state.status, state.headers);
+    response.end(typeof state.answer === "string" ? state.answer : JSON.stringify(state.answer));
+  });
+  await new Promise((resolve) => server.listen(socket, resolve));
+  const client = new AgentClient(`unix:${socket}`);
+  context.after(() => {
+    client.close();
+    server.closeAllConnections();
+    server.close();
+  });
+  return { state, client };
+}
+
+test("each call has its route, its body and the header", async (context) => {
+  const { state, client } = await stub(context);
+  state.answer = { deleted: true };
+  const calls = [
+    [() => client.get(ROW, { columns: ["a"] }), "get", { row: ROW, columns: ["a"] }],
+    [
+      () => client.put(ROW, { a: "x", b: null }, { table: "t", ifRevision: "r" }), "put",
+      { row: ROW, tokens: { a: "x", b: null }, table: "t", if_revision: "r" },
+    ],
+    [() => client.delete(ROW), "delete", { row: ROW }],
+    [() => client.fresh(ROW, { validFor: 60 }), "fresh", { row: ROW, valid_for: 60 }],
+    [() => client.lease(ROW, { seconds: 5 }), "lease", { row: ROW, seconds: 5 }],
+    [() => client.release(ROW, { lease: "l" }), "release", { row: ROW, lease: "l" }],
+  ];
+  for (const [call, route, body] of calls) {
+    assert.deepEqual(await call(), { deleted: true });
+    const sent = state.requests.at(-1);
+    assert.deepEqual([sent.path, sent.body, sent.headers["x-tokenseal"]], [`/v1/tokens/${route}`, body, "1"]);
+  }
+});
+
+test("one bad item spoils no other", async (context) => {
+  const { state, client } = await stub(context);
+  const bad = { error: { class: "context_mismatch_or_corrupt", message: "no" } };
+  state.answer = { items: [{ value: "x" }, bad] };
+  assert.deepEqual((await client.openMany([{ text: "a" }, { text: "b" }]))[0], { value: "x" });
+  await assert.rejects(client.openMany([]), AgentError);
+  state.answer = { items: [bad] };
+  await assert.rejects(client.open("kms:v2:a", CELL), { status: 422, errorClass: "context_mismatch_or_corrupt" });
+  state.answer = { items: [{ text: "kms:v2:…", encryption_key_id: "arn" }] };
+  assert.equal((await client.seal("x", CELL)).encryption_key_id, "arn");
+  assert.deepEqual(state.requests.at(-1).body, { items: [{ ...CELL, value: "x" }] });
+});
+
+test("a secret is read with the token in the header", async (context) => {
+  const { state } = await stub(context);
+  state.answer = { value: "s", version: "1", from: "cache" };
+  const client = new AgentClient(state.socket, { token: "t".repeat(40) });
+  assert.equal(await client.secret("db#password", { stage: "AWSPREVIOUS" }), "s");
+  client.close();
+  assert.equal(state.requests[0].headers.authorization, `Bearer ${"t".repeat(40)}`);
+});
+
+test("each error keeps its status, class and hint", async (context) => {
+  const { state, client } = await stub(context);
+  state.headers = { "Retry-After": "7" };
+  state.answer = { error: { class: "c", message: "m", hint: "h", correlation_id: "i" }, needs_consent: true };
+  for (const status of [400, 401, 403, 404, 409, 413, 422, 423, 429, 503]) {
+    state.status = status;
+    const expected = { status, errorClass: "c", hint: "h", correlationId: "i", retryAfter: 7, needsConsent: true, message: "m" };
+    await assert.rejects(client.get(ROW), expected);
+  }
+});
+
+test("an answer that is none of the agent is an error without its text", async (context) => {
+  const { state, client } = await stub(context);
+  for (const answer of ["", "[]", "{", '{"items": 1}', CANARY]) {
+    state.answer = answer;
+    await assert.rejects(client.open("x", CELL), (error) => error instanceof AgentError && !error.message.includes(CANARY));
+  }
+});
+
+test("an agent that is not there is an error, and other hosts are refused", async () => {
+  await assert.rejects(new AgentClient("/nonexistent/agent.sock").get(ROW), { status: 0 });
+  assert.throws(() => new AgentClient("10.0.0.1:80", { token: "t" }), ConfigurationError);
+  assert.throws(() => new AgentClient("127.0.0.1:80"), ConfigurationError);
+  assert.throws(() => new AgentClient("/x", { token: "line\nbreak" }), ConfigurationError);
+});

@@ -1,0 +1,101 @@
+/** The statement that writes a row is a compare-and-swap over everything that its values are bound to. */
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { Profile, Refused, Sealer } from "../src/index.js";
+import { ARN, CRM, MemoryKms, OTHER_ARN, vectorFile, vod } from "./support.js";
+
+const DIRECT = vectorFile("formats.json").vectors.find(({ format }) => format === "direct-aes");
+const VOD_OLD = {
+  provider: "twitch", channel: "me", access_token: "a", refresh_token: "r",
+  encryption_version: 0, encryption_method: null, encryption_key_id: null,
+};
+const CRM_OLD = { id: 7, tenant_id: null, email: "old", phone: null };
+
+/** The row after a statement for SQLite, whose SET has one placeholder for each column. */
+function applied(old, { sql, params }) {
+  const columns = [...sql.split(" WHERE ")[0].matchAll(/"([a-z_]+)" = \?/g)].map(([, column]) => column);
+  return { ...old, ...Object.fromEntries(columns.map((column, at) => [column, params[at]])) };
+}
+
+async function opened(sealer, row, column) {
+  const { provider, channel, encryption_version: version, encryption_key_id: keyId } = row;
+  return sealer.open(row[column], { table: "oauth_tokens", column, row: { provider, channel }, version, keyId });
+}
+
+const update = (sealer, old, set, more = {}) => sealer.update({ table: "oauth_tokens", old, set, dialect: "sqlite", ...more });
+
+test("a token that stays moves to the new version with the one that is set", async () => {
+  const stored = [
+    { refresh_token: "r", encryption_version: 0 },
+    { refresh_token: "r", encryption_version: null },
+    { refresh_token: DIRECT.stored, encryption_version: 1, encryption_method: "direct-aes", encryption_key_id: "default" },
+  ];
+  for (const marks of stored) {
+    const sealer = vod(new MemoryKms(), { encryptionKey: DIRECT.encryption_key });
+    const old = { ...VOD_OLD, ...marks };
+    const row = applied(old, await update(sealer, old, { access_token: "new" }, { plain: { scope: "chat" } }));
+    assert.deepEqual([row.encryption_version, row.encryption_method, row.encryption_key_id], [2, "kms-envelope", ARN]);
+    assert.equal(row.scope, "chat");
+    assert.equal(await opened(sealer, row, "access_token"), "new");
+    assert.equal(await opened(sealer, row, "refresh_token"), marks.encryption_version === 1 ? "x" : "r");
+  }
+});
+
+test("a token that stays keeps its text under the same version and key, and is sealed again under another", async () => {
+  const kms = new MemoryKms();
+  const first = applied(VOD_OLD, await update(vod(kms), VOD_OLD, { access_token: "one" }));
+  const second = applied(first, await update(vod(kms), first, { access_token: "two" }));
+  assert.equal(second.refresh_token, first.refresh_token);
+  assert.equal(await opened(vod(kms), second, "access_token"), "two");
+  const empty = applied(second, await update(vod(kms), second, { access_token: null }));
+  assert.deepEqual([empty.access_token, empty.encryption_key_id], [null, ARN]);
+  const mover = new Sealer({ kms, keyId: OTHER_ARN, profile: "vod-tender", allowedKeys: [ARN] });
+  const moved = applied(second, await update(mover, second, { access_token: "b" }));
+  const alone = new Sealer({ kms, keyId: OTHER_ARN, profile: "vod-tender" });
+  assert.equal(await opened(alone, moved, "refresh_token"), "r");
+});
+
+test("the condition names the key, the owner, every token and the version as they were read", async () => {
+  const { sql, params } = await update(vod(new MemoryKms()), VOD_OLD, { access_token: "new" });
+  assert.match(sql, /WHERE "provider" = \? AND "channel" = \? AND "access_token" IS \? AND "refresh_token" IS \? AND "encryption_version" IS \?$/);
+  assert.deepEqual(params.slice(-5), ["twitch", "me", "a", "r", 0]);
+});
+
+test("a broken token that would have to move stops the write", async () => {
+  await assert.rejects(update(vod(new MemoryKms()), { ...VOD_OLD, refresh_token: "kms:v2:broken" }, { access_token: "n" }));
+});
+
+test("a statement that would break a row is refused", async () => {
+  const sealer = new Sealer({ kms: new MemoryKms(), keyId: ARN, profile: CRM });
+  const whole = { table: "customers", old: CRM_OLD, set: { email: "x" } };
+  await sealer.update(whole);
+  const changes = [
+    { set: {} }, { set: { id: "x" } }, { set: { email: undefined } }, { plain: { phone: "x" } }, { table: "x" },
+    { dialect: "oracle" }, { placeholder: ":1" }, { old: { ...CRM_OLD, phone: undefined } },
+    ...Object.keys(CRM_OLD).map((column) => {
+      const { [column]: _, ...old } = CRM_OLD;
+      return { old };
+    }),
+  ];
+  for (const change of changes) await assert.rejects(sealer.update({ ...whole, ...change }), Refused, JSON.stringify(change));
+  for (const extra of [{ index: [{ column: "email", into: "i" }] }, { record: { column: "metadata" } }]) {
+    const table = { name: "t", key: ["id"], tokens: ["email"], ...extra };
+    const profile = Profile.fromObject({ name: "p", context: { a: "b" }, tables: [table] });
+    const strict = new Sealer({ kms: new MemoryKms(), keyId: ARN, profile });
+    await assert.rejects(strict.update({ table: "t", old: { id: 1, email: null }, set: { email: "x" } }), Refused);
+  }
+});
+
+test("each dialect has its own spelling", async () => {
+  const sealer = new Sealer({ kms: new MemoryKms(), keyId: ARN, profile: CRM });
+  const sql = async (options) => (await sealer.update({ table: "customers", old: CRM_OLD, set: { email: "x" }, ...options })).sql;
+  assert.equal(
+    await sql({}),
+    'UPDATE "customers" SET "email" = $1 WHERE "id" = $2 AND "tenant_id" IS NOT DISTINCT FROM $3' +
+      ' AND "email" IS NOT DISTINCT FROM $4 AND "phone" IS NOT DISTINCT FROM $5',
+  );
+  assert.match(await sql({ dialect: "mysql" }), /BINARY `email` <=> BINARY \?/);
+  assert.match(await sql({ dialect: "sqlite" }), /"tenant_id" IS \?/);
+});
