@@ -7,6 +7,8 @@ pub mod binding;
 pub mod conformance;
 pub mod context;
 pub mod correlation;
+pub mod duration;
+pub mod environment;
 pub mod error;
 pub mod field;
 pub mod format;
@@ -20,6 +22,7 @@ mod text;
 
 pub use binding::{Binding, BindingPolicy};
 pub use context::EncryptionContext;
+pub use environment::Environment;
 pub use error::{OpenError, SealError};
 pub use format::{Format, detect};
 pub use key::{DataKey, WrappedDataKey};

@@ -5,6 +5,7 @@
     reason = "a bench reports on standard output, and has nobody to return an error to"
 )]
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,15 +13,14 @@ use std::time::{Duration, Instant};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, SamplingMode};
 use envelope_core::{DataKey, KeyProvider, Sealer};
+use example_service::Service;
 use example_service::config::Config;
 use example_service::refresh::refresh;
-use example_service::{Service, keys};
 use kms_provider::Keyring;
-use secrets_cache::Environment;
-use secrets_cache::source::SourceUri;
 use test_support::faults::{Fault, FaultyProvider};
 use test_support::sql::Sql;
 use token_store::{Database, NewToken, Profile, TokenCipher, TokenKey, TokenStore, schema};
+use tokenseal::Settings;
 use tokio::runtime::Runtime;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -64,9 +64,9 @@ impl Place {
         let slow = FaultyProvider::new(self.keyring());
         slow.faults().always(Fault::Delay(KEY_SERVICE));
         let config = config(self.db.url(), &self.directory.path().join(".env"));
-        let service = Service::connect_with(config, async |_, metrics| {
-            let protected = || keys::cached(keys::guarded(Arc::new(slow), metrics), metrics);
-            Ok(has_key_service.then(protected))
+        let service = Service::connect_with(config, |builder| match has_key_service {
+            true => builder.key_service(Arc::new(slow)),
+            false => builder,
         });
         service.await.expect("the service starts")
     }
@@ -86,15 +86,14 @@ fn profile() -> Profile {
 }
 
 fn config(database_url: &str, secrets: &Path) -> Config {
+    let variables = BTreeMap::from([
+        ("DATABASE_URL", database_url.to_owned()),
+        ("ENCRYPTION_KEY", "ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8=".to_owned()),
+        ("SECRETS_SOURCE", format!("dotenv:{}", secrets.display())),
+    ]);
+    let settings = Settings::from_variables(&|name| variables.get(name).map(Into::into));
     Config {
-        database_url: database_url.to_owned(),
-        key: None,
-        master_key: None,
-        direct_key: Some(DataKey::generate()),
-        secrets: Some(SourceUri::Dotenv(secrets.to_owned())),
-        secrets_prefix: None,
-        environment: Environment::Development,
-        emf_every: None,
+        settings: settings.expect("the settings are right"),
         log_level: LevelFilter::OFF,
         listen: ([127, 0, 0, 1], 0).into(),
         refresh_every: None,
@@ -151,8 +150,8 @@ fn main() {
     let mut median = |name, service: &Service, store: &TokenStore, is_cold| {
         measure(&mut group, &runtime, name, service, store, is_cold).as_secs_f64()
     };
-    let base = median("direct AES", &direct, &direct.store, true);
-    let warm = median("envelopes, keys in the cache", &envelopes, &envelopes.store, false);
+    let base = median("direct AES", &direct, direct.store(), true);
+    let warm = median("envelopes, keys in the cache", &envelopes, envelopes.store(), false);
     let cold = median("envelopes, keys in no cache", &envelopes, &other, true);
     group.finish();
     criterion.final_summary();

@@ -1,32 +1,26 @@
 //! The service's routes.
 
-use std::time::Duration;
-
 use axum::Router;
 use axum::extract::{Path, State};
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
-use envelope_core::ErrorClass;
-use secrets_cache::typed::ReadError;
 use serde::Serialize;
-use token_store::{StoreError, TokenKey};
+use tokenseal::envelope_core::ErrorClass;
+use tokenseal::secrets_cache::typed::ReadError;
+use tokenseal::token_store::{StoreError, TokenKey};
 
 use crate::Service;
 use crate::refresh::refresh;
 
-/// How long `/readyz` waits for the database and the key service.
-const READY_WITHIN: Duration = Duration::from_secs(3);
-
 /// The routes of a service.
 pub fn router(service: Service) -> Router {
+    let telemetry = service.tokenseal.telemetry().routes();
     Router::new()
         .route("/tokens/{provider}/{channel}", get(show))
         .route("/tokens/{provider}/{channel}/refresh", post(refresh_one))
-        .route("/metrics", get(metrics))
-        .route("/healthz", get(|| async { "alive\n" }))
-        .route("/readyz", get(ready))
         .with_state(service)
+        .merge(telemetry)
 }
 
 /// What a caller learns of a token: never the token.
@@ -41,7 +35,8 @@ async fn show(
     State(service): State<Service>,
     Path((provider, channel)): Path<(String, String)>,
 ) -> Result<Json<Shown>, Failure> {
-    let token = service.store.get(&TokenKey::new(&provider, &channel)).await.map_err(anyhow::Error::from)?;
+    let token =
+        service.store().get(&TokenKey::new(&provider, &channel)).await.map_err(anyhow::Error::from)?;
     Ok(Json(Shown { provider, channel, encryption_version: token.encryption_version().unwrap_or(0) }))
 }
 
@@ -51,38 +46,6 @@ async fn refresh_one(
 ) -> Result<Json<Shown>, Failure> {
     let written = refresh(&service, &TokenKey::new(&provider, &channel)).await?;
     Ok(Json(Shown { provider, channel, encryption_version: i64::from(written.encryption_version) }))
-}
-
-async fn metrics(State(service): State<Service>) -> Response {
-    let mut text = String::new();
-    let registry = service.observed.registry.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    match prometheus_client::encoding::text::encode(&mut text, &registry) {
-        Ok(()) => {
-            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-            ([(header::CONTENT_TYPE, kind)], text).into_response()
-        }
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    }
-}
-
-/// Not ready while the database or the key service does not answer.
-async fn ready(State(service): State<Service>) -> (StatusCode, &'static str) {
-    let database = async { service.store.database().ping().await.is_ok() };
-    match tokio::join!(in_time(database), in_time(key_service_answers(&service))) {
-        (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "database does not answer\n"),
-        (_, false) => (StatusCode::SERVICE_UNAVAILABLE, "key service does not answer\n"),
-        (true, true) => (StatusCode::OK, "ready\n"),
-    }
-}
-
-async fn in_time(answers: impl Future<Output = bool>) -> bool {
-    tokio::time::timeout(READY_WITHIN, answers).await.unwrap_or(false)
-}
-
-/// An identity that may not describe the key may well use it.
-async fn key_service_answers(service: &Service) -> bool {
-    let Some(keys) = &service.keys else { return true };
-    keys.describe().await.map_or_else(|error| error.class() == ErrorClass::Denied, |_| true)
 }
 
 /// A failed request: the row's trouble is told in the log, the caller learns what to do.

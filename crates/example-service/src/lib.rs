@@ -2,48 +2,35 @@
 
 pub mod config;
 pub mod http;
-pub mod keys;
 pub mod oauth;
-pub mod observe;
 pub mod refresh;
-pub mod secrets;
-pub mod startup;
 
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use envelope_core::{KeyProvider, Sealer};
-use kms_provider::KmsMetrics;
-use kms_provider::metrics::emf::EmfEmitter;
-use prometheus_client::registry::Registry;
-use secrets_cache::Environment;
-use token_store::{Database, Profile, TokenCipher, TokenStore};
+use tokenseal::Tokenseal;
+use tokenseal::connect::Builder;
+use tokenseal::secrecy::SecretString;
+use tokenseal::secrets::Secrets;
+use tokenseal::token_store::{TokenStore, status};
 use tokio::task::JoinSet;
 
 use config::Config;
 use oauth::OAuthProvider;
-use observe::Observed;
-use secrets::Secrets;
 
-/// Who is named in audit events.
+/// The name in audit events.
 const ACTOR: &str = "example-service";
+/// The secret by which the OAuth provider knows this service.
+const CLIENT_SECRET: &str = "OAUTH_CLIENT_SECRET";
 
 /// Everything that a request needs. Cheap to clone.
 #[derive(Clone)]
 pub struct Service {
-    /// The tokens.
-    pub store: TokenStore,
-    /// The key service, for readiness.
-    pub keys: Option<Arc<dyn KeyProvider>>,
-    /// The service's own secrets.
-    pub secrets: Secrets,
-    /// Whom tokens are refreshed at.
+    /// The store, the key service, the secrets and the metrics.
+    pub tokenseal: Tokenseal,
+    /// The provider that refreshes tokens.
     pub oauth: OAuthProvider,
-    /// What is counted.
-    pub observed: Observed,
-    environment: Environment,
-    emf_every: Option<Duration>,
+    secrets: Secrets,
     refresh_every: Option<Duration>,
 }
 
@@ -53,36 +40,44 @@ impl Service {
     /// # Errors
     /// Whatever keeps the service from starting.
     pub async fn connect(config: Config) -> anyhow::Result<Self> {
-        Self::connect_with(config, keys::connect).await
+        Self::connect_with(config, |builder| builder).await
     }
 
-    /// The same with another way to come by a key service.
+    /// The same, after more has been said about the connection.
     ///
     /// # Errors
     /// Whatever keeps the service from starting.
-    pub async fn connect_with(
-        config: Config,
-        keys: impl AsyncFnOnce(&Config, &Arc<KmsMetrics>) -> anyhow::Result<Option<Arc<dyn KeyProvider>>>,
-    ) -> anyhow::Result<Self> {
-        let profile = Profile::load("vod-tender")?;
-        let mut registry = Registry::default();
-        let kms = KmsMetrics::register(&mut registry, &profile.metrics_prefix);
-        let keys = keys(&config, &kms).await?;
-        let secrets = Secrets::connect(&config, &mut registry).await?;
-        let store = open_store(&config.database_url, profile, keys.clone(), config.direct_key).await?;
-        token_store::metrics::register(&mut registry, &store);
-        let registry = Arc::new(Mutex::new(registry));
-        let observed = Observed { registry, kms, secrets: secrets.metrics().clone() };
-        Ok(Self {
-            store,
-            keys,
-            secrets,
+    pub async fn connect_with(config: Config, more: impl FnOnce(Builder) -> Builder) -> anyhow::Result<Self> {
+        let builder = Tokenseal::builder(config.settings).actor(ACTOR).reseal_on_read();
+        let tokenseal = more(builder).connect().await?;
+        if tokenseal.key_service().is_none() {
+            tracing::warn!("KMS_KEY_ID is not set: new tokens are not sealed under a key service");
+        }
+        let secrets = tokenseal.secrets().context("there are no secrets")?.clone();
+        let service = Self {
+            tokenseal,
             oauth: OAuthProvider::new(config.oauth_latency),
-            observed,
-            environment: config.environment,
-            emf_every: config.emf_every,
+            secrets,
             refresh_every: config.refresh_every,
-        })
+        };
+        let needed = service.client_secret().await;
+        needed.context("OAUTH_CLIENT_SECRET is neither in the environment nor in SECRETS_SOURCE")?;
+        status::status(service.store()).await?;
+        Ok(service)
+    }
+
+    /// The tokens.
+    #[must_use]
+    pub fn store(&self) -> &TokenStore {
+        self.tokenseal.store()
+    }
+
+    /// The client secret: from memory, and from its source again when it has become old.
+    ///
+    /// # Errors
+    /// If it cannot be fetched, or is no text.
+    pub async fn client_secret(&self) -> anyhow::Result<SecretString> {
+        Ok(self.secrets.cache().read(CLIENT_SECRET).await?)
     }
 
     /// Serves until `shutdown` ends, then finishes the requests in hand.
@@ -102,37 +97,10 @@ impl Service {
         if let Some(every) = self.refresh_every {
             background.spawn(refresh::forever(self.clone(), every));
         }
-        let emf = self.print_emf();
+        let telemetry = self.tokenseal.telemetry().clone();
         let served = axum::serve(listener, http::router(self)).with_graceful_shutdown(shutdown).await;
-        if let Some(emf) = emf {
-            emf.finish();
-        }
+        telemetry.finish();
         tracing::info!("stopped");
         Ok(served?)
     }
-
-    fn print_emf(&self) -> Option<EmfEmitter> {
-        let application = self.store.profile().context.get("Application").map_or("unnamed", String::as_str);
-        Some(self.observed.print_emf(application, self.environment, self.emf_every?))
-    }
-}
-
-async fn open_store(
-    database_url: &str,
-    profile: Profile,
-    keys: Option<Arc<dyn KeyProvider>>,
-    direct_key: Option<envelope_core::DataKey>,
-) -> anyhow::Result<TokenStore> {
-    let mut cipher = TokenCipher::new();
-    if let Some(keys) = keys {
-        cipher = cipher.with_sealer(Sealer::new(keys, profile.base_context())?);
-    }
-    if let Some(key) = direct_key {
-        cipher = cipher.with_direct_key(key);
-    }
-    let database = Database::connect(database_url).await.context("DATABASE_URL")?;
-    let store =
-        TokenStore::open(database, profile, cipher).await.context("run `migrate-tokens schema` first?")?;
-    token_store::status::status(&store).await?;
-    Ok(store.with_actor(ACTOR).with_reseal_on_read())
 }

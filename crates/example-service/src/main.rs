@@ -1,11 +1,12 @@
 //! A small service that keeps OAuth tokens fresh, composed from the crates as a platform team would.
 
-use example_service::{Service, config::Config, startup};
+use example_service::{Service, config::Config};
+use tokenseal::startup;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let config = Config::from_environment()?;
-    startup::logging(config.log_level);
+    let config = Config::from_environment().await?;
+    startup::logging(config.log_level, config.log_level, "example_service");
     startup::forbid_core_dumps();
     let shutdown = startup::shutdown()?;
     let listener = tokio::net::TcpListener::bind(config.listen).await?;

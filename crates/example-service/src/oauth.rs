@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use secrecy::{ExposeSecret as _, SecretString};
+use tokenseal::secrecy::{ExposeSecret as _, SecretString};
 
 /// Whom tokens are refreshed at.
 #[derive(Clone)]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use token_store::{NewToken, TokenKey, Written};
+use tokenseal::token_store::{NewToken, TokenKey, Written, status};
 
 use crate::Service;
 
@@ -12,11 +12,11 @@ use crate::Service;
 /// # Errors
 /// Of the store, of the secrets or of the provider; nothing was written then.
 pub async fn refresh(service: &Service, key: &TokenKey) -> anyhow::Result<Written> {
-    let token = service.store.get(key).await?;
+    let token = service.store().get(key).await?;
     let refresh_token = token.refresh_token().context("there is no refresh token")?;
-    let grant = service.oauth.refresh(&service.secrets.client_secret().await?, refresh_token).await?;
+    let grant = service.oauth.refresh(&service.client_secret().await?, refresh_token).await?;
     let new = NewToken::new().access_token(grant.access_token).refresh_token(grant.refresh_token);
-    Ok(service.store.put(key, new).await?)
+    Ok(service.store().put(key, new).await?)
 }
 
 /// Refreshes every token of the table again and again.
@@ -33,7 +33,7 @@ async fn refresh_all(service: &Service) -> anyhow::Result<()> {
     const PAGE: usize = 100;
     let mut after = None;
     loop {
-        let page = service.store.list(None, after.as_ref(), PAGE).await?;
+        let page = service.store().list(None, after.as_ref(), PAGE).await?;
         let Some(last) = page.last() else { break };
         after = Some(TokenKey::from_values(last.key.clone()));
         for row in &page {
@@ -43,6 +43,6 @@ async fn refresh_all(service: &Service) -> anyhow::Result<()> {
             }
         }
     }
-    token_store::status::status(&service.store).await?;
+    status::status(service.store()).await?;
     Ok(())
 }

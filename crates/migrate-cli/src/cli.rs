@@ -4,12 +4,12 @@ use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 
 use clap::Parser;
+use tokenseal::Telemetry;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::exit::{CliError, Exit, Failed};
 use crate::output::{Format, print, print_error, report_error};
 use crate::startup;
-use crate::telemetry::Telemetry;
 
 /// Options that stand before or after the command.
 #[derive(clap::Args, Clone)]
@@ -44,7 +44,7 @@ pub(crate) async fn run<C: Parser, E: Failed + From<CliError>>(
     };
     let options = options(&cli).clone();
     startup::logging(options.log_level);
-    startup::forbid_core_dumps();
+    tokenseal::startup::forbid_core_dumps();
     let outcome = match options.serve().await {
         Ok(()) => command(cli).await,
         Err(error) => Err(error.into()),
@@ -88,7 +88,11 @@ fn misused(error: &clap::Error) -> CliError {
 impl Options {
     async fn serve(&self) -> Result<(), CliError> {
         match self.metrics_listen {
-            Some(address) => self.telemetry.serve(address).await,
+            Some(address) => self
+                .telemetry
+                .serve(address)
+                .await
+                .map_err(|error| CliError::usage(format!("--metrics-listen {address}: {error}"))),
             None => Ok(()),
         }
     }

@@ -4,10 +4,14 @@ use std::process::ExitCode;
 
 use envelope_core::{ErrorClass, KeyError, OpenError, SealError};
 use kms_provider::keyring::KeyringError;
+#[cfg(feature = "secrets")]
+use secrets_cache::SourceError;
 use token_store::StoreError;
 use token_store::error::SealFailure;
 use token_store::migration::Ended;
 use token_store::profile::ProfileError;
+pub(crate) use tokenseal::error::chain;
+use tokenseal::{ConnectError, SettingsError};
 
 /// How a program ended; the numbers are a contract with scripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +62,10 @@ pub enum CliError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The source of secrets failed.
+    #[cfg(feature = "secrets")]
+    #[error(transparent)]
+    Source(#[from] SourceError),
     /// The database does not let its user do what a command needs.
     #[error("{problem}")]
     Forbidden {
@@ -112,6 +120,8 @@ impl Failed for CliError {
             // Without its file or its master key, the local keyring is a configuration to mend.
             Self::Keyring(_) => Exit::Usage,
             Self::Store(error) => store_exit(error),
+            #[cfg(feature = "secrets")]
+            Self::Source(error) => source_exit(error),
             Self::Forbidden { .. } => Exit::Database,
             Self::Io { .. } => Exit::Unexpected,
         }
@@ -123,6 +133,8 @@ impl Failed for CliError {
             Self::Key(error) => error.hint().map(Into::into),
             Self::Keyring(error) => Some(error.hint().into()),
             Self::Store(error) => store_hint(error),
+            #[cfg(feature = "secrets")]
+            Self::Source(error) => error.hint().map(Into::into),
             Self::Forbidden { hint, .. } => Some(hint.clone()),
             Self::Io { .. } => None,
         }
@@ -134,8 +146,31 @@ impl Failed for CliError {
             Self::Key(error) => error.class().label(),
             Self::Keyring(_) => "keyring",
             Self::Store(error) => error.class(),
+            #[cfg(feature = "secrets")]
+            Self::Source(error) => error.class(),
             Self::Forbidden { .. } => "database",
             Self::Io { .. } => "io",
+        }
+    }
+}
+
+impl From<SettingsError> for CliError {
+    fn from(error: SettingsError) -> Self {
+        let problems = error.problems.into_iter().map(|problem| problem.message).collect();
+        Self::Usage { problems, hint: Some(error.hint.into()) }
+    }
+}
+
+impl From<ConnectError> for CliError {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::Settings(error) => error.into(),
+            ConnectError::Key(error) => Self::Key(error),
+            ConnectError::Keyring(error) => Self::Keyring(error),
+            ConnectError::Store(error) => Self::Store(error),
+            #[cfg(feature = "secrets")]
+            ConnectError::Secrets(error) => Self::Source(error),
+            other => Self::usage(chain(&other)),
         }
     }
 }
@@ -157,19 +192,20 @@ impl From<Ended> for CliError {
     }
 }
 
-/// An error and its causes in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
+#[cfg(feature = "secrets")]
+pub(crate) fn source_exit(error: &SourceError) -> Exit {
+    match error {
+        SourceError::Denied { .. }
+        | SourceError::Throttled { .. }
+        | SourceError::Unavailable { .. }
+        | SourceError::Timeout { .. }
+        | SourceError::Storage { .. } => Exit::KeyService,
+        SourceError::Name(_)
+        | SourceError::Unsupported { .. }
+        | SourceError::DevelopmentOnly { .. }
+        | SourceError::Invalid { .. } => Exit::Usage,
+        _ => Exit::Partial,
     }
-    text
 }
 
 /// A missing Region or credential is mended on this side.

@@ -1,4 +1,4 @@
-//! The two programs, `migrate-tokens` and `manage-secrets`: the only place where everything is wired together.
+//! The two programs, `migrate-tokens` and `manage-secrets`: command lines on the crate `tokenseal`.
 
 pub mod exit;
 #[cfg(feature = "secrets")]
@@ -9,11 +9,8 @@ mod checks;
 mod cli;
 mod output;
 mod progress;
-mod services;
-mod settings;
 mod startup;
 mod stdin;
-mod telemetry;
 
 /// The workspace's README, so that its examples are compiled and run as doctests.
 #[cfg(doctest)]

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
-use secrets_cache::config::{Origins, Setting, Settings};
+use secrets_cache::config::{Declared, Origins, Setting};
 use secrets_cache::source::environment::EnvironmentVariables;
 use secrets_cache::source::memory::MemorySource;
 use secrets_cache::{NewSecret, SecretSource, SecretsCache};
 
-fn settings() -> Settings {
-    Settings::new()
+fn settings() -> Declared {
+    Declared::new()
         .with(Setting::url("DATABASE_URL", &["postgres"]).secret().found_at("billing/database#url"))
         .with(Setting::text_of("JWT_SECRET", 32..=usize::MAX).secret())
         .with(Setting::integer("PORT", 1..=65_535).or("8080"))

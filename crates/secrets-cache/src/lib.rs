@@ -6,7 +6,6 @@ pub mod audit;
 pub mod backup;
 pub mod cache;
 pub mod config;
-pub mod environment;
 pub mod error;
 pub mod generate;
 pub mod inventory;
@@ -22,7 +21,7 @@ pub mod typed;
 pub mod value;
 
 pub use cache::SecretsCache;
-pub use environment::Environment;
+pub use envelope_core::Environment;
 pub use error::SourceError;
 pub use name::{SecretName, SecretRef};
 pub use secret::{Secret, Stage};

@@ -223,7 +223,7 @@ impl FromStr for RotationPolicy {
         let (mut every, mut grace) = (None, None);
         for part in text.split(',') {
             let (key, duration) = part.split_once('=').unwrap_or(("every", part));
-            let duration = humantime::parse_duration(duration.trim()).map_err(|_| PolicyError)?;
+            let duration = envelope_core::duration::parse(duration).ok_or(PolicyError)?;
             match key.trim() {
                 "every" => every = Some(duration),
                 "grace" => grace = Some(duration),

@@ -159,7 +159,7 @@ impl FromSecret for Duration {
     const EXPECTED: &'static str = "a duration such as `30s` or `1h 30m`";
 
     fn from_secret(value: &SecretValue) -> Option<Self> {
-        humantime::parse_duration(value.expose_text()?.trim()).ok()
+        envelope_core::duration::parse(value.expose_text()?)
     }
 }
 

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use envelope_core::ErrorClass;
 use kms_provider::Keyring;
 use secrecy::SecretString;
-use secrets_cache::local::LocalStore;
-use secrets_cache::secret::RotationPolicy;
-use secrets_cache::{NewSecret, SecretName, SecretSource as _, SourceError};
 use test_support::prometheus::{Prometheus, Sample};
+use tokenseal::secrets_cache::local::LocalStore;
+use tokenseal::secrets_cache::secret::RotationPolicy;
+use tokenseal::secrets_cache::{NewSecret, SecretName, SecretSource as _, SourceError};
 
 use crate::support::{Place, Running, put, within};
 

@@ -149,7 +149,7 @@ pub enum ReuseLimitsError {
     },
     /// A value that is no whole number with a unit that belongs there.
     #[error(
-        "{part} is not a whole number with its unit: messages=1000, age=5m (s, m, h), bytes=64MiB (KiB, MiB, GiB)"
+        "{part} is not a whole number with its unit: messages=1000, age=5m (s, m, h; whole seconds), bytes=64MiB (KiB, MiB, GiB)"
     )]
     NotANumber {
         /// The name.
@@ -182,9 +182,10 @@ fn whole(text: &str) -> Option<u64> {
     digits.then(|| text.parse().ok()).flatten()
 }
 
+/// Whole seconds: a limit is written and read back in them.
 fn seconds(text: &str) -> Option<u64> {
-    let units = [("s", 1), ("m", 60), ("h", 3_600)];
-    with_unit(text, &units)
+    let age = envelope_core::duration::parse(text)?;
+    (age.subsec_nanos() == 0).then_some(age.as_secs())
 }
 
 fn size(text: &str) -> Option<u64> {
@@ -233,8 +234,8 @@ mod tests {
             ("message=10", UnknownPart),
             ("messages=+10", NotANumber { part: "messages" }),
             ("messages=", NotANumber { part: "messages" }),
-            ("messages=10,age=5", NotANumber { part: "age" }),
-            ("messages=10,age=5d", NotANumber { part: "age" }),
+            ("messages=10,age=1500ms", NotANumber { part: "age" }),
+            ("messages=10,age=5x", NotANumber { part: "age" }),
             ("messages=10,bytes=64MB", NotANumber { part: "bytes" }),
             ("messages=10,bytes=99999999999999GiB", NotANumber { part: "bytes" }),
         ] {
@@ -245,6 +246,7 @@ mod tests {
             "messages=1000001",
             "messages=10,age=0s",
             "messages=10,age=25h",
+            "messages=10,age=5d",
             "messages=10,bytes=0",
             "messages=10,bytes=65GiB",
         ] {

@@ -15,8 +15,8 @@ use super::failure::Failure;
 use super::source::{Opened, SourceUri};
 use crate::exit::{CliError, Exit};
 use crate::output::{Format, emit, print};
-use crate::services::master_key;
-use crate::settings::Settings;
+use tokenseal::Settings;
+use tokenseal::key_service::master_key;
 
 /// What the files say about the key that opens them.
 const LABEL: &str = "KMS_MASTER_KEY";

@@ -8,7 +8,7 @@ use super::failure::Failure;
 use super::source::{IfMissing, Opened};
 use crate::checks::Report;
 use crate::exit::Exit;
-use crate::settings::Settings;
+use tokenseal::Settings;
 
 /// A name that nobody has: to be told that it does not exist takes the same permission as reading it.
 const NOBODY: &str = "manage-secrets-doctor";

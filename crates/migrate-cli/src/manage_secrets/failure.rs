@@ -6,8 +6,9 @@ use secrets_cache::name::NameError;
 use secrets_cache::scan::ScanError;
 use secrets_cache::sealed_stream::StreamError;
 use secrets_cache::typed::ReadError;
+use tokenseal::{ConnectError, SettingsError};
 
-use crate::exit::{CliError, Exit, Failed};
+use crate::exit::{CliError, Exit, Failed, source_exit};
 
 /// A failure of a command.
 #[derive(Debug, thiserror::Error)]
@@ -78,23 +79,20 @@ impl From<CliError> for Failure {
     }
 }
 
-impl From<NameError> for Failure {
-    fn from(error: NameError) -> Self {
-        SourceError::from(error).into()
+impl From<SettingsError> for Failure {
+    fn from(error: SettingsError) -> Self {
+        CliError::from(error).into()
     }
 }
 
-fn source_exit(error: &SourceError) -> Exit {
-    match error {
-        SourceError::Denied { .. }
-        | SourceError::Throttled { .. }
-        | SourceError::Unavailable { .. }
-        | SourceError::Timeout { .. }
-        | SourceError::Storage { .. } => Exit::KeyService,
-        SourceError::Name(_)
-        | SourceError::Unsupported { .. }
-        | SourceError::DevelopmentOnly { .. }
-        | SourceError::Invalid { .. } => Exit::Usage,
-        _ => Exit::Partial,
+impl From<ConnectError> for Failure {
+    fn from(error: ConnectError) -> Self {
+        CliError::from(error).into()
+    }
+}
+
+impl From<NameError> for Failure {
+    fn from(error: NameError) -> Self {
+        SourceError::from(error).into()
     }
 }

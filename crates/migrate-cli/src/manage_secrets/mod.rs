@@ -20,9 +20,9 @@ use clap::{Parser, Subcommand};
 use self::failure::Failure;
 use self::source::{IfMissing, Opened, SourceUri};
 use crate::exit::Exit;
-use crate::settings::Settings;
-use crate::telemetry::Readiness;
 use crate::{cli, startup};
+use tokenseal::Settings;
+use tokenseal::telemetry::Readiness;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -147,7 +147,7 @@ async fn dispatch(command: Command, options: Options) -> Result<Exit, Failure> {
         other => other,
     };
     let opened = Opened::open(&settings, &options, command.if_missing()).await?;
-    options.common.telemetry.set_ready(Readiness { database: None, provider: None });
+    options.common.telemetry.set_ready(Readiness::default());
     let outcome = with_source(command, &settings, &opened, &options).await;
     opened.close().await;
     outcome

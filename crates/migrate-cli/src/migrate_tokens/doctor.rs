@@ -8,14 +8,19 @@ use token_store::{TokenCipher, TokenStore};
 use super::Options;
 use crate::checks::Report;
 use crate::exit::{CliError, Exit, chain};
-use crate::services::{Access, KeyService, Load, database, key_service};
-use crate::settings::{Settings, VARIABLES};
+use tokenseal::Settings;
+use tokenseal::database::{self, Access};
+use tokenseal::key_service::{KeyService, Load};
+use tokenseal::settings::{SettingsError, set_variables};
 
 /// Runs every check that can be run; a failed one does not hide the next.
-pub(super) async fn run(settings: Result<Settings, CliError>, options: Options) -> Result<Exit, CliError> {
+pub(super) async fn run(
+    settings: Result<Settings, SettingsError>,
+    options: Options,
+) -> Result<Exit, CliError> {
     let mut report = Report::default();
     match settings {
-        Err(error) => report.fail("configuration", &error),
+        Err(error) => report.fail("configuration", &CliError::from(error)),
         Ok(settings) => {
             report.pass("configuration", configured(&settings));
             check_database(&mut report, &settings).await;
@@ -27,18 +32,14 @@ pub(super) async fn run(settings: Result<Settings, CliError>, options: Options) 
 
 /// Which variables are set; values only of those that hold no secret.
 fn configured(settings: &Settings) -> String {
-    let set = VARIABLES.iter().filter_map(|variable| {
-        let value = std::env::var(variable.name).ok().filter(|value| !value.trim().is_empty())?;
-        Some(if variable.secret { variable.name.to_owned() } else { format!("{}={value}", variable.name) })
-    });
-    let set: Vec<String> = set.collect();
-    format!("profile {:?}, {:?}; set: {}", settings.profile.name, settings.environment, set.join(", "))
+    let set = set_variables().join(", ");
+    format!("profile {:?}, {:?}; set: {set}", settings.profile.name, settings.environment)
 }
 
 async fn check_database(report: &mut Report, settings: &Settings) {
-    let database = match database(settings, Access::ReadOnly).await {
+    let database = match database::open(settings, Access::ReadOnly).await {
         Ok(database) => database,
-        Err(error) => return report.fail("database", &error),
+        Err(error) => return report.fail("database", &CliError::from(error)),
     };
     match database.ping().await {
         Ok(()) => report.pass("database", "answers"),
@@ -64,7 +65,7 @@ async fn fitting(store: &TokenStore) -> String {
 async fn check_permissions(report: &mut Report, settings: &Settings) {
     const NAME: &str = "database: permissions";
     let checked = async {
-        let database = database(settings, Access::ReadWrite).await?;
+        let database = database::open(settings, Access::ReadWrite).await?;
         let tables = privileges::check(&database, &settings.profile).await?;
         let lacks_columns =
             schema::check(&database, &settings.profile).await.is_ok_and(|schema| !schema.pending.is_empty());
@@ -134,7 +135,7 @@ fn allowed(table: &Privileges) -> String {
 }
 
 async fn check_key_service(report: &mut Report, settings: &Settings, options: &Options) {
-    match key_service(settings, Load::Few, &options.telemetry).await {
+    match KeyService::open(settings, Load::Few, &options.telemetry).await {
         Ok(Some(service)) => check_service(report, &service, settings).await,
         Ok(None) if settings.direct_key.is_some() => {
             report.pass("key service", "KMS_KEY_ID is not set: tokens are written in direct AES");
@@ -146,7 +147,7 @@ async fn check_key_service(report: &mut Report, settings: &Settings, options: &O
             );
             report.fail("key service", &error);
         }
-        Err(error) => report.fail("key service", &error),
+        Err(error) => report.fail("key service", &CliError::from(error)),
     }
 }
 

@@ -3,11 +3,12 @@
 use serde::Serialize;
 use token_store::status::workload;
 
-use super::Options;
+use super::{Options, connect};
 use crate::exit::{CliError, Exit};
 use crate::output::emit;
-use crate::services::{Access, Load, Services};
-use crate::settings::Settings;
+use tokenseal::Settings;
+use tokenseal::database::Access;
+use tokenseal::key_service::Load;
 
 /// Rows a second that the database takes in batches, seen with PostgreSQL and SQLite on small machines.
 const ROWS_PER_SECOND: f64 = 50_000.0;
@@ -46,8 +47,8 @@ struct Report {
 
 pub(super) async fn run(args: Args, settings: Settings, options: Options) -> Result<Exit, CliError> {
     args.check()?;
-    let services = Services::connect(settings, Access::ReadOnly, Load::Few, &options.telemetry).await?;
-    let work = workload(&services.store).await?;
+    let services = connect(settings, Access::ReadOnly, Load::Few, &options.telemetry).await?;
+    let work = workload(services.store()).await?;
     let kms_calls = work.seal_calls + work.open_calls;
     let monthly_calls =
         args.reads_per_month as f64 * (1.0 - args.cache_hit_rate) + args.writes_per_month as f64;

@@ -11,9 +11,9 @@ use serde::Serialize;
 use super::Options;
 use crate::exit::{CliError, Exit};
 use crate::output::{emit, note, table};
-use crate::services::{master_key, open_keyring};
-use crate::settings::{KEY_HINT, Settings};
 use crate::stdin::read_secret;
+use tokenseal::key_service::{master_key, open_keyring};
+use tokenseal::settings::{KEY_HINT, Settings};
 
 const REKEY_EXAMPLE: &str = "\
 Example, with the old key in KMS_MASTER_KEY:

@@ -5,13 +5,15 @@ use serde::Serialize;
 use token_store::migration::{self, Failure, MigrationOptions, MigrationReport, RunOptions};
 use token_store::{WriteFormat, profile::LegacyFormat};
 
-use super::Options;
+use super::{Options, connect};
 use crate::exit::{CliError, Exit, Failed, chain};
 use crate::output::{emit, note};
 use crate::progress::Progress;
-use crate::services::{Access, Load, Services};
-use crate::settings::Settings;
 use crate::startup::stop_on_signals;
+use tokenseal::Settings;
+use tokenseal::Tokenseal;
+use tokenseal::database::Access;
+use tokenseal::key_service::Load;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -112,10 +114,10 @@ async fn migrate(
 ) -> Result<Exit, CliError> {
     check_settings(to, rebind, &settings)?;
     let access = if how.dry_run { Access::ReadOnly } else { Access::ReadWrite };
-    let services = Services::connect(settings, access, how.load(), &options.telemetry).await?;
+    let services = connect(settings, access, how.load(), &options.telemetry).await?;
     let rows_need_key_service = check_rows(&services).await?;
     if (rows_need_key_service || to == WriteFormat::KmsEnvelope)
-        && let Err(error) = services.check_key().await
+        && let Err(error) = services.check_key().await.map_err(CliError::from)
     {
         let mut report = MigrationReport::default();
         report.dry_run = how.dry_run;
@@ -126,11 +128,11 @@ async fn migrate(
     migration.rebind = rebind;
     how.apply(&mut migration.run);
 
-    let total = services.store.count_rows().await?;
+    let total = services.store().count_rows().await?;
     let verb = if how.dry_run { "would have migrated" } else { "migrated" };
     let mut progress = Progress::new(verb, total, options.no_progress);
     let stop = stop_on_signals();
-    let outcome = migration::run(&services.store, &migration, &stop, |report| {
+    let outcome = migration::run(services.store(), &migration, &stop, |report| {
         progress.update(report.migrated + report.already);
     })
     .await;
@@ -212,9 +214,9 @@ fn check_settings(to: WriteFormat, rebind: bool, settings: &Settings) -> Result<
 
 /// Rows that nothing configured can open are a configuration to mend before anything is done. Tells whether some of
 /// them can be opened by the key service only.
-pub(super) async fn check_rows(services: &Services) -> Result<bool, CliError> {
-    let status = token_store::status::status(&services.store).await?;
-    let cipher = services.store.cipher();
+pub(super) async fn check_rows(services: &Tokenseal) -> Result<bool, CliError> {
+    let status = token_store::status::status(services.store()).await?;
+    let cipher = services.store().cipher();
     let missing = |variable: &str, method: &str| {
         Err(CliError::usage_with_hint(
             format!("{variable} is not set, and the tables hold {method} rows"),

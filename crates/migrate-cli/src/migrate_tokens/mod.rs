@@ -19,7 +19,12 @@ use clap::{Parser, Subcommand};
 
 use crate::cli::{self, Options};
 use crate::exit::{CliError, Exit};
-use crate::settings::Settings;
+use tokenseal::database::Access;
+use tokenseal::key_service::Load;
+use tokenseal::{Settings, Telemetry, Tokenseal};
+
+/// The name in audit events.
+const ACTOR: &str = "migrate-tokens";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -87,6 +92,17 @@ enum Command {
 /// Runs the program with its arguments, the first being its own name.
 pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     cli::run(arguments, |cli: &Cli| &cli.options, async |cli| dispatch(cli.command, cli.options).await).await
+}
+
+/// Connects to everything that a command over the tokens needs.
+async fn connect(
+    settings: Settings,
+    access: Access,
+    load: Load,
+    telemetry: &Telemetry,
+) -> Result<Tokenseal, CliError> {
+    let builder = Tokenseal::builder(settings).actor(ACTOR).access(access).load(load).telemetry(telemetry);
+    Ok(builder.without_secrets().connect().await?)
 }
 
 async fn dispatch(command: Command, options: Options) -> Result<Exit, CliError> {

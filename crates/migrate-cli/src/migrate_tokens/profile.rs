@@ -6,8 +6,8 @@ use token_store::{Profile, TokenCipher, TokenStore};
 use super::Options;
 use crate::exit::{CliError, Exit};
 use crate::output::emit;
-use crate::services::{Access, database};
-use crate::settings::Settings;
+use tokenseal::Settings;
+use tokenseal::database::{self, Access};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -46,7 +46,7 @@ pub(super) async fn run(args: Args, settings: Settings, options: Options) -> Res
         }
         Command::Check { profile } => {
             let profile = pick(profile, &settings)?;
-            let database = database(&settings, Access::ReadOnly).await?;
+            let database = database::open(&settings, Access::ReadOnly).await?;
             let store = TokenStore::open(database, profile, TokenCipher::new()).await?;
             let absent = store.absent_tables().to_vec();
             let tables = store.profile().tables.iter().map(|table| table.name.clone());

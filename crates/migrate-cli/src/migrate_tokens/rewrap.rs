@@ -3,13 +3,13 @@
 use kms_provider::KeyUri;
 use token_store::migration::{self, RewrapOptions, RewrapReport};
 
-use super::Options;
 use super::migrate::{How, failure_lines, print_report};
+use super::{Options, connect};
 use crate::exit::{CliError, Exit};
 use crate::progress::Progress;
-use crate::services::{Access, Services};
-use crate::settings::Settings;
 use crate::startup::stop_on_signals;
+use tokenseal::Settings;
+use tokenseal::database::Access;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -31,15 +31,15 @@ pub(super) async fn run(args: Args, mut settings: Settings, options: Options) ->
         settings.allowed_keys.extend(before.aws_keys().iter().cloned());
     }
     let access = if args.how.dry_run { Access::ReadOnly } else { Access::ReadWrite };
-    let services = Services::connect(settings, access, args.how.load(), &options.telemetry).await?;
+    let services = connect(settings, access, args.how.load(), &options.telemetry).await?;
     let mut rewrap = RewrapOptions::default();
     rewrap.from = args.from;
     args.how.apply(&mut rewrap.run);
     let verb = if args.how.dry_run { "would have rewrapped" } else { "rewrapped" };
-    let mut progress = Progress::new(verb, services.store.count_rows().await?, options.no_progress);
+    let mut progress = Progress::new(verb, services.store().count_rows().await?, options.no_progress);
     let stop = stop_on_signals();
     let update = |report: &migration::MigrationReport| progress.update(report.migrated + report.already);
-    let outcome = migration::rewrap(&services.store, &rewrap, &stop, update).await;
+    let outcome = migration::rewrap(services.store(), &rewrap, &stop, update).await;
     progress.finish();
     let mut report = outcome.report;
     report.kms_calls += services.kms_calls();

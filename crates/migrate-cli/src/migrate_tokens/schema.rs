@@ -6,8 +6,8 @@ use token_store::schema::{self, SchemaReport};
 use super::Options;
 use crate::exit::{CliError, Exit};
 use crate::output::emit;
-use crate::services::{Access, database};
-use crate::settings::Settings;
+use tokenseal::Settings;
+use tokenseal::database::{self, Access};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -25,7 +25,7 @@ struct Report {
 
 pub(super) async fn run(args: Args, settings: Settings, options: Options) -> Result<Exit, CliError> {
     let access = if args.check { Access::ReadOnly } else { Access::ReadWrite };
-    let database = database(&settings, access).await?;
+    let database = database::open(&settings, access).await?;
     let SchemaReport { applied, pending, absent, .. } = match args.check {
         true => schema::check(&database, &settings.profile).await?,
         false => schema::migrate(&database, &settings.profile).await?,

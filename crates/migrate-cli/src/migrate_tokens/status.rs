@@ -7,8 +7,8 @@ use token_store::status::{KeyUse, Status, key_use, status};
 use super::Options;
 use crate::exit::{CliError, Exit};
 use crate::output::{emit, table};
-use crate::services::{Access, database};
-use crate::settings::Settings;
+use tokenseal::Settings;
+use tokenseal::database::{self, Access};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -26,7 +26,7 @@ struct Report {
 }
 
 pub(super) async fn run(args: Args, settings: Settings, options: Options) -> Result<Exit, CliError> {
-    let database = database(&settings, Access::ReadOnly).await?;
+    let database = database::open(&settings, Access::ReadOnly).await?;
     // Counting needs no key, and no version columns yet.
     let store = TokenStore::open_for_status(database, settings.profile).await?;
     let keys = if args.keys { Some(key_use(&store).await?) } else { None };

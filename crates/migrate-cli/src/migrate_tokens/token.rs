@@ -6,12 +6,13 @@ use token_store::profile::Table;
 use token_store::{NewToken, TokenKey};
 use zeroize::Zeroize as _;
 
-use super::Options;
+use super::{Options, connect};
 use crate::exit::{CliError, Exit};
 use crate::output::emit;
-use crate::services::{Access, Load, Services};
-use crate::settings::Settings;
 use crate::stdin::{read_secret, without_line_break};
+use tokenseal::Settings;
+use tokenseal::database::Access;
+use tokenseal::key_service::Load;
 
 #[derive(clap::Args)]
 pub(super) struct GetArgs {
@@ -56,8 +57,8 @@ struct Report {
 
 pub(super) async fn run_get(args: GetArgs, settings: Settings, options: Options) -> Result<Exit, CliError> {
     let (table, column, key) = args.cell.resolve(&settings)?;
-    let services = Services::connect(settings, Access::ReadOnly, Load::Few, &options.telemetry).await?;
-    let token = services.store.get(&key).await?;
+    let services = connect(settings, Access::ReadOnly, Load::Few, &options.telemetry).await?;
+    let token = services.store().get(&key).await?;
     let secret = token.column(&column);
     let value = args.reveal.then(|| secret.map(|secret| secret.expose_secret().to_owned())).flatten();
     let mut report =
@@ -76,8 +77,8 @@ pub(super) async fn run_get(args: GetArgs, settings: Settings, options: Options)
 pub(super) async fn run_put(args: PutArgs, settings: Settings, options: Options) -> Result<Exit, CliError> {
     let (table, column, key) = args.cell.resolve(&settings)?;
     let value = read_token(args.allow_empty).await?;
-    let services = Services::connect(settings, Access::ReadWrite, Load::Few, &options.telemetry).await?;
-    let written = services.store.put(&key, NewToken::new().column(&column, Some(value))).await?;
+    let services = connect(settings, Access::ReadWrite, Load::Few, &options.telemetry).await?;
+    let written = services.store().put(&key, NewToken::new().column(&column, Some(value))).await?;
     let encryption_version = Some(i64::from(written.encryption_version));
     let report = Report { table, row: args.cell.row, column, encryption_version, value: None };
     emit(options.format, &report, |report| {

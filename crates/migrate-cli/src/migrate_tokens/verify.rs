@@ -2,14 +2,15 @@
 
 use token_store::verify::{VerifyReport, verify};
 
-use super::Options;
 use super::migrate::{check_rows, failure_lines};
+use super::{Options, connect};
 use crate::exit::{CliError, Exit};
 use crate::output::emit;
 use crate::progress::Progress;
-use crate::services::{Access, Load, Services};
-use crate::settings::Settings;
 use crate::startup::stop_on_signals;
+use tokenseal::Settings;
+use tokenseal::database::Access;
+use tokenseal::key_service::Load;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -20,15 +21,15 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: Args, settings: Settings, options: Options) -> Result<Exit, CliError> {
     let load = Load::EveryRow { rate: None };
-    let services = Services::connect(settings, Access::ReadOnly, load, &options.telemetry).await?;
+    let services = connect(settings, Access::ReadOnly, load, &options.telemetry).await?;
     if check_rows(&services).await? {
         services.check_key().await?;
     }
-    let total = services.store.count_sampled(args.sample.map_or(u64::MAX, u64::from)).await?;
+    let total = services.store().count_sampled(args.sample.map_or(u64::MAX, u64::from)).await?;
     let mut progress = Progress::new("verified", total, options.no_progress);
     let stop = stop_on_signals();
     let sample = args.sample.map(|size| size as usize);
-    let report = verify(&services.store, sample, &stop, |report| progress.update(report.rows)).await?;
+    let report = verify(services.store(), sample, &stop, |report| progress.update(report.rows)).await?;
     progress.finish();
     emit(options.format, &report, lines)?;
     Ok(match () {

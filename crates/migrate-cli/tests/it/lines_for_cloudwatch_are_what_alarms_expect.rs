@@ -46,7 +46,7 @@ async fn of_migrate_tokens() {
     assert_eq!(total(&lines(&verified), "KMSCacheMisses"), 8);
 
     let wrong = program.set("EMF_METRICS", "often").run(&["migrate"]).expect(2);
-    wrong.says(&["EMF_METRICS", "neither off nor a time such as 1m"]);
+    wrong.says(&["EMF_METRICS", "must be off, or a duration such as 1m"]);
     let silent = program.set("EMF_METRICS", "off").run(&["verify"]).expect(0);
     assert_eq!(lines(&silent), []);
 }

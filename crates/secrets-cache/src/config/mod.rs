@@ -15,11 +15,11 @@ use crate::typed::{self, FromSecret, ReadError};
 pub use load::Origins;
 pub use setting::Setting;
 
-/// The settings that a program has.
+/// The settings that a service declares for itself.
 #[derive(Clone, Debug, Default)]
-pub struct Settings(Vec<Setting>);
+pub struct Declared(Vec<Setting>);
 
-impl Settings {
+impl Declared {
     /// None yet.
     #[must_use]
     pub fn new() -> Self {

@@ -11,11 +11,11 @@ use secrecy::SecretString;
 use zeroize::Zeroizing;
 
 use super::{ListPage, ListRequest, SecretSource};
-use crate::environment::Environment;
 use crate::error::SourceError;
 use crate::name::SecretName;
 use crate::secret::{Secret, SecretMetadata, Stage};
 use crate::value::SecretValue;
+use envelope_core::Environment;
 
 const ID: &str = "dotenv";
 const READ: &str = "read the .env file";

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::SecretSource;
-use crate::environment::Environment;
 use crate::error::SourceError;
 use crate::name::SecretName;
 use crate::secret::{Secret, SecretMetadata, Stage};
+use envelope_core::Environment;
 
 /// Sources in order of precedence.
 ///

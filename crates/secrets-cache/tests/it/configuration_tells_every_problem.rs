@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use secrets_cache::SecretsCache;
-use secrets_cache::config::{Origins, ProblemKind, Setting, Settings, mask};
+use secrets_cache::config::{Declared, Origins, ProblemKind, Setting, mask};
 
 use crate::support::{Flaky, denied, whole};
 
-fn settings() -> Settings {
-    Settings::new()
+fn settings() -> Declared {
+    Declared::new()
         .with(Setting::url("DATABASE_URL", &["postgres"]).secret())
         .with(Setting::url("BROKER_URL", &["amqp"]))
         .with(Setting::integer("PORT", 1..=65_535).or("8080"))

@@ -3,28 +3,42 @@
 use std::sync::Arc;
 
 use envelope_core::KeyProvider;
-use kms_provider::Caching;
-#[cfg(feature = "aws")]
-use kms_provider::{Aws, Resilience, ResilienceOptions};
+use kms_provider::{Caching, Resilience, ResilienceOptions};
 #[cfg(feature = "metrics")]
 use kms_provider::{KmsMetrics, Metered};
 
+use super::Load;
 use crate::settings::Settings;
 use crate::telemetry::Telemetry;
 
-/// Registered once, and then shown what there is to look at.
+/// Registered once; the parts around the key service are shown to it as they are made.
 pub(super) struct Watch {
     #[cfg(feature = "metrics")]
     metrics: Arc<KmsMetrics>,
 }
 
-#[cfg(feature = "aws")]
 impl Watch {
-    /// AWS KMS under a Resilience that is looked at.
-    pub(super) fn resilient(&self, aws: Aws, options: ResilienceOptions) -> Arc<dyn KeyProvider> {
-        let resilience = Arc::new(Resilience::with_options(Arc::new(aws), options));
+    /// A key service with deadline, retries and circuit, whose state is a metric.
+    pub(super) fn resilient(
+        &self,
+        backend: Arc<dyn KeyProvider>,
+        options: ResilienceOptions,
+    ) -> Arc<dyn KeyProvider> {
+        let resilience = Arc::new(Resilience::with_options(backend, options));
         self.resilience(&resilience);
         resilience
+    }
+
+    /// The same for a key service that is no remote one: only a service needs it.
+    pub(super) fn guarded_in_service(
+        &self,
+        backend: Arc<dyn KeyProvider>,
+        load: Load,
+    ) -> Arc<dyn KeyProvider> {
+        match load {
+            Load::Service => self.resilient(backend, ResilienceOptions::default()),
+            Load::Few | Load::EveryRow { .. } => backend,
+        }
     }
 }
 
@@ -33,8 +47,7 @@ impl Watch {
     pub(super) fn register(settings: &Settings, telemetry: &Telemetry) -> Self {
         let prefix = &settings.profile.metrics_prefix;
         let metrics = telemetry.register(|registry| KmsMetrics::register(registry, prefix));
-        let sampled = metrics.clone();
-        telemetry.print_emf(settings, move || sampled.emf_sample());
+        telemetry.watch_key_service(&metrics);
         Self { metrics }
     }
 
@@ -46,7 +59,6 @@ impl Watch {
         self.metrics.watch_cache(cache);
     }
 
-    #[cfg(feature = "aws")]
     fn resilience(&self, resilience: &Arc<Resilience>) {
         self.metrics.watch_resilience(resilience);
     }
@@ -64,6 +76,5 @@ impl Watch {
 
     pub(super) fn cache(&self, _cache: &Arc<Caching>) {}
 
-    #[cfg(feature = "aws")]
     fn resilience(&self, _resilience: &Arc<Resilience>) {}
 }

@@ -1,20 +1,32 @@
-//! How many calls a command makes to the key service, and how patient it is with them.
+//! How many calls a process makes to the key service, and how patient it is with them.
 
-/// The calls that a command makes to the key service.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Load {
-    /// For a value or a few: somebody waits for the answer.
+/// The calls that a process makes to the key service.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub enum Load {
+    /// For every request of a service, as long as it runs: each call has a deadline, retries and a circuit.
+    #[default]
+    Service,
+    /// For a value or a few of a command: an operator waits for the answer.
     Few,
-    /// For every row, at most so many a second.
-    EveryRow { rate: Option<f64> },
+    /// For every row of a command.
+    EveryRow {
+        /// Calls per second at most.
+        rate: Option<f64>,
+    },
 }
 
 impl Load {
     pub(super) fn rate(self) -> Option<f64> {
         match self {
-            Self::Few => None,
             Self::EveryRow { rate } => rate,
+            Self::Service | Self::Few => None,
         }
+    }
+
+    /// Whether the process reads its own writes: a command of one run does not.
+    pub(super) fn reads_again(self) -> bool {
+        self == Self::Service
     }
 }
 
@@ -31,16 +43,17 @@ mod patience {
     const THROTTLED_FOR: Duration = Duration::from_secs(300);
     /// The pauses before the second attempt and the later ones, at most.
     const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(2));
-    /// The calls a second to which throttling lowers a run at most: less than a fiftieth of the smallest quota that a
-    /// Region has (5,500 a second). Further down, the pauses alone spread the calls.
+    /// The calls per second to which throttling lowers a run at most: less than a fiftieth of the smallest quota that a
+    /// Region has (5,500 per second). Further down, the pauses alone spread the calls.
     const LEAST_RATE: f64 = 100.0;
 
     impl Load {
-        /// For a key service in one Region; none where the retries of the AWS SDK are enough.
+        /// For a key service in one Region; `None` where the retries of the AWS SDK are enough.
         pub(crate) fn in_one_region(self) -> Option<ResilienceOptions> {
             match self {
                 Self::Few => None,
-                // Without a circuit: the first failure ends the run, and is the one that is told.
+                Self::Service => Some(ResilienceOptions::default()),
+                // Without a circuit: the first failure ends the run, and is the one that is reported.
                 Self::EveryRow { .. } => Some(outwaiting().with_circuit(0, Duration::ZERO)),
             }
         }
@@ -48,7 +61,7 @@ mod patience {
         /// For each of several Regions.
         pub(crate) fn in_each_region(self) -> ResilienceOptions {
             match self {
-                Self::Few => ResilienceOptions::default(),
+                Self::Few | Self::Service => ResilienceOptions::default(),
                 Self::EveryRow { .. } => outwaiting(),
             }
         }

@@ -2,11 +2,12 @@
 
 use std::str::FromStr;
 
-/// The kind of deployment. Whoever assembles the program says which; nothing here reads a variable for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// The kind of deployment. The program that is assembled sets it; the libraries read no variable for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Environment {
     /// A developer's machine, or a test.
+    #[default]
     Development,
     /// Like production, for rehearsal.
     Staging,
@@ -29,10 +30,10 @@ impl Environment {
 impl FromStr for Environment {
     type Err = UnknownEnvironment;
 
-    /// Reads a name in any case; `dev`, `test`, `stage` and `prod` are understood as well.
+    /// Reads a name in any case; `dev`, `local`, `test`, `stage` and `prod` are understood as well.
     fn from_str(name: &str) -> Result<Self, UnknownEnvironment> {
         match name.trim().to_ascii_lowercase().as_str() {
-            "development" | "dev" | "test" => Ok(Self::Development),
+            "development" | "dev" | "local" | "test" => Ok(Self::Development),
             "staging" | "stage" => Ok(Self::Staging),
             "production" | "prod" => Ok(Self::Production),
             _ => Err(UnknownEnvironment),
@@ -42,5 +43,5 @@ impl FromStr for Environment {
 
 /// A text names no environment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not one of development, staging, production")]
+#[error("must be one of development, staging, production")]
 pub struct UnknownEnvironment;

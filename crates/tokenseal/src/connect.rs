@@ -1,0 +1,265 @@
+//! A service's connection to everything that the settings name.
+
+use std::fmt;
+use std::sync::Arc;
+
+use envelope_core::{KeyProvider, Sealer};
+use token_store::{Database, TokenCipher, TokenStore};
+
+use crate::database::{self, Access};
+use crate::error::ConnectError;
+use crate::key_service::{KeyService, Load};
+#[cfg(feature = "secrets")]
+use crate::secrets::Secrets;
+use crate::settings::{Settings, SettingsError};
+use crate::telemetry::{Readiness, Telemetry};
+
+/// A store of tokens, its key service, the service's own secrets, and what is counted about them. Cheap to clone; clones
+/// share everything.
+#[derive(Clone)]
+pub struct Tokenseal {
+    store: TokenStore,
+    keys: Option<Arc<KeyService>>,
+    #[cfg(feature = "secrets")]
+    secrets: Option<Secrets>,
+    telemetry: Telemetry,
+}
+
+impl Tokenseal {
+    /// Connects to everything that the settings name.
+    ///
+    /// # Errors
+    /// [`ConnectError`]; naming what is missing or wrong.
+    pub async fn connect(settings: Settings) -> Result<Self, ConnectError> {
+        Self::builder(settings).connect().await
+    }
+
+    /// Connects after more has been said than the settings say.
+    #[must_use]
+    pub fn builder(settings: Settings) -> Builder {
+        Builder {
+            settings,
+            actor: "unnamed".into(),
+            access: Access::default(),
+            load: Load::default(),
+            telemetry: Telemetry::default(),
+            database: None,
+            key_service: None,
+            with_secrets: true,
+            reseal_on_read: false,
+        }
+    }
+
+    /// The tokens.
+    #[must_use]
+    pub fn store(&self) -> &TokenStore {
+        &self.store
+    }
+
+    /// What seals and opens single values, where a key service is set.
+    #[must_use]
+    pub fn sealer(&self) -> Option<&Sealer> {
+        self.store.cipher().key_service()
+    }
+
+    /// The key service, where one is set.
+    #[must_use]
+    pub fn key_service(&self) -> Option<&KeyService> {
+        self.keys.as_deref()
+    }
+
+    /// The service's own secrets; none in a program that was connected without.
+    #[cfg(feature = "secrets")]
+    #[must_use]
+    pub fn secrets(&self) -> Option<&Secrets> {
+        self.secrets.as_ref()
+    }
+
+    /// Metrics and readiness.
+    #[must_use]
+    pub fn telemetry(&self) -> &Telemetry {
+        &self.telemetry
+    }
+
+    /// Asks the key service for its key, where one is set.
+    ///
+    /// # Errors
+    /// What the key service answers.
+    pub async fn check_key(&self) -> Result<(), ConnectError> {
+        match &self.keys {
+            Some(keys) => keys.check().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Calls made to the key service so far.
+    #[must_use]
+    pub fn kms_calls(&self) -> u64 {
+        self.keys.as_ref().map_or(0, |keys| keys.calls.counts().total())
+    }
+}
+
+impl fmt::Debug for Tokenseal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tokenseal").field("profile", &self.store.profile().name).finish_non_exhaustive()
+    }
+}
+
+/// More about a connection than the settings say.
+pub struct Builder {
+    settings: Settings,
+    actor: Arc<str>,
+    access: Access,
+    load: Load,
+    telemetry: Telemetry,
+    database: Option<Database>,
+    key_service: Option<Arc<dyn KeyProvider>>,
+    #[cfg_attr(not(feature = "secrets"), expect(dead_code, reason = "this build has no secrets to open"))]
+    with_secrets: bool,
+    reseal_on_read: bool,
+}
+
+impl Builder {
+    /// The name in audit events.
+    #[must_use]
+    pub fn actor(mut self, actor: impl Into<Arc<str>>) -> Self {
+        self.actor = actor.into();
+        self
+    }
+
+    /// How the database is opened; for reading and writing, if left out.
+    #[must_use]
+    pub fn access(mut self, access: Access) -> Self {
+        self.access = access;
+        self
+    }
+
+    /// The calls that the process makes to its key service; those of a service, if left out.
+    #[must_use]
+    pub fn load(mut self, load: Load) -> Self {
+        self.load = load;
+        self
+    }
+
+    /// Counts into metrics that exist already.
+    #[must_use]
+    pub fn telemetry(mut self, telemetry: &Telemetry) -> Self {
+        self.telemetry = telemetry.clone();
+        self
+    }
+
+    /// Uses this database instead of the one that `DATABASE_URL` names.
+    #[must_use]
+    pub fn database(mut self, database: Database) -> Self {
+        self.database = Some(database);
+        self
+    }
+
+    /// Uses this key service instead of the one that `KMS_KEY_ID` names. Deadline, retries, circuit, metrics and cache
+    /// are put around it.
+    #[must_use]
+    pub fn key_service(mut self, provider: Arc<dyn KeyProvider>) -> Self {
+        self.key_service = Some(provider);
+        self
+    }
+
+    /// Re-seals a row when it is read in an older form; see
+    /// [`with_reseal_on_read`](TokenStore::with_reseal_on_read).
+    #[must_use]
+    pub fn reseal_on_read(mut self) -> Self {
+        self.reseal_on_read = true;
+        self
+    }
+
+    /// Opens no secrets: the process has none of its own.
+    #[must_use]
+    pub fn without_secrets(mut self) -> Self {
+        self.with_secrets = false;
+        self
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    /// [`ConnectError`]; naming what is missing or wrong.
+    pub async fn connect(self) -> Result<Tokenseal, ConnectError> {
+        let Self { settings, actor, access, load, telemetry, .. } = self;
+        let database = match self.database {
+            Some(database) => database,
+            None => database::open(&settings, access).await?,
+        };
+        let keys = match self.key_service {
+            Some(backend) => Some(KeyService::around(backend, &settings, load, &telemetry)),
+            None => KeyService::open(&settings, load, &telemetry).await?,
+        };
+        #[cfg(feature = "secrets")]
+        let secrets = match self.with_secrets {
+            true => Some(Secrets::connect(&settings, &actor, &telemetry).await?),
+            false => None,
+        };
+        // A service's standard output is its log; a program's is its result.
+        match load {
+            Load::Service => telemetry.print_emf_to(&settings, std::io::stdout()),
+            Load::Few | Load::EveryRow { .. } => telemetry.print_emf(&settings),
+        }
+        let (cipher, profile) = cipher(settings, keys.as_ref())?;
+        let provider = keys.as_ref().map(|keys| keys.provider.clone());
+        let readiness = Readiness { database: Some(database.clone()), provider };
+        let mut store = TokenStore::open(database, profile, cipher).await?.with_actor(actor);
+        if self.reseal_on_read {
+            store = store.with_reseal_on_read();
+        }
+        for table in store.absent_tables() {
+            tracing::info!(table, "table does not exist here and is passed over");
+        }
+        telemetry.register(|registry| token_store::metrics::register(registry, &store));
+        telemetry.set_ready(readiness);
+        Ok(Tokenseal {
+            store,
+            keys: keys.map(Arc::new),
+            #[cfg(feature = "secrets")]
+            secrets,
+            telemetry,
+        })
+    }
+}
+
+/// Everything that rows may be read and written with.
+fn cipher(
+    settings: Settings,
+    keys: Option<&KeyService>,
+) -> Result<(TokenCipher, token_store::Profile), ConnectError> {
+    let mut cipher = TokenCipher::new().with_plaintext_policy(settings.plaintext);
+    if let Some(service) = keys {
+        let refused = |variable: &'static str, error: &dyn std::error::Error| {
+            SettingsError::of(
+                variable,
+                format_args!("is refused: {error}"),
+                "docs/configuration.md has the rules",
+            )
+        };
+        let sealer = Sealer::new(service.provider.clone(), settings.profile.base_context())
+            .map_err(|error| refused("ENCRYPTION_CONTEXT", &error))?;
+        let sealer = sealer
+            .with_policy(settings.binding)
+            .with_format(settings.envelope)
+            .map_err(|error| refused("BINDING", &error))?;
+        cipher = cipher.with_sealer(sealer);
+        if let Some(ring) = &service.ring {
+            cipher = cipher.with_data_key_ring(ring.clone());
+        }
+    }
+    if settings.fallback {
+        cipher = cipher.with_local_fallback();
+    }
+    if let Some(key) = settings.direct_key {
+        cipher = cipher.with_direct_key(key);
+    }
+    if let Some(keys) = settings.user_keys {
+        cipher = cipher.with_user_keys(keys);
+    }
+    if let Some(key) = settings.development_key {
+        cipher = cipher.with_development_key(key);
+    }
+    Ok((cipher, settings.profile))
+}

@@ -1,0 +1,167 @@
+//! Settings: every variable of this project, in the one place that reads them.
+
+mod error;
+mod reader;
+mod secret_file;
+mod variables;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::time::Duration;
+
+use envelope_core::format::autonomous::DevKey;
+use envelope_core::sealer::EnvelopeFormat;
+use envelope_core::{BindingPolicy, DataKey, Environment};
+use kms_provider::{KeyUri, ReuseLimits};
+use secrecy::SecretString;
+#[cfg(feature = "secrets")]
+use secrets_cache::source::SourceUri;
+use token_store::{PlaintextPolicy, Profile, UserKeys};
+
+pub use self::error::{Problem, SettingsError};
+use self::reader::Reader;
+pub use self::secret_file::MAX_SECRET_FILE_LEN;
+pub use self::variables::{VARIABLES, Variable, set_variables};
+
+/// How to make a key for the variables that hold one.
+pub const KEY_HINT: &str = "make one with `openssl rand -base64 32`";
+
+/// The configuration of a service or a program, parsed. No key and no address is printed.
+///
+/// `docs/configuration.md` lists the variables with their values and defaults.
+#[non_exhaustive]
+pub struct Settings {
+    /// `DATABASE_URL`. It may hold a password.
+    pub database_url: Option<SecretString>,
+    /// `TOKEN_PROFILE`, with the pairs of `ENCRYPTION_CONTEXT`.
+    pub profile: Profile,
+    /// `KMS_KEY_ID`, or `TOKEN_ENCRYPTION_KEY_ID`: the key that wraps data keys.
+    pub key: Option<KeyUri>,
+    /// `KMS_ALLOWED_KEYS`: further keys whose data keys may be unwrapped.
+    pub allowed_keys: Vec<String>,
+    /// `ENCRYPTION_KEY`: direct AES.
+    pub direct_key: Option<DataKey>,
+    /// `KMS_MASTER_KEY`: wraps the local keyring.
+    pub master_key: Option<DataKey>,
+    /// `TOKEN_ENCRYPTION_KEY` and `ENCRYPTION_KEY_VERSION`: PulsePlan's keys for each user.
+    pub user_keys: Option<UserKeys>,
+    /// `DEV_ENCRYPTION_KEY`; never read in production.
+    pub development_key: Option<DevKey>,
+    /// `DEK_CACHE_TTL`: how long an unwrapped data key is kept.
+    pub cache_ttl: Duration,
+    /// `DEK_CACHE_MAX`: how many are kept.
+    pub cache_max: u64,
+    /// `DATA_KEY_REUSE`.
+    pub reuse: ReuseLimits,
+    /// `ENVELOPE_FORMAT`: the form of new envelopes.
+    pub envelope: EnvelopeFormat,
+    /// `BINDING`.
+    pub binding: BindingPolicy,
+    /// `PLAINTEXT_POLICY`.
+    pub plaintext: PlaintextPolicy,
+    /// `KMS_FALLBACK`: whether a token is written in direct AES while the key service is unavailable.
+    pub fallback: bool,
+    /// `ENVIRONMENT`, `APP_ENV` or `NODE_ENV`.
+    pub environment: Environment,
+    /// `EMF_METRICS`: how often a line of metrics for CloudWatch is printed; never, if left out.
+    pub emf_every: Option<Duration>,
+    /// `SECRETS_SOURCE`: where a service's own secrets are; in its environment, if left out.
+    #[cfg(feature = "secrets")]
+    pub secrets: Option<SourceUri>,
+    /// `SECRETS_PREFIX`: the beginning of their names there.
+    #[cfg(feature = "secrets")]
+    pub secrets_prefix: Option<String>,
+}
+
+impl Settings {
+    /// Reads the process's environment.
+    ///
+    /// # Errors
+    /// [`SettingsError`], which lists every problem and not only the first.
+    pub fn from_environment() -> Result<Self, SettingsError> {
+        Self::from_variables(&|name| std::env::var_os(name))
+    }
+
+    /// Reads variables from wherever `lookup` finds them.
+    ///
+    /// # Errors
+    /// As [`from_environment`](Self::from_environment).
+    pub fn from_variables(lookup: &dyn Fn(&str) -> Option<OsString>) -> Result<Self, SettingsError> {
+        let mut reader = Reader::new(lookup);
+        reader.refuse_what_is_no_text();
+        let environment = reader.environment();
+        let profile = reader.profile();
+        let settings = Self {
+            database_url: reader.database_url(),
+            key: reader.key_uri(),
+            allowed_keys: reader.list("KMS_ALLOWED_KEYS"),
+            direct_key: reader.key("ENCRYPTION_KEY"),
+            master_key: reader.key("KMS_MASTER_KEY"),
+            user_keys: reader.user_keys(),
+            development_key: reader.development_key(environment),
+            cache_ttl: reader.duration("DEK_CACHE_TTL").unwrap_or(Duration::from_secs(300)),
+            cache_max: reader.number("DEK_CACHE_MAX").unwrap_or(10_000),
+            reuse: reader.reuse(),
+            envelope: reader
+                .choice("ENVELOPE_FORMAT", &[("v2", EnvelopeFormat::V2), ("v3", EnvelopeFormat::V3)]),
+            binding: reader.choice(
+                "BINDING",
+                &[
+                    ("accept-unbound", BindingPolicy::AcceptUnbound),
+                    ("require", BindingPolicy::Require),
+                    ("off", BindingPolicy::Off),
+                ],
+            ),
+            plaintext: reader.choice(
+                "PLAINTEXT_POLICY",
+                &[
+                    ("allow", PlaintextPolicy::Allow),
+                    ("allow-read", PlaintextPolicy::AllowRead),
+                    ("forbid", PlaintextPolicy::Forbid),
+                ],
+            ),
+            fallback: reader.choice("KMS_FALLBACK", &[("off", false), ("local", true)]),
+            environment,
+            emf_every: reader.emf_period(),
+            #[cfg(feature = "secrets")]
+            secrets: reader.parsed("SECRETS_SOURCE"),
+            #[cfg(feature = "secrets")]
+            secrets_prefix: reader.text("SECRETS_PREFIX"),
+            profile: profile.unwrap_or_else(fallback_profile),
+        };
+        settings.check_together(&mut reader);
+        reader.finish().map(|()| settings)
+    }
+
+    /// Refuses settings that are each right and contradict one another.
+    fn check_together(&self, reader: &mut Reader<'_>) {
+        if self.envelope == EnvelopeFormat::V3 && self.binding == BindingPolicy::Off {
+            reader.problem("BINDING", "is off, and ENVELOPE_FORMAT=v3 always binds: change one of them");
+        }
+        if self.fallback && !reader.is_set("ENCRYPTION_KEY") {
+            reader.problem("ENCRYPTION_KEY", "is not set, and KMS_FALLBACK=local writes under it");
+        }
+        if !self.reuse.is_off() && self.envelope == EnvelopeFormat::V2 {
+            reader.problem(
+                "DATA_KEY_REUSE",
+                "needs ENVELOPE_FORMAT=v3: a version 2 data key is bound to one value and can serve no other",
+            );
+        }
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("profile", &self.profile.name)
+            .field("key", &self.key.as_ref().map(KeyUri::redacted))
+            .field("environment", &self.environment)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Only there to go on collecting problems after the profile was refused; it never leaves this module.
+fn fallback_profile() -> Profile {
+    #[expect(clippy::expect_used, reason = "the built-in profiles are tested to load")]
+    Profile::load("vod-tender").expect("the built-in profile loads")
+}

@@ -1,0 +1,4 @@
+//! What the crate promises to services and programs.
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test reports by panicking")]
+
+mod every_variable_is_read_in_one_place;
