@@ -51,6 +51,16 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    /// The labels that no [`ErrorClass`] has, for counters that must exist at zero.
+    pub const OWN_CLASSES: [&'static str; 6] = [
+        "malformed",
+        "unbound",
+        "missing_key",
+        "plaintext_forbidden",
+        "unknown_data_key",
+        "development_token",
+    ];
+
     /// The label of this kind of failure in metrics, logs and reports.
     #[must_use]
     pub fn class(&self) -> &'static str {

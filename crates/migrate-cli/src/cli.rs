@@ -4,7 +4,9 @@ use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 
 use clap::Parser;
-use tokenseal::Telemetry;
+use tokenseal::audit::user_and_host;
+use tokenseal::settings::{ACTOR_RULE, Settings, is_actor};
+use tokenseal::{AuditTrail, Telemetry};
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::exit::{CliError, Exit, Failed};
@@ -27,8 +29,13 @@ pub(crate) struct Options {
     /// Serve /metrics, /healthz and /readyz on this address while the program runs
     #[arg(long, global = true, value_name = "ADDR")]
     metrics_listen: Option<SocketAddr>,
+    /// The operator's name in audit events; AUDIT_ACTOR, or user and host, if left out
+    #[arg(long, global = true, value_name = "NAME", value_parser = parse_actor)]
+    actor: Option<String>,
     #[arg(skip)]
     pub(crate) telemetry: Telemetry,
+    #[arg(skip)]
+    pub(crate) audit: AuditTrail,
 }
 
 /// Parses the arguments, the first being the program's own name, runs the command, and tells how it ended.
@@ -43,13 +50,14 @@ pub(crate) async fn run<C: Parser, E: Failed + From<CliError>>(
         Err(error) => return not_run(&error, &arguments),
     };
     let options = options(&cli).clone();
-    startup::logging(options.log_level);
+    options.audit.name_program(C::command().get_name());
+    startup::logging(options.log_level, &options.audit);
     tokenseal::startup::forbid_core_dumps();
     let outcome = match options.serve().await {
         Ok(()) => command(cli).await,
         Err(error) => Err(error.into()),
     };
-    options.telemetry.finish();
+    options.finish();
     outcome.unwrap_or_else(|error| {
         report_error(options.format, &error);
         error.exit()
@@ -85,7 +93,29 @@ fn misused(error: &clap::Error) -> CliError {
     CliError::usage_with_hint(problem, paragraphs.collect::<Vec<_>>().join("; "))
 }
 
+fn parse_actor(text: &str) -> Result<String, String> {
+    if is_actor(text.trim()) { Ok(text.trim().to_owned()) } else { Err(ACTOR_RULE.into()) }
+}
+
 impl Options {
+    /// The name in audit events.
+    pub(crate) fn actor(&self, settings: &Settings) -> String {
+        self.actor.clone().or_else(|| settings.audit_actor.clone()).unwrap_or_else(user_and_host)
+    }
+
+    /// Prints the last line of metrics, and ends the audit trail.
+    pub(crate) fn finish(&self) {
+        self.telemetry.finish();
+        self.audit.finish();
+    }
+
+    /// Writes into the audit trail that a value is about to be revealed. Without the line, it is not.
+    pub(crate) fn record_reveal(&self, event: &str, fields: &[(&str, &str)]) -> Result<(), CliError> {
+        self.audit
+            .record(event, fields)
+            .map_err(CliError::io("the audit trail cannot be written, so the value is not revealed"))
+    }
+
     async fn serve(&self) -> Result<(), CliError> {
         match self.metrics_listen {
             Some(address) => self

@@ -1,15 +1,16 @@
 //! Logs, and the signals that end a run cleanly.
 
 use token_store::migration::StopFlag;
+use tokenseal::AuditTrail;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::exit::Exit;
 
 /// Starts logging.
-pub(crate) fn logging(level: LevelFilter) {
+pub(crate) fn logging(level: LevelFilter, trail: &AuditTrail) {
     // An audit event's warning is also in the log or in the program's answer: the trail is printed from `info` on.
-    let trail = if level < LevelFilter::INFO { LevelFilter::OFF } else { level };
-    tokenseal::startup::logging(level, trail, "migrate_cli");
+    let shown = if level < LevelFilter::INFO { LevelFilter::OFF } else { level };
+    tokenseal::startup::logging(level, shown, "migrate_cli", trail, LevelFilter::DEBUG);
 }
 
 /// A flag that SIGINT and SIGTERM set; a second signal ends the program at once.

@@ -33,6 +33,9 @@ pub enum PlaintextPolicy {
 /// The method beside a value that was written in direct AES because the key service was unavailable.
 pub(crate) const FALLBACK_METHOD: &str = "direct-aes-fallback";
 
+/// Is shown each value that does not open.
+pub type FailureObserver = Arc<dyn Fn(&OpenError) + Send + Sync>;
+
 /// The keys and policies that a store reads and writes with.
 ///
 /// Reading takes whatever a row was written with; writing takes the first that is configured of the key service,
@@ -46,6 +49,7 @@ pub struct TokenCipher {
     ring: Option<Arc<dyn DataKeyRing>>,
     plaintext: PlaintextPolicy,
     fallback: bool,
+    observer: Option<FailureObserver>,
     sealer_only_opens: bool,
 }
 
@@ -166,8 +170,28 @@ impl TokenCipher {
         }
     }
 
+    /// Shows every value that does not open to an observer that counts them.
+    #[must_use]
+    pub fn with_failure_observer(mut self, observer: FailureObserver) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
     /// Opens a cell by the rules of [`classify`](Self::classify).
     pub(crate) async fn open(
+        &self,
+        text: &str,
+        recorded: Recorded<'_>,
+        binding: &Binding<'_>,
+    ) -> Result<OpenedCell, OpenError> {
+        let opened = self.open_unobserved(text, recorded, binding).await;
+        if let (Err(error), Some(observer)) = (&opened, &self.observer) {
+            observer(error);
+        }
+        opened
+    }
+
+    async fn open_unobserved(
         &self,
         text: &str,
         recorded: Recorded<'_>,

@@ -26,7 +26,7 @@ mod store;
 pub mod verify;
 mod write_format;
 
-pub use cipher::{PlaintextPolicy, TokenCipher, UserKeys};
+pub use cipher::{FailureObserver, PlaintextPolicy, TokenCipher, UserKeys};
 pub use database::Database;
 pub use error::StoreError;
 pub use profile::Profile;

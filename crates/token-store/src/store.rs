@@ -241,8 +241,9 @@ impl TokenStore {
         self.inner.rows_by_version.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Who asks.
-    pub(crate) fn actor(&self) -> &str {
+    /// The name in audit events.
+    #[must_use]
+    pub fn actor(&self) -> &str {
         &self.actor
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use envelope_core::{KeyProvider, Sealer};
 use token_store::{Database, TokenCipher, TokenStore};
 
+use crate::audit::{AuditTrail, user_and_host};
 use crate::database::{self, Access};
 use crate::error::ConnectError;
 use crate::key_service::{KeyService, Load};
@@ -39,7 +40,8 @@ impl Tokenseal {
     pub fn builder(settings: Settings) -> Builder {
         Builder {
             settings,
-            actor: "unnamed".into(),
+            actor: None,
+            audit: None,
             access: Access::default(),
             load: Load::default(),
             telemetry: Telemetry::default(),
@@ -108,7 +110,8 @@ impl fmt::Debug for Tokenseal {
 /// More about a connection than the settings say.
 pub struct Builder {
     settings: Settings,
-    actor: Arc<str>,
+    actor: Option<Arc<str>>,
+    audit: Option<AuditTrail>,
     access: Access,
     load: Load,
     telemetry: Telemetry,
@@ -120,10 +123,17 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// The name in audit events.
+    /// The name in audit events; `AUDIT_ACTOR`, or user and host of the process, if left out.
     #[must_use]
     pub fn actor(mut self, actor: impl Into<Arc<str>>) -> Self {
-        self.actor = actor.into();
+        self.actor = Some(actor.into());
+        self
+    }
+
+    /// The trail that `AUDIT_LOG` is written by; its [layer](AuditTrail::layer) is in the subscriber of the process.
+    #[must_use]
+    pub fn audit(mut self, trail: &AuditTrail) -> Self {
+        self.audit = Some(trail.clone());
         self
     }
 
@@ -184,6 +194,9 @@ impl Builder {
     /// [`ConnectError`]; naming what is missing or wrong.
     pub async fn connect(self) -> Result<Tokenseal, ConnectError> {
         let Self { settings, actor, access, load, telemetry, .. } = self;
+        let actor = actor
+            .or_else(|| settings.audit_actor.as_deref().map(Into::into))
+            .unwrap_or_else(|| user_and_host().into());
         let database = match self.database {
             Some(database) => database,
             None => database::open(&settings, access).await?,
@@ -192,6 +205,7 @@ impl Builder {
             Some(backend) => Some(KeyService::around(backend, &settings, load, &telemetry)),
             None => KeyService::open(&settings, load, &telemetry).await?,
         };
+        start_audit(self.audit.as_ref(), &settings, &actor, keys.as_ref()).await?;
         #[cfg(feature = "secrets")]
         let secrets = match self.with_secrets {
             true => Some(Secrets::connect(&settings, &actor, &telemetry).await?),
@@ -203,6 +217,7 @@ impl Builder {
             Load::Few | Load::EveryRow { .. } => telemetry.print_emf(&settings),
         }
         let (cipher, profile) = cipher(settings, keys.as_ref())?;
+        let cipher = telemetry.observe_failures(cipher);
         let provider = keys.as_ref().map(|keys| keys.provider.clone());
         let readiness = Readiness { database: Some(database.clone()), provider };
         let mut store = TokenStore::open(database, profile, cipher).await?.with_actor(actor);
@@ -221,6 +236,28 @@ impl Builder {
             secrets,
             telemetry,
         })
+    }
+}
+
+/// Begins the audit trail that `AUDIT_LOG` asks for.
+async fn start_audit(
+    trail: Option<&AuditTrail>,
+    settings: &Settings,
+    actor: &str,
+    keys: Option<&KeyService>,
+) -> Result<(), ConnectError> {
+    let provider = keys.map(|keys| &keys.provider);
+    match (trail, &settings.audit_log) {
+        (Some(trail), target) => {
+            trail.start(target.as_ref(), actor, provider, &settings.profile.base_context()).await
+        }
+        (None, None) => Ok(()),
+        (None, Some(_)) => Err(SettingsError::of(
+            "AUDIT_LOG",
+            "is set, and this program writes no audit trail",
+            "unset it, or give the builder an `AuditTrail`",
+        )
+        .into()),
     }
 }
 

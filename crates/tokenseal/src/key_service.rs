@@ -40,10 +40,10 @@ impl KeyService {
         load: Load,
         telemetry: &Telemetry,
     ) -> Result<Option<Self>, ConnectError> {
+        let watch = Watch::register(settings, telemetry);
         let Some(uri) = &settings.key else { return Ok(None) };
         let mut ring: Option<Arc<dyn DataKeyRing>> = None;
         let mut regions = None;
-        let watch = Watch::register(settings, telemetry);
         let backend: Arc<dyn KeyProvider> = match uri {
             KeyUri::Keyring(path) => {
                 let keyring = Arc::new(open_keyring(settings, path)?);

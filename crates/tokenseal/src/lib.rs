@@ -3,6 +3,7 @@
 //!
 #![doc = include_str!("../README.md")]
 
+pub mod audit;
 pub mod connect;
 pub mod database;
 pub mod error;
@@ -13,6 +14,7 @@ pub mod settings;
 pub mod startup;
 pub mod telemetry;
 
+pub use audit::AuditTrail;
 pub use connect::{Builder, Tokenseal};
 pub use error::ConnectError;
 pub use settings::{Settings, SettingsError};

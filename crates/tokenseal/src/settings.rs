@@ -20,8 +20,10 @@ use token_store::{PlaintextPolicy, Profile, UserKeys};
 
 pub use self::error::{Problem, SettingsError};
 use self::reader::Reader;
+pub use self::reader::{ACTOR_RULE, is_actor};
 pub use self::secret_file::MAX_SECRET_FILE_LEN;
 pub use self::variables::{VARIABLES, Variable, set_variables};
+use crate::audit::AuditTarget;
 
 /// How to make a key for the variables that hold one.
 pub const KEY_HINT: &str = "make one with `openssl rand -base64 32`";
@@ -65,6 +67,10 @@ pub struct Settings {
     pub environment: Environment,
     /// `EMF_METRICS`: how often a line of metrics for CloudWatch is printed; never, if left out.
     pub emf_every: Option<Duration>,
+    /// `AUDIT_ACTOR`: the name in audit events.
+    pub audit_actor: Option<String>,
+    /// `AUDIT_LOG`: where audit events are written, whatever the log level.
+    pub audit_log: Option<AuditTarget>,
     /// `SECRETS_SOURCE`: where a service's own secrets are; in its environment, if left out.
     #[cfg(feature = "secrets")]
     pub secrets: Option<SourceUri>,
@@ -123,6 +129,8 @@ impl Settings {
             fallback: reader.choice("KMS_FALLBACK", &[("off", false), ("local", true)]),
             environment,
             emf_every: reader.emf_period(),
+            audit_actor: reader.actor(),
+            audit_log: reader.parsed("AUDIT_LOG"),
             #[cfg(feature = "secrets")]
             secrets: reader.parsed("SECRETS_SOURCE"),
             #[cfg(feature = "secrets")]

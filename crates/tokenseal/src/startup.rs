@@ -4,17 +4,27 @@ use std::io::IsTerminal as _;
 
 use rustix::process::{self, Resource, Rlimit};
 use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::audit::AuditTrail;
 
 /// The crates whose log lines follow the level that is asked for. Dependencies stay at warnings: at `trace`, network
 /// libraries write out what they send and receive, and that holds plaintext data keys.
 const OURS: [&str; 5] = ["envelope_core", "kms_provider", "secrets_cache", "token_store", "tokenseal"];
 
 /// Starts logging to standard error: our crates and `own` at `level`, audit events at `audit`, everything else at
-/// warnings. A second call in one process changes nothing.
-pub fn logging(level: LevelFilter, audit: LevelFilter, own: &'static str) {
+/// warnings. The trail hears audit events up to `heard`, whatever the other levels. A second call in one process changes
+/// nothing.
+pub fn logging(
+    level: LevelFilter,
+    audit: LevelFilter,
+    own: &'static str,
+    trail: &AuditTrail,
+    heard: LevelFilter,
+) {
     let targets = Targets::new()
         .with_default(LevelFilter::WARN.min(level))
         .with_targets(OURS.map(|name| (name, level)))
@@ -24,8 +34,9 @@ pub fn logging(level: LevelFilter, audit: LevelFilter, own: &'static str) {
         .with_target("aws_config", LevelFilter::ERROR.min(level));
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    let _ = tracing_subscriber::registry().with(lines).with(targets).try_init();
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_filter(targets);
+    let _ = tracing_subscriber::registry().with(lines).with(trail.layer(heard)).try_init();
 }
 
 /// Forbids core dumps, in which plaintext keys would be written to disk.

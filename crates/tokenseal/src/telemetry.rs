@@ -11,7 +11,7 @@ use kms_provider::metrics::emf::{EmfEmitter, EmfSample, EmfWriter};
 use prometheus_client::registry::Registry;
 #[cfg(feature = "secrets")]
 use secrets_cache::metrics::Metrics as SecretMetrics;
-use token_store::Database;
+use token_store::{Database, TokenCipher};
 
 use crate::settings::Settings;
 
@@ -105,13 +105,25 @@ impl Telemetry {
     }
 
     #[cfg(feature = "metrics")]
-    pub(crate) fn watch_key_service(&self, metrics: &Arc<KmsMetrics>) {
-        self.shared().kms = Some(metrics.clone());
+    /// The metrics of the key service. Registered once: a family that is registered twice is scraped twice.
+    pub(crate) fn key_service_metrics(&self, prefix: &str) -> Arc<KmsMetrics> {
+        let shared = &mut *self.shared();
+        let Shared { registry, kms, .. } = shared;
+        kms.get_or_insert_with(|| KmsMetrics::register(registry, prefix)).clone()
     }
 
     #[cfg(feature = "secrets")]
     pub(crate) fn watch_secrets(&self, metrics: &Arc<SecretMetrics>) {
         self.shared().secrets = Some(metrics.clone());
+    }
+
+    /// Counts every value that does not open where the errors of the key service are counted.
+    pub(crate) fn observe_failures(&self, cipher: TokenCipher) -> TokenCipher {
+        #[cfg(feature = "metrics")]
+        if let Some(kms) = self.shared().kms.clone() {
+            return cipher.with_failure_observer(Arc::new(move |error| kms.count_failed_open(error)));
+        }
+        cipher
     }
 
     fn shared(&self) -> MutexGuard<'_, Shared> {

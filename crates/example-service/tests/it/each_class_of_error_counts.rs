@@ -9,7 +9,7 @@ use test_support::prometheus::Prometheus;
 use test_support::proxy::Proxy;
 use test_support::sql::Sql;
 
-use crate::support::{Place, Running, aws, create_key, put, within};
+use crate::support::{MASTER_KEY, Place, Running, aws, create_key, put, within};
 
 /// What AWS KMS, or the way to it, does for each class; those that come back by themselves last, because they open the
 /// circuit.
@@ -104,4 +104,48 @@ async fn also_for_new_keys_and_for_what_readiness_asks() {
     let at_least_one = service.value("vod_kms_encrypt_errors_total{class=\"denied\"}").await;
     assert!(at_least_one >= 1.0, "{at_least_one}");
     assert_eq!(service.value("vod_kms_describe_errors_total{class=\"disabled\"}").await, 1.0);
+}
+
+/// Whatever makes a stored value not open, its class counts, in a scrape and in the lines for CloudWatch.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn also_for_values_of_every_format_that_do_not_open() {
+    let mut place = Place::on_keyring().await;
+    place.set("PLAINTEXT_POLICY", "forbid").set("ENCRYPTION_KEY", MASTER_KEY);
+    let writer = place.other_program(place.keyring()).await;
+    for channel in ["whole", "flipped", "copied"] {
+        put(&writer, channel).await;
+    }
+    let set = async |sql: &str| place.db.execute(sql).await;
+    set("UPDATE oauth_tokens SET access_token = (SELECT access_token FROM oauth_tokens WHERE channel = 'whole') \
+         WHERE channel = 'copied'")
+    .await;
+    set("UPDATE oauth_tokens SET access_token = substr(access_token, 1, length(access_token) - 8) || 'AAAAAAA=' \
+         WHERE channel = 'flipped'")
+    .await;
+    for (channel, version, text) in [
+        ("malformed", "2", "no envelope"),
+        ("direct", "1", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"),
+        ("plain", "0", "a readable token"),
+    ] {
+        set(&format!(
+            "INSERT INTO oauth_tokens (provider, channel, access_token, encryption_version) \
+             VALUES ('twitch', '{channel}', '{text}', {version})"
+        ))
+        .await;
+    }
+    let service = place.start().await;
+    for (channel, class) in [
+        ("flipped", "context_mismatch_or_corrupt"),
+        ("copied", "context_mismatch_or_corrupt"),
+        ("direct", "context_mismatch_or_corrupt"),
+        ("malformed", "malformed"),
+        ("plain", "plaintext_forbidden"),
+    ] {
+        let sample = format!("vod_kms_decrypt_errors_total{{class=\"{class}\"}}");
+        let before = service.value(&sample).await;
+        assert_eq!(service.read(channel).await.status, 500, "{channel}");
+        assert!(service.value(&sample).await > before, "{channel} counts as {class}");
+    }
+    assert_eq!(service.read("whole").await.status, 200);
+    service.stop().await;
 }

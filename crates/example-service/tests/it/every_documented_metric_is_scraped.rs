@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use envelope_core::ErrorClass;
+use envelope_core::{ErrorClass, OpenError};
 use kms_provider::Keyring;
 use secrecy::SecretString;
 use test_support::prometheus::{Prometheus, Sample};
@@ -79,11 +79,14 @@ async fn values(prometheus: &Prometheus, name: &str, label: &str) -> BTreeMap<St
 
 /// Nothing has happened yet, and still every counter is there.
 async fn counters_begin_at_zero(prometheus: &Prometheus) {
-    let classes: BTreeMap<_, _> =
+    let of_calls: BTreeMap<_, _> =
         ErrorClass::ALL.iter().map(|class| (class.label().to_owned(), 0.0)).collect();
+    let of_values = OpenError::OWN_CLASSES.map(|class| (class.to_owned(), 0.0));
+    let of_both: BTreeMap<_, _> = of_calls.clone().into_iter().chain(of_values).collect();
     for operation in ["encrypt", "decrypt", "rewrap", "describe"] {
         let name = format!("vod_kms_{operation}_errors_total");
-        assert_eq!(values(prometheus, &name, "class").await, classes, "{name}");
+        let classes = if operation == "decrypt" { &of_both } else { &of_calls };
+        assert_eq!(values(prometheus, &name, "class").await, *classes, "{name}");
     }
     let classes: BTreeMap<_, _> = SourceError::CLASSES.iter().map(|&class| (class.to_owned(), 0.0)).collect();
     assert_eq!(values(prometheus, "secrets_failures_total", "class").await, classes);

@@ -10,8 +10,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use envelope_core::KeyError;
 use envelope_core::provider::ErrorClass;
+use envelope_core::{KeyError, OpenError};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -75,7 +75,14 @@ impl KmsMetrics {
             .register_collector(Box::new(Snapshots { watched: watched.clone(), prefix: prefix.to_owned() }));
         Arc::new(Self {
             encrypt: Operation::register(registry, prefix, &names::ENCRYPT_DURATION, &names::ENCRYPT_ERRORS),
-            decrypt: Operation::register(registry, prefix, &names::DECRYPT_DURATION, &names::DECRYPT_ERRORS),
+            decrypt: {
+                let operation =
+                    Operation::register(registry, prefix, &names::DECRYPT_DURATION, &names::DECRYPT_ERRORS);
+                for class in OpenError::OWN_CLASSES {
+                    drop(operation.errors.get_or_create(&ClassLabel { class }));
+                }
+                operation
+            },
             rewrap_errors: errors(registry, prefix, &names::REWRAP_ERRORS),
             describe_errors: errors(registry, prefix, &names::DESCRIBE_ERRORS),
             requests,
@@ -91,6 +98,14 @@ impl KmsMetrics {
     /// Shows a circuit's state and counters from now on. Several are added up, and their state is the worst one.
     pub fn watch_resilience(&self, resilience: &Arc<Resilience>) {
         self.watched.watch_circuit(resilience);
+    }
+
+    /// Counts a stored value that did not open, by its class, whatever its format. What the key service refused is not
+    /// counted again: [`Metered`] has counted the call.
+    pub fn count_failed_open(&self, error: &OpenError) {
+        if error.key_error().is_none() {
+            self.decrypt.errors.get_or_create(&ClassLabel { class: error.class() }).inc();
+        }
     }
 
     /// What one line of the CloudWatch embedded metric format needs. Latencies are given out once.
@@ -129,7 +144,8 @@ impl Operation {
     }
 
     fn failed(&self) -> u64 {
-        ErrorClass::ALL.iter().map(|class| self.errors.get_or_create(&class_label(*class)).get()).sum()
+        let classes = ErrorClass::ALL.map(ErrorClass::label).into_iter().chain(OpenError::OWN_CLASSES);
+        classes.map(|class| self.errors.get_or_create(&ClassLabel { class }).get()).sum()
     }
 }
 

@@ -77,7 +77,7 @@ pub(super) async fn run(args: Args, opened: &Opened, options: &Options) -> Resul
     }
     opened.close().await;
     // What the program that this one becomes does not know.
-    options.common.telemetry.finish();
+    options.common.finish();
     let error = command.exec();
     let program = program.to_string_lossy();
     Err(Failure::usage(format!("{program} cannot be run: {error}"), "check the program behind `--`"))

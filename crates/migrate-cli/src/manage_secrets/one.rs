@@ -98,6 +98,9 @@ pub(super) async fn get(args: GetArgs, opened: &Opened, options: &Options) -> Re
             false => Some(typed::interpret::<SecretString>(&secret, &args.name)?),
         };
         if args.reveal {
+            let (name, version) = (secret.name.to_string(), secret.version.as_str());
+            let fields = [("actor", &*opened.actor), ("secret", &*name), ("version", version)];
+            options.common.record_reveal("secret_revealed", &fields)?;
             value = shown.map(|text| secrecy::ExposeSecret::expose_secret(&text).to_owned());
             value_base64 = value.is_none().then(|| base64(&secret.value));
         }

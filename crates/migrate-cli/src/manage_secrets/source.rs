@@ -5,8 +5,9 @@ use std::sync::Arc;
 use secrets_cache::SecretSource;
 use secrets_cache::local::LocalStore;
 use secrets_cache::metrics::Metrics;
-use tokenseal::Settings;
+use tokenseal::key_service::{KeyService, Load};
 use tokenseal::secrets::OpenSource;
+use tokenseal::{Settings, Telemetry};
 
 pub(super) use secrets_cache::source::SourceUri;
 pub(super) use tokenseal::secrets::IfMissing;
@@ -14,14 +15,13 @@ pub(super) use tokenseal::secrets::IfMissing;
 use super::Options;
 use super::failure::Failure;
 
-/// The name in audit events.
-const ACTOR: &str = "manage-secrets";
-
 /// A source that is open: audited, counted, and kept to the prefix.
 pub(super) struct Opened {
     pub(super) source: Arc<dyn SecretSource>,
     pub(super) metrics: Arc<Metrics>,
     open: OpenSource,
+    /// The name in audit events.
+    pub(super) actor: String,
 }
 
 impl Opened {
@@ -32,9 +32,17 @@ impl Opened {
     ) -> Result<Self, Failure> {
         let telemetry = &options.common.telemetry;
         let (uri, prefix) = (Some(&options.source), options.prefix.as_deref());
-        let open = OpenSource::open(uri, prefix, ACTOR, if_missing, settings, telemetry).await?;
+        let actor = options.common.actor(settings);
+        let open = OpenSource::open(uri, prefix, &actor, if_missing, settings, telemetry).await?;
+        if settings.audit_log.is_some() {
+            // Its metrics are not those of the source.
+            let keys = KeyService::open(settings, Load::Few, &Telemetry::default()).await?;
+            let (target, base) = (settings.audit_log.as_ref(), settings.profile.base_context());
+            let provider = keys.as_ref().map(|keys| &keys.provider);
+            options.common.audit.start(target, &actor, provider, &base).await?;
+        }
         telemetry.print_emf(settings);
-        Ok(Self { source: open.source.clone(), metrics: open.metrics.clone(), open })
+        Ok(Self { source: open.source.clone(), metrics: open.metrics.clone(), open, actor })
     }
 
     /// The local store, for a command that only it has.

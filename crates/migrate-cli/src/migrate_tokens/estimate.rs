@@ -47,7 +47,7 @@ struct Report {
 
 pub(super) async fn run(args: Args, settings: Settings, options: Options) -> Result<Exit, CliError> {
     args.check()?;
-    let services = connect(settings, Access::ReadOnly, Load::Few, &options.telemetry).await?;
+    let services = connect(settings, Access::ReadOnly, Load::Few, &options).await?;
     let work = workload(services.store()).await?;
     let kms_calls = work.seal_calls + work.open_calls;
     let monthly_calls =

@@ -114,7 +114,7 @@ async fn migrate(
 ) -> Result<Exit, CliError> {
     check_settings(to, rebind, &settings)?;
     let access = if how.dry_run { Access::ReadOnly } else { Access::ReadWrite };
-    let services = connect(settings, access, how.load(), &options.telemetry).await?;
+    let services = connect(settings, access, how.load(), &options).await?;
     let rows_need_key_service = check_rows(&services).await?;
     if (rows_need_key_service || to == WriteFormat::KmsEnvelope)
         && let Err(error) = services.check_key().await.map_err(CliError::from)

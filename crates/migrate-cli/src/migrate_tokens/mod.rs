@@ -1,5 +1,6 @@
 //! The command line of `migrate-tokens`.
 
+mod audit;
 #[cfg(feature = "sqlite")]
 mod demo;
 mod doctor;
@@ -21,10 +22,7 @@ use crate::cli::{self, Options};
 use crate::exit::{CliError, Exit};
 use tokenseal::database::Access;
 use tokenseal::key_service::Load;
-use tokenseal::{Settings, Telemetry, Tokenseal};
-
-/// The name in audit events.
-const ACTOR: &str = "migrate-tokens";
+use tokenseal::{Settings, Tokenseal};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -77,6 +75,8 @@ enum Command {
     Put(token::PutArgs),
     /// Make, list, rotate, fill or rekey the local keyring
     Keyring(keyring::Args),
+    /// Check an audit trail
+    Audit(audit::Args),
     /// Print a profile, or check it against the database
     Profile(profile::Args),
     /// Tell the whole story on embedded parts: a SQLite table and a local keyring
@@ -99,9 +99,11 @@ async fn connect(
     settings: Settings,
     access: Access,
     load: Load,
-    telemetry: &Telemetry,
+    options: &Options,
 ) -> Result<Tokenseal, CliError> {
-    let builder = Tokenseal::builder(settings).actor(ACTOR).access(access).load(load).telemetry(telemetry);
+    let actor = options.actor(&settings);
+    let builder = Tokenseal::builder(settings).actor(actor).access(access).load(load);
+    let builder = builder.telemetry(&options.telemetry).audit(&options.audit);
     Ok(builder.without_secrets().connect().await?)
 }
 
@@ -126,6 +128,7 @@ async fn dispatch(command: Command, options: Options) -> Result<Exit, CliError> 
         Command::Get(args) => token::run_get(args, settings, options).await,
         Command::Put(args) => token::run_put(args, settings, options).await,
         Command::Keyring(args) => keyring::run(args, settings, options).await,
+        Command::Audit(args) => audit::run(args, settings, options).await,
         Command::Profile(args) => profile::run(args, settings, options).await,
         // Answered above.
         Command::Completions { .. } | Command::Doctor => Ok(Exit::Done),

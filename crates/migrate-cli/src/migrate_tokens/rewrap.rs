@@ -31,7 +31,7 @@ pub(super) async fn run(args: Args, mut settings: Settings, options: Options) ->
         settings.allowed_keys.extend(before.aws_keys().iter().cloned());
     }
     let access = if args.how.dry_run { Access::ReadOnly } else { Access::ReadWrite };
-    let services = connect(settings, access, args.how.load(), &options.telemetry).await?;
+    let services = connect(settings, access, args.how.load(), &options).await?;
     let mut rewrap = RewrapOptions::default();
     rewrap.from = args.from;
     args.how.apply(&mut rewrap.run);

@@ -8,6 +8,7 @@ use crate::exit::{CliError, Exit};
 use crate::output::emit;
 use tokenseal::Settings;
 use tokenseal::database::{self, Access};
+use tokenseal::key_service::{KeyService, Load};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -25,6 +26,12 @@ struct Report {
 
 pub(super) async fn run(args: Args, settings: Settings, options: Options) -> Result<Exit, CliError> {
     let access = if args.check { Access::ReadOnly } else { Access::ReadWrite };
+    if settings.audit_log.is_some() {
+        let keys = KeyService::open(&settings, Load::Few, &options.telemetry).await?;
+        let (actor, base) = (options.actor(&settings), settings.profile.base_context());
+        let provider = keys.as_ref().map(|keys| &keys.provider);
+        options.audit.start(settings.audit_log.as_ref(), &actor, provider, &base).await?;
+    }
     let database = database::open(&settings, access).await?;
     let SchemaReport { applied, pending, absent, .. } = match args.check {
         true => schema::check(&database, &settings.profile).await?,

@@ -57,9 +57,14 @@ struct Report {
 
 pub(super) async fn run_get(args: GetArgs, settings: Settings, options: Options) -> Result<Exit, CliError> {
     let (table, column, key) = args.cell.resolve(&settings)?;
-    let services = connect(settings, Access::ReadOnly, Load::Few, &options.telemetry).await?;
+    let services = connect(settings, Access::ReadOnly, Load::Few, &options).await?;
     let token = services.store().get(&key).await?;
     let secret = token.column(&column);
+    if args.reveal {
+        let actor = services.store().actor().to_owned();
+        let fields = [("actor", &*actor), ("table", &*table), ("row", &*args.cell.row), ("column", &*column)];
+        options.record_reveal("token_revealed", &fields)?;
+    }
     let value = args.reveal.then(|| secret.map(|secret| secret.expose_secret().to_owned())).flatten();
     let mut report =
         Report { table, row: args.cell.row, column, encryption_version: token.encryption_version(), value };
@@ -77,7 +82,7 @@ pub(super) async fn run_get(args: GetArgs, settings: Settings, options: Options)
 pub(super) async fn run_put(args: PutArgs, settings: Settings, options: Options) -> Result<Exit, CliError> {
     let (table, column, key) = args.cell.resolve(&settings)?;
     let value = read_token(args.allow_empty).await?;
-    let services = connect(settings, Access::ReadWrite, Load::Few, &options.telemetry).await?;
+    let services = connect(settings, Access::ReadWrite, Load::Few, &options).await?;
     let written = services.store().put(&key, NewToken::new().column(&column, Some(value))).await?;
     let encryption_version = Some(i64::from(written.encryption_version));
     let report = Report { table, row: args.cell.row, column, encryption_version, value: None };

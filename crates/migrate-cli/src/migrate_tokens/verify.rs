@@ -21,7 +21,7 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: Args, settings: Settings, options: Options) -> Result<Exit, CliError> {
     let load = Load::EveryRow { rate: None };
-    let services = connect(settings, Access::ReadOnly, load, &options.telemetry).await?;
+    let services = connect(settings, Access::ReadOnly, load, &options).await?;
     if check_rows(&services).await? {
         services.check_key().await?;
     }

@@ -5,6 +5,7 @@
 mod support;
 
 mod an_independent_program_reads_every_token;
+mod audit_shows_who_and_what_was_changed;
 mod commands_do_what_they_say;
 mod doctor_finds_what_is_wrong;
 mod every_failure_has_its_code_and_its_hint;

@@ -45,10 +45,7 @@ impl Watch {
 #[cfg(feature = "metrics")]
 impl Watch {
     pub(super) fn register(settings: &Settings, telemetry: &Telemetry) -> Self {
-        let prefix = &settings.profile.metrics_prefix;
-        let metrics = telemetry.register(|registry| KmsMetrics::register(registry, prefix));
-        telemetry.watch_key_service(&metrics);
-        Self { metrics }
+        Self { metrics: telemetry.key_service_metrics(&settings.profile.metrics_prefix) }
     }
 
     pub(super) fn metered(&self, inner: Arc<dyn KeyProvider>) -> Arc<dyn KeyProvider> {

@@ -20,6 +20,15 @@ use super::variables::{VARIABLES, file_variable};
 use super::{KEY_HINT, secret_file};
 use crate::error::chain;
 
+/// What a name in audit events must be.
+pub const ACTOR_RULE: &str = "must be 1 to 256 characters without control characters";
+
+/// Whether a text can be the name in audit events.
+#[must_use]
+pub fn is_actor(name: &str) -> bool {
+    (1..=256).contains(&name.chars().count()) && !name.chars().any(char::is_control)
+}
+
 pub(super) struct Reader<'a> {
     lookup: &'a dyn Fn(&str) -> Option<OsString>,
     problems: Vec<Problem>,
@@ -163,6 +172,16 @@ impl<'a> Reader<'a> {
             );
         }
         Some(uri)
+    }
+
+    /// A name for audit events: one line, so that it forges no other.
+    pub(super) fn actor(&mut self) -> Option<String> {
+        let name = self.text("AUDIT_ACTOR")?.trim().to_owned();
+        if !is_actor(&name) {
+            self.problem("AUDIT_ACTOR", ACTOR_RULE);
+            return None;
+        }
+        Some(name)
     }
 
     /// A value by its type's own parser.

@@ -51,6 +51,8 @@ pub const VARIABLES: &[Variable] = &[
     Variable::plain("APP_ENV"),
     Variable::plain("NODE_ENV"),
     Variable::plain("EMF_METRICS"),
+    Variable::plain("AUDIT_ACTOR"),
+    Variable::plain("AUDIT_LOG"),
     Variable::plain("SECRETS_SOURCE"),
     Variable::plain("SECRETS_PREFIX"),
     Variable::plain("AWS_REGION"),
