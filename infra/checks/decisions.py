@@ -141,6 +141,52 @@ def rendered(name):
     return {name: json.loads(text) for name, text in outputs.items()}
 
 
+def judge_guardrails(report, iam, documents):
+    """What VPC endpoints let pass, and what the service control policy denies: documents without a key policy next to them."""
+    account, key, secret = f"arn:aws:iam::{ACCOUNT}:role/", documents["kms_endpoint_policy"]["Statement"][0]["Resource"][0], (
+        f"arn:aws:secretsmanager:eu-central-1:{ACCOUNT}:secret:vod-tender/production/database-AbCdEf"
+    )
+    foreign = re.sub(r"key/.*", "key/99999999-9999-9999-9999-999999999999", key)
+    trail = documents["service_control_policy"]["Statement"][1]["Resource"][0]
+    group = documents["service_control_policy"]["Statement"][2]["Resource"][0]
+    rows = [
+        ("kms_endpoint_policy", "application", ACCOUNT, "kms:Decrypt", key, "Allow"),
+        ("kms_endpoint_policy", "application", ACCOUNT, "kms:Decrypt", foreign, "NotApplicable"),
+        ("kms_endpoint_policy", "application", "210987654321", "kms:Decrypt", key, "NotApplicable"),
+        ("kms_endpoint_policy", "application", ACCOUNT, "kms:ScheduleKeyDeletion", key, "NotApplicable"),
+        ("secrets_endpoint_policy", "application", ACCOUNT, "secretsmanager:GetSecretValue", secret, "Allow"),
+        ("secrets_endpoint_policy", "application", ACCOUNT, "secretsmanager:GetSecretValue", secret.replace("vod-tender", "billing"), "NotApplicable"),
+        ("secrets_endpoint_policy", "application", "210987654321", "secretsmanager:PutSecretValue", secret, "NotApplicable"),
+        ("secrets_endpoint_policy", "application", ACCOUNT, "secretsmanager:ListSecrets", secret.replace("vod-tender", "any"), "Allow"),
+        ("service_control_policy", "AdministratorAccess", ACCOUNT, "kms:ScheduleKeyDeletion", key, "Deny"),
+        ("service_control_policy", "break-glass", ACCOUNT, "kms:ScheduleKeyDeletion", key, "NotApplicable"),
+        ("service_control_policy", "AdministratorAccess", ACCOUNT, "kms:DisableKey", foreign, "NotApplicable"),
+        ("service_control_policy", "AdministratorAccess", ACCOUNT, "kms:Decrypt", key, "NotApplicable"),
+        ("service_control_policy", "AdministratorAccess", ACCOUNT, "cloudtrail:StopLogging", trail, "Deny"),
+        ("service_control_policy", "break-glass", ACCOUNT, "cloudtrail:StopLogging", trail, "NotApplicable"),
+        ("service_control_policy", "AdministratorAccess", ACCOUNT, "logs:DeleteLogGroup", group, "Deny"),
+        ("service_control_policy", "AdministratorAccess", ACCOUNT, "kms:CancelKeyDeletion", key, "NotApplicable"),
+    ]
+    for name, role, of_account, action, resource, wanted in rows:
+        request = {
+            "Principal": as_principal(account + role), "Action": action, "Resource": resource,
+            "Context": {"aws:PrincipalArn": account + role, "aws:PrincipalAccount": of_account},
+        }
+        document = documents[name]
+        if name == "service_control_policy":
+            # The library judges policies with a principal or without; this one is for every principal.
+            document = {**document, "Statement": [{**statement, "Principal": {"AWS": "*"}} for statement in document["Statement"]]}
+        report.equal(iam.decide([document], request), wanted, f"{name}: {role} of {of_account} {action} {resource.split(':')[-1]}")
+
+
+def judge_partitions(report, documents):
+    """China's endpoints and principals end differently."""
+    china = json.dumps({name: text for name, text in documents.items() if name.startswith("china_")})
+    for wanted in ("secretsmanager.cn-north-1.amazonaws.com.cn", "logs.cn-north-1.amazonaws.com.cn", '"cloudtrail.amazonaws.com"'):
+        report.check(wanted in china, f"China: {wanted}")
+    report.check("arn:aws:" not in china, "China: every ARN is of its partition")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     common.add_programs(parser)
@@ -157,6 +203,8 @@ def main():
     judge(report, iam, identities, documents["key_policy"], key_arn)
     # The same must hold where the key's policy leaves everything to IAM: the roles' own policies are whole by themselves.
     judge(report, iam, identities, common.load(TABLE)["plain_key_policy"], key_arn, only=list(identities))
+    judge_guardrails(report, iam, documents)
+    judge_partitions(report, documents)
     iam.close()
     report.finish()
 

@@ -18,9 +18,11 @@ import decisions  # noqa: E402
 MEANT = {
     # A key policy's Resource is the key that it is attached to.
     ("key_policy", "RESOURCE_STAR"), ("secrets_key_policy", "RESOURCE_STAR"), ("topic_key_policy", "RESOURCE_STAR"),
-    ("trail_key_policy", "RESOURCE_STAR"), ("secret_resource_policy", "RESOURCE_STAR"),
+    ("trail_key_policy", "RESOURCE_STAR"), ("china_trail_key_policy", "RESOURCE_STAR"), ("china_secrets_key_policy", "RESOURCE_STAR"), ("secret_resource_policy", "RESOURCE_STAR"),
+    # An endpoint's policy is about what passes through it; a service control policy's last statement is about every key.
+    ("secrets_endpoint_policy", "RESOURCE_STAR"), ("service_control_policy", "RESOURCE_STAR"),
     # These actions name no resource.
-    ("secrets_reader_policy", "RESOURCE_STAR"), ("rotation_function_policy", "RESOURCE_STAR"),
+    ("secrets_reader_policy", "RESOURCE_STAR"), ("china_secrets_reader_policy", "RESOURCE_STAR"), ("rotation_function_policy", "RESOURCE_STAR"),
     ("secrets_operator_policy", "RESOURCE_STAR"),
     # A trust policy's resource is the role that it is attached to; an OIDC provider's condition keys are its own.
     ("irsa_trust", "RESOURCE_STAR"), ("pod_identity_trust", "RESOURCE_STAR"), ("trail_role_trust", "RESOURCE_STAR"),

@@ -1,6 +1,8 @@
 # Who administers the key, who uses it directly, and who may not.
 locals {
-  key = var.key == null ? { administrators = [], application_roles = [], migrator_roles = [], exclusive = false } : var.key
+  key = var.key == null ? {
+    administrators = [], application_roles = [], migrator_roles = [], exclusive = false, break_glass_roles = [], replica_regions = null,
+  } : var.key
 
   # No cryptographic action, and no CreateGrant, which would hand one out.
   administration = [
@@ -84,5 +86,38 @@ locals {
       Resource  = "*"
       Condition = { StringNotEquals = { "aws:PrincipalArn" = local.key_users } }
     }] : statement if local.key.exclusive],
+    local.break_glass_statements,
+    local.replica_statements,
+    var.additional_key_statements,
   )
+
+  # Neither PutKeyPolicy nor CancelKeyDeletion nor EnableKey is denied: a mistake in the list can be corrected, and a key
+  # can be saved by every administrator.
+  break_glass_statements = [for statement in [{
+    Sid       = "OnlyBreakGlassStopsTheKey"
+    Effect    = "Deny"
+    Principal = { AWS = "*" }
+    Action    = ["kms:DisableKey", "kms:ReplicateKey", "kms:ScheduleKeyDeletion", "kms:UpdatePrimaryRegion"]
+    Resource  = "*"
+    Condition = { StringNotEquals = { "aws:PrincipalArn" = local.key.break_glass_roles } }
+  }] : statement if length(local.key.break_glass_roles) > 0]
+
+  replica_statements = local.key.replica_regions == null ? [] : [
+    {
+      Sid       = "ReplicasOnlyInTheseRegions"
+      Effect    = "Deny"
+      Principal = { AWS = "*" }
+      Action    = "kms:ReplicateKey"
+      Resource  = "*"
+      Condition = { StringNotEquals = { "kms:ReplicaRegion" = local.key.replica_regions } }
+    },
+    {
+      Sid       = "PrimaryOnlyInTheseRegions"
+      Effect    = "Deny"
+      Principal = { AWS = "*" }
+      Action    = "kms:UpdatePrimaryRegion"
+      Resource  = "*"
+      Condition = { StringNotEquals = { "kms:PrimaryRegion" = local.key.replica_regions } }
+    },
+  ]
 }

@@ -42,7 +42,6 @@ locals {
   trail_arn     = var.trail == null ? "" : "arn:${var.partition}:cloudtrail:${var.region}:${var.account_id}:trail/${var.trail.name}"
   log_group_arn = var.trail == null ? "" : "arn:${var.partition}:logs:${var.region}:${var.account_id}:log-group:${var.trail.log_group}"
   bucket_arn    = var.trail == null ? "" : "arn:${var.partition}:s3:::${var.trail.bucket}"
-  log_path      = var.trail == null ? "" : trimprefix("${trimsuffix(var.trail.key_prefix, "/")}/AWSLogs/${var.account_id}/*", "/")
 
   auditors = var.trail == null ? [] : var.trail.auditors
 
@@ -71,7 +70,7 @@ locals {
       {
         Sid       = "LogGroup"
         Effect    = "Allow"
-        Principal = { Service = "logs.${var.region}.amazonaws.com" }
+        Principal = { Service = local.logs_principal }
         Action    = ["kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*"]
         Resource  = "*"
         Condition = { StringEquals = { "kms:EncryptionContext:aws:logs:arn" = local.log_group_arn } }
@@ -79,7 +78,7 @@ locals {
       {
         Sid       = "LogGroupLooksAtItsKey"
         Effect    = "Allow"
-        Principal = { Service = "logs.${var.region}.amazonaws.com" }
+        Principal = { Service = local.logs_principal }
         Action    = "kms:DescribeKey"
         Resource  = "*"
       },
@@ -94,37 +93,51 @@ locals {
     }] : statement if length(local.auditors) > 0],
   )
 
-  bucket_statements = [
-    {
+  # The trails that may write into the bucket: those listed, or this one.
+  bucket_trails = length(var.bucket_trails) > 0 ? var.bucket_trails : [for trail in var.trail[*] : {
+    name = trail.name, account_id = var.account_id, region = var.region, key_prefix = trail.key_prefix, organization_id = trail.organization_id,
+  }]
+
+  # An organisation's trail writes below the organisation's id as well as below its own account's.
+  bucket_writers = [for trail in local.bucket_trails : {
+    arn = "arn:${var.partition}:cloudtrail:${trail.region}:${trail.account_id}:trail/${trail.name}"
+    paths = [for owner in concat([trail.account_id], trail.organization_id[*]) :
+      "${local.bucket_arn}/${trimprefix("${trimsuffix(trail.key_prefix, "/")}/AWSLogs/${owner}/*", "/")}"
+    ]
+  }]
+
+  bucket_statements = concat(
+    [{
       Sid       = "TrailLooksAtTheBucket"
       Effect    = "Allow"
       Principal = { Service = "cloudtrail.amazonaws.com" }
       Action    = "s3:GetBucketAcl"
       Resource  = local.bucket_arn
-      Condition = { StringEquals = { "aws:SourceArn" = local.trail_arn } }
-    },
-    {
-      Sid       = "TrailWritesItsLogs"
+      Condition = { StringEquals = { "aws:SourceArn" = try(one(local.bucket_writers[*].arn), local.bucket_writers[*].arn) } }
+    }],
+    [for index, writer in local.bucket_writers : {
+      Sid       = "TrailWritesItsLogs${index == 0 ? "" : index + 1}"
       Effect    = "Allow"
       Principal = { Service = "cloudtrail.amazonaws.com" }
       Action    = "s3:PutObject"
-      Resource  = "${local.bucket_arn}/${local.log_path}"
+      Resource  = try(one(writer.paths), writer.paths)
       Condition = {
         StringEquals = {
-          "aws:SourceArn" = local.trail_arn
+          "aws:SourceArn" = writer.arn
           "s3:x-amz-acl"  = "bucket-owner-full-control"
         }
       }
-    },
-    {
+    }],
+    [{
       Sid       = "OnlyOverTls"
       Effect    = "Deny"
       Principal = { AWS = "*" }
       Action    = "s3:*"
       Resource  = [local.bucket_arn, "${local.bucket_arn}/*"]
       Condition = { Bool = { "aws:SecureTransport" = "false" } }
-    },
-  ]
+    }],
+    var.additional_bucket_statements,
+  )
 
   trail_role_trust_statements = [{
     Sid       = "Trail"

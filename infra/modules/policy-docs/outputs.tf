@@ -42,6 +42,21 @@ output "secrets_key_policy" {
   value       = jsonencode({ Version = local.version, Statement = local.secrets_key_statements })
 }
 
+output "kms_endpoint_policy" {
+  description = "Policy of a VPC endpoint for KMS: only this account's principals and these keys; null unless endpoint is given."
+  value       = var.endpoint == null ? null : jsonencode({ Version = local.version, Statement = local.kms_endpoint_statements })
+}
+
+output "secrets_endpoint_policy" {
+  description = "Policy of a VPC endpoint for Secrets Manager; null unless endpoint names secrets."
+  value       = length(local.endpoint.secret_arns) == 0 ? null : jsonencode({ Version = local.version, Statement = local.secrets_endpoint_statements })
+}
+
+output "service_control_policy" {
+  description = "Service control policy: only the break-glass roles stop keys, trails, logs and alarms; null unless guardrails is given."
+  value       = var.guardrails == null ? null : jsonencode({ Version = local.version, Statement = local.guardrail_statements })
+}
+
 output "irsa_trust" {
   description = "Trust policy for IAM roles for service accounts; null unless irsa is given."
   value       = var.irsa == null ? null : jsonencode({ Version = local.version, Statement = local.irsa_statements })

@@ -6,11 +6,33 @@ locals {
   } : var.secrets
 
   via_secrets_manager = {
-    StringEquals = { "kms:ViaService" = "secretsmanager.${var.region}.amazonaws.com" }
+    StringEquals = { "kms:ViaService" = local.secrets_manager_endpoint }
     StringLike   = { "kms:EncryptionContext:SecretARN" = local.secrets.secret_arns }
   }
 
   secret_users = distinct(concat(local.secrets.reader_roles, local.secrets.operator_roles, local.secrets.rotation_roles))
+
+  operator_actions = [
+    "secretsmanager:CancelRotateSecret",
+    "secretsmanager:DeleteSecret",
+    "secretsmanager:DescribeSecret",
+    "secretsmanager:GetSecretValue",
+    "secretsmanager:ListSecretVersionIds",
+    "secretsmanager:PutSecretValue",
+    "secretsmanager:RestoreSecret",
+    "secretsmanager:RotateSecret",
+    "secretsmanager:TagResource",
+    "secretsmanager:UntagResource",
+    "secretsmanager:UpdateSecret",
+    "secretsmanager:UpdateSecretVersionStage",
+  ]
+
+  rotation_actions = [
+    "secretsmanager:DescribeSecret",
+    "secretsmanager:GetSecretValue",
+    "secretsmanager:PutSecretValue",
+    "secretsmanager:UpdateSecretVersionStage",
+  ]
 
   secrets_reader_statements = [
     {
@@ -45,23 +67,9 @@ locals {
 
   secrets_operator_statements = [
     {
-      Sid    = "OperateSecrets"
-      Effect = "Allow"
-      Action = [
-        "secretsmanager:CancelRotateSecret",
-        "secretsmanager:CreateSecret",
-        "secretsmanager:DeleteSecret",
-        "secretsmanager:DescribeSecret",
-        "secretsmanager:GetSecretValue",
-        "secretsmanager:ListSecretVersionIds",
-        "secretsmanager:PutSecretValue",
-        "secretsmanager:RestoreSecret",
-        "secretsmanager:RotateSecret",
-        "secretsmanager:TagResource",
-        "secretsmanager:UntagResource",
-        "secretsmanager:UpdateSecret",
-        "secretsmanager:UpdateSecretVersionStage",
-      ]
+      Sid      = "OperateSecrets"
+      Effect   = "Allow"
+      Action   = concat(["secretsmanager:CreateSecret"], local.operator_actions)
       Resource = local.secrets.secret_arns
     },
     {
@@ -82,14 +90,9 @@ locals {
   rotation_statements = [
     merge(
       {
-        Sid    = "RotateSecrets"
-        Effect = "Allow"
-        Action = [
-          "secretsmanager:DescribeSecret",
-          "secretsmanager:GetSecretValue",
-          "secretsmanager:PutSecretValue",
-          "secretsmanager:UpdateSecretVersionStage",
-        ]
+        Sid      = "RotateSecrets"
+        Effect   = "Allow"
+        Action   = local.rotation_actions
         Resource = local.secrets.secret_arns
       },
       # Only secrets that name this very function as theirs.
@@ -129,9 +132,47 @@ locals {
       Resource  = "*"
       Condition = { StringNotEquals = { "aws:PrincipalArn" = local.secret_users } }
     }] : statement if local.secrets.exclusive],
+    local.secret_role_statements,
+    var.additional_secret_statements,
   )
 
-  secrets_key_statements = [
+  # The roles need no identity policy of their own for what they are listed for.
+  secret_role_statements = [for statement in [
+    {
+      Sid       = "ReadersRead"
+      Effect    = "Allow"
+      Principal = { AWS = local.secrets.reader_roles }
+      Action    = ["secretsmanager:GetSecretValue"]
+      Resource  = "*"
+      Condition = { StringEqualsIfExists = { "secretsmanager:VersionStage" = ["AWSCURRENT", "AWSPREVIOUS"] } }
+    },
+    {
+      Sid       = "ReadersDescribe"
+      Effect    = "Allow"
+      Principal = { AWS = local.secrets.reader_roles }
+      Action    = ["secretsmanager:DescribeSecret"]
+      Resource  = "*"
+    },
+    {
+      Sid       = "OperatorsOperate"
+      Effect    = "Allow"
+      Principal = { AWS = local.secrets.operator_roles }
+      Action    = local.operator_actions
+      Resource  = "*"
+    },
+    {
+      Sid       = "FunctionsRotate"
+      Effect    = "Allow"
+      Principal = { AWS = local.secrets.rotation_roles }
+      Action    = local.rotation_actions
+      Resource  = "*"
+    },
+  ] : statement if length(statement.Principal.AWS) > 0]
+
+  secrets_key   = var.secrets_key == null ? { reader_roles = [], writer_roles = [] } : var.secrets_key
+  via_condition = { StringEquals = { "kms:ViaService" = local.secrets_manager_endpoint } }
+
+  secrets_key_statements = concat([
     local.account_statement,
     {
       # The service's own calls on behalf of whoever IAM allows; nobody opens a secret past Secrets Manager.
@@ -147,7 +188,26 @@ locals {
         "kms:ReEncryptTo",
       ]
       Resource  = "*"
-      Condition = { StringNotEquals = { "kms:ViaService" = "secretsmanager.${var.region}.amazonaws.com" } }
+      Condition = { StringNotEquals = { "kms:ViaService" = local.secrets_manager_endpoint } }
     },
-  ]
+    ],
+    [for statement in [
+      {
+        Sid       = "ReadersThroughSecretsManager"
+        Effect    = "Allow"
+        Principal = { AWS = local.secrets_key.reader_roles }
+        Action    = ["kms:Decrypt"]
+        Resource  = "*"
+        Condition = local.via_condition
+      },
+      {
+        Sid       = "WritersThroughSecretsManager"
+        Effect    = "Allow"
+        Principal = { AWS = local.secrets_key.writer_roles }
+        Action    = ["kms:Decrypt", "kms:GenerateDataKey"]
+        Resource  = "*"
+        Condition = local.via_condition
+      },
+    ] : statement if length(statement.Principal.AWS) > 0],
+  )
 }

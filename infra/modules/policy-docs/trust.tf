@@ -1,32 +1,42 @@
-# Who may assume the roles: one service account, never a whole namespace or cluster.
+# Who may assume the roles: named service accounts, never a whole namespace or cluster.
 locals {
-  irsa_issuer = var.irsa == null ? "" : replace(var.irsa.provider_arn, "/^.*:oidc-provider\\//", "")
+  irsa_providers = var.irsa == null ? [] : concat(var.irsa.provider_arn[*], var.irsa.provider_arns)
 
-  irsa_statements = [for irsa in var.irsa[*] : {
-    Sid       = "ServiceAccounts"
+  # One statement for each cluster: the names of the conditions contain the cluster's own issuer.
+  irsa_statements = [for index, provider in local.irsa_providers : {
+    Sid       = "ServiceAccounts${index == 0 ? "" : index + 1}"
     Effect    = "Allow"
-    Principal = { Federated = irsa.provider_arn }
+    Principal = { Federated = provider }
     Action    = "sts:AssumeRoleWithWebIdentity"
     Condition = {
       StringEquals = {
-        "${local.irsa_issuer}:aud" = "sts.amazonaws.com"
-        "${local.irsa_issuer}:sub" = [for account in irsa.service_accounts : "system:serviceaccount:${replace(account, "/", ":")}"]
+        "${replace(provider, "/^.*:oidc-provider\\//", "")}:aud" = var.irsa.audience
+        "${replace(provider, "/^.*:oidc-provider\\//", "")}:sub" = [for account in var.irsa.service_accounts : "system:serviceaccount:${replace(account, "/", ":")}"]
       }
     }
   }]
 
-  pod_identity_statements = [for pod in var.pod_identity[*] : {
-    Sid       = "PodIdentity"
+  pod_accounts = var.pod_identity == null ? [] : concat(
+    var.pod_identity.service_account == null ? [] : ["${var.pod_identity.namespace}/${var.pod_identity.service_account}"],
+    var.pod_identity.service_accounts,
+  )
+  pod_clusters = var.pod_identity == null ? [] : concat(var.pod_identity.cluster_arn[*], var.pod_identity.cluster_arns)
+
+  # One statement for each service account: lists of namespaces and names in one statement would also allow every mixture.
+  pod_identity_statements = [for index, account in local.pod_accounts : {
+    Sid       = "PodIdentity${index == 0 ? "" : index + 1}"
     Effect    = "Allow"
     Principal = { Service = "pods.eks.amazonaws.com" }
     Action    = ["sts:AssumeRole", "sts:TagSession"]
     Condition = {
       StringEquals = merge(
         {
-          "aws:RequestTag/kubernetes-namespace"       = pod.namespace
-          "aws:RequestTag/kubernetes-service-account" = pod.service_account
+          "aws:RequestTag/kubernetes-namespace"       = split("/", account)[0]
+          "aws:RequestTag/kubernetes-service-account" = split("/", account)[1]
         },
-        pod.cluster_arn == null ? {} : { "aws:RequestTag/eks-cluster-arn" = pod.cluster_arn },
+        length(local.pod_clusters) == 0 ? {} : {
+          "aws:RequestTag/eks-cluster-arn" = try(one(local.pod_clusters), local.pod_clusters)
+        },
       )
     }
   }]

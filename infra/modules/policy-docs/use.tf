@@ -30,6 +30,7 @@ locals {
       local.describe_statement,
     ],
     local.legacy_statements,
+    var.additional_application_statements,
   )
 
   migrator_statements = concat(
@@ -51,5 +52,6 @@ locals {
       local.describe_statement,
     ],
     local.legacy_statements,
+    var.additional_migrator_statements,
   )
 }
