@@ -1,42 +1,51 @@
-# Patterns over CloudTrail's events. A denied request may lack the key's ARN, so denials are not pinned to one.
+# Patterns over CloudTrail's events, each pinned to what is ours. A pattern has at most 1,024 characters (CloudWatch Logs), so
+# one metric may have several filters: the first has the metric's name, the next are numbered.
 locals {
-  from_kms             = "($.eventSource = \"kms.amazonaws.com\")"
-  from_secrets_manager = "($.eventSource = \"secretsmanager.amazonaws.com\")"
+  # For each metric what it counts, and its patterns.
+  metrics = {
+    KMSUnauthorized       = { description = "denied requests to KMS for our keys or by our roles", patterns = local.unauthorized }
+    KMSKeyAtRisk          = { description = "our keys that were disabled, replicated, moved, or whose deletion was scheduled", patterns = local.key_at_risk }
+    KMSKeyChanged         = { description = "changed policies, grants, aliases and rotation of our keys, and changed roles that use them", patterns = local.key_changed }
+    KMSDecryptCalls       = { description = "decrypts and re-wraps with our keys, by any caller", patterns = local.decrypt_calls }
+    AuditTampering        = { description = "changes to the trail, its log group, role and bucket, to the alarms, their topics and rules", patterns = local.tampering }
+    SecretReadCalls       = { description = "reads of our secrets, by any caller", patterns = local.secret_reads }
+    SecretsRotationFailed = { description = "rotations of our secrets that failed or were abandoned", patterns = local.rotation_failed }
+    SecretsAtRisk         = { description = "our secrets that were deleted, left without rotation, copied, or opened to others", patterns = local.secrets_at_risk }
+  }
 
-  own_keys = length(var.key_arns) == 0 ? "" : " && (${join(" || ", [for arn in var.key_arns : "($.resources[0].ARN = \"${arn}\")"])})"
+  filters = merge([for metric, entry in local.metrics : {
+    for index, pattern in entry.patterns : (index == 0 ? metric : "${metric}-${index + 1}") => {
+      metric      = metric
+      description = entry.description
+      pattern     = "{ ${pattern} }"
+    }
+  }]...)
+}
 
-  filters = {
-    KMSUnauthorized = {
-      description = "requests to KMS that were denied"
-      pattern     = "{ ${local.from_kms} && ($.errorCode = \"AccessDenied*\") }"
-    }
-    KMSKeyAtRisk = {
-      description = "keys that were disabled, or whose deletion was scheduled"
-      pattern     = "{ ${local.from_kms} && (($.eventName = \"DisableKey\") || ($.eventName = \"ScheduleKeyDeletion\")) }"
-    }
-    KMSKeyChanged = {
-      description = "key policies, grants, aliases and rotation that were changed"
-      pattern     = "{ ${local.from_kms} && (($.eventName = \"PutKeyPolicy\") || ($.eventName = \"CreateGrant\") || ($.eventName = \"UpdateAlias\") || ($.eventName = \"DeleteAlias\") || ($.eventName = \"DisableKeyRotation\")) }"
-    }
-    KMSDecryptCalls = {
-      description = "decrypts, by whoever makes them"
-      pattern     = "{ ${local.from_kms} && ($.eventName = \"Decrypt\")${local.own_keys} }"
-    }
-    AuditTampering = {
-      description = "changes to the trail, its log group, its filters or the alarms"
-      pattern     = "{ (($.eventSource = \"cloudtrail.amazonaws.com\") && (($.eventName = \"StopLogging\") || ($.eventName = \"DeleteTrail\") || ($.eventName = \"UpdateTrail\") || ($.eventName = \"PutEventSelectors\"))) || (($.eventSource = \"logs.amazonaws.com\") && (($.eventName = \"DeleteMetricFilter\") || ($.eventName = \"DeleteLogGroup\") || ($.eventName = \"DeleteLogStream\"))) || (($.eventSource = \"monitoring.amazonaws.com\") && (($.eventName = \"DeleteAlarms\") || ($.eventName = \"DisableAlarmActions\"))) }"
-    }
-    SecretReadCalls = {
-      description = "reads of secrets, by whoever makes them"
-      pattern     = "{ ${local.from_secrets_manager} && (($.eventName = \"GetSecretValue\") || ($.eventName = \"BatchGetSecretValue\")) }"
-    }
-    SecretsRotationFailed = {
-      description = "rotations that failed or were given up"
-      pattern     = "{ ${local.from_secrets_manager} && (($.eventName = \"RotationFailed\") || ($.eventName = \"RotationAbandoned\")) }"
-    }
-    SecretsAtRisk = {
-      description = "secrets that were deleted, left without rotation, or opened to others"
-      pattern     = "{ ${local.from_secrets_manager} && (($.eventName = \"DeleteSecret\") || ($.eventName = \"CancelRotateSecret\") || ($.eventName = \"PutResourcePolicy\") || ($.eventName = \"DeleteResourcePolicy\")) }"
-    }
+locals {
+  # Every event name that a pattern looks for, by the group it is used in.
+  events = {
+    key_at_risk    = ["DisableKey", "ScheduleKeyDeletion", "ReplicateKey", "UpdatePrimaryRegion", "DeleteImportedKeyMaterial", "DeleteKey"]
+    key_changed    = ["PutKeyPolicy", "CreateGrant", "DisableKeyRotation", "UpdateAlias", "DeleteAlias", "CreateAlias"]
+    alias          = ["UpdateAlias", "DeleteAlias", "CreateAlias"]
+    decrypt        = ["Decrypt", "ReEncrypt"]
+    role           = ["PutRolePolicy", "DeleteRolePolicy", "AttachRolePolicy", "DetachRolePolicy", "UpdateAssumeRolePolicy", "DeleteRole", "PutRolePermissionsBoundary", "DeleteRolePermissionsBoundary"]
+    trail          = ["StopLogging", "DeleteTrail", "UpdateTrail", "PutEventSelectors", "PutInsightSelectors"]
+    log_group      = ["DeleteMetricFilter", "PutMetricFilter", "DeleteLogGroup", "DeleteLogStream", "PutRetentionPolicy", "DeleteRetentionPolicy", "AssociateKmsKey", "DisassociateKmsKey", "PutSubscriptionFilter", "PutDataProtectionPolicy"]
+    alarm          = ["PutMetricAlarm", "PutCompositeAlarm", "SetAlarmState"]
+    alarms         = ["DeleteAlarms", "DisableAlarmActions"]
+    topic          = ["DeleteTopic", "SetTopicAttributes", "AddPermission", "RemovePermission", "Unsubscribe", "SetSubscriptionAttributes"]
+    event_rule     = ["DeleteRule", "DisableRule", "PutRule", "PutTargets", "RemoveTargets"]
+    config_rule    = ["DeleteConfigRule", "PutConfigRule"]
+    bucket         = ["DeleteBucket", "DeleteBucketPolicy", "PutBucketPolicy", "PutBucketLifecycle", "DeleteBucketLifecycle", "PutBucketVersioning", "PutBucketPublicAccessBlock", "DeleteBucketPublicAccessBlock", "PutObjectLockConfiguration"]
+    secret_at_risk = ["DeleteSecret", "CancelRotateSecret", "PutResourcePolicy", "DeleteResourcePolicy", "ReplicateSecretToRegions", "RemoveRegionsFromReplication", "StopReplicationToReplica"]
+    rotation       = ["RotationFailed", "RotationAbandoned"]
+  }
+
+  # For each group: one of its events.
+  any = { for group, names in local.events : group => "(${join(" || ", [for name in names : "($.eventName = \"${name}\")"])})" }
+
+  from = { for service in ["kms", "secretsmanager", "cloudtrail", "logs", "monitoring", "sns", "events", "config", "iam", "s3"] :
+    service => "($.eventSource = \"${service}.amazonaws.com\")"
   }
 }

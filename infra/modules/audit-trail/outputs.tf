@@ -1,6 +1,6 @@
 output "trail_arn" {
-  description = "The trail's ARN."
-  value       = aws_cloudtrail.this.arn
+  description = "The trail's ARN; null with with_trail = false."
+  value       = one(aws_cloudtrail.this[*].arn)
 }
 
 output "trail_name" {
@@ -10,7 +10,7 @@ output "trail_name" {
 
 output "log_group_name" {
   description = "The log group that holds the trail's events."
-  value       = aws_cloudwatch_log_group.trail.name
+  value       = local.log_group
 }
 
 output "metric_namespace" {
@@ -21,11 +21,11 @@ output "metric_namespace" {
 }
 
 output "metrics" {
-  description = "For each metric, the pattern that feeds it."
-  value       = { for name, filter in module.patterns.filters : name => filter.pattern }
+  description = "For each metric, the patterns that feed it."
+  value       = { for name in keys(module.patterns.metrics) : name => [for filter in values(module.patterns.filters) : filter.pattern if filter.metric == name] }
 }
 
 output "key_arn" {
-  description = "ARN of the key that seals the trail and its log group."
-  value       = aws_kms_key.trail.arn
+  description = "ARN of the key that seals the trail and its log group; null with with_trail = false."
+  value       = one(aws_kms_key.trail[*].arn)
 }
