@@ -34,10 +34,10 @@ locals {
 }
 
 resource "aws_cloudwatch_metric_alarm" "errors" {
-  for_each = local.error_alarms
+  for_each = { for name, alarm in local.error_alarms : name => alarm if local.alarms[name].enabled }
 
   alarm_name          = "${local.name}-${each.key}"
-  alarm_description   = "${each.value.description} Runbook: ${var.runbook_base_url}/${each.value.runbook}.md"
+  alarm_description   = "${each.value.description} Runbook: ${local.runbooks}/${each.value.runbook}.md"
   namespace           = local.emf_namespace
   metric_name         = each.key
   dimensions          = local.emf_dimensions
@@ -47,16 +47,18 @@ resource "aws_cloudwatch_metric_alarm" "errors" {
   threshold           = var.decrypt_errors_threshold
   comparison_operator = "GreaterThanThreshold"
   treat_missing_data  = "notBreaching"
-  alarm_actions       = [aws_sns_topic.alarms.arn]
-  ok_actions          = [aws_sns_topic.alarms.arn]
-  tags                = local.tags
+  alarm_actions       = local.alarms[each.key].actions
+  ok_actions          = local.alarms[each.key].actions
+  tags                = merge(local.tags, { Severity = local.alarms[each.key].severity })
 }
 
 # Low sample counts are evaluated: a warm cache asks KMS far less than a thousand times a minute, and "ignore" would freeze
-# the alarm. Three minutes of five keep a single slow call from waking anybody.
+# the alarm. Three minutes of five keep a single slow call from setting it off.
 resource "aws_cloudwatch_metric_alarm" "latency" {
+  count = local.alarms["KMSHighLatency"].enabled ? 1 : 0
+
   alarm_name                            = "${local.name}-KMSHighLatency"
-  alarm_description                     = "The slowest hundredth of the decrypts takes over ${var.latency_threshold_ms} ms. Runbook: ${var.runbook_base_url}/kms-high-latency.md"
+  alarm_description                     = "The slowest hundredth of the decrypts takes over ${var.latency_threshold_ms} ms. Runbook: ${local.runbooks}/kms-high-latency.md"
   namespace                             = local.emf_namespace
   metric_name                           = "KMSDecryptLatency"
   dimensions                            = local.emf_dimensions
@@ -68,21 +70,23 @@ resource "aws_cloudwatch_metric_alarm" "latency" {
   comparison_operator                   = "GreaterThanThreshold"
   evaluate_low_sample_count_percentiles = "evaluate"
   treat_missing_data                    = "notBreaching"
-  alarm_actions                         = [aws_sns_topic.alarms.arn]
-  ok_actions                            = [aws_sns_topic.alarms.arn]
-  tags                                  = local.tags
+  alarm_actions                         = local.alarms["KMSHighLatency"].actions
+  ok_actions                            = local.alarms["KMSHighLatency"].actions
+  tags                                  = merge(local.tags, { Severity = local.alarms["KMSHighLatency"].severity })
 }
 
 resource "aws_cloudwatch_metric_alarm" "cache_hit_rate" {
+  count = local.alarms["KMSCacheHitRate"].enabled ? 1 : 0
+
   alarm_name          = "${local.name}-KMSCacheHitRate"
-  alarm_description   = "Under ${var.cache_hit_rate_threshold} % of the reads were served from the cache for fifteen minutes. Runbook: ${var.runbook_base_url}/cache-hit-rate.md"
+  alarm_description   = "Under ${var.cache_hit_rate_threshold} % of the reads were served from the cache for fifteen minutes. Runbook: ${local.runbooks}/cache-hit-rate.md"
   evaluation_periods  = 3
   threshold           = var.cache_hit_rate_threshold
   comparison_operator = "LessThanThreshold"
   treat_missing_data  = "notBreaching"
-  alarm_actions       = [aws_sns_topic.alarms.arn]
-  ok_actions          = [aws_sns_topic.alarms.arn]
-  tags                = local.tags
+  alarm_actions       = local.alarms["KMSCacheHitRate"].actions
+  ok_actions          = local.alarms["KMSCacheHitRate"].actions
+  tags                = merge(local.tags, { Severity = local.alarms["KMSCacheHitRate"].severity })
 
   metric_query {
     id          = "rate"
@@ -118,8 +122,10 @@ resource "aws_cloudwatch_metric_alarm" "cache_hit_rate" {
 
 # The one alarm that silence sets off: a dead program must not look like a healthy one.
 resource "aws_cloudwatch_metric_alarm" "heartbeat" {
+  count = local.alarms["HeartbeatMissing"].enabled ? 1 : 0
+
   alarm_name          = "${local.name}-HeartbeatMissing"
-  alarm_description   = "No sign of life for ten minutes: every other alarm on the application's metrics is blind. Runbook: ${var.runbook_base_url}/heartbeat-missing.md"
+  alarm_description   = "No sign of life for ten minutes: every other alarm on the application's metrics is blind. Runbook: ${local.runbooks}/heartbeat-missing.md"
   namespace           = local.emf_namespace
   metric_name         = "Heartbeat"
   dimensions          = local.emf_dimensions
@@ -129,24 +135,24 @@ resource "aws_cloudwatch_metric_alarm" "heartbeat" {
   threshold           = 1
   comparison_operator = "LessThanThreshold"
   treat_missing_data  = "breaching"
-  alarm_actions       = [aws_sns_topic.alarms.arn]
-  ok_actions          = [aws_sns_topic.alarms.arn]
-  tags                = local.tags
+  alarm_actions       = local.alarms["HeartbeatMissing"].actions
+  ok_actions          = local.alarms["HeartbeatMissing"].actions
+  tags                = merge(local.tags, { Severity = local.alarms["HeartbeatMissing"].severity })
 }
 
 resource "aws_cloudwatch_metric_alarm" "volume" {
-  for_each = merge(local.volume_alarms, local.audit_volume_alarms)
+  for_each = { for name, alarm in merge(local.volume_alarms, local.audit_volume_alarms) : name => alarm if local.alarms[name].enabled }
 
   alarm_name          = "${local.name}-${each.key}"
-  alarm_description   = "${each.value.description} Runbook: ${var.runbook_base_url}/${each.value.runbook}.md"
+  alarm_description   = "${each.value.description} Runbook: ${local.runbooks}/${each.value.runbook}.md"
   evaluation_periods  = 3
   datapoints_to_alarm = 2
   threshold_metric_id = "band"
   comparison_operator = "GreaterThanUpperThreshold"
   treat_missing_data  = "notBreaching"
-  alarm_actions       = [aws_sns_topic.alarms.arn]
-  ok_actions          = [aws_sns_topic.alarms.arn]
-  tags                = local.tags
+  alarm_actions       = local.alarms[each.key].actions
+  ok_actions          = local.alarms[each.key].actions
+  tags                = merge(local.tags, { Severity = local.alarms[each.key].severity })
 
   metric_query {
     id          = "band"
@@ -167,4 +173,20 @@ resource "aws_cloudwatch_metric_alarm" "volume" {
       period      = 300
     }
   }
+}
+
+# These had no count before 0.2.
+moved {
+  from = aws_cloudwatch_metric_alarm.latency
+  to   = aws_cloudwatch_metric_alarm.latency[0]
+}
+
+moved {
+  from = aws_cloudwatch_metric_alarm.cache_hit_rate
+  to   = aws_cloudwatch_metric_alarm.cache_hit_rate[0]
+}
+
+moved {
+  from = aws_cloudwatch_metric_alarm.heartbeat
+  to   = aws_cloudwatch_metric_alarm.heartbeat[0]
 }

@@ -2,30 +2,30 @@
 locals {
   audit_alarms = { for name, alarm in {
     KMSUnauthorized = {
-      description = "KMS denied a request: somebody tries a key that is not theirs, or a policy has broken."
+      description = "KMS denied a request with one of our keys, or by one of our roles: a caller without the right tries, or a policy is broken."
       runbook     = "kms-unauthorized"
     }
     KMSKeyAtRisk = {
-      description = "A key was disabled, or its deletion was scheduled. What it wraps stops opening now, or is lost for good when the window ends."
+      description = "One of our keys was disabled, replicated or moved, or its deletion was scheduled. What it wraps stops opening now, or is lost for good when the window ends."
       runbook     = "kms-key-at-risk"
     }
     KMSKeyChanged = {
-      description = "A key's policy, grants, alias or rotation was changed."
+      description = "The policy, grants, alias or rotation of one of our keys was changed, or a role that uses it."
       runbook     = "kms-key-changed"
     }
     AuditTampering = {
-      description = "The trail, its log group, its filters or these alarms were changed."
+      description = "The trail, its log group, role, bucket or filters, or these alarms, their topic or rules were changed."
       runbook     = "audit-tampering"
     }
     SecretsAtRisk = {
-      description = "A secret was deleted, left without rotation, or its policy was changed."
+      description = "One of our secrets was deleted, left without rotation, copied, moved to another key, or its policy was changed."
       runbook     = "secrets-at-risk"
     }
-  } : name => alarm if var.with_audit_alarms }
+  } : name => alarm if var.with_audit_alarms && local.alarms[name].enabled }
 
   audit_volume_alarms = { for name, alarm in {
     KMSDecryptCallsAnomalous = {
-      description = "Somebody, not necessarily the application, decrypts far more than usual."
+      description = "Decrypts with our keys, by any caller, are far more than usual."
       runbook     = "kms-decrypts-anomalous"
       namespace   = var.audit_namespace
       metric      = "KMSDecryptCalls"
@@ -33,7 +33,7 @@ locals {
       dimensions  = {}
     }
     SecretReadCallsAnomalous = {
-      description = "Somebody, not necessarily the application, reads far more secrets than usual."
+      description = "Reads of our secrets, by any caller, are far more than usual."
       runbook     = "secret-reads-anomalous"
       namespace   = var.audit_namespace
       metric      = "SecretReadCalls"
@@ -47,7 +47,7 @@ resource "aws_cloudwatch_metric_alarm" "audit" {
   for_each = local.audit_alarms
 
   alarm_name          = "${local.name}-${each.key}"
-  alarm_description   = "${each.value.description} Runbook: ${var.runbook_base_url}/${each.value.runbook}.md"
+  alarm_description   = "${each.value.description} Runbook: ${local.runbooks}/${each.value.runbook}.md"
   namespace           = var.audit_namespace
   metric_name         = each.key
   statistic           = "Sum"
@@ -56,6 +56,6 @@ resource "aws_cloudwatch_metric_alarm" "audit" {
   threshold           = 0
   comparison_operator = "GreaterThanThreshold"
   treat_missing_data  = "notBreaching"
-  alarm_actions       = [aws_sns_topic.alarms.arn]
-  tags                = local.tags
+  alarm_actions       = local.alarms[each.key].actions
+  tags                = merge(local.tags, { Severity = local.alarms[each.key].severity })
 }

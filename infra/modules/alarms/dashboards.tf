@@ -2,7 +2,7 @@
 locals {
   region = data.aws_region.current.id
 
-  dimension_list = ["Application", var.application, "Environment", var.environment]
+  dimension_list = flatten([for name, value in local.emf_dimensions : [name, value]])
 
   kms_widgets = concat(
     [
@@ -45,7 +45,7 @@ locals {
     }],
     [for widget in [
       {
-        title   = "Secrets read by anybody"
+        title   = "Secrets read by any caller"
         metrics = [[var.audit_namespace, "SecretReadCalls", { stat = "Sum" }]]
       },
       {

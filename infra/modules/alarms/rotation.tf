@@ -9,7 +9,7 @@ resource "aws_config_config_rule" "rotation" {
   count = var.with_config_rules ? 1 : 0
 
   name        = local.rotation_rule
-  description = "Keys rotate. Runbook: ${var.runbook_base_url}/rotation-overdue.md"
+  description = "Keys rotate. Runbook: ${local.runbooks}/rotation-overdue.md"
 
   source {
     owner             = "AWS"
@@ -23,7 +23,7 @@ resource "aws_cloudwatch_event_rule" "rotation" {
   count = var.with_config_rules ? 1 : 0
 
   name        = local.rotation_rule
-  description = "A key of ${local.name} does not rotate. Runbook: ${var.runbook_base_url}/rotation-overdue.md"
+  description = "A key of ${local.name} does not rotate. Runbook: ${local.runbooks}/rotation-overdue.md"
   tags        = local.tags
 
   event_pattern = jsonencode({
@@ -41,5 +41,5 @@ resource "aws_cloudwatch_event_target" "rotation" {
   count = var.with_config_rules ? 1 : 0
 
   rule = aws_cloudwatch_event_rule.rotation[0].name
-  arn  = aws_sns_topic.alarms.arn
+  arn  = local.topics["warning"]
 }

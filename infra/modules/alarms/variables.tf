@@ -9,12 +9,23 @@ variable "application" {
 }
 
 variable "environment" {
-  description = "The environment, in the words that the programs read from ENVIRONMENT: development, staging or production."
+  description = "The environment, as in its alias, its tags and its metrics: development, staging, production or a word of yours."
   type        = string
 
   validation {
-    condition     = contains(["development", "staging", "production"], var.environment)
-    error_message = "environment is development, staging or production."
+    condition     = can(regex("^[a-z][a-z0-9-]{0,30}[a-z0-9]$", var.environment))
+    error_message = "environment has 2 to 32 lower-case letters, digits and hyphens, and starts with a letter."
+  }
+}
+
+variable "name" {
+  description = "The first part of every name in this module. If null, it is <application>-<environment>. Set it where the same application and environment are in an account twice, for example in a second Region."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.name == null || can(regex("^[a-z][a-z0-9-]{1,46}[a-z0-9]$", var.name))
+    error_message = "name has 3 to 48 lower-case letters, digits and hyphens, and starts with a letter."
   }
 }
 
@@ -58,7 +69,7 @@ variable "key_arns" {
 }
 
 variable "subscriptions" {
-  description = "Who is told: for each name a protocol (https, email, sqs, lambda) and its endpoint. An email address must confirm."
+  description = "Who receives alarms: for each name a protocol (https, email, sqs, lambda) and its endpoint. An email address must confirm."
   type = map(object({
     protocol = string
     endpoint = string
@@ -71,14 +82,67 @@ variable "subscriptions" {
   }
 }
 
-variable "runbook_base_url" {
-  description = "Where the runbooks can be read by who is woken: the address of docs/runbooks in your copy of this repository."
-  type        = string
-  default     = "docs/runbooks"
+variable "topic_arns" {
+  description = "SNS topics that you have, by severity (critical, warning). A severity that is not here uses this module's own topic, which is only made if one of them needs it. CloudWatch and EventBridge must be allowed to publish there."
+  type        = map(string)
+  default     = {}
 
   validation {
-    condition     = length(trimspace(var.runbook_base_url)) > 0 && !endswith(var.runbook_base_url, "/")
-    error_message = "runbook_base_url is not empty and does not end with a slash."
+    condition     = alltrue([for severity in keys(var.topic_arns) : contains(["critical", "warning"], severity)])
+    error_message = "topic_arns has the keys critical and warning."
+  }
+  validation {
+    condition     = alltrue([for arn in values(var.topic_arns) : can(regex("^arn:[a-z-]+:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]+$", arn))])
+    error_message = "topic_arns are ARNs of SNS topics."
+  }
+}
+
+variable "alarms" {
+  description = "What is different for single alarms, by their names: enabled = false leaves one out, severity is critical or warning, topic_arn sends it elsewhere. Where only Jobs run, leave HeartbeatMissing out."
+  type = map(object({
+    enabled   = optional(bool, true)
+    severity  = optional(string)
+    topic_arn = optional(string)
+  }))
+  default = {}
+
+  validation {
+    condition     = alltrue([for name in keys(var.alarms) : contains(["KMSDecryptErrors", "KMSEncryptErrors", "KMSHighLatency", "KMSCacheHitRate", "HeartbeatMissing", "SecretReadsAnomalous", "KMSDecryptsAnomalous", "SecretReadCallsAnomalous", "KMSDecryptCallsAnomalous", "KMSUnauthorized", "KMSKeyAtRisk", "KMSKeyChanged", "AuditTampering", "SecretsAtRisk"], name)])
+    error_message = "alarms names an alarm that this module does not make."
+  }
+  validation {
+    condition     = alltrue([for alarm in values(var.alarms) : alarm.severity == null || contains(["critical", "warning"], coalesce(alarm.severity, "none"))])
+    error_message = "severity is critical or warning."
+  }
+  validation {
+    condition     = alltrue([for alarm in values(var.alarms) : alarm.topic_arn == null || can(regex("^arn:[a-z-]+:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]+$", alarm.topic_arn))])
+    error_message = "topic_arn is the ARN of an SNS topic."
+  }
+}
+
+variable "metric_dimensions" {
+  description = "The dimensions of the programs' metrics in CloudWatch: what EMF_DIMENSIONS holds. If null, Application and Environment of this module."
+  type        = map(string)
+  default     = null
+
+  validation {
+    condition     = var.metric_dimensions == null || try(length(var.metric_dimensions) > 0 && length(var.metric_dimensions) <= 9, false)
+    error_message = "metric_dimensions has 1 to 9 dimensions."
+  }
+  validation {
+    condition     = alltrue([for name, value in coalesce(var.metric_dimensions, {}) : can(regex("^[A-Za-z0-9_.-]{1,250}=[A-Za-z0-9_.:/@-]{1,250}$", "${name}=${value}"))])
+    error_message = "metric_dimensions have names and values of letters, digits and _.-, values also :/@."
+  }
+}
+
+variable "runbook_base_url" {
+  description = "The https address of docs/runbooks in your copy of this repository, so that the link in an alarm opens. If null, the alarms name the file only."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.runbook_base_url == null || can(regex("^https://[^\\s]+[^/\\s]$", var.runbook_base_url))
+    error_message = "runbook_base_url starts with https:// and does not end with a slash."
   }
 }
 

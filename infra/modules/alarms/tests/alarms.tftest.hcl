@@ -24,11 +24,11 @@ run "thresholds_are_as_promised" {
     error_message = "more than 5 decrypt errors in 5 minutes"
   }
   assert {
-    condition     = aws_cloudwatch_metric_alarm.latency.extended_statistic == "p99" && aws_cloudwatch_metric_alarm.latency.threshold == 500
+    condition     = aws_cloudwatch_metric_alarm.latency[0].extended_statistic == "p99" && aws_cloudwatch_metric_alarm.latency[0].threshold == 500
     error_message = "p99 over 500 ms"
   }
   assert {
-    condition     = aws_cloudwatch_metric_alarm.latency.evaluate_low_sample_count_percentiles == "evaluate"
+    condition     = aws_cloudwatch_metric_alarm.latency[0].evaluate_low_sample_count_percentiles == "evaluate"
     error_message = "a warm cache has few samples, and they count"
   }
   assert {
@@ -36,7 +36,7 @@ run "thresholds_are_as_promised" {
     error_message = "any denied request"
   }
   assert {
-    condition     = aws_cloudwatch_metric_alarm.cache_hit_rate.threshold == 90
+    condition     = aws_cloudwatch_metric_alarm.cache_hit_rate[0].threshold == 90
     error_message = "hit rate under 90 %"
   }
 }
@@ -45,13 +45,13 @@ run "silence_wakes_through_the_heartbeat_only" {
   command = plan
 
   assert {
-    condition     = aws_cloudwatch_metric_alarm.heartbeat.treat_missing_data == "breaching"
+    condition     = aws_cloudwatch_metric_alarm.heartbeat[0].treat_missing_data == "breaching"
     error_message = "a dead program must not look healthy"
   }
   assert {
     condition = alltrue([for alarm in concat(
       values(aws_cloudwatch_metric_alarm.errors), values(aws_cloudwatch_metric_alarm.audit), values(aws_cloudwatch_metric_alarm.volume),
-      [aws_cloudwatch_metric_alarm.latency, aws_cloudwatch_metric_alarm.cache_hit_rate],
+      [aws_cloudwatch_metric_alarm.latency[0], aws_cloudwatch_metric_alarm.cache_hit_rate[0]],
     ) : alarm.treat_missing_data == "notBreaching"])
     error_message = "no other alarm goes off for want of data"
   }
@@ -81,7 +81,7 @@ run "every_alarm_names_its_runbook" {
   assert {
     condition = alltrue([for alarm in concat(
       values(aws_cloudwatch_metric_alarm.errors), values(aws_cloudwatch_metric_alarm.audit), values(aws_cloudwatch_metric_alarm.volume),
-      [aws_cloudwatch_metric_alarm.latency, aws_cloudwatch_metric_alarm.cache_hit_rate, aws_cloudwatch_metric_alarm.heartbeat],
+      [aws_cloudwatch_metric_alarm.latency[0], aws_cloudwatch_metric_alarm.cache_hit_rate[0], aws_cloudwatch_metric_alarm.heartbeat[0]],
     ) : can(regex("Runbook: https://runbooks.example.com/[a-z-]+\\.md$", alarm.alarm_description))])
     error_message = "each description ends with the runbook's address"
   }
@@ -91,11 +91,11 @@ run "the_topic_is_sealed" {
   command = plan
 
   assert {
-    condition     = strcontains(aws_kms_key.topic.policy, "cloudwatch.amazonaws.com")
+    condition     = strcontains(aws_kms_key.topic[0].policy, "cloudwatch.amazonaws.com")
     error_message = "CloudWatch may use the topic's key"
   }
   assert {
-    condition     = strcontains(aws_sns_topic_policy.alarms.policy, "aws:SourceAccount")
+    condition     = strcontains(aws_sns_topic_policy.alarms[0].policy, "aws:SourceAccount")
     error_message = "only this account's alarms are published"
   }
 }
@@ -211,5 +211,115 @@ run "a_tag_of_aws_is_refused" {
   expect_failures = [var.tags]
   variables {
     tags = { "aws:owner" = "me" }
+  }
+}
+
+run "each_alarm_has_a_switch_a_severity_and_a_topic" {
+  command = plan
+
+  variables {
+    topic_arns = { critical = "arn:aws:sns:eu-central-1:123456789012:pager", warning = "arn:aws:sns:eu-central-1:123456789012:channel" }
+    alarms = {
+      HeartbeatMissing = { enabled = false }
+      KMSDecryptErrors = { enabled = false }
+      AuditTampering   = { enabled = false }
+      KMSHighLatency   = { severity = "critical" }
+      KMSUnauthorized  = { topic_arn = "arn:aws:sns:eu-central-1:123456789012:security" }
+    }
+  }
+
+  assert {
+    condition     = length(aws_cloudwatch_metric_alarm.heartbeat) == 0 && keys(aws_cloudwatch_metric_alarm.errors) == ["KMSEncryptErrors"] && !contains(keys(aws_cloudwatch_metric_alarm.audit), "AuditTampering")
+    error_message = "what is switched off is not made"
+  }
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.latency[0].alarm_actions == toset(["arn:aws:sns:eu-central-1:123456789012:pager"]) && aws_cloudwatch_metric_alarm.latency[0].tags["Severity"] == "critical"
+    error_message = "a severity of the caller's"
+  }
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.cache_hit_rate[0].alarm_actions == toset(["arn:aws:sns:eu-central-1:123456789012:channel"])
+    error_message = "a warning goes to the topic for warnings"
+  }
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.audit["KMSUnauthorized"].alarm_actions == toset(["arn:aws:sns:eu-central-1:123456789012:security"])
+    error_message = "a topic of its own"
+  }
+  assert {
+    condition     = length(aws_sns_topic.alarms) + length(aws_kms_key.topic) == 0
+    error_message = "no topic of the module's own, which no alarm would use"
+  }
+}
+
+run "one_severity_keeps_the_modules_topic" {
+  command = plan
+
+  variables {
+    topic_arns = { critical = "arn:aws:sns:eu-central-1:123456789012:pager" }
+  }
+
+  assert {
+    condition     = length(aws_sns_topic.alarms) == 1
+    error_message = "warnings go to the module's topic"
+  }
+}
+
+run "the_programs_are_given_the_dimensions_that_the_alarms_look_at" {
+  command = plan
+
+  variables {
+    metric_dimensions = { Application = "pulseplan", Environment = "qa-eu" }
+  }
+
+  assert {
+    condition     = output.environment["EMF_DIMENSIONS"] == "Application=pulseplan,Environment=qa-eu"
+    error_message = "the programs' setting"
+  }
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.heartbeat[0].dimensions == tomap({ Application = "pulseplan", Environment = "qa-eu" })
+    error_message = "the alarms"
+  }
+  assert {
+    condition     = strcontains(aws_cloudwatch_dashboard.this["kms"].dashboard_body, "\"Application\",\"pulseplan\",\"Environment\",\"qa-eu\"")
+    error_message = "the dashboards"
+  }
+}
+
+run "an_unknown_alarm_is_refused" {
+  command         = plan
+  expect_failures = [var.alarms]
+  variables {
+    alarms = { KMSDecryptError = { enabled = false } }
+  }
+}
+
+run "an_unknown_severity_is_refused" {
+  command         = plan
+  expect_failures = [var.alarms]
+  variables {
+    alarms = { KMSDecryptErrors = { severity = "page" } }
+  }
+}
+
+run "a_topic_for_an_unknown_severity_is_refused" {
+  command         = plan
+  expect_failures = [var.topic_arns]
+  variables {
+    topic_arns = { page = "arn:aws:sns:eu-central-1:123456789012:pager" }
+  }
+}
+
+run "a_dimension_with_a_comma_is_refused" {
+  command         = plan
+  expect_failures = [var.metric_dimensions]
+  variables {
+    metric_dimensions = { Application = "a,b" }
+  }
+}
+
+run "a_runbook_that_cannot_be_opened_is_refused" {
+  command         = plan
+  expect_failures = [var.runbook_base_url]
+  variables {
+    runbook_base_url = "docs/runbooks"
   }
 }
