@@ -1,20 +1,30 @@
 data "aws_partition" "current" {}
 
+locals {
+  single = var.trail_name == null ? [] : [{
+    name = var.trail_name, account_id = var.trail_account_id, region = var.trail_region, key_prefix = "", organization_id = null,
+  }]
+  trails = concat(local.single, var.trails)
+}
+
 module "policies" {
   source = "../policy-docs"
 
-  account_id = var.trail_account_id
-  partition  = data.aws_partition.current.partition
-  region     = var.trail_region
+  account_id    = local.trails[0].account_id
+  partition     = data.aws_partition.current.partition
+  region        = local.trails[0].region
+  bucket_trails = local.trails
 
   trail = {
-    name   = var.trail_name
+    name   = local.trails[0].name
     bucket = var.bucket_name
   }
+
+  additional_bucket_statements = var.additional_policy_statements
 }
 
 resource "aws_s3_bucket" "this" {
-  # checkov:skip=CKV2_AWS_62:nothing waits for single log files
+  # checkov:skip=CKV2_AWS_62:no consumer waits for single log files
   # checkov:skip=CKV_AWS_18:an access log of the log bucket needs a second log bucket; the trail records changes to this one
   # checkov:skip=CKV_AWS_144:one Region is enough for logs of a multi-Region trail; add replication where your rules ask for it
   bucket              = var.bucket_name

@@ -5,8 +5,10 @@ data "aws_partition" "current" {}
 data "aws_region" "current" {}
 
 locals {
-  name   = "${var.application}-${var.environment}"
+  name   = coalesce(var.name, "${var.application}-${var.environment}")
   prefix = coalesce(var.prefix, "${var.application}/${var.environment}/")
+
+  runbooks = coalesce(var.runbook_base_url, "docs/runbooks")
 
   kind_days     = { database = 30, signing-key = 90, other = null }
   rotation_days = { for name, secret in var.secrets : name => secret.rotation_days != null ? secret.rotation_days : local.kind_days[secret.kind] }
@@ -28,13 +30,29 @@ module "policies" {
   partition  = data.aws_partition.current.partition
   region     = data.aws_region.current.id
 
-  secrets = {
+  secrets = length(var.secrets) == 0 ? null : {
     secret_arns    = values(aws_secretsmanager_secret.this)[*].arn
     key_arn        = aws_kms_key.secrets.arn
     reader_roles   = var.reader_roles
     operator_roles = var.operator_roles
     rotation_roles = var.rotation_roles
     exclusive      = var.exclusive
+  }
+
+  additional_secret_statements = var.additional_policy_statements
+}
+
+# The key's policy is a document of its own: those above name the key.
+module "key_policy" {
+  source = "../policy-docs"
+
+  account_id = data.aws_caller_identity.current.account_id
+  partition  = data.aws_partition.current.partition
+  region     = data.aws_region.current.id
+
+  secrets_key = {
+    reader_roles = var.reader_roles
+    writer_roles = concat(var.operator_roles, var.rotation_roles)
   }
 }
 
@@ -56,7 +74,7 @@ resource "aws_kms_key" "secrets" {
   description             = "Seals the secrets of ${local.name}"
   enable_key_rotation     = true
   deletion_window_in_days = var.deletion_window_in_days
-  policy                  = module.policies.secrets_key_policy
+  policy                  = module.key_policy.secrets_key_policy
   tags                    = local.tags
 }
 

@@ -19,16 +19,16 @@ output "alias_name" {
 }
 
 output "reader_policy" {
-  description = "Identity policy for whoever reads these secrets, as JSON."
+  description = "Identity policy for readers of these secrets, as JSON; null without secrets."
   value       = module.policies.secrets_reader_policy
 }
 
 output "operator_policy" {
-  description = "Identity policy for whoever runs manage-secrets on this prefix, as JSON."
+  description = "Identity policy for operators who run manage-secrets on this prefix, as JSON."
   value       = module.operator_policies.secrets_operator_policy
 }
 
 output "rotation_function_policy" {
-  description = "Identity policy for the rotation functions' roles, as JSON."
+  description = "Identity policy for the rotation functions' roles, as JSON; null without secrets."
   value       = module.policies.rotation_function_policy
 }

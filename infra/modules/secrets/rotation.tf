@@ -28,7 +28,7 @@ resource "aws_cloudwatch_metric_alarm" "rotation_failed" {
   count = var.with_alarms ? 1 : 0
 
   alarm_name          = "${local.name}-SecretsRotationFailed"
-  alarm_description   = "A rotation failed or was given up; the previous value is still in use. Runbook: ${var.runbook_base_url}/rotation-failed.md"
+  alarm_description   = "A rotation failed or was given up; the previous value is still in use. Runbook: ${local.runbooks}/rotation-failed.md"
   namespace           = var.audit_namespace
   metric_name         = "SecretsRotationFailed"
   statistic           = "Sum"
@@ -46,7 +46,7 @@ resource "aws_config_config_rule" "overdue" {
   for_each = local.watched_schedules
 
   name             = "${local.name}-secrets-overdue-${each.value}d"
-  description      = "Secrets were rotated within ${each.value} days. Runbook: ${var.runbook_base_url}/rotation-overdue.md"
+  description      = "Secrets were rotated within ${each.value} days. Runbook: ${local.runbooks}/rotation-overdue.md"
   input_parameters = jsonencode({ maxDaysSinceRotation = tostring(tonumber(each.value) + var.rotation_grace_days) })
   tags             = local.tags
 
@@ -60,7 +60,7 @@ resource "aws_cloudwatch_event_rule" "overdue" {
   for_each = local.watched_schedules
 
   name        = "${local.name}-secrets-overdue-${each.value}d"
-  description = "A secret of ${local.name} is older than its ${each.value} days. Runbook: ${var.runbook_base_url}/rotation-overdue.md"
+  description = "A secret of ${local.name} is older than its ${each.value} days. Runbook: ${local.runbooks}/rotation-overdue.md"
   tags        = local.tags
 
   event_pattern = jsonencode({

@@ -9,17 +9,28 @@ variable "application" {
 }
 
 variable "environment" {
-  description = "The environment, in the words that the programs read from ENVIRONMENT: development, staging or production."
+  description = "The environment, as in its alias, its tags and its metrics: development, staging, production or a word of yours."
   type        = string
 
   validation {
-    condition     = contains(["development", "staging", "production"], var.environment)
-    error_message = "environment is development, staging or production."
+    condition     = can(regex("^[a-z][a-z0-9-]{0,30}[a-z0-9]$", var.environment))
+    error_message = "environment has 2 to 32 lower-case letters, digits and hyphens, and starts with a letter."
+  }
+}
+
+variable "name" {
+  description = "The first part of every name in this module. If null, it is <application>-<environment>. Set it where the same application and environment are in an account twice, for example in a second Region."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.name == null || can(regex("^[a-z][a-z0-9-]{1,46}[a-z0-9]$", var.name))
+    error_message = "name has 3 to 48 lower-case letters, digits and hyphens, and starts with a letter."
   }
 }
 
 variable "prefix" {
-  description = "What every secret's name starts with, as manage-secrets' --prefix. Left out, it is <application>/<environment>/."
+  description = "What every secret's name starts with, as manage-secrets' --prefix. If null, it is <application>/<environment>/."
   type        = string
   default     = null
 
@@ -41,8 +52,8 @@ variable "secrets" {
   }))
 
   validation {
-    condition     = alltrue([for name in keys(var.secrets) : can(regex("^[A-Za-z0-9/_+=.@-]{1,200}$", name)) && !can(regex("-[A-Za-z0-9]{6}$", name))])
-    error_message = "a secret's name has letters, digits and /_+=.@-, and does not end like an ARN (a hyphen and six characters)."
+    condition     = alltrue([for name in keys(var.secrets) : can(regex("^[A-Za-z0-9/_+=.@-]{1,200}$", name))])
+    error_message = "a secret's name has 1 to 200 letters, digits and /_+=.@-."
   }
   validation {
     condition     = alltrue([for secret in values(var.secrets) : contains(["database", "signing-key", "other"], secret.kind)])
@@ -72,7 +83,7 @@ variable "rotation_lambda_arns" {
 }
 
 variable "reader_roles" {
-  description = "ARNs of the roles that read the secrets; with exclusive nobody else but the operators and the functions can."
+  description = "ARNs of the roles that read the secrets: the policies of secrets and key allow it to them. With exclusive, no others but operators and functions can."
   type        = list(string)
   default     = []
 
@@ -83,7 +94,7 @@ variable "reader_roles" {
 }
 
 variable "operator_roles" {
-  description = "ARNs of the roles that write and rotate them by hand."
+  description = "ARNs of the roles that write and rotate them by hand: the policies of secrets and key allow it to them."
   type        = list(string)
   default     = []
 
@@ -94,7 +105,7 @@ variable "operator_roles" {
 }
 
 variable "rotation_roles" {
-  description = "ARNs of the rotation functions' own roles."
+  description = "ARNs of the rotation functions' own roles: the policies of secrets and key allow them to rotate."
   type        = list(string)
   default     = []
 
@@ -105,13 +116,24 @@ variable "rotation_roles" {
 }
 
 variable "exclusive" {
-  description = "Deny reading to everybody but these roles, whatever IAM allows."
+  description = "Deny reading to all but these roles, whatever IAM allows."
   type        = bool
   default     = false
 
   validation {
     condition     = !var.exclusive || length(concat(var.reader_roles, var.operator_roles, var.rotation_roles)) > 0
-    error_message = "exclusive without a single role would leave secrets that nobody can read."
+    error_message = "exclusive without a single role would leave secrets that no one can read."
+  }
+}
+
+variable "additional_policy_statements" {
+  description = "Further statements of each secret's resource policy, as objects with Effect, Principal, Action, Resource and Condition."
+  type        = any
+  default     = []
+
+  validation {
+    condition     = can([for statement in var.additional_policy_statements : [statement.Effect, statement.Principal]])
+    error_message = "additional_policy_statements is a list of statements of a resource policy, each with Effect and Principal."
   }
 }
 
@@ -193,13 +215,13 @@ variable "rotation_grace_days" {
 }
 
 variable "runbook_base_url" {
-  description = "Where the runbooks can be read by who is woken."
+  description = "The https address of docs/runbooks in your copy of this repository, so that the link in an alarm opens. If null, the alarms name the file only."
   type        = string
-  default     = "docs/runbooks"
+  default     = null
 
   validation {
-    condition     = length(trimspace(var.runbook_base_url)) > 0 && !endswith(var.runbook_base_url, "/")
-    error_message = "runbook_base_url is not empty and does not end with a slash."
+    condition     = var.runbook_base_url == null || can(regex("^https://[^\\s]+[^/\\s]$", var.runbook_base_url))
+    error_message = "runbook_base_url starts with https:// and does not end with a slash."
   }
 }
 

@@ -3,12 +3,16 @@ data "aws_caller_identity" "current" {}
 data "aws_partition" "current" {}
 
 locals {
-  name            = "${var.application}-${var.environment}"
-  region          = split(":", var.key_arns[0])[3]
-  all_key_arns    = concat(var.key_arns, var.replica_key_arns)
-  with_migrator   = var.migrator_service_account != null
-  with_secrets    = var.secrets != null
-  service_account = { for role, account in { application = var.service_account, migrator = var.migrator_service_account } : role => account if account != null }
+  name         = coalesce(var.name, "${var.application}-${var.environment}")
+  region       = split(":", var.key_arns[0])[3]
+  all_key_arns = concat(var.key_arns, var.replica_key_arns)
+  with_secrets = var.secrets == null ? false : length(var.secrets.secret_arns) > 0
+
+  service_accounts = { for role, accounts in {
+    application = concat([var.service_account], var.service_accounts)
+    migrator    = concat(var.migrator_service_account[*], var.migrator_service_accounts)
+  } : role => accounts if length(accounts) > 0 }
+  with_migrator = contains(keys(local.service_accounts), "migrator")
 
   tags = merge(var.tags, {
     Application = var.application
@@ -32,25 +36,28 @@ module "policies" {
     legacy_without_context = var.legacy_without_context
   }
 
-  secrets = var.secrets
+  secrets = local.with_secrets ? var.secrets : null
+
+  additional_application_statements = var.additional_application_statements
+  additional_migrator_statements    = var.additional_migrator_statements
 }
 
 module "trust" {
   source   = "../policy-docs"
-  for_each = local.service_account
+  for_each = local.service_accounts
 
   account_id = data.aws_caller_identity.current.account_id
   partition  = data.aws_partition.current.partition
 
   irsa = var.identity != "irsa" ? null : {
-    provider_arn     = var.oidc_provider_arn
-    service_accounts = [each.value]
+    provider_arns    = concat(var.oidc_provider_arn[*], var.oidc_provider_arns)
+    service_accounts = each.value
+    audience         = var.oidc_audience
   }
 
   pod_identity = var.identity != "pod-identity" ? null : {
-    namespace       = split("/", each.value)[0]
-    service_account = split("/", each.value)[1]
-    cluster_arn     = var.cluster_arn
+    service_accounts = each.value
+    cluster_arns     = concat(var.cluster_arn[*], var.cluster_arns)
   }
 }
 
@@ -59,7 +66,9 @@ locals {
 }
 
 resource "aws_iam_role" "application" {
-  name                 = "${local.name}-application"
+  name                 = coalesce(var.application_role_name, "${local.name}-application")
+  path                 = var.iam_path
+  max_session_duration = var.max_session_duration
   description          = "Seals and opens the tokens of ${local.name}"
   assume_role_policy   = local.trust["application"]
   permissions_boundary = var.permissions_boundary
@@ -83,7 +92,9 @@ resource "aws_iam_role_policy" "secrets" {
 resource "aws_iam_role" "migrator" {
   count = local.with_migrator ? 1 : 0
 
-  name                 = "${local.name}-migrator"
+  name                 = coalesce(var.migrator_role_name, "${local.name}-migrator")
+  path                 = var.iam_path
+  max_session_duration = var.max_session_duration
   description          = "Migrates and re-wraps the tokens of ${local.name}"
   assume_role_policy   = local.trust["migrator"]
   permissions_boundary = var.permissions_boundary

@@ -41,7 +41,7 @@ output "environment" {
   value = {
     AWS_REGION         = local.region
     ENCRYPTION_CONTEXT = module.policies.context_variable
-    ENVIRONMENT        = var.environment
+    ENVIRONMENT        = coalesce(var.program_environment, var.environment)
     KMS_ALLOWED_KEYS   = join(",", local.all_key_arns)
     KMS_KEY_ID         = join(",", concat([var.key_arns[0]], var.replica_key_arns))
   }

@@ -1,5 +1,8 @@
-# What is refused before the provider is asked: these runs need no schema of provider 6.
-mock_provider "aws" {}
+mock_provider "aws" {
+  mock_data "aws_partition" {
+    defaults = { partition = "aws" }
+  }
+}
 
 variables {
   bucket_name      = "example-audit-logs"
@@ -62,5 +65,48 @@ run "a_key_by_its_alias_is_refused" {
   expect_failures = [var.key_arn]
   variables {
     key_arn = "alias/logs"
+  }
+}
+
+run "several_trails_write_each_to_its_own_path" {
+  command = plan
+
+  variables {
+    trail_name       = null
+    trail_account_id = null
+    trail_region     = null
+    trails = [
+      { name = "vod-tender-production-audit", account_id = "123456789012", region = "eu-central-1" },
+      { name = "vod-tender-staging-audit", account_id = "210987654321", region = "eu-west-1", key_prefix = "staging" },
+      { name = "organization", account_id = "111122223333", region = "eu-central-1", organization_id = "o-a1b2c3d4e5" },
+    ]
+  }
+
+  assert {
+    condition = { for statement in jsondecode(aws_s3_bucket_policy.this.policy).Statement : statement.Sid => [statement.Condition.StringEquals["aws:SourceArn"], flatten([statement.Resource])] if startswith(statement.Sid, "TrailWrites") } == {
+      TrailWritesItsLogs  = ["arn:aws:cloudtrail:eu-central-1:123456789012:trail/vod-tender-production-audit", ["arn:aws:s3:::example-audit-logs/AWSLogs/123456789012/*"]]
+      TrailWritesItsLogs2 = ["arn:aws:cloudtrail:eu-west-1:210987654321:trail/vod-tender-staging-audit", ["arn:aws:s3:::example-audit-logs/staging/AWSLogs/210987654321/*"]]
+      TrailWritesItsLogs3 = ["arn:aws:cloudtrail:eu-central-1:111122223333:trail/organization", ["arn:aws:s3:::example-audit-logs/AWSLogs/111122223333/*", "arn:aws:s3:::example-audit-logs/AWSLogs/o-a1b2c3d4e5/*"]]
+    }
+    error_message = "no trail writes where another does"
+  }
+}
+
+run "one_trail_is_the_short_form" {
+  command = plan
+
+  assert {
+    condition     = jsondecode(aws_s3_bucket_policy.this.policy).Statement[1].Resource == "arn:aws:s3:::example-audit-logs/AWSLogs/123456789012/*"
+    error_message = "the policy of one trail"
+  }
+}
+
+run "no_trail_is_refused" {
+  command         = plan
+  expect_failures = [var.trails]
+  variables {
+    trail_name       = null
+    trail_account_id = null
+    trail_region     = null
   }
 }

@@ -1,4 +1,3 @@
-# What is refused before the provider is asked: these runs need no schema of provider 6.
 mock_provider "aws" {}
 
 variables {

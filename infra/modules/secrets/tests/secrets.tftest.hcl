@@ -82,12 +82,58 @@ run "overdue_and_failed_rotations_are_told" {
   }
 }
 
-run "an_arn_like_name_is_refused" {
-  command         = plan
-  expect_failures = [var.secrets]
+run "a_name_may_end_with_a_hyphen_and_six_characters" {
+  command = plan
+
   variables {
-    secrets              = { "db-AbCdEf" = { description = "x" } }
+    secrets              = { "db-master" = { description = "x" } }
     rotation_lambda_arns = {}
+  }
+
+  assert {
+    condition     = aws_secretsmanager_secret.this["db-master"].name == "vod-tender/production/db-master"
+    error_message = "the name is the caller's"
+  }
+}
+
+run "no_secret_is_a_set_of_secrets_too" {
+  command = plan
+
+  variables {
+    secrets              = {}
+    rotation_lambda_arns = {}
+  }
+
+  assert {
+    condition     = length(aws_secretsmanager_secret.this) == 0 && output.reader_policy == null
+    error_message = "the key is there, and nothing to read"
+  }
+}
+
+run "the_roles_are_allowed_what_they_are_listed_for" {
+  command = plan
+
+  variables {
+    reader_roles   = ["arn:aws:iam::123456789012:role/vod-tender-production-application"]
+    operator_roles = ["arn:aws:iam::123456789012:role/operator"]
+    rotation_roles = ["arn:aws:iam::123456789012:role/rotation"]
+  }
+
+  assert {
+    condition = { for statement in jsondecode(aws_secretsmanager_secret_policy.this["database"].policy).Statement : statement.Sid => statement.Principal.AWS if statement.Effect == "Allow" } == {
+      ReadersRead      = ["arn:aws:iam::123456789012:role/vod-tender-production-application"]
+      ReadersDescribe  = ["arn:aws:iam::123456789012:role/vod-tender-production-application"]
+      OperatorsOperate = ["arn:aws:iam::123456789012:role/operator"]
+      FunctionsRotate  = ["arn:aws:iam::123456789012:role/rotation"]
+    }
+    error_message = "the secrets' policy allows each role its own"
+  }
+  assert {
+    condition = { for statement in jsondecode(aws_kms_key.secrets.policy).Statement : statement.Sid => statement.Principal.AWS if statement.Effect == "Allow" && statement.Sid != "AccountAndItsIamPolicies" } == {
+      ReadersThroughSecretsManager = ["arn:aws:iam::123456789012:role/vod-tender-production-application"]
+      WritersThroughSecretsManager = ["arn:aws:iam::123456789012:role/operator", "arn:aws:iam::123456789012:role/rotation"]
+    }
+    error_message = "so does the key's"
   }
 }
 

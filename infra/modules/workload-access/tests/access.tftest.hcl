@@ -34,7 +34,7 @@ run "the_outputs_are_the_programs_variables" {
   }
 }
 
-run "replicas_stand_behind_the_key" {
+run "replicas_come_after_the_key" {
   command = plan
 
   variables {
@@ -187,10 +187,141 @@ run "a_cluster_by_its_name_is_refused" {
   }
 }
 
-run "secrets_that_name_none_are_refused" {
-  command         = plan
-  expect_failures = [var.secrets]
+run "secrets_that_name_none_add_no_policy" {
+  command = plan
+
   variables {
     secrets = { secret_arns = [], key_arn = "arn:aws:kms:eu-central-1:123456789012:key/1" }
+  }
+
+  assert {
+    condition     = length(aws_iam_role_policy.secrets) == 0
+    error_message = "there is nothing to read"
+  }
+}
+
+run "several_clusters_and_service_accounts_become_one_role" {
+  command = plan
+
+  variables {
+    oidc_provider_arns = ["arn:aws:iam::123456789012:oidc-provider/oidc.eks.eu-west-1.amazonaws.com/id/DEF"]
+    service_accounts   = ["workers/vod-tender-worker"]
+    oidc_audience      = "sts.example.com"
+  }
+
+  assert {
+    condition = [for statement in jsondecode(aws_iam_role.application.assume_role_policy).Statement : [statement.Sid, statement.Condition.StringEquals]] == [
+      ["ServiceAccounts", {
+        "oidc.eks.eu-central-1.amazonaws.com/id/ABC:aud" = "sts.example.com"
+        "oidc.eks.eu-central-1.amazonaws.com/id/ABC:sub" = ["system:serviceaccount:vod-tender:vod-tender", "system:serviceaccount:workers:vod-tender-worker"]
+      }],
+      ["ServiceAccounts2", {
+        "oidc.eks.eu-west-1.amazonaws.com/id/DEF:aud" = "sts.example.com"
+        "oidc.eks.eu-west-1.amazonaws.com/id/DEF:sub" = ["system:serviceaccount:vod-tender:vod-tender", "system:serviceaccount:workers:vod-tender-worker"]
+      }],
+    ]
+    error_message = "each cluster has its own statement, with every service account"
+  }
+}
+
+run "pod_identity_takes_several_clusters_and_never_mixes_namespaces" {
+  command = plan
+
+  variables {
+    identity          = "pod-identity"
+    oidc_provider_arn = null
+    service_accounts  = ["workers/vod-tender-worker"]
+    cluster_arn       = "arn:aws:eks:eu-central-1:123456789012:cluster/one"
+    cluster_arns      = ["arn:aws:eks:eu-central-1:123456789012:cluster/two"]
+  }
+
+  assert {
+    condition = [for statement in jsondecode(aws_iam_role.application.assume_role_policy).Statement : statement.Condition.StringEquals] == [
+      {
+        "aws:RequestTag/eks-cluster-arn"            = ["arn:aws:eks:eu-central-1:123456789012:cluster/one", "arn:aws:eks:eu-central-1:123456789012:cluster/two"]
+        "aws:RequestTag/kubernetes-namespace"       = "vod-tender"
+        "aws:RequestTag/kubernetes-service-account" = "vod-tender"
+      },
+      {
+        "aws:RequestTag/eks-cluster-arn"            = ["arn:aws:eks:eu-central-1:123456789012:cluster/one", "arn:aws:eks:eu-central-1:123456789012:cluster/two"]
+        "aws:RequestTag/kubernetes-namespace"       = "workers"
+        "aws:RequestTag/kubernetes-service-account" = "vod-tender-worker"
+      },
+    ]
+    error_message = "one statement for each service account"
+  }
+}
+
+run "roles_have_names_path_boundary_and_session_length" {
+  command = plan
+
+  variables {
+    name                     = "vod-tender-production-eu-west-1"
+    migrator_service_account = "vod-tender/token-migrator"
+    migrator_role_name       = "tokens-migrator"
+    iam_path                 = "/tokenseal/"
+    permissions_boundary     = "arn:aws:iam::123456789012:policy/boundary"
+    max_session_duration     = 7200
+  }
+
+  assert {
+    condition     = aws_iam_role.application.name == "vod-tender-production-eu-west-1-application" && aws_iam_role.migrator[0].name == "tokens-migrator"
+    error_message = "a second Region has names of its own"
+  }
+  assert {
+    condition     = alltrue([for role in [aws_iam_role.application, aws_iam_role.migrator[0]] : role.path == "/tokenseal/" && role.permissions_boundary == "arn:aws:iam::123456789012:policy/boundary" && role.max_session_duration == 7200])
+    error_message = "both roles"
+  }
+}
+
+run "another_word_for_the_environment_names_the_programs_one" {
+  command = plan
+
+  variables {
+    environment         = "qa"
+    program_environment = "staging"
+  }
+
+  assert {
+    condition     = output.environment["ENVIRONMENT"] == "staging" && aws_iam_role.application.tags["Environment"] == "qa"
+    error_message = "the programs know three words, tags any"
+  }
+}
+
+run "own_statements_are_added" {
+  command = plan
+
+  variables {
+    additional_application_statements = [{ Sid = "Queue", Effect = "Allow", Action = "sqs:SendMessage", Resource = "arn:aws:sqs:eu-central-1:123456789012:jobs" }]
+  }
+
+  assert {
+    condition     = jsondecode(aws_iam_role_policy.application.policy).Statement[2].Sid == "Queue"
+    error_message = "the caller's statement comes after the module's"
+  }
+}
+
+run "another_word_alone_is_refused" {
+  command         = plan
+  expect_failures = [var.program_environment]
+  variables {
+    environment = "qa"
+  }
+}
+
+run "a_short_session_is_refused" {
+  command         = plan
+  expect_failures = [var.max_session_duration]
+  variables {
+    max_session_duration = 60
+  }
+}
+
+run "a_service_account_that_is_both_is_refused" {
+  command         = plan
+  expect_failures = [var.migrator_service_account]
+  variables {
+    service_accounts          = ["workers/worker"]
+    migrator_service_accounts = ["workers/worker"]
   }
 }
