@@ -5,3 +5,4 @@ deletion_window_in_days = 7
 log_retention_days      = 90
 exclusive               = false
 with_config_rules       = false
+runbook_base_url        = "https://git.example.com/platform/tokenseal/src/branch/main/docs/runbooks"

@@ -1,27 +1,16 @@
 # vod-tender on EKS: a key, roles for the application and the migration Job, its secrets, an audit trail, and alarms.
 locals {
+  name = coalesce(var.name, "${var.application}-${var.environment}")
+
   encryption_context = {
     Application = var.application
     Purpose     = "oauth-token"
   }
 
+  with_own_topic = length(var.topic_arns) < 2
+
   # The primary key's columns of vod-tender's table, besides table and column.
   binding_keys = ["table", "column", "provider", "channel"]
-}
-
-module "key" {
-  source = "../../modules/kms-key"
-
-  application             = var.application
-  environment             = var.environment
-  encryption_context      = local.encryption_context
-  binding_keys            = local.binding_keys
-  administrators          = var.key_administrators
-  application_roles       = [module.access.application_role_arn]
-  migrator_roles          = [module.access.migrator_role_arn]
-  exclusive               = var.exclusive
-  deletion_window_in_days = var.deletion_window_in_days
-  tags                    = var.tags
 }
 
 module "access" {
@@ -29,13 +18,19 @@ module "access" {
 
   application              = var.application
   environment              = var.environment
-  key_arns                 = [module.key.key_arn]
+  name                     = var.name
+  program_environment      = var.program_environment
+  key_arns                 = local.key_arns
   encryption_context       = local.encryption_context
   binding_keys             = local.binding_keys
   identity                 = "irsa"
   oidc_provider_arn        = var.oidc_provider_arn
+  oidc_provider_arns       = var.oidc_provider_arns
   service_account          = "${var.namespace}/${var.application}"
   migrator_service_account = "${var.namespace}/token-migrator"
+  iam_path                 = var.iam_path
+  permissions_boundary     = var.permissions_boundary
+  max_session_duration     = var.max_session_duration
   tags                     = var.tags
 
   secrets = {
@@ -49,13 +44,15 @@ module "secrets" {
 
   application             = var.application
   environment             = var.environment
+  name                    = var.name
   reader_roles            = [module.access.application_role_arn]
+  operator_roles          = var.secrets_operator_role_arns
   rotation_roles          = var.rotation_role_arns
   rotation_lambda_arns    = var.rotation_lambda_arns
   deletion_window_in_days = var.deletion_window_in_days
   alarm_topic_arn         = module.alarms.topic_arn
-  audit_namespace         = module.audit.metric_namespace
-  with_alarms             = true
+  audit_namespace         = one(module.audit[*].metric_namespace)
+  with_alarms             = var.with_audit
   with_config_rules       = var.with_config_rules
   runbook_base_url        = var.runbook_base_url
   tags                    = var.tags
@@ -67,15 +64,34 @@ module "secrets" {
   }
 }
 
+# A plan that would delete or replace the secrets' key fails here.
+resource "terraform_data" "keep_secrets" {
+  triggers_replace = module.secrets.key_arn
+
+  lifecycle {
+    prevent_destroy = true
+  }
+}
+
 module "audit" {
   source = "../../modules/audit-trail"
+  count  = var.with_audit ? 1 : 0
 
   application             = var.application
   environment             = var.environment
+  name                    = var.name
+  with_trail              = var.with_trail
+  trail_name              = var.trail_name
+  log_group_name          = var.trail_log_group_name
   bucket_name             = var.log_bucket_name
-  key_arns                = [module.key.key_arn]
+  bucket_key_prefix       = var.log_bucket_key_prefix
+  key_arns                = concat(local.key_arns, var.other_region_key_arns)
+  watched_key_arns        = concat([module.secrets.key_arn], local.with_own_topic ? [module.alarms.topic_key_arn] : [])
+  topic_arns              = local.with_own_topic ? null : values(var.topic_arns)
   auditors                = var.auditors
   log_retention_days      = var.log_retention_days
+  iam_path                = var.iam_path
+  permissions_boundary    = var.permissions_boundary
   deletion_window_in_days = var.deletion_window_in_days
   tags                    = var.tags
 }
@@ -85,11 +101,21 @@ module "alarms" {
 
   application             = var.application
   environment             = var.environment
-  audit_namespace         = module.audit.metric_namespace
+  name                    = var.name
+  audit_namespace         = one(module.audit[*].metric_namespace)
+  with_audit_alarms       = var.with_audit
+  topic_arns              = var.topic_arns
+  alarms                  = var.alarms
   subscriptions           = var.subscriptions
   runbook_base_url        = var.runbook_base_url
   with_config_rules       = var.with_config_rules
-  key_arns                = [module.key.key_arn]
+  key_arns                = local.key_arns
   deletion_window_in_days = var.deletion_window_in_days
   tags                    = var.tags
+}
+
+# The audit trail had no switch before 0.2.
+moved {
+  from = module.audit
+  to   = module.audit[0]
 }

@@ -15,7 +15,7 @@ output "key_arn" {
 
 output "alias_name" {
   description = "The key's alias."
-  value       = module.key.alias_name
+  value       = module.alias.alias_name
 }
 
 output "key_policy" {
@@ -29,12 +29,17 @@ output "secrets_prefix" {
 }
 
 output "secrets_operator_policy" {
-  description = "Identity policy for whoever runs manage-secrets, as JSON."
+  description = "Identity policy for operators who run manage-secrets, as JSON."
   value       = module.secrets.operator_policy
 }
 
+output "rotation_function_policy" {
+  description = "Identity policy for the roles of the rotation functions, as JSON."
+  value       = module.secrets.rotation_function_policy
+}
+
 output "topic_arn" {
-  description = "The SNS topic of the alarms."
+  description = "The SNS topic of the critical alarms."
   value       = module.alarms.topic_arn
 }
 

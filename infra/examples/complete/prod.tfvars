@@ -6,3 +6,5 @@ log_retention_days      = 365
 exclusive               = true
 with_config_rules       = true
 key_administrators      = ["arn:aws:iam::123456789012:role/key-administrator"]
+runbook_base_url        = "https://git.example.com/platform/tokenseal/src/branch/main/docs/runbooks"
+break_glass_role_arns   = ["arn:aws:iam::123456789012:role/break-glass"]

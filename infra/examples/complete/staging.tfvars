@@ -5,3 +5,4 @@ deletion_window_in_days = 30
 log_retention_days      = 180
 exclusive               = true
 with_config_rules       = true
+runbook_base_url        = "https://git.example.com/platform/tokenseal/src/branch/main/docs/runbooks"

@@ -4,7 +4,7 @@ variable "region" {
   default     = "eu-central-1"
 
   validation {
-    condition     = can(regex("^[a-z]{2}(-[a-z]+)+-[0-9]$", var.region))
+    condition     = can(regex("^[a-z]{2,4}(-[a-z]+)+-[0-9]+$", var.region))
     error_message = "region looks like eu-central-1."
   }
 }
@@ -21,13 +21,26 @@ variable "application" {
 }
 
 variable "environment" {
-  description = "The environment, in the words that the programs read from ENVIRONMENT: development, staging or production."
+  description = "The environment, as in its alias, its tags and its metrics: development, staging, production or a word of yours."
   type        = string
+}
 
-  validation {
-    condition     = contains(["development", "staging", "production"], var.environment)
-    error_message = "environment is development, staging or production."
-  }
+variable "name" {
+  description = "The first part of every name. If null, it is <application>-<environment>. Set it for a second Region in the same account."
+  type        = string
+  default     = null
+}
+
+variable "assume_role_arn" {
+  description = "The role that Terraform takes for this run: the break-glass role, where break_glass_role_arns is set and a step needs it."
+  type        = string
+  default     = null
+}
+
+variable "program_environment" {
+  description = "The value of ENVIRONMENT for the programs, where environment is none of development, staging and production."
+  type        = string
+  default     = null
 }
 
 variable "oidc_provider_arn" {
@@ -38,6 +51,12 @@ variable "oidc_provider_arn" {
     condition     = can(regex("^arn:[a-z-]+:iam::[0-9]{12}:oidc-provider/.+$", var.oidc_provider_arn))
     error_message = "oidc_provider_arn is the ARN of an IAM OIDC provider."
   }
+}
+
+variable "oidc_provider_arns" {
+  description = "ARNs of further clusters' IAM OIDC providers."
+  type        = list(string)
+  default     = []
 }
 
 variable "namespace" {
@@ -51,13 +70,56 @@ variable "namespace" {
   }
 }
 
-variable "log_bucket_name" {
-  description = "The bucket that keeps the trail's logs; examples/log-archive makes one, best in another account."
+variable "with_audit" {
+  description = "Make the audit trail or its filters, and the alarms on CloudTrail's events. false in a second Region: a trail of the first one sees every Region."
+  type        = bool
+  default     = true
+}
+
+variable "with_trail" {
+  description = "Make a trail. false where your organisation has one: then give trail_name and trail_log_group_name."
+  type        = bool
+  default     = true
+}
+
+variable "trail_name" {
+  description = "The name of the trail that exists, with with_trail = false."
   type        = string
+  default     = null
+}
+
+variable "trail_log_group_name" {
+  description = "The log group of the trail that exists, with with_trail = false."
+  type        = string
+  default     = null
+}
+
+variable "log_bucket_name" {
+  description = "The bucket that keeps the trail's logs; examples/log-archive makes one, best in another account. Needed for a trail."
+  type        = string
+  default     = null
+}
+
+variable "log_bucket_key_prefix" {
+  description = "The path in that bucket before AWSLogs/. If empty, none."
+  type        = string
+  default     = ""
+}
+
+variable "other_region_key_arns" {
+  description = "The application's keys in other Regions: this Region's trail sees what is done with them, too."
+  type        = list(string)
+  default     = []
 }
 
 variable "key_administrators" {
   description = "ARNs of the roles that manage the key."
+  type        = list(string)
+  default     = []
+}
+
+variable "break_glass_role_arns" {
+  description = "ARNs of the only roles that may disable the key or schedule its deletion. If empty, the key's policy denies this to no one."
   type        = list(string)
   default     = []
 }
@@ -69,7 +131,7 @@ variable "auditors" {
 }
 
 variable "exclusive" {
-  description = "Let nobody but the application and the migrator use the key, whatever IAM allows."
+  description = "Let only the application and the migrator use the key, whatever IAM allows."
   type        = bool
   default     = true
 }
@@ -97,12 +159,52 @@ variable "log_retention_days" {
 }
 
 variable "subscriptions" {
-  description = "Who is told of alarms: for each name a protocol and its endpoint."
+  description = "Who receives alarms: for each name a protocol and its endpoint."
   type = map(object({
     protocol = string
     endpoint = string
   }))
   default = {}
+}
+
+variable "topic_arns" {
+  description = "SNS topics that you have, by severity: critical and warning. With both, no topic is made here."
+  type        = map(string)
+  default     = {}
+}
+
+variable "alarms" {
+  description = "What is different for single alarms, by their names: enabled, severity, topic_arn."
+  type = map(object({
+    enabled   = optional(bool, true)
+    severity  = optional(string)
+    topic_arn = optional(string)
+  }))
+  default = {}
+}
+
+variable "iam_path" {
+  description = "The path of the IAM roles."
+  type        = string
+  default     = "/"
+}
+
+variable "permissions_boundary" {
+  description = "ARN of a permissions boundary for the roles, where the account requires one."
+  type        = string
+  default     = null
+}
+
+variable "max_session_duration" {
+  description = "Seconds that a session of the roles lasts at most: 3,600 to 43,200."
+  type        = number
+  default     = 3600
+}
+
+variable "secrets_operator_role_arns" {
+  description = "ARNs of the roles that write and rotate secrets by hand."
+  type        = list(string)
+  default     = []
 }
 
 variable "rotation_lambda_arns" {
@@ -124,9 +226,9 @@ variable "with_config_rules" {
 }
 
 variable "runbook_base_url" {
-  description = "Where the runbooks can be read by who is woken."
+  description = "The https address of docs/runbooks in your copy of this repository, so that the link in an alarm opens."
   type        = string
-  default     = "docs/runbooks"
+  default     = null
 }
 
 variable "tags" {

@@ -4,11 +4,10 @@ variable "region" {
   default     = "eu-central-1"
 
   validation {
-    condition     = can(regex("^[a-z]{2}(-[a-z]+)+-[0-9]$", var.region))
+    condition     = can(regex("^[a-z]{2,4}(-[a-z]+)+-[0-9]+$", var.region))
     error_message = "region looks like eu-central-1."
   }
 }
-
 
 variable "environment" {
   description = "development, staging or production."
@@ -19,7 +18,6 @@ variable "environment" {
     error_message = "environment is development, staging or production."
   }
 }
-
 
 variable "oidc_provider_arn" {
   description = "ARN of the EKS cluster's IAM OIDC provider."

@@ -4,25 +4,24 @@ variable "region" {
   default     = "eu-central-1"
 
   validation {
-    condition     = can(regex("^[a-z]{2}(-[a-z]+)+-[0-9]$", var.region))
+    condition     = can(regex("^[a-z]{2,4}(-[a-z]+)+-[0-9]+$", var.region))
     error_message = "region looks like eu-central-1."
   }
 }
-
 
 variable "bucket_name" {
   description = "Name of the bucket."
   type        = string
 }
 
-variable "trail_name" {
-  description = "Name of the trail that writes here: <application>-<environment>-audit."
-  type        = string
-  default     = "vod-tender-production-audit"
+variable "trail_names" {
+  description = "Names of the trails that write here: <application>-<environment>-audit for each application and environment."
+  type        = list(string)
+  default     = ["vod-tender-production-audit", "vod-tender-staging-audit", "vod-tender-development-audit"]
 }
 
 variable "trail_account_id" {
-  description = "The account of the trail."
+  description = "The account of the trails."
   type        = string
 }
 
@@ -33,7 +32,7 @@ variable "retention_days" {
 }
 
 variable "object_lock_days" {
-  description = "Days in which nobody can delete a log."
+  description = "Days in which no one can delete a log."
   type        = number
   default     = 90
 }

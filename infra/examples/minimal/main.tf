@@ -1,4 +1,4 @@
-# A key, its alias, and a policy to attach to whatever role the application already has.
+# A key, its alias, and a policy to attach to the role that the application already has.
 module "key" {
   source = "../../modules/kms-key"
 

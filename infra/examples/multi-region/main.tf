@@ -4,7 +4,18 @@ module "primary" {
 
   application             = "vod-tender"
   environment             = var.environment
+  multi_region            = true
   rotation_period_in_days = 180
+  replica_regions         = [var.primary_region, var.replica_region]
+}
+
+# A plan that would delete or replace either key fails here.
+resource "terraform_data" "keep_keys" {
+  triggers_replace = [module.primary.key_arn, module.replica.key_arn]
+
+  lifecycle {
+    prevent_destroy = true
+  }
 }
 
 module "replica" {

@@ -4,7 +4,7 @@ variable "primary_region" {
   default     = "eu-central-1"
 
   validation {
-    condition     = can(regex("^[a-z]{2}(-[a-z]+)+-[0-9]$", var.primary_region))
+    condition     = can(regex("^[a-z]{2,4}(-[a-z]+)+-[0-9]+$", var.primary_region))
     error_message = "primary_region looks like eu-central-1."
   }
 }
@@ -15,7 +15,7 @@ variable "replica_region" {
   default     = "eu-west-1"
 
   validation {
-    condition     = can(regex("^[a-z]{2}(-[a-z]+)+-[0-9]$", var.replica_region))
+    condition     = can(regex("^[a-z]{2,4}(-[a-z]+)+-[0-9]+$", var.replica_region))
     error_message = "replica_region looks like eu-central-1."
   }
 }

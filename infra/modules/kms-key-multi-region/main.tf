@@ -3,7 +3,7 @@ data "aws_caller_identity" "current" {}
 data "aws_partition" "current" {}
 
 locals {
-  name  = "${var.application}-${var.environment}"
+  name  = coalesce(var.name, "${var.application}-${var.environment}")
   alias = coalesce(var.alias_name, "alias/${local.name}")
 
   tags = merge(var.tags, {
@@ -26,22 +26,44 @@ module "policies" {
     application_roles = var.application_roles
     migrator_roles    = var.migrator_roles
     exclusive         = var.exclusive
+    break_glass_roles = var.break_glass_role_arns
+    replica_regions   = var.replica_regions
   }
+
+  additional_key_statements = var.additional_policy_statements
 }
 
 # Rotation happens here and on every replica at once; each earlier backing key is kept, so nothing needs re-wrapping.
 resource "aws_kms_key" "this" {
-  description             = "Wraps the data keys of ${local.name}"
-  key_usage               = "ENCRYPT_DECRYPT"
-  multi_region            = var.multi_region
-  enable_key_rotation     = true
-  rotation_period_in_days = var.rotation_period_in_days
-  deletion_window_in_days = var.deletion_window_in_days
-  policy                  = module.policies.key_policy
-  tags                    = local.tags
+  # checkov:skip=CKV_AWS_227:is_enabled is false only while an incident is contained
+  description              = "Wraps the data keys of ${local.name}"
+  key_usage                = "ENCRYPT_DECRYPT"
+  customer_master_key_spec = "SYMMETRIC_DEFAULT"
+  multi_region             = var.multi_region
+  is_enabled               = var.is_enabled
+  enable_key_rotation      = true
+  rotation_period_in_days  = var.rotation_period_in_days
+  deletion_window_in_days  = var.deletion_window_in_days
+  policy                   = module.policies.key_policy
+  tags                     = local.tags
 }
 
 resource "aws_kms_alias" "this" {
+  count = var.with_alias ? 1 : 0
+
   name          = local.alias
+  target_key_id = coalesce(var.alias_target_key_id, aws_kms_key.this.key_id)
+}
+
+resource "aws_kms_alias" "more" {
+  for_each = toset(var.aliases)
+
+  name          = each.value
   target_key_id = aws_kms_key.this.key_id
+}
+
+# The alias had no count before 0.2.
+moved {
+  from = aws_kms_alias.this
+  to   = aws_kms_alias.this[0]
 }

@@ -9,13 +9,13 @@ output "key_id" {
 }
 
 output "alias_name" {
-  description = "The alias, for people and for KMS_KEY_ID where the key should be exchangeable without a change of configuration."
-  value       = aws_kms_alias.this.name
+  description = "The alias, for people and for KMS_KEY_ID where the key should be exchangeable without a change of configuration; null with with_alias = false."
+  value       = one(aws_kms_alias.this[*].name)
 }
 
 output "alias_arn" {
-  description = "The alias's ARN."
-  value       = aws_kms_alias.this.arn
+  description = "The alias's ARN; null with with_alias = false."
+  value       = one(aws_kms_alias.this[*].arn)
 }
 
 output "key_policy" {

@@ -9,12 +9,23 @@ variable "application" {
 }
 
 variable "environment" {
-  description = "The environment, in the words that the programs read from ENVIRONMENT: development, staging or production."
+  description = "The environment, as in its alias, its tags and its metrics: development, staging, production or a word of yours."
   type        = string
 
   validation {
-    condition     = contains(["development", "staging", "production"], var.environment)
-    error_message = "environment is development, staging or production."
+    condition     = can(regex("^[a-z][a-z0-9-]{0,30}[a-z0-9]$", var.environment))
+    error_message = "environment has 2 to 32 lower-case letters, digits and hyphens, and starts with a letter."
+  }
+}
+
+variable "name" {
+  description = "The first part of every name in this module. If null, it is <application>-<environment>. Set it where the same application and environment are in an account twice, for example in a second Region."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.name == null || can(regex("^[a-z][a-z0-9-]{1,46}[a-z0-9]$", var.name))
+    error_message = "name has 3 to 48 lower-case letters, digits and hyphens, and starts with a letter."
   }
 }
 
@@ -30,7 +41,7 @@ variable "purpose" {
 }
 
 variable "alias_name" {
-  description = "The alias. Left out, it is alias/<application>-<environment>."
+  description = "The alias. If null, it is alias/<application>-<environment>, or alias/<name>."
   type        = string
   default     = null
 
@@ -41,6 +52,51 @@ variable "alias_name" {
   validation {
     condition     = !startswith(coalesce(var.alias_name, "alias/own"), "alias/aws/")
     error_message = "alias/aws/ is reserved for AWS's own keys."
+  }
+}
+
+variable "with_alias" {
+  description = "Make the alias in this module. false where module kms-alias makes it, so that the alias outlives the key."
+  type        = bool
+  default     = true
+}
+
+variable "aliases" {
+  description = "Further aliases of the key."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for alias in var.aliases : can(regex("^alias/[A-Za-z0-9/_-]{1,250}$", alias)) && !startswith(alias, "alias/aws/")])
+    error_message = "aliases start with alias/, and alias/aws/ is reserved for AWS's own keys."
+  }
+}
+
+variable "alias_target_key_id" {
+  description = "The id or ARN of the key that this module's alias points to. If null, it is this module's own key."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.alias_target_key_id == null || can(regex("^(arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:key/)?(mrk-)?[A-Za-z0-9-]+$", var.alias_target_key_id))
+    error_message = "alias_target_key_id is the id or the ARN of a key, not an alias."
+  }
+}
+
+variable "is_enabled" {
+  description = "Keep the key enabled. false contains an incident: nothing under the key opens until it is true again, and the next apply keeps it so."
+  type        = bool
+  default     = true
+}
+
+variable "rotation_period_in_days" {
+  description = "Days between two automatic rotations: 90 to 2,560. If null, AWS's default of 365; a period that was set before then stays."
+  type        = number
+  default     = null
+
+  validation {
+    condition     = var.rotation_period_in_days == null || try(var.rotation_period_in_days >= 90 && var.rotation_period_in_days <= 2560 && floor(var.rotation_period_in_days) == var.rotation_period_in_days, false)
+    error_message = "rotation_period_in_days is a whole number from 90 to 2,560."
   }
 }
 
@@ -114,13 +170,35 @@ variable "migrator_roles" {
 }
 
 variable "exclusive" {
-  description = "Deny the key's cryptographic actions to everybody but application_roles and migrator_roles, whatever IAM allows."
+  description = "Deny the key's cryptographic actions to all but application_roles and migrator_roles, whatever IAM allows."
   type        = bool
   default     = false
 
   validation {
     condition     = !var.exclusive || length(concat(var.application_roles, var.migrator_roles)) > 0
-    error_message = "exclusive without a single role would leave a key that nobody can use."
+    error_message = "exclusive without a single role would leave a key that no one can use."
+  }
+}
+
+variable "break_glass_role_arns" {
+  description = "ARNs of the only roles that may disable the key, schedule its deletion, replicate it or move its primary. If empty, the policy denies these to no one. PutKeyPolicy, EnableKey and CancelKeyDeletion are never denied."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for entry in var.break_glass_role_arns : can(regex("^arn:[a-z-]+:iam::[0-9]{12}:(role|user)/[A-Za-z0-9+=,.@_/-]+$", entry))])
+    error_message = "break_glass_role_arns are whole ARNs of IAM roles or users: wildcards and the account root are refused."
+  }
+}
+
+variable "additional_policy_statements" {
+  description = "Further statements of the key policy, as objects with Sid, Effect, Principal, Action, Resource and Condition."
+  type        = any
+  default     = []
+
+  validation {
+    condition     = can([for statement in var.additional_policy_statements : [statement.Effect, statement.Principal]])
+    error_message = "additional_policy_statements is a list of statements of a resource policy, each with Effect and Principal."
   }
 }
 

@@ -3,7 +3,7 @@ data "aws_caller_identity" "current" {}
 data "aws_partition" "current" {}
 
 locals {
-  name  = "${var.application}-${var.environment}"
+  name  = coalesce(var.name, "${var.application}-${var.environment}")
   alias = coalesce(var.alias_name, "alias/${local.name}")
 
   tags = merge(var.tags, {
@@ -26,19 +26,38 @@ module "policies" {
     application_roles = var.application_roles
     migrator_roles    = var.migrator_roles
     exclusive         = var.exclusive
+    break_glass_roles = var.break_glass_role_arns
   }
+
+  additional_key_statements = var.additional_policy_statements
 }
 
 # Policy, alias and tags are this Region's own; rotation follows the primary.
 resource "aws_kms_replica_key" "this" {
   description             = "Wraps the data keys of ${local.name}: replica"
   primary_key_arn         = var.primary_key_arn
+  enabled                 = var.is_enabled
   deletion_window_in_days = var.deletion_window_in_days
   policy                  = module.policies.key_policy
   tags                    = local.tags
 }
 
 resource "aws_kms_alias" "this" {
+  count = var.with_alias ? 1 : 0
+
   name          = local.alias
+  target_key_id = coalesce(var.alias_target_key_id, aws_kms_replica_key.this.key_id)
+}
+
+resource "aws_kms_alias" "more" {
+  for_each = toset(var.aliases)
+
+  name          = each.value
   target_key_id = aws_kms_replica_key.this.key_id
+}
+
+# The alias had no count before 0.2.
+moved {
+  from = aws_kms_alias.this
+  to   = aws_kms_alias.this[0]
 }

@@ -1,5 +1,11 @@
-# What is refused before the provider is asked: these runs need no schema of provider 6.
-mock_provider "aws" {}
+mock_provider "aws" {
+  mock_data "aws_caller_identity" {
+    defaults = { account_id = "123456789012" }
+  }
+  mock_data "aws_partition" {
+    defaults = { partition = "aws" }
+  }
+}
 
 variables {
   application     = "vod-tender"
@@ -44,5 +50,23 @@ run "a_tag_of_aws_is_refused" {
   expect_failures = [var.tags]
   variables {
     tags = { "aws:owner" = "me" }
+  }
+}
+
+run "a_contained_replica_stays_disabled" {
+  command = plan
+
+  variables {
+    is_enabled            = false
+    break_glass_role_arns = ["arn:aws:iam::123456789012:role/break-glass"]
+  }
+
+  assert {
+    condition     = aws_kms_replica_key.this.enabled == false
+    error_message = "each Region's key is contained by itself"
+  }
+  assert {
+    condition     = strcontains(aws_kms_replica_key.this.policy, "OnlyBreakGlassStopsTheKey")
+    error_message = "the replica's policy has the denial too"
   }
 }
