@@ -85,6 +85,9 @@ def check_file(report, file, known):
     for kind in ("resource", "data"):
         for entry in tree.get(kind, []):
             for type_name, named in entry.items():
+                # Terraform's own, of no provider.
+                if plain(type_name) == "terraform_data":
+                    continue
                 for name, body in named.items():
                     type_name, label = plain(type_name), plain(name)
                     what = f"{file.relative_to(common.INFRA)}: {type_name}.{label}"

@@ -18,16 +18,17 @@ TERRAFORM_RC = TARGET / "terraform.rc"
 VENV = TARGET / "venv"
 VENV_CHECKOV = TARGET / "venv-checkov"
 
-# Modules without a provider, modules for every provider from 3.39 on, and modules that need provider 6 or newer.
+# Modules without a provider, and modules with it.
 PROVIDER_FREE = ["policy-docs", "audit-patterns"]
-MODULES = ["kms-key", "workload-access", "audit-trail", "alarms", "secrets"]
-MODULES_V6 = ["kms-key-multi-region", "kms-replica", "pod-identity-association", "log-bucket"]
-EXAMPLES = ["minimal", "irsa", "complete"]
-EXAMPLES_V6 = ["pod-identity", "multi-region", "log-archive"]
+MODULES = [
+    "kms-key", "kms-key-multi-region", "kms-replica", "kms-alias", "workload-access", "pod-identity-association",
+    "audit-trail", "log-bucket", "alarms", "secrets",
+]
+EXAMPLES = ["minimal", "irsa", "pod-identity", "multi-region", "log-archive", "pipeline", "complete"]
 
 # What the infrastructure decides of the variables that the programs read: the output environment, name for name.
 VARIABLES = {"AWS_REGION", "ENCRYPTION_CONTEXT", "ENVIRONMENT", "KMS_ALLOWED_KEYS", "KMS_KEY_ID"}
-VARIABLES_WITH_ALARMS = VARIABLES | {"EMF_METRICS"}
+VARIABLES_WITH_ALARMS = VARIABLES | {"EMF_DIMENSIONS", "EMF_METRICS"}
 
 
 def enter(venv=VENV):
@@ -73,7 +74,7 @@ def run(command, cwd=None, env=None, check=True, quiet=True, input=None):
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )
     if not quiet or (check and done.returncode != 0):
-        print(done.stdout, end="")
+        print(done.stdout if not quiet else "\n".join(done.stdout.splitlines()[-60:]))
     if check and done.returncode != 0:
         sys.exit(f"failed with {done.returncode}: {' '.join(str(part) for part in command)}")
     return done

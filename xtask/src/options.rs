@@ -3,7 +3,7 @@
 use anyhow::{Context, bail};
 
 /// Everything that `--require` may name.
-pub(crate) const KNOWN_PARTS: [&str; 11] = [
+pub(crate) const KNOWN_PARTS: [&str; 12] = [
     "postgres",
     "mariadb",
     "docker",
@@ -13,6 +13,7 @@ pub(crate) const KNOWN_PARTS: [&str; 11] = [
     "fuzzing",
     "advisories",
     "terraform",
+    "terraform-provider",
     "prometheus",
     "python",
 ];

