@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compares every resource and data source with the schema of provider 6: argument names, blocks, and required ones.
 
-The provider itself is not to be had here. Its schema is read out of bindings generated from it, as text: each class tells
+Provider 6 cannot be run here. Its schema is read out of bindings generated from it, as text: each class names
 its resource, and the arguments of its constructor with a default or without.
 """
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Scans the Terraform code, the manifests and the Dockerfile with checkov. A skip stands beside what it is about, with its reason."""
+"""Scans the Terraform code, the manifests and the Dockerfile with checkov. A skip is next to what it is about, with its reason."""
 
 import json
 
@@ -23,7 +23,7 @@ def main():
     report = common.Report("checkov_scan")
     work = common.copy("checkov")
     for framework in FRAMEWORKS:
-        place = ["--file", common.REPOSITORY / "Dockerfile"] if framework == "dockerfile" else ["--directory", work]
+        place = ["--file", common.REPOSITORY / "Dockerfile"] if framework == "dockerfile" else ["--directory", work, "--skip-path", "checks/fixtures"]
         looked_at = 0
         for result in scan(framework, *place):
             summary = result.get("summary", result)

@@ -1,4 +1,4 @@
-"""What every check shares: where things are, how Terraform is run, how a result is told."""
+"""What every check shares: where things are, how Terraform is run, how a result is reported."""
 
 import contextlib
 import json
@@ -81,7 +81,7 @@ def run(command, cwd=None, env=None, check=True, quiet=True, input=None):
 
 
 def terraform_environment(**more):
-    """The environment for Terraform: our mirror, no telemetry, and nobody's AWS settings."""
+    """The environment for Terraform: our mirror, no telemetry, and no AWS settings of the machine."""
     if not TERRAFORM_RC.exists():
         # Modules without a provider need no mirror, and so no prepare.py.
         TARGET.mkdir(parents=True, exist_ok=True)
@@ -106,7 +106,7 @@ def copy(name):
 
 
 def free_port():
-    """A port that nobody listens on now."""
+    """A port that no process listens on now."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]

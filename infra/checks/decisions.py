@@ -52,7 +52,7 @@ def is_allowed(iam, request, identity_policies, key_policy):
     """KMS within one account: an explicit Deny wins; otherwise the key policy must allow, itself or by way of IAM."""
     identity = iam.decide(identity_policies, request)
     direct = iam.decide([key_policy], request)
-    # A statement for the account's root does not allow everybody: it lets IAM decide.
+    # A statement for the account's root does not allow every principal: it lets IAM decide.
     delegated = iam.decide([key_policy], {**request, "Principal": as_principal(ROOT)})
     if "Deny" in (identity, direct):
         return False
@@ -124,7 +124,7 @@ def test_iam(report, iam):
     root = {**allow, "Principal": {"AWS": ROOT}}
     for statements, identity, expected, what in [
         ([allow], [], True, "a key policy alone allows"),
-        ([root], [], False, "the root statement alone allows nobody"),
+        ([root], [], False, "the root statement alone allows no one"),
         ([root], [document(mine)], True, "the root statement lets IAM decide"),
         ([], [document(mine)], False, "IAM alone decides nothing"),
         ([allow, {**allow, "Effect": "Deny"}], [document(mine)], False, "an explicit denial wins"),

@@ -48,7 +48,7 @@ def pip(*arguments):
 
 
 def environment(place, requirements):
-    """A Python environment that holds exactly a requirements file; made anew when the file changes."""
+    """A Python environment that holds exactly a requirements file; it is made again when the file changes."""
     wanted = (CHECKS / requirements).read_text()
     mark = place / "requirements.txt"
     if mark.exists() and mark.read_text() == wanted:
