@@ -34,7 +34,7 @@ variable "primary_key_arn" {
   type        = string
 
   validation {
-    condition     = can(regex("^arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:key/mrk-[0-9a-f]{32}$", var.primary_key_arn))
+    condition     = can(regex("^arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:key/mrk-[0-9a-f-]{32,36}$", var.primary_key_arn))
     error_message = "primary_key_arn is the ARN of a multi-Region key: its id starts with mrk-."
   }
 }
@@ -120,7 +120,7 @@ variable "encryption_context" {
 
   validation {
     condition     = length(var.encryption_context) > 0
-    error_message = "encryption_context is empty: without a pair nothing tells this application's requests from another's."
+    error_message = "encryption_context is empty: without a pair, requests of this application and of another look the same."
   }
 }
 

@@ -1,4 +1,4 @@
-# The statement that lets somebody use a key, wherever it stands: bound to the context by value, and to known keys by name.
+# The condition of every statement that allows the use of a key: bound to the context by value, and to known keys by name.
 # Both conditions are needed. ForAllValues alone is also true of a request without any context, and StringEquals alone lets
 # any further pair through. No kms:ViaService here: it is only true of calls that an AWS service makes.
 locals {

@@ -18,12 +18,12 @@ output "migrator_policy" {
 }
 
 output "secrets_reader_policy" {
-  description = "Identity policy of whoever reads the secrets; null unless secrets is given."
+  description = "Identity policy of readers of the secrets; null unless secrets is given."
   value       = var.secrets == null ? null : jsonencode({ Version = local.version, Statement = local.secrets_reader_statements })
 }
 
 output "secrets_operator_policy" {
-  description = "Identity policy of whoever writes, imports and rotates the secrets by hand; null unless secrets is given."
+  description = "Identity policy of operators, who write, import and rotate the secrets by hand; null unless secrets is given."
   value       = var.secrets == null ? null : jsonencode({ Version = local.version, Statement = local.secrets_operator_statements })
 }
 

@@ -36,7 +36,7 @@ locals {
 
   secrets_reader_statements = [
     {
-      # Not AWSPENDING: what a rotation has not finished is nobody's business.
+      # Not AWSPENDING: readers must not see a value before its rotation has finished.
       Sid       = "ReadSecrets"
       Effect    = "Allow"
       Action    = ["secretsmanager:GetSecretValue"]
@@ -175,7 +175,7 @@ locals {
   secrets_key_statements = concat([
     local.account_statement,
     {
-      # The service's own calls on behalf of whoever IAM allows; nobody opens a secret past Secrets Manager.
+      # Only the service's own calls, for the callers that IAM allows: no one opens a secret past Secrets Manager.
       Sid       = "OnlyThroughSecretsManager"
       Effect    = "Deny"
       Principal = { AWS = "*" }

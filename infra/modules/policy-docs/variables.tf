@@ -40,7 +40,7 @@ variable "encryption_context" {
 
   validation {
     condition     = length(var.encryption_context) > 0
-    error_message = "encryption_context is empty: without a pair nothing tells this application's requests from another's."
+    error_message = "encryption_context is empty: without a pair, requests of this application and of another look the same."
   }
   validation {
     condition     = alltrue([for name, value in var.encryption_context : try(length(trimspace(name)) > 0 && length(trimspace(value)) > 0, false)])
@@ -203,13 +203,13 @@ variable "secrets" {
   }
   validation {
     condition     = alltrue([for arn in try(var.secrets.secret_arns, []) : can(regex("^arn:[a-z-]+:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[A-Za-z0-9/_+=.@-]+[?*]*$", arn))])
-    error_message = "secrets.secret_arns are ARNs of secrets; a wildcard may only stand at their end."
+    error_message = "secrets.secret_arns are ARNs of secrets; only their end may have a wildcard."
   }
   validation {
     condition = !try(var.secrets.exclusive, false) || length(concat(
       try(var.secrets.reader_roles, []), try(var.secrets.operator_roles, []), try(var.secrets.rotation_roles, []),
     )) > 0
-    error_message = "secrets.exclusive without a single role would leave secrets that nobody can read."
+    error_message = "secrets.exclusive without a single role would leave secrets that no one can read."
   }
 }
 

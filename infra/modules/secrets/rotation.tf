@@ -1,4 +1,4 @@
-# Rotation on a schedule, and what tells that it failed or did not happen.
+# Rotation on a schedule, and the alarm and rules for rotations that failed or did not happen.
 resource "aws_lambda_permission" "rotation" {
   for_each = var.rotation_lambda_arns
 

@@ -79,7 +79,7 @@ variable "encryption_context" {
 
   validation {
     condition     = length(var.encryption_context) > 0
-    error_message = "encryption_context is empty: without a pair nothing tells this application's requests from another's."
+    error_message = "encryption_context is empty: without a pair, requests of this application and of another look the same."
   }
 }
 
