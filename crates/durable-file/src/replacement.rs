@@ -34,6 +34,10 @@ impl NewFile {
             return Err(FileError::Exists { path: target });
         }
         let mut name = tempfile::Builder::new();
+        #[cfg(unix)]
+        if before.is_none() {
+            name.permissions(std::os::unix::fs::PermissionsExt::from_mode(options.new_mode));
+        }
         let temporary =
             name.prefix(&prefix(&target)).suffix(SUFFIX).rand_bytes(RANDOM).tempfile_in(directory(&target));
         let temporary = temporary.map_err(FileError::io("create a file next to", &target))?;

@@ -37,28 +37,36 @@ pub struct Options {
     pub links: Links,
     /// What to do with a file that is there already.
     pub existing: Existing,
-    /// The most permissions that the file gets from the one that it replaces. A new file is for its owner only
-    /// (mode 0600), and so much the owner always has.
+    /// The most permissions that the file gets from the one that it replaces. Its owner may always read and write it.
     pub widest: u32,
+    /// The permissions of a file that does not exist yet, within the process's umask.
+    pub new_mode: u32,
 }
 
 impl Options {
     /// A new file. An existing one is refused, and so is a link.
     #[must_use]
     pub fn create() -> Self {
-        Self { links: Links::Refuse, existing: Existing::Refuse, widest: 0o7777 }
+        Self { links: Links::Refuse, existing: Existing::Refuse, widest: 0o7777, new_mode: 0o600 }
     }
 
     /// A new file, or a new version of an existing one, through links, with all its permissions.
     #[must_use]
     pub fn replace() -> Self {
-        Self { links: Links::Follow, existing: Existing::Replace, widest: 0o7777 }
+        Self { links: Links::Follow, existing: Existing::Replace, widest: 0o7777, new_mode: 0o600 }
     }
 
     /// Refuses or follows links.
     #[must_use]
     pub fn with_links(mut self, links: Links) -> Self {
         self.links = links;
+        self
+    }
+
+    /// Gives a new file these permissions, within the process's umask, for content that is not secret.
+    #[must_use]
+    pub fn with_new_mode(mut self, mode: u32) -> Self {
+        self.new_mode = mode;
         self
     }
 

@@ -10,7 +10,7 @@ use tokenseal::{AuditTrail, Telemetry};
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::exit::{CliError, Exit, Failed};
-use crate::output::{Format, print, print_error, report_error};
+use crate::output::{Format, print, print_error, report_error, sarif_is_for_scans};
 use crate::startup;
 
 /// Options that stand before or after the command.
@@ -53,7 +53,10 @@ pub(crate) async fn run<C: Parser, E: Failed + From<CliError>>(
     options.audit.name_program(C::command().get_name());
     startup::logging(options.log_level, &options.audit);
     tokenseal::startup::forbid_core_dumps();
+    // Found out before the work, not after it.
+    let is_scan = arguments.iter().any(|argument| argument == "scan");
     let outcome = match options.serve().await {
+        Ok(()) if options.format == Format::Sarif && !is_scan => Err(sarif_is_for_scans().into()),
         Ok(()) => command(cli).await,
         Err(error) => Err(error.into()),
     };

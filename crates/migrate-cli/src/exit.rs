@@ -201,6 +201,7 @@ pub(crate) fn source_exit(error: &SourceError) -> Exit {
         | SourceError::Timeout { .. }
         | SourceError::Storage { .. } => Exit::KeyService,
         SourceError::Name(_)
+        | SourceError::Unfit { .. }
         | SourceError::Unsupported { .. }
         | SourceError::DevelopmentOnly { .. }
         | SourceError::Invalid { .. } => Exit::Usage,

@@ -15,6 +15,23 @@ pub(crate) enum Format {
     Human,
     /// One JSON document.
     Json,
+    /// SARIF 2.1.0, of `manage-secrets scan` only.
+    Sarif,
+}
+
+/// Text from outside with its control characters shown, so that it cannot change what a terminal displays.
+#[cfg_attr(not(feature = "secrets"), expect(dead_code, reason = "only secrets have texts from outside"))]
+pub(crate) fn printable(text: &str) -> String {
+    // Marks that change the direction of text can hide a part of it as well.
+    let is_hidden = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+    };
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_hidden(c) { shown.extend(c.escape_unicode()) } else { shown.push(c) }
+    }
+    shown
 }
 
 /// Prints a result.
@@ -27,8 +44,14 @@ pub(crate) fn emit<T: Serialize>(
         Format::Human => human(value),
         Format::Json => serde_json::to_string_pretty(value)
             .map_err(|error| CliError::usage(format!("report cannot be written as JSON: {error}")))?,
+        Format::Sarif => return Err(sarif_is_for_scans()),
     };
     print(&text)
+}
+
+/// The error for a command that has no report in this format.
+pub(crate) fn sarif_is_for_scans() -> CliError {
+    CliError::usage_with_hint("only `manage-secrets scan` reports in SARIF", "use --format json")
 }
 
 /// Prints lines to standard output; a reader that went away is not an error, a full disk is.

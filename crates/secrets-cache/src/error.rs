@@ -45,6 +45,13 @@ pub enum SourceError {
         /// The name.
         name: SecretName,
     },
+    /// The secret is replicated between Regions: it is written in its primary Region only, and deleted only without
+    /// replicas.
+    #[error("secret {name:?} is replicated between Regions, which forbids this")]
+    Replicated {
+        /// The name.
+        name: SecretName,
+    },
     /// Somebody else has made a secret of this name, or changed it, at the same moment.
     #[error("secret {name:?} was changed by somebody else at the same time")]
     Conflict {
@@ -93,6 +100,14 @@ pub enum SourceError {
         #[source]
         cause: Option<Cause>,
     },
+    /// The source cannot hold this value, or not under this name.
+    #[error("secret {name:?} cannot be stored: {reason}")]
+    Unfit {
+        /// The name.
+        name: SecretName,
+        /// The reason.
+        reason: Unfit,
+    },
     /// The name is none that a secret can have.
     #[error("not a name of a secret")]
     Name(#[from] NameError),
@@ -134,17 +149,19 @@ pub enum SourceError {
 
 impl SourceError {
     /// Every class, for a counter that wants each of them to exist from the start.
-    pub const CLASSES: [&'static str; 15] = [
+    pub const CLASSES: [&'static str; 17] = [
         "not_found",
         "no_such_stage",
         "expired",
         "pending_deletion",
+        "replicated",
         "conflict",
         "denied",
         "throttled",
         "unavailable",
         "timeout",
         "invalid",
+        "unfit",
         "unsupported",
         "development_only",
         "sealed",
@@ -160,12 +177,14 @@ impl SourceError {
             Self::NoSuchStage { .. } => "no_such_stage",
             Self::Expired { .. } => "expired",
             Self::PendingDeletion { .. } => "pending_deletion",
+            Self::Replicated { .. } => "replicated",
             Self::Conflict { .. } => "conflict",
             Self::Denied { .. } => "denied",
             Self::Throttled { .. } => "throttled",
             Self::Unavailable { .. } => "unavailable",
             Self::Timeout { .. } => "timeout",
             Self::Invalid { .. } => "invalid",
+            Self::Unfit { .. } => "unfit",
             Self::Name(_) => "name",
             Self::Unsupported { .. } => "unsupported",
             Self::DevelopmentOnly { .. } => "development_only",
@@ -203,10 +222,11 @@ impl SourceError {
         Some(match self {
             Self::NotFound { .. } => "check the name and the prefix; `list` shows what is there",
             Self::NoSuchStage { .. } => {
-                "only a rotated secret has a previous version, and only for its grace period"
+                "give a secret without a value one; only a rotated secret has a previous version, and only for its grace period"
             }
             Self::Expired { .. } => "store a new value, or one without an expiry",
             Self::PendingDeletion { .. } => "restore the secret, or choose another name",
+            Self::Replicated { .. } => "write in the primary Region; remove the replicas before a deletion",
             Self::Conflict { .. } => "read it again and repeat",
             Self::Denied { operation, .. } => denied_hint(operation),
             Self::Throttled { .. } => "fetch names together, cache for longer, or ask for a higher quota",
@@ -214,6 +234,8 @@ impl SourceError {
                 "check the network path, the Region and the endpoint URL"
             }
             Self::Invalid { .. } => "see the cause",
+            Self::Unfit { reason, .. } => reason.hint(),
+            Self::Name(NameError::Prefix) => "end the prefix with `/`",
             Self::Name(_) => "names have 1 to 512 bytes, no control characters and no `#`",
             Self::Unsupported { .. } => "use another source for this",
             Self::DevelopmentOnly { .. } => "move the file into a secret store with `manage-secrets import`",
@@ -227,6 +249,36 @@ impl SourceError {
     #[cfg(any(feature = "dotenv", feature = "local-store"))]
     pub(crate) fn storage(operation: &'static str, cause: impl Error + Send + Sync + 'static) -> Self {
         Self::Storage { operation, cause: Some(Arc::new(cause)) }
+    }
+}
+
+/// Why a source cannot hold a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unfit {
+    /// The value is empty.
+    #[error("the value is empty")]
+    Empty,
+    /// The value is too long.
+    #[error("the value has {actual} bytes, and the limit is {limit}")]
+    TooLong {
+        /// Its length, in bytes.
+        actual: usize,
+        /// The most that the source holds, in bytes.
+        limit: usize,
+    },
+    /// The name has a character that the source does not allow.
+    #[error("a name may have letters, digits and `/_+=.@-` only")]
+    NameCharacter,
+}
+
+impl Unfit {
+    fn hint(self) -> &'static str {
+        match self {
+            Self::Empty => "give it a value, or leave it out",
+            Self::TooLong { .. } => "store it elsewhere, or in parts",
+            Self::NameCharacter => "choose another name",
+        }
     }
 }
 

@@ -38,6 +38,23 @@ impl SecretName {
         &self.0
     }
 
+    /// The name as an environment variable: `db/password` is `DB_PASSWORD`, and a name that is a variable is itself.
+    #[must_use]
+    pub fn variable(&self) -> String {
+        if is_variable(self.as_str()) {
+            return self.to_string();
+        }
+        let letter = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
+        let made: String = self.as_str().chars().map(letter).collect();
+        if is_variable(&made) { made } else { format!("_{made}") }
+    }
+
+    /// Whether two names are the same variable in two spellings, as `database-url` and `DATABASE_URL` are.
+    #[must_use]
+    pub fn is_spelling_of(&self, other: &Self) -> bool {
+        self.variable().eq_ignore_ascii_case(&other.variable())
+    }
+
     pub(crate) fn shared(&self) -> Arc<str> {
         Arc::clone(&self.0)
     }
@@ -67,6 +84,14 @@ impl FromStr for SecretName {
     fn from_str(name: &str) -> Result<Self, NameError> {
         Self::new(name)
     }
+}
+
+/// Whether a text can name an environment variable that every shell knows.
+#[must_use]
+pub fn is_variable(text: &str) -> bool {
+    !text.is_empty()
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        && !text.starts_with(|c: char| c.is_ascii_digit())
 }
 
 /// A secret, or one field of a JSON secret: `name`, `name#field`, `name#/pointer/to/field`.
@@ -124,6 +149,9 @@ pub enum NameError {
     /// It has a control character or `#`.
     #[error("name has a control character or `#`")]
     Character,
+    /// A prefix ends in a letter or digit.
+    #[error("prefix must end in a separator such as `/`")]
+    Prefix,
     /// A reference ends in `#`.
     #[error("no field is named behind `#`")]
     EmptyField,

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use url::Url;
+use zeroize::Zeroizing;
 
 use crate::cache::SecretsCache;
 use crate::error::SourceError;
@@ -87,16 +88,52 @@ pub(crate) fn select(
     reference: &SecretRef,
     field: &str,
 ) -> Result<SecretValue, ReadError> {
-    let found = value.expose_text().and_then(|json| match field.strip_prefix('/') {
-        Some(path) => path.split('/').try_fold(json, |json, step| step_into(json, &unescape(step))),
-        None => step_into(json, field),
-    });
+    let found = value.expose_text().and_then(|json| find(json, field));
     let raw = found.ok_or_else(|| ReadError::NoField { reference: show(reference) })?;
     // A string counts by what it says; numbers, objects and the rest by their JSON.
     Ok(SecretValue::text(match serde_json::from_str::<String>(raw) {
         Ok(text) => SecretString::from(text),
         Err(_) => SecretString::from(raw),
     }))
+}
+
+/// A JSON secret with another text in one of its fields, and the same to the byte apart from that.
+///
+/// # Errors
+/// [`ReadError::NoField`] if the secret is not JSON or has no such field, [`ReadError::WrongType`] if the field is not text.
+pub fn with_field(
+    value: &SecretValue,
+    reference: &SecretRef,
+    new: &SecretString,
+) -> Result<SecretValue, ReadError> {
+    let missing = || ReadError::NoField { reference: show(reference) };
+    let json = value.expose_text().ok_or_else(missing)?;
+    let raw = reference.field().and_then(|field| find(json, field)).ok_or_else(missing)?;
+    if !raw.starts_with('"') {
+        return Err(ReadError::WrongType { reference: show(reference), expected: "a text field" });
+    }
+    let new = serde_json::to_string(new.expose_secret()).map(Zeroizing::new).map_err(|_| missing())?;
+    // Both are parts of one text, so their distance is the field's place in it.
+    let start = raw.as_ptr() as usize - json.as_ptr() as usize;
+    let mut text = String::with_capacity(json.len() + new.len());
+    text.push_str(&json[..start]);
+    text.push_str(&new);
+    text.push_str(&json[start + raw.len()..]);
+    Ok(SecretValue::text(text))
+}
+
+/// Whether a secret is a JSON object, which a plain value would flatten.
+#[must_use]
+pub fn is_json_object(value: &SecretValue) -> bool {
+    let object = value.expose_text().map(serde_json::from_str::<HashMap<String, &RawValue>>);
+    object.is_some_and(|parsed| parsed.is_ok())
+}
+
+fn find<'a>(json: &'a str, field: &str) -> Option<&'a str> {
+    match field.strip_prefix('/') {
+        Some(path) => path.split('/').try_fold(json, |json, step| step_into(json, &unescape(step))),
+        None => step_into(json, field),
+    }
 }
 
 fn step_into<'a>(json: &'a str, step: &str) -> Option<&'a str> {

@@ -1,5 +1,6 @@
 //! Settings: every variable of this project, in the one place that reads them.
 
+mod endpoints;
 mod error;
 mod reader;
 mod secret_file;
@@ -85,7 +86,9 @@ impl Settings {
     /// # Errors
     /// [`SettingsError`], which lists every problem and not only the first.
     pub fn from_environment() -> Result<Self, SettingsError> {
-        Self::from_variables(&|name| std::env::var_os(name))
+        let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+        let endpoints: Vec<String> = names.filter(|name| endpoints::is_one(name)).collect();
+        Self::read(&|name| std::env::var_os(name), &endpoints)
     }
 
     /// Reads variables from wherever `lookup` finds them.
@@ -93,8 +96,13 @@ impl Settings {
     /// # Errors
     /// As [`from_environment`](Self::from_environment).
     pub fn from_variables(lookup: &dyn Fn(&str) -> Option<OsString>) -> Result<Self, SettingsError> {
+        Self::read(lookup, &endpoints::KNOWN.map(String::from))
+    }
+
+    fn read(lookup: &dyn Fn(&str) -> Option<OsString>, endpoints: &[String]) -> Result<Self, SettingsError> {
         let mut reader = Reader::new(lookup);
         reader.refuse_what_is_no_text();
+        endpoints::check(&mut reader, endpoints);
         let environment = reader.environment();
         let profile = reader.profile();
         let settings = Self {

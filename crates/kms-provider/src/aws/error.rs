@@ -61,11 +61,11 @@ where
             no_answer(ErrorClass::Timeout, operation, &error)
         }
         SdkError::ConstructionFailure(_) | SdkError::DispatchFailure(_) => match credentials_error(&error) {
-            Some(cause) => no_credentials(Some(cause)).with_source(Told::chain(&error)),
+            Some(cause) => no_credentials(Some(cause)).with_source(NoCall::of_credentials(cause)),
             None if matches!(error, SdkError::DispatchFailure(_)) => {
                 no_answer(ErrorClass::Unavailable, operation, &error)
             }
-            None => not_sent(operation).with_source(Told::chain(&error)),
+            None => not_sent(operation),
         },
         // What came of the answer may hold a plaintext key, so not even the reader's words about it are kept.
         SdkError::ResponseError(_) => broken_off(operation),
@@ -222,7 +222,7 @@ fn no_answer(class: ErrorClass, operation: Operation, error: &(dyn Error + 'stat
             "check AWS_REGION, AWS_ENDPOINT_URL and AWS_ENDPOINT_URL_KMS, name resolution, and the way to the \
              service (VPC endpoint, NAT, proxy)",
         )
-        .with_source(Told::chain(error))
+        .with_source(NoCall::of_connection(error))
 }
 
 fn credentials_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a CredentialsError> {
@@ -252,15 +252,41 @@ impl Answer {
     }
 }
 
-/// A chain of causes from before there was an answer, as one line.
+/// Why no call was made or answered.
+///
+/// Nothing of the SDK's text is kept: that of a failed dispatch can hold the whole request, and that of a provider of
+/// credentials the request that it made itself.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct Told(String);
+enum NoCall {
+    #[error("the connection failed ({0})")]
+    Connection(std::io::ErrorKind),
+    #[error("the request was not answered")]
+    Unknown,
+    #[error("the provider of credentials found none")]
+    NotLoaded,
+    #[error("the provider of credentials took too long")]
+    Slow,
+    #[error("the configuration of the provider of credentials is not valid")]
+    Configuration,
+    #[error("the provider of credentials failed")]
+    Provider,
+}
 
-impl Told {
-    fn chain(error: &(dyn Error + 'static)) -> Self {
-        let causes: Vec<String> = causes(error).map(|cause| cause.to_string()).collect();
-        Self(shorten_accounts(&causes.join(": ")))
+impl NoCall {
+    fn of_connection(error: &(dyn Error + 'static)) -> Self {
+        let kinds = causes(error)
+            .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+            .map(std::io::Error::kind);
+        kinds.last().map_or(Self::Unknown, Self::Connection)
+    }
+
+    fn of_credentials(error: &CredentialsError) -> Self {
+        match error {
+            CredentialsError::CredentialsNotLoaded(_) => Self::NotLoaded,
+            CredentialsError::ProviderTimedOut(_) => Self::Slow,
+            CredentialsError::InvalidConfiguration(_) => Self::Configuration,
+            _ => Self::Provider,
+        }
     }
 }
 

@@ -72,6 +72,14 @@ struct RestoreReport {
     unchanged: u64,
     versions: u64,
     without_schedule: u64,
+    failures: Vec<NotRestored>,
+}
+
+#[derive(Serialize)]
+struct NotRestored {
+    name: String,
+    class: &'static str,
+    error: String,
 }
 
 pub(super) async fn write(
@@ -123,9 +131,10 @@ pub(super) async fn restore(
         unchanged: plan.unchanged,
         versions,
         without_schedule: plan.without_schedule,
+        failures: plan.failed.into_iter().map(not_restored).collect(),
     };
     emit(options.common.format, &report, restore_lines)?;
-    Ok(Exit::Done)
+    Ok(if report.failures.is_empty() { Exit::Done } else { Exit::Partial })
 }
 
 pub(super) async fn seal_file(
@@ -191,7 +200,9 @@ async fn file(
         done.map_err(|error| CliError::io("the work was cut short")(std::io::Error::other(error)))??;
     match options.common.format {
         Format::Human => print(&format!("{} written", args.to.display()))?,
-        Format::Json => print(&serde_json::json!({ "from": args.from, "to": args.to }).to_string())?,
+        Format::Json | Format::Sarif => {
+            print(&serde_json::json!({ "from": args.from, "to": args.to }).to_string())?
+        }
     }
     Ok(Exit::Done)
 }
@@ -203,11 +214,17 @@ fn key(settings: &Settings) -> Result<Arc<DataKey>, Failure> {
     Ok(Arc::new(key))
 }
 
+fn not_restored(failed: backup::NotRestored) -> NotRestored {
+    NotRestored { name: failed.name.to_string(), class: failed.class, error: failed.reason }
+}
+
 fn restore_lines(report: &RestoreReport) -> String {
     let (add, change) = if report.dry_run { ("would add", "would change") } else { ("added", "changed") };
     let mut lines = Vec::new();
     lines.extend(report.added.iter().map(|name| format!("{add} {name}")));
     lines.extend(report.changed.iter().map(|name| format!("{change} {name}")));
+    let failed = |failed: &NotRestored| format!("failed: {}: {}", failed.name, failed.error);
+    lines.extend(report.failures.iter().map(failed));
     if report.without_schedule > 0 {
         let secrets = report.without_schedule;
         lines.push(format!("{secrets} secrets lose their expiry or rotation policy: this source keeps none"));

@@ -1,5 +1,6 @@
 //! Why a command did not do its work, and the exit code that follows.
 
+use durable_file::FileError;
 use secrets_cache::SourceError;
 use secrets_cache::backup::BackupError;
 use secrets_cache::name::NameError;
@@ -25,6 +26,8 @@ pub(super) enum Failure {
     Stream(#[from] StreamError),
     #[error(transparent)]
     Scan(#[from] ScanError),
+    #[error(transparent)]
+    File(#[from] FileError),
 }
 
 impl Failure {
@@ -42,6 +45,8 @@ impl Failed for Failure {
             | Self::Backup(BackupError::Source(error)) => source_exit(error),
             Self::Read(ReadError::Name(_)) | Self::Scan(_) => Exit::Usage,
             Self::Read(_) => Exit::Partial,
+            Self::File(FileError::Changed { .. } | FileError::Collided { .. }) => Exit::Partial,
+            Self::File(_) => Exit::Usage,
             Self::Backup(BackupError::Stream(StreamError::Io(_))) | Self::Stream(StreamError::Io(_)) => {
                 Exit::Unexpected
             }
@@ -55,6 +60,7 @@ impl Failed for Failure {
             Self::Source(error) | Self::Read(ReadError::Source(error)) => error.hint().map(Into::into),
             Self::Backup(error) => error.hint().map(Into::into),
             Self::Stream(error) => error.hint().map(Into::into),
+            Self::File(error) => Some(error.hint().into()),
             Self::Read(_) | Self::Scan(_) => None,
         }
     }
@@ -68,7 +74,7 @@ impl Failed for Failure {
             Self::Read(_) => "wrong_type",
             Self::Backup(_) => "backup",
             Self::Stream(_) => "sealed_file",
-            Self::Scan(_) => "io",
+            Self::Scan(_) | Self::File(_) => "io",
         }
     }
 }

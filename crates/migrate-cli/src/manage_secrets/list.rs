@@ -14,7 +14,7 @@ use super::failure::Failure;
 use super::metadata::{show_time, tag};
 use super::source::Opened;
 use crate::exit::Exit;
-use crate::output::{emit, note, table};
+use crate::output::{emit, note, printable, table};
 
 #[derive(clap::Args)]
 pub(super) struct ListArgs {
@@ -111,13 +111,13 @@ pub(super) async fn list(args: ListArgs, opened: &Opened, options: &Options) -> 
             let tags: Vec<String> =
                 secret.tags.iter().map(|(name, value)| format!("{name}={value}")).collect();
             rows.add_row([
-                secret.name.clone(),
+                printable(&secret.name),
                 secret.versions.len().to_string(),
                 secret.created.clone().unwrap_or_default(),
                 secret.expires.clone().unwrap_or_default(),
                 if secret.expired { "yes".into() } else { String::new() },
                 if secret.due { "yes".into() } else { String::new() },
-                tags.join(" "),
+                printable(&tags.join(" ")),
             ]);
         }
         rows.to_string()

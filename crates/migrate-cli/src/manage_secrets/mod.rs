@@ -9,6 +9,7 @@ mod list;
 mod metadata;
 mod node;
 mod one;
+mod rotate;
 mod scan;
 mod source;
 
@@ -27,7 +28,7 @@ use tokenseal::telemetry::Readiness;
 const EXAMPLES: &str = "\
 Examples:
   manage-secrets import .env --dry-run                       what would be moved into Secrets Manager
-  manage-secrets import .env --strip                         move it, and leave only the names in the file
+  manage-secrets import .env --strip                         move the values, and leave the rest of the file as it is
   manage-secrets --source local:secrets.db import .env       the same, into an encrypted file
   manage-secrets list                                        names, versions, expiry, tags; no values
   manage-secrets get database#password --reveal              one field of a JSON secret
@@ -75,7 +76,7 @@ enum Command {
     /// Delete a secret; in Secrets Manager it can be restored for 30 days
     Delete(one::DeleteArgs),
     /// Give a secret a new value, read from standard input or generated; the old one stays readable for a while
-    Rotate(one::RotateArgs),
+    Rotate(rotate::Args),
     /// List secrets, without their values
     List(list::ListArgs),
     /// Count secrets: how many there are, have expired, are due for rotation
@@ -163,12 +164,12 @@ async fn with_source(
         Command::Get(args) => one::get(args, opened, options).await,
         Command::Set(args) => one::set(args, opened, options).await,
         Command::Delete(args) => one::delete(args, opened, options).await,
-        Command::Rotate(args) => one::rotate(args, opened, options).await,
+        Command::Rotate(args) => rotate::run(args, opened, options).await,
         Command::List(args) => list::list(args, opened, options).await,
         Command::Status => list::status(opened, options).await,
         Command::CleanUp(args) => list::clean_up(args, opened, options).await,
         Command::Reseal => list::reseal(opened, options).await,
-        Command::Import(args) => import::run(args, opened, options).await,
+        Command::Import(args) => import::run(args, settings, opened, options).await,
         Command::ImportNode(args) => node::run(args, opened, options).await,
         Command::Exec(args) => exec::run(args, opened, options).await,
         Command::Backup(args) => backup::write(args, settings, opened, options).await,

@@ -1,4 +1,4 @@
-//! `get`, `set`, `delete` and `rotate`: one secret.
+//! `get`, `set` and `delete`: one secret.
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use base64::Engine as _;
 use secrecy::SecretString;
 use secrets_cache::secret::RotationPolicy;
 use secrets_cache::typed;
-use secrets_cache::{NewSecret, SecretName, SecretRef, SecretValue, Stage, generate};
+use secrets_cache::{NewSecret, SecretName, SecretRef, SecretValue, Stage};
 use serde::Serialize;
 use time::OffsetDateTime;
 
@@ -18,9 +18,6 @@ use super::source::Opened;
 use crate::exit::Exit;
 use crate::output::{emit, print};
 use crate::stdin::{read_secret, without_line_break};
-
-/// Length of a generated secret.
-const GENERATED_LEN: usize = 32;
 
 #[derive(clap::Args)]
 pub(super) struct GetArgs {
@@ -55,16 +52,6 @@ pub(super) struct DeleteArgs {
     name: SecretName,
 }
 
-#[derive(clap::Args)]
-pub(super) struct RotateArgs {
-    /// The secret
-    name: SecretName,
-    /// Generate a value of so many letters and digits; without this, standard input is read, and 32 are generated
-    /// if there is nothing in it
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(8..=4096))]
-    length: Option<u16>,
-}
-
 #[derive(Serialize)]
 struct GetReport {
     name: String,
@@ -84,8 +71,6 @@ struct StoredReport {
     name: String,
     version: String,
     created: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    generated: Option<bool>,
 }
 
 pub(super) async fn get(args: GetArgs, opened: &Opened, options: &Options) -> Result<Exit, Failure> {
@@ -116,9 +101,11 @@ pub(super) async fn get(args: GetArgs, opened: &Opened, options: &Options) -> Re
         value_base64,
     };
     emit(options.common.format, &report, |report| {
-        match report.value.as_ref().or(report.value_base64.as_ref()) {
-            Some(value) => value.to_string(),
-            None => format!(
+        match (&report.value, &report.value_base64) {
+            (Some(value), _) => value.clone(),
+            // Without the mark, the text would pass for the value.
+            (None, Some(base64)) => format!("base64:{base64}"),
+            (None, None) => format!(
                 "{}: version {} under {}, from {}; --reveal prints it",
                 report.name,
                 report.version,
@@ -143,40 +130,11 @@ pub(super) async fn set(args: SetArgs, opened: &Opened, options: &Options) -> Re
     let lifetime = args.ttl_days.map(|days| Duration::from_secs(u64::from(days) * 24 * 60 * 60));
     secret.expires = lifetime.map(|lifetime| OffsetDateTime::now_utc() + lifetime);
     let stored = opened.source.put(&secret).await?;
-    let report = StoredReport {
-        name: secret.name.to_string(),
-        version: stored.version,
-        created: stored.created,
-        generated: None,
-    };
+    let report =
+        StoredReport { name: secret.name.to_string(), version: stored.version, created: stored.created };
     emit(options.common.format, &report, |report| {
         let what = if report.created { "stored" } else { "stored as a new version of" };
         format!("{what} {}: version {}", report.name, report.version)
-    })?;
-    Ok(Exit::Done)
-}
-
-pub(super) async fn rotate(args: RotateArgs, opened: &Opened, options: &Options) -> Result<Exit, Failure> {
-    let given = match args.length {
-        Some(_) => None,
-        None => read_value().await?,
-    };
-    let generated = given.is_none();
-    let length = args.length.map_or(GENERATED_LEN, usize::from);
-    let value = given.unwrap_or_else(|| generate::alphanumeric(length).into());
-    let stored = opened.source.rotate(&args.name, &value).await?;
-    let report = StoredReport {
-        name: args.name.to_string(),
-        version: stored.version,
-        created: false,
-        generated: Some(generated),
-    };
-    emit(options.common.format, &report, |report| {
-        let how = if generated { format!(", {length} characters generated") } else { String::new() };
-        format!(
-            "rotated {}: version {}{how}; the one before is under AWSPREVIOUS",
-            report.name, report.version
-        )
     })?;
     Ok(Exit::Done)
 }
@@ -186,15 +144,13 @@ pub(super) async fn delete(args: DeleteArgs, opened: &Opened, options: &Options)
     let name = args.name.to_string();
     match options.common.format {
         crate::output::Format::Human => print(&format!("deleted {name}"))?,
-        crate::output::Format::Json => {
-            print(&serde_json::json!({ "name": name, "deleted": true }).to_string())?
-        }
+        _ => print(&serde_json::json!({ "name": name, "deleted": true }).to_string())?,
     }
     Ok(Exit::Done)
 }
 
 /// Reads standard input to its end; none if there is nothing in it, or a person sits there.
-async fn read_value() -> Result<Option<SecretValue>, Failure> {
+pub(super) async fn read_value() -> Result<Option<SecretValue>, Failure> {
     if std::io::stdin().is_terminal() {
         return Ok(None);
     }

@@ -141,7 +141,7 @@ impl Demo {
     fn finish(self) -> Result<Exit, CliError> {
         let report = Report { dir: self.dir.display().to_string(), steps: self.steps };
         match self.options.format {
-            Format::Json => emit(Format::Json, &report, |_| String::new())?,
+            Format::Json | Format::Sarif => emit(Format::Json, &report, |_| String::new())?,
             Format::Human => print(&next_commands(&report.dir))?,
         }
         Ok(Exit::Done)

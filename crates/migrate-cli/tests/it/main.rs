@@ -9,12 +9,16 @@ mod audit_shows_who_and_what_was_changed;
 mod commands_do_what_they_say;
 mod doctor_finds_what_is_wrong;
 mod every_failure_has_its_code_and_its_hint;
+mod exec_gives_secrets_to_one_program;
 mod guides_are_rehearsed;
+mod imports_lose_nothing;
 mod killed_at_any_moment_nothing_is_lost;
 mod lines_for_cloudwatch_are_what_alarms_expect;
+mod manage_secrets_does_no_harm;
 #[cfg(target_os = "linux")]
 mod memory_gives_nothing_away;
 mod operations_are_rehearsed;
 mod output_is_for_people_or_machines;
+mod scans_are_for_people_machines_and_hooks;
 mod secrets_leave_the_env_file;
 mod secrets_never_reach_the_output;

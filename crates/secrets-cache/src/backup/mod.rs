@@ -16,7 +16,7 @@ use crate::error::SourceError;
 use crate::sealed_stream::StreamError;
 use crate::source::SecretSource;
 
-pub use restore::{Plan, Restored};
+pub use restore::{NotRestored, Plan, Restored};
 pub use write::Written;
 
 /// Writes all secrets of a source into a sealed file, which appears only when it is whole.
@@ -47,7 +47,7 @@ pub async fn plan(path: &Path, key: Arc<DataKey>, target: &dyn SecretSource) -> 
 /// only in the target stay.
 ///
 /// The whole file is authenticated before anything is changed. A source that has transactions gets all of it or
-/// nothing; with another, a restore that was stopped is just repeated.
+/// nothing; another gets all that it takes, the rest is in [`Plan::failed`], and a restore that was stopped is repeated.
 ///
 /// # Errors
 /// [`BackupError`].

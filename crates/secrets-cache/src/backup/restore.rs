@@ -1,6 +1,7 @@
 //! Restoring a backup.
 
 use std::collections::VecDeque;
+use std::error::Error as _;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
@@ -35,6 +36,31 @@ pub struct Plan {
     pub unchanged: u64,
     /// Secrets whose expiry or rotation policy the target cannot keep.
     pub without_schedule: u64,
+    /// Secrets that cannot be restored, or were not. The others are.
+    pub failed: Vec<NotRestored>,
+}
+
+/// A secret that was not restored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NotRestored {
+    /// Its name.
+    pub name: SecretName,
+    /// The kind of failure, as [`SourceError::class`].
+    pub class: &'static str,
+    /// The reason.
+    pub reason: String,
+}
+
+impl Plan {
+    /// Notes a failure in place of what was to be done with the secret.
+    fn fail(&mut self, name: &SecretName, error: &SourceError) {
+        self.added.retain(|added| added != name);
+        self.changed.retain(|changed| changed != name);
+        let causes = std::iter::successors(error.source(), |&cause| cause.source());
+        let reason = causes.fold(error.to_string(), |reason, cause| format!("{reason}: {cause}"));
+        self.failed.push(NotRestored { name: name.clone(), class: error.class(), reason });
+    }
 }
 
 /// What restoring a backup changed.
@@ -64,6 +90,9 @@ pub(super) async fn restore(
 ) -> Result<Restored, BackupError> {
     authenticate(path, Arc::clone(&key)).await?;
     let mut differences = Differences::new(path, key, target);
+    if !target.is_transactional() {
+        return one_by_one(differences).await;
+    }
     let mut failure = None;
     let secrets = stream::unfold(
         (&mut differences, &mut failure, false),
@@ -88,6 +117,26 @@ pub(super) async fn restore(
         (None, Err(error)) => Err(error.into()),
         (None, Ok(versions)) => Ok(Restored { plan: differences.plan, versions }),
     }
+}
+
+/// Stores what can be stored. An outage ends it: a restore that is repeated goes on where this one ended.
+async fn one_by_one(mut differences: Differences<'_>) -> Result<Restored, BackupError> {
+    let mut versions = 0;
+    let mut failed: Option<SecretName> = None;
+    while let Some(secret) = differences.next().await? {
+        if failed.as_ref() == Some(&secret.name) {
+            continue;
+        }
+        match differences.target.put(&secret).await {
+            Ok(_) => versions += 1,
+            Err(error) if error.is_outage() => return Err(error.into()),
+            Err(error) => {
+                differences.plan.fail(&secret.name, &error);
+                failed = Some(secret.name);
+            }
+        }
+    }
+    Ok(Restored { plan: differences.plan, versions })
 }
 
 /// Reads the whole file and keeps nothing.
@@ -170,6 +219,12 @@ impl<'a> Differences<'a> {
         let Some(current) = versions.last() else {
             return Ok(());
         };
+        let unfit =
+            versions.iter().find_map(|version| self.target.check(&version.name, &version.value).err());
+        if let Some(error) = unfit {
+            self.plan.fail(&current.name, &error);
+            return Ok(());
+        }
         match there {
             Ok(value) if value.same_as(&current.value) => {
                 self.plan.unchanged += 1;
@@ -179,7 +234,11 @@ impl<'a> Differences<'a> {
                 self.plan.changed.push(current.name.clone());
             }
             Err(SourceError::NotFound { .. }) => self.plan.added.push(current.name.clone()),
-            Err(error) => return Err(error.into()),
+            Err(error) if error.is_outage() => return Err(error.into()),
+            Err(error) => {
+                self.plan.fail(&current.name, &error);
+                return Ok(());
+            }
         }
         let replaced = there.ok();
         // What the target has now becomes the previous version anyway.

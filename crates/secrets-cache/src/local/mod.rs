@@ -103,6 +103,14 @@ impl SecretSource for LocalStore {
         ID.into()
     }
 
+    fn is_transactional(&self) -> bool {
+        true
+    }
+
+    fn check(&self, name: &SecretName, value: &SecretValue) -> Result<(), SourceError> {
+        sealing::check(name, value)
+    }
+
     async fn get(&self, name: &SecretName, stage: &Stage) -> Result<Secret, SourceError> {
         read::get(self, name, stage).await
     }

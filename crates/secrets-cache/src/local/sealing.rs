@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::ID;
 use crate::audit::{self, Record};
-use crate::error::SourceError;
+use crate::error::{SourceError, Unfit};
 use crate::name::SecretName;
 use crate::value::SecretValue;
 
@@ -48,18 +48,33 @@ pub(super) fn seal(
     value: &SecretValue,
     operation: &'static str,
 ) -> Result<Sealed, SourceError> {
-    // The format has no envelope for the empty value, so an empty one would be bound to nothing.
-    if value.is_empty() {
-        return Err(SourceError::Invalid { operation, cause: Some(std::sync::Arc::new(Unfit::Empty)) });
+    if let Some(reason) = unfit(value) {
+        return Err(SourceError::Invalid { operation, cause: Some(std::sync::Arc::new(reason)) });
     }
     // The format holds text: bytes are base64 inside it.
     let text = value.is_binary().then(|| Zeroizing::new(STANDARD.encode(value.expose_bytes())));
     let plaintext = text.as_ref().map_or(value.expose_bytes(), |text| text.as_bytes());
-    if plaintext.len() > MAX_PLAINTEXT_LEN {
-        return Err(SourceError::Invalid { operation, cause: Some(std::sync::Arc::new(Unfit::TooLong)) });
-    }
     let sealed = seal_bytes(ring, name, plaintext);
     Ok(Sealed { is_binary: value.is_binary(), ..sealed })
+}
+
+/// Whether the store can hold a value.
+pub(super) fn check(name: &SecretName, value: &SecretValue) -> Result<(), SourceError> {
+    match unfit(value) {
+        Some(reason) => Err(SourceError::Unfit { name: name.clone(), reason }),
+        None => Ok(()),
+    }
+}
+
+fn unfit(value: &SecretValue) -> Option<Unfit> {
+    // Bytes are stored as base64, which needs four characters for three.
+    let actual = if value.is_binary() { value.len().div_ceil(3) * 4 } else { value.len() };
+    match actual {
+        // The format has no envelope for the empty value, so an empty one would be bound to nothing.
+        0 => Some(Unfit::Empty),
+        _ if actual > MAX_PLAINTEXT_LEN => Some(Unfit::TooLong { actual, limit: MAX_PLAINTEXT_LEN }),
+        _ => None,
+    }
 }
 
 /// Opens a stored value under its secret's name.
@@ -123,13 +138,4 @@ fn seal_bytes(ring: &dyn DataKeyRing, name: &SecretName, plaintext: &[u8]) -> Se
     let key_id = key_id.unwrap_or_default();
     audit::done(audit::DATA_ENCRYPTED, Record::of(name).source(ID).key(&key_id));
     Sealed { envelope, key_id, is_binary: false }
-}
-
-/// A value that cannot be stored.
-#[derive(Debug, thiserror::Error)]
-enum Unfit {
-    #[error("the value is empty")]
-    Empty,
-    #[error("the value is over {MAX_PLAINTEXT_LEN} bytes long")]
-    TooLong,
 }

@@ -2,70 +2,134 @@
 
 mod baseline;
 mod files;
-mod rules;
+mod settings;
+mod shapes;
+mod values;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 pub use baseline::Baseline;
+pub use files::{Reason, Unread};
 
-/// Looks for secrets in files. It tells where one is and of what kind, and never shows it.
-#[derive(Debug, Default)]
+use self::settings::Kind;
+
+/// Looks for secrets in files. It reports where one is and of what kind, and never shows it.
+#[derive(Debug)]
 pub struct Scanner {
     baseline: Baseline,
+    use_ignore_files: bool,
+}
+
+impl Default for Scanner {
+    fn default() -> Self {
+        Self::new(Baseline::default())
+    }
 }
 
 impl Scanner {
     /// Passes over what a baseline accepts.
     #[must_use]
     pub fn new(baseline: Baseline) -> Self {
-        Self { baseline }
+        Self { baseline, use_ignore_files: true }
+    }
+
+    /// Also reads what `.gitignore` files exclude.
+    #[must_use]
+    pub fn with_ignored_files(mut self) -> Self {
+        self.use_ignore_files = false;
+        self
     }
 
     /// Looks through files and directories.
     ///
-    /// A file that is named is always read. In directories the files whose names are like `.env` are read, and
-    /// files of the usual configuration formats; in the latter only the shapes of known tokens count, since every
-    /// second value in them looks random. Version control, dependencies and build output are passed over, links
-    /// are not followed.
-    ///
-    /// # Errors
-    /// [`ScanError`] for a path that cannot be read.
-    pub fn scan<P: AsRef<Path>>(&self, paths: impl IntoIterator<Item = P>) -> Result<ScanReport, ScanError> {
+    /// A file that is named is always read. In directories, every text file is read that no `.gitignore` excludes, and
+    /// every `.env` even if one does; version control, dependencies and build output are passed over, and links are not
+    /// followed. A file that was not read is in the report.
+    pub fn scan<P: AsRef<Path>>(&self, paths: impl IntoIterator<Item = P>) -> ScanReport {
         let mut report = ScanReport::default();
         for path in paths {
-            for file in files::find(path.as_ref())? {
-                self.scan_file(&file, &mut report)?;
-            }
-        }
-        Ok(report)
-    }
-
-    fn scan_file(&self, path: &Path, report: &mut ScanReport) -> Result<(), ScanError> {
-        let Some(text) = files::read(path)? else {
-            return Ok(());
-        };
-        report.files += 1;
-        let is_env = files::is_env_like(path);
-        for (number, line) in text.lines().enumerate() {
-            for hit in rules::find(line, is_env) {
-                let fingerprint = self.baseline.fingerprint(hit.rule, hit.value);
-                let finding = Finding {
-                    path: path.to_owned(),
-                    line: number + 1,
-                    rule: hit.rule,
-                    name: hit.name.map(Into::into),
-                    masked: mask(hit.prefix, hit.value),
-                    fingerprint,
-                };
-                match self.baseline.accepts(&finding) {
-                    true => report.accepted += 1,
-                    false => report.findings.push(finding),
+            let path = path.as_ref();
+            let listing = files::list(path, self.use_ignore_files);
+            report.ignored += listing.ignored;
+            report.unread.extend(listing.unread);
+            for file in listing.files.into_iter().filter(|file| !self.baseline.is_itself(file)) {
+                let named = file == path;
+                match files::read(&file, named) {
+                    Ok(text) => self.scan_text(&file, &text, &mut report),
+                    Err(reason) => report.unread.push(Unread::new(file, reason, named)),
                 }
             }
         }
-        Ok(())
+        report
     }
+
+    /// Looks through content that is not in a file, such as that of git's index, under the path that it will have.
+    pub fn scan_content(&self, path: &Path, content: &[u8], report: &mut ScanReport) {
+        match files::text(content, false) {
+            Some(text) => self.scan_text(path, &text, report),
+            None => report.unread.push(Unread::new(path, Reason::Binary, false)),
+        }
+    }
+
+    fn scan_text(&self, path: &Path, text: &str, report: &mut ScanReport) {
+        report.files += 1;
+        let kind = Kind::of(path);
+        let lines: Vec<&str> = text.split('\n').collect();
+        let starts = line_starts(text);
+        let mut hits: Vec<Hit<'_>> = Vec::new();
+        for token in shapes::find(text) {
+            let line = starts.partition_point(|start| *start <= token.at.start).saturating_sub(1);
+            let name = settings::name_of(lines[line]);
+            hits.push(Hit { line, rule: token.rule, prefix: token.prefix, name, value: &text[token.at] });
+        }
+        let with_tokens: HashSet<usize> = hits.iter().map(|hit| hit.line).collect();
+        for (line, content) in lines.iter().enumerate().filter(|(line, _)| !with_tokens.contains(line)) {
+            let found = settings::find(content, kind).into_iter();
+            hits.extend(found.map(|f| Hit {
+                line,
+                rule: f.rule,
+                prefix: "",
+                name: Some(f.name),
+                value: f.value,
+            }));
+        }
+        hits.sort_by_key(|hit| hit.line);
+        for hit in hits {
+            let finding = self.finding(path, &hit);
+            match self.baseline.accepts(&finding) {
+                true => report.accepted += 1,
+                false => report.findings.push(finding),
+            }
+        }
+    }
+
+    fn finding(&self, path: &Path, hit: &Hit<'_>) -> Finding {
+        Finding {
+            path: path.to_owned(),
+            line: hit.line + 1,
+            rule: hit.rule,
+            name: hit.name.map(Into::into),
+            masked: mask(hit.prefix, hit.value),
+            fingerprint: self.baseline.fingerprint(hit.rule, hit.value),
+        }
+    }
+}
+
+/// A secret in a text.
+struct Hit<'a> {
+    /// The line, from 0.
+    line: usize,
+    rule: &'static str,
+    /// The part of the value that every token of its kind has.
+    prefix: &'static str,
+    name: Option<&'a str>,
+    value: &'a str,
+}
+
+fn line_starts(text: &str) -> Vec<usize> {
+    std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect()
 }
 
 /// What a scan found.
@@ -78,6 +142,10 @@ pub struct ScanReport {
     pub accepted: u64,
     /// Files read.
     pub files: u64,
+    /// Files that were not read.
+    pub unread: Vec<Unread>,
+    /// Files that a `.gitignore` excludes.
+    pub ignored: u64,
 }
 
 /// A secret in a file.
@@ -88,7 +156,7 @@ pub struct Finding {
     pub path: PathBuf,
     /// The line, from 1.
     pub line: usize,
-    /// What it was recognized by, such as `github-token`.
+    /// The rule that recognized it, such as `github-token`.
     pub rule: &'static str,
     /// The name of the setting, where there is one.
     pub name: Option<String>,
@@ -108,20 +176,23 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Why a scan did not come to its end.
+/// Why a baseline cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ScanError {
-    /// A path cannot be read.
-    #[error("cannot read {}", path.display())]
+    /// A path cannot be read or written.
+    #[error("cannot use {}", path.display())]
     Io {
         /// The path.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         #[source]
         cause: std::io::Error,
     },
-    /// A baseline is not one.
+    /// A file cannot be replaced.
+    #[error("the baseline cannot be written")]
+    File(#[from] durable_file::FileError),
+    /// A file is not a baseline.
     #[error("{} is not a baseline of this program", path.display())]
     Baseline {
         /// The path.
@@ -130,5 +201,6 @@ pub enum ScanError {
 }
 
 fn mask(prefix: &str, value: &str) -> String {
+    let prefix = if value.starts_with(prefix) { prefix } else { "" };
     format!("{prefix}*** ({} characters)", value.chars().count())
 }

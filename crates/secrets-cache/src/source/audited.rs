@@ -90,6 +90,14 @@ impl SecretSource for Audited {
         self.source.keeps_schedule()
     }
 
+    fn is_transactional(&self) -> bool {
+        self.source.is_transactional()
+    }
+
+    fn check(&self, name: &SecretName, value: &SecretValue) -> Result<(), SourceError> {
+        self.source.check(name, value)
+    }
+
     async fn get(&self, name: &SecretName, stage: &Stage) -> Result<Secret, SourceError> {
         let outcome = self.source.get(name, stage).await;
         self.fetched(name, stage, &outcome);

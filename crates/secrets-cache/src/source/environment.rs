@@ -11,7 +11,8 @@ use crate::name::SecretName;
 use crate::secret::{Secret, SecretMetadata, Stage};
 use crate::value::SecretValue;
 
-/// The environment variables of this process: a variable is a secret of the same name.
+/// The environment variables of this process: a variable is a secret of the same name, in any spelling of it
+/// (`TEST_SECRET` is `test-secret`).
 ///
 /// It reads only. It does not list: an environment holds much that is no secret.
 #[derive(Debug)]
@@ -54,8 +55,9 @@ impl SecretSource for EnvironmentVariables {
 
 fn variable(name: &SecretName) -> Result<SecretValue, SourceError> {
     // A name with `=` cannot be a variable, and `var_os` would only say that it is not set.
-    let value =
-        std::env::var_os(name.as_str()).ok_or_else(|| SourceError::NotFound { name: name.clone() })?;
+    let spellings = [name.to_string(), name.variable(), name.variable().to_ascii_uppercase()];
+    let value = spellings.iter().find_map(std::env::var_os);
+    let value = value.ok_or_else(|| SourceError::NotFound { name: name.clone() })?;
     Ok(match value.into_string() {
         Ok(text) => SecretValue::text(SecretString::from(text)),
         Err(bytes) => SecretValue::binary(bytes.into_encoded_bytes()),

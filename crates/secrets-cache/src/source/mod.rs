@@ -40,6 +40,20 @@ pub trait SecretSource: Send + Sync {
         true
     }
 
+    /// Whether [`put_all`](Self::put_all) stores all values or none.
+    fn is_transactional(&self) -> bool {
+        false
+    }
+
+    /// Checks, without a call, whether the source can hold this value under this name.
+    ///
+    /// # Errors
+    /// [`SourceError::Unfit`], with the reason.
+    fn check(&self, name: &SecretName, value: &SecretValue) -> Result<(), SourceError> {
+        let _ = (name, value);
+        Ok(())
+    }
+
     /// Fetches the version under a stage.
     async fn get(&self, name: &SecretName, stage: &Stage) -> Result<Secret, SourceError>;
 

@@ -22,11 +22,14 @@ pub struct Prefixed {
 }
 
 impl Prefixed {
-    /// Keeps to a prefix.
+    /// Keeps to a prefix. It must end in a separator, such as `/`: without one, prefix and name run together.
     ///
     /// # Errors
-    /// [`NameError`] if no name could begin so.
+    /// [`NameError`] if no name can begin so.
     pub fn new(source: Arc<dyn SecretSource>, prefix: &str) -> Result<Self, NameError> {
+        if prefix.ends_with(char::is_alphanumeric) {
+            return Err(NameError::Prefix);
+        }
         SecretName::new(&format!("{prefix}x"))?;
         Ok(Self { source, prefix: prefix.into() })
     }
@@ -49,6 +52,14 @@ impl SecretSource for Prefixed {
 
     fn keeps_schedule(&self) -> bool {
         self.source.keeps_schedule()
+    }
+
+    fn is_transactional(&self) -> bool {
+        self.source.is_transactional()
+    }
+
+    fn check(&self, name: &SecretName, value: &SecretValue) -> Result<(), SourceError> {
+        self.source.check(&self.inside(name)?, value)
     }
 
     async fn get(&self, name: &SecretName, stage: &Stage) -> Result<Secret, SourceError> {

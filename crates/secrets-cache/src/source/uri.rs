@@ -15,6 +15,20 @@ pub enum SourceUri {
     Dotenv(PathBuf),
 }
 
+impl SourceUri {
+    /// Whether a variable of this name opens the source: a source that holds it cannot be opened with it.
+    #[must_use]
+    pub fn is_opened_by(&self, variable: &str) -> bool {
+        let variable = variable.to_ascii_uppercase().replace(['-', '.'], "_");
+        let variable = variable.strip_suffix("_FILE").unwrap_or(&variable);
+        match self {
+            Self::SecretsManager => variable.starts_with("AWS_"),
+            Self::Local(_) => matches!(variable, "KMS_MASTER_KEY" | "KMS_KEY_ID" | "TOKEN_ENCRYPTION_KEY_ID"),
+            Self::Dotenv(_) => false,
+        }
+    }
+}
+
 impl FromStr for SourceUri {
     type Err = SourceUriError;
 

@@ -1,9 +1,12 @@
 //! A `.env` file is read by the usual grammar, and refused in production.
 
+use envelope_core::Environment;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
 use secrecy::ExposeSecret;
-use secrets_cache::source::dotenv::{self, Dotenv};
+use secrets_cache::source::dotenv::{self, Dotenv, DotenvFile, Doubt};
 use secrets_cache::source::{ListRequest, list_all};
-use secrets_cache::{Environment, SecretSource, SourceError, Stage};
+use secrets_cache::{SecretSource, SourceError, Stage};
 
 use crate::support::{name, text, whole};
 
@@ -36,20 +39,72 @@ async fn by_the_usual_grammar_and_without_expansion() {
     }
     assert_eq!(list_all(&source, &ListRequest::default()).await.unwrap().len(), 9);
     let entries = dotenv::read(file.path()).unwrap();
-    let cut: Vec<&str> =
-        entries.iter().filter(|entry| entry.cut_at_hash).map(|entry| entry.name.as_str()).collect();
-    assert_eq!(cut, ["I"], "a value that may have been meant longer is told");
-    assert_eq!(entries[0].value.expose_secret(), "again");
+    let doubtful: Vec<_> =
+        entries.iter().filter_map(|entry| Some((entry.name.as_str(), entry.doubt?))).collect();
+    assert_eq!(doubtful, [("E", Doubt::Reference), ("H", Doubt::Hash), ("I", Doubt::Hash)]);
 }
 
 #[test]
 fn every_setting_of_a_name_is_told_with_its_line() {
     let file = file("\u{feff}A=1\n\nB=\"x\nA=inner\n\"\r\nA=2\rA=2\n# end\n");
-    let settings = dotenv::read_every_setting(file.path()).unwrap();
+    let settings = dotenv::read(file.path()).unwrap();
     let told: Vec<(&str, &str, u32)> =
         settings.iter().map(|entry| (entry.name.as_str(), entry.value.expose_secret(), entry.line)).collect();
     assert_eq!(told, [("A", "1", 1), ("B", "x\nA=inner\n", 3), ("A", "2", 6), ("A", "2", 7)]);
-    assert_eq!(dotenv::read(file.path()).unwrap().len(), 2);
+}
+
+#[test]
+fn a_comment_with_an_open_quote_hides_no_setting() {
+    let file = DotenvFile::parse("# OLD=\"x\nA=1\n  # B='\nC=2\n");
+    let names: Vec<&str> = file.entries.iter().map(|entry| entry.name.as_str()).collect();
+    assert_eq!((names, file.unreadable.len()), (vec!["A", "C"], 0));
+}
+
+#[test]
+fn lines_after_an_unclosed_quote_are_doubtful_and_none_is_passed_over() {
+    let file = DotenvFile::parse("A=1\nB=\"open\nC=3\nD='x'\n");
+    let found: Vec<_> = file.entries.iter().map(|entry| (entry.name.as_str(), entry.doubt)).collect();
+    let inside = Some(Doubt::InsideQuote { line: 2 });
+    assert_eq!(found, [("A", None), ("C", inside), ("D", inside)]);
+    assert_eq!((file.unreadable[0].line, file.unreadable[0].doubt), (2, Doubt::UnclosedQuote));
+    let file = DotenvFile::parse("B=\"open\nC=\"3\"\nD=4\n");
+    let found: Vec<_> = file.entries.iter().map(|entry| (entry.name.as_str(), entry.doubt)).collect();
+    assert_eq!(found, [("C", Some(Doubt::InsideQuote { line: 1 })), ("D", None)]);
+}
+
+#[test]
+fn a_value_of_several_lines_that_holds_a_setting_is_doubtful_and_a_key_is_not() {
+    let doubt = |text: &str| DotenvFile::parse(text).entries[0].doubt;
+    assert_eq!(doubt("A='x\nB=y\nz'\n"), Some(Doubt::InnerSetting));
+    assert_eq!(doubt("K=\"-----BEGIN X-----\nMIIabc\nQ==\nabc=\n-----END X-----\"\n"), None);
+}
+
+#[test]
+fn no_text_makes_the_parser_panic_and_values_leave_the_rest_to_the_byte() {
+    let mut runner = TestRunner::new(Config { cases: 2_000, failure_persistence: None, ..Config::default() });
+    let text = "([A-C]{0,2}[ \t]?=?[ \t]?['\"`#$\\\\{}x =\u{a0}]{0,6}[\r\n]{0,2}){0,8}";
+    let checked = runner.run(&text.prop_map(|text: String| text), |text| {
+        let file = DotenvFile::parse(&text);
+        prop_assert_eq!(&*file.without_values(&text, |_| false), &text);
+        let left = file.without_values(&text, |_| true);
+        let again = DotenvFile::parse(&left);
+        prop_assert_eq!(again.entries.len(), file.entries.len(), "{:?} {:?}", text, &*left);
+        for (before, after) in file.entries.iter().zip(&again.entries) {
+            prop_assert_eq!(&before.name, &after.name);
+            prop_assert!(before.doubt.is_some() || after.is_empty(), "{:?} {:?}", text, &*left);
+        }
+        Ok(())
+    });
+    checked.unwrap();
+}
+
+#[test]
+fn ten_thousand_lines_are_read_without_looking_back() {
+    // Each of these made an earlier parser begin again.
+    for line in ["A=1\n", "A='x\n", "A=\"x\n", "# A='\n", "A\n", "A=\\\n"] {
+        let file = DotenvFile::parse(&line.repeat(10_000));
+        assert!(file.entries.len() + file.unreadable.len() <= 10_000);
+    }
 }
 
 #[tokio::test]

@@ -24,7 +24,10 @@ mod node_values_come_over;
 mod nothing_leaks;
 mod rotations_are_seen;
 mod scans_find_and_never_show;
+mod scans_tell_tokens_from_settings;
 mod sealed_streams_betray_every_change;
 #[cfg(feature = "secrets-manager")]
 mod secrets_manager_is_asked_sparingly;
+#[cfg(all(feature = "secrets-manager", feature = "local-store"))]
+mod secrets_manager_names_what_fails;
 mod typed_reads_never_show_values;

@@ -1,8 +1,8 @@
-//! A scan finds what was left in files, by shape, name or randomness, and shows none of it.
+//! A scan finds secrets that were left in files, by shape, name or randomness, and shows none of them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use secrets_cache::scan::{Baseline, ScanError, Scanner};
+use secrets_cache::scan::{Baseline, Reason, ScanError, ScanReport, Scanner};
 
 /// Put together here, so that no scanner takes this file for a leak.
 fn tokens() -> Vec<(&'static str, String)> {
@@ -21,20 +21,30 @@ fn tokens() -> Vec<(&'static str, String)> {
     ]
 }
 
-fn write(directory: &Path, name: &str, text: &str) -> std::path::PathBuf {
+fn write(directory: &Path, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
     let path = directory.join(name);
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(&path, text).unwrap();
     path
 }
 
+fn found_in(directory: &Path, report: &ScanReport) -> Vec<String> {
+    let mut found: Vec<String> = report
+        .findings
+        .iter()
+        .map(|f| f.path.strip_prefix(directory).unwrap().to_str().unwrap().to_owned())
+        .collect();
+    found.sort();
+    found
+}
+
 #[test]
-fn every_shape_by_its_rule_and_masked() {
+fn every_shape_is_found_by_its_rule_and_masked() {
     for (rule, token) in tokens() {
         let directory = tempfile::tempdir().unwrap();
         let setting = if rule == "aws-secret-key" { "AWS_SECRET_ACCESS_KEY" } else { "SETTING" };
-        let path = write(directory.path(), ".env", &format!("# x\n{setting}={token}\n"));
-        let report = Scanner::default().scan([&path]).unwrap();
+        let path = write(directory.path(), ".env", format!("# x\n{setting}={token}\n"));
+        let report = Scanner::default().scan([&path]);
         assert_eq!(report.findings.len(), 1, "{rule}: {:?}", report.findings);
         let finding = &report.findings[0];
         assert_eq!((finding.rule, finding.line, finding.name.as_deref()), (rule, 2, Some(setting)));
@@ -50,58 +60,183 @@ fn names_and_private_keys_tell() {
     let text =
         "DB_PASSWORD=hunter2\nexport API_KEY=\"abc\"\nKEY=\"-----BEGIN RSA PRIVATE KEY-----\nMIIabc\n\"\n";
     let path = write(directory.path(), "service.env", text);
-    let found: Vec<_> = Scanner::default().scan([path]).unwrap().findings.iter().map(|f| f.rule).collect();
+    let found: Vec<_> = Scanner::default().scan([path]).findings.iter().map(|f| f.rule).collect();
     assert_eq!(found, ["secret-by-name", "secret-by-name", "private-key"]);
 }
 
 #[test]
-fn what_is_no_secret_is_passed_over() {
-    let directory = tempfile::tempdir().unwrap();
-    let text = "PORT=8080\nDEBUG=true\nLOG_LEVEL=info\nDATABASE_HOST=db.internal.example.com\nPASSWORD=\nTOKEN=${TOKEN}\n\
-                SECRET=<your secret>\nAPI_KEY=changeme\nURL=https://example.com/a/b\nTOKEN_TTL=3600\n\
-                AWS_SECRET=arn:aws:secretsmanager:eu-west-1:1:secret:x\nKEY_FILE=/etc/keys/service.pem\n\
-                GREETING=hello world\n# PASSWORD=old\n";
-    let path = write(directory.path(), ".env", text);
-    let report = Scanner::default().scan([path]).unwrap();
-    let found: Vec<String> = report.findings.iter().map(ToString::to_string).collect();
-    assert!(found.is_empty(), "{found:?}");
+fn settings_in_any_of_the_usual_forms_are_found() {
+    for line in [
+        "DB_PASS=hunter2",
+        "SMTP_PASS=hunter2",
+        "REDIS_AUTH=foobared",
+        "DB_PASSWORD=$ecret1",
+        "DB_PASSWORD=pa$$word",
+        "JWT_SECRET_V2=abcdef",
+        "SECRET_KEY_BASE=abcdef",
+        "URL=postgres://app:ab/cd@db/x",
+        "URL=amqp://app:ab%2Fcd@mq:5672/%2f",
+        "URL=redis://:hunter22@cache:6379/0",
+        "URL=jdbc:postgresql://db/x?user=app&password=hunter22",
+        "STORAGE=DefaultEndpointsProtocol=https;AccountName=a;AccountKey=q8Zr2LxV9mTn4KsWb7Ycq8Zr2LxV9mTn4KsWb7Yc==;EndpointSuffix=x",
+        "SQL=Server=db;Database=x;User Id=app;Password=hunter22;",
+        "SQL=Password=hunter22;Server=db",
+        "DSN=host=db user=app password=hunter22 dbname=x",
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = write(directory.path(), ".env", format!("{line}\n"));
+        let report = Scanner::default().scan([path]);
+        assert_eq!(report.findings.len(), 1, "{line}: {:?}", report.findings);
+    }
 }
 
 #[test]
-fn directories_are_searched_for_what_may_hold_settings() {
+fn files_that_hold_credentials_by_their_nature_are_read_in_a_directory() {
+    let password = "hunter2-Xy9";
+    let random = "q8Zr2LxV9mTn4KsWb7Yc3Hd6Jf1Gs0PaEuWiT4kQ";
+    let key = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXk\n-----END OPENSSH PRIVATE KEY-----\n";
+    let files = [
+        ("id_rsa", key.to_owned()),
+        ("server.key", key.replace("OPENSSH", "RSA")),
+        (".npmrc", format!("//registry.example.org/:_authToken={random}\n")),
+        (".pypirc", format!("[pypi]\nusername = a\npassword = {password}\n")),
+        (".netrc", format!("machine example.org login a password {password}\n")),
+        (".git-credentials", format!("https://user:{password}@example.org\n")),
+        (".pgpass", format!("db:5432:*:app:{password}\n")),
+        (".aws/credentials", format!("[default]\naws_secret_access_key = {random}\n")),
+        ("kubeconfig", format!("users:\n- user:\n    token: {random}\n")),
+        (
+            "terraform.tfstate",
+            format!("{{\"attributes\": {{\"name\": \"x\", \"password\": \"{password}\"}}}}\n"),
+        ),
+        ("main.tf", format!("  password = \"{password}\"\n")),
+        ("Dockerfile", format!("FROM x\nENV DB_PASSWORD={password}\n")),
+        ("settings.py", format!("SECRET_KEY = '{random}'\n")),
+        ("env.production", format!("DB_PASSWORD={password}\n")),
+        (".bash_history", format!("ls\nexport DB_PASSWORD={password}\n")),
+        ("compose.yml", format!("    environment:\n      - DB_PASSWORD={password}\n")),
+        (".git/config", format!("[remote]\n url = https://x:{password}@example.org/a\n")),
+    ];
+    let directory = tempfile::tempdir().unwrap();
+    for (name, text) in &files {
+        write(directory.path(), name, text);
+    }
+    let mut names: Vec<&str> = files.iter().map(|(name, _)| *name).collect();
+    names.sort();
+    let report = Scanner::default().scan([directory.path()]);
+    assert_eq!(found_in(directory.path(), &report), names, "{:?}", report.unread);
+    let told = format!("{report:?}");
+    assert!(!told.contains(password) && !told.contains(random), "{told}");
+}
+
+#[test]
+fn files_of_any_encoding_and_size_are_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let line = "# pässword\nDB_PASSWORD=hunter2\n";
+    let utf16 = |unit: fn(u16) -> [u8; 2]| line.encode_utf16().flat_map(unit).collect::<Vec<u8>>();
+    let files: Vec<(&str, Vec<u8>)> = vec![
+        ("utf16le", [&[0xff, 0xfe], &utf16(u16::to_le_bytes)[..]].concat()),
+        ("utf16be", [&[0xfe, 0xff], &utf16(u16::to_be_bytes)[..]].concat()),
+        ("unmarked", utf16(u16::to_le_bytes)),
+        ("latin1", line.chars().map(|c| c as u8).collect()),
+        ("mark", format!("\u{feff}{line}").into_bytes()),
+        ("large", format!("{}\n{line}", "# padding\n".repeat(600_000)).into_bytes()),
+        ("nul", [b"\0\0\x01\n", line.as_bytes()].concat()),
+        ("mac", line.replace('\n', "\r\n").into_bytes()),
+    ];
+    for (name, bytes) in files {
+        let path = write(directory.path(), &format!("{name}.env"), bytes);
+        let report = Scanner::default().scan([&path]);
+        assert_eq!((report.findings.len(), report.unread.len()), (1, 0), "{name}");
+    }
+}
+
+#[test]
+fn every_file_that_is_not_read_is_listed_with_its_reason() {
+    let directory = tempfile::tempdir().unwrap();
+    let secret = "DB_PASSWORD=hunter2\n";
+    write(directory.path(), "a.env", secret);
+    write(directory.path(), "picture.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\x01\0\0\x02");
+    let long = write(directory.path(), "long", "");
+    std::fs::File::options().write(true).open(&long).unwrap().set_len((64 << 20) + 1).unwrap();
+    std::os::unix::fs::symlink("/etc/hosts", directory.path().join("link")).unwrap();
+    let fifo = directory.path().join("fifo");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let report = Scanner::default().scan([directory.path()]);
+    assert_eq!(report.findings.len(), 1);
+    let mut unread: Vec<(&str, Reason, bool)> = report
+        .unread
+        .iter()
+        .map(|unread| (unread.path.file_name().unwrap().to_str().unwrap(), unread.reason, unread.named))
+        .collect();
+    unread.sort_by_key(|(name, ..)| *name);
+    let expected = [
+        ("fifo", Reason::NotRegular, false),
+        ("link", Reason::Link, false),
+        ("long", Reason::TooLong, false),
+        ("picture.png", Reason::Binary, false),
+    ];
+    assert_eq!(unread, expected);
+    for (path, reason) in [
+        (&fifo, Reason::NotRegular),
+        (&long, Reason::TooLong),
+        (&directory.path().join("no"), Reason::Missing),
+    ] {
+        let report = Scanner::default().scan([path]);
+        assert_eq!((report.unread[0].reason, report.unread[0].named), (reason, true));
+    }
+}
+
+#[test]
+fn ignored_files_are_counted_and_a_dotenv_is_read_all_the_same() {
+    let directory = tempfile::tempdir().unwrap();
+    let secret = "DB_PASSWORD=hunter2\n";
+    write(directory.path(), ".gitignore", "build/\n*.log\n.env\n!keep.log\n");
+    for name in ["build/x.env", "a.log", "keep.log", ".env", "sub/.env", "sub/b.log", "c.conf"] {
+        write(directory.path(), name, secret);
+    }
+    let report = Scanner::default().scan([directory.path()]);
+    assert_eq!(found_in(directory.path(), &report), [".env", "c.conf", "sub/.env"]);
+    assert_eq!(report.ignored, 3);
+    let all = Scanner::default().with_ignored_files().scan([directory.path()]);
+    assert_eq!((all.ignored, all.files), (0, 8));
+    let named = Scanner::default().scan([directory.path().join("build/x.env")]);
+    assert_eq!(named.findings.len(), 1);
+}
+
+#[test]
+fn directories_of_tools_are_passed_over() {
     let directory = tempfile::tempdir().unwrap();
     let token = &tokens()[2].1;
     for file in
         [".env", "a/.env.production", "a/b/app.yaml", "node_modules/x/.env", ".git/config.json", "main.rs"]
     {
-        write(directory.path(), file, &format!("X={token}\n"));
+        write(directory.path(), file, format!("X={token}\n"));
     }
     write(directory.path(), "a/values.yaml", "random: q8Zr2LxV9mTn4KsWb7Yc\n");
-    let report = Scanner::default().scan([directory.path()]).unwrap();
-    let found: Vec<_> = report
-        .findings
-        .iter()
-        .map(|f| f.path.strip_prefix(directory.path()).unwrap().to_str().unwrap())
-        .collect();
-    assert_eq!(found, [".env", "a/.env.production", "a/b/app.yaml"]);
-    assert!(matches!(Scanner::default().scan(["/no/such/path"]), Err(ScanError::Io { .. })));
+    let report = Scanner::default().scan([directory.path()]);
+    assert_eq!(found_in(directory.path(), &report), [".env", "a/.env.production", "a/b/app.yaml", "main.rs"]);
 }
 
 #[test]
-fn a_baseline_accepts_a_value_and_no_other() {
+fn a_baseline_accepts_a_value_and_no_other_by_whatever_path() {
     let directory = tempfile::tempdir().unwrap();
-    let path = write(directory.path(), ".env", "TOKEN=abcdef\n");
+    let path = write(directory.path(), "sub/.env", "TOKEN=abcdef\n");
     let file = directory.path().join("baseline.json");
-    let mut baseline = Baseline::default();
-    let found = Scanner::new(baseline.clone()).scan([&path]).unwrap();
+    let mut baseline = Baseline::at(&file);
+    let found = Scanner::new(baseline.clone()).scan([directory.path()]);
     baseline.accept(&found.findings);
     baseline.save(&file).unwrap();
-    assert!(!std::fs::read_to_string(&file).unwrap().contains("abcdef"));
+    let saved = std::fs::read_to_string(&file).unwrap();
+    assert!(!saved.contains("abcdef") && saved.contains("\"sub/.env\""), "{saved}");
     let scanner = Scanner::new(Baseline::load(&file).unwrap());
-    let report = scanner.scan([&path]).unwrap();
-    assert_eq!((report.findings.len(), report.accepted), (0, 1));
+    let around = directory.path().join("sub/../sub/./.env");
+    for way in [directory.path(), &path, &directory.path().join("sub"), &around] {
+        let report = scanner.scan([way]);
+        assert_eq!((report.findings.len(), report.accepted), (0, 1), "{way:?}");
+    }
     std::fs::write(&path, "TOKEN=abcdeg\n").unwrap();
-    assert_eq!(scanner.scan([&path]).unwrap().findings.len(), 1);
+    assert_eq!(scanner.scan([&path]).findings.len(), 1);
     std::fs::write(&file, "{}").unwrap();
     assert!(matches!(Baseline::load(&file), Err(ScanError::Baseline { .. })));
 }

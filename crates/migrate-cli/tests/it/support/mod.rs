@@ -1,6 +1,7 @@
 //! The program, its environment, and tables for it to work on.
 
 pub(crate) mod pages;
+pub(crate) mod place;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};

@@ -9,20 +9,20 @@ use aws_sdk_secretsmanager::types::{SecretListEntry, SecretValueEntry, Tag};
 use time::OffsetDateTime;
 
 use super::ID;
-use crate::error::{self, SourceError};
+use crate::error::SourceError;
 use crate::name::SecretName;
 use crate::secret::{Secret, SecretMetadata, Stage, VersionMetadata};
 use crate::value::SecretValue;
 
 pub(super) fn from_get(name: &SecretName, answer: GetSecretValueOutput) -> Result<Secret, SourceError> {
-    let value = value(answer.secret_string, answer.secret_binary)?;
+    let value = value(name, answer.secret_string, answer.secret_binary)?;
     Ok(Secret::new(name.clone(), value, ID)
         .with_version(answer.version_id.unwrap_or_default(), stages(answer.version_stages.as_deref()))
         .with_times(time(answer.created_date.as_ref()), None))
 }
 
 pub(super) fn from_batch(name: &SecretName, answer: SecretValueEntry) -> Result<Secret, SourceError> {
-    let value = value(answer.secret_string, answer.secret_binary)?;
+    let value = value(name, answer.secret_string, answer.secret_binary)?;
     Ok(Secret::new(name.clone(), value, ID)
         .with_version(answer.version_id.unwrap_or_default(), stages(answer.version_stages.as_deref()))
         .with_times(time(answer.created_date.as_ref()), None))
@@ -48,11 +48,11 @@ pub(super) fn from_list(entry: &SecretListEntry) -> Option<SecretMetadata> {
     Some(secret)
 }
 
-fn value(text: Option<String>, binary: Option<Blob>) -> Result<SecretValue, SourceError> {
+fn value(name: &SecretName, text: Option<String>, binary: Option<Blob>) -> Result<SecretValue, SourceError> {
     match (text, binary) {
         (Some(text), _) => Ok(SecretValue::text(text)),
         (None, Some(bytes)) => Ok(SecretValue::binary(bytes.into_inner())),
-        (None, None) => Err(SourceError::Invalid { operation: error::GET, cause: None }),
+        (None, None) => Err(SourceError::NoSuchStage { name: name.clone(), stage: Stage::Current }),
     }
 }
 

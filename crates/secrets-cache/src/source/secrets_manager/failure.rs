@@ -1,7 +1,9 @@
 //! From the SDK's errors to ours, without taking along an answer that could hold a value.
 
+use std::error::Error as _;
 use std::sync::Arc;
 
+use aws_sdk_secretsmanager::error::ConnectorError;
 use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_secretsmanager::operation::RequestId;
 
@@ -27,10 +29,35 @@ struct ServiceFailure {
     request_id: String,
 }
 
-/// A failure before any answer came: the address, the connection, TLS, credentials.
+/// A failure before any answer came.
+///
+/// Nothing of the SDK's error is kept but its kind: the text of a failed dispatch can hold the whole request, and that
+/// can hold a value.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct ConnectionFailure(String);
+enum ConnectionFailure {
+    #[error("the connection failed ({0})")]
+    Connection(std::io::ErrorKind),
+    #[error("the connection failed")]
+    Io,
+    #[error("the request cannot be sent to this endpoint")]
+    Request,
+    #[error("no request could be sent, for example for lack of credentials")]
+    Other,
+}
+
+impl ConnectionFailure {
+    fn of(connector: &ConnectorError) -> Self {
+        let causes = std::iter::successors(connector.source(), |&error| error.source());
+        let kinds =
+            causes.filter_map(|error| error.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);
+        match kinds.last() {
+            Some(kind) => Self::Connection(kind),
+            None if connector.is_io() => Self::Io,
+            None if connector.is_user() => Self::Request,
+            None => Self::Other,
+        }
+    }
+}
 
 /// A request for one secret failed.
 pub(super) fn of<E, R>(asked: &Asked<'_>, error: SdkError<E, R>) -> SourceError
@@ -91,7 +118,7 @@ where
         SdkError::DispatchFailure(failure) => match failure.as_connector_error() {
             Some(connector) if connector.is_timeout() => SourceError::Timeout { operation },
             Some(connector) => {
-                let cause = ConnectionFailure(in_one_line(connector));
+                let cause = ConnectionFailure::of(connector);
                 SourceError::Unavailable { operation, cause: Some(Arc::new(cause)) }
             }
             None => SourceError::Unavailable { operation, cause: None },
@@ -125,6 +152,9 @@ fn classify(
     match (code.as_str(), asked) {
         ("ResourceNotFoundException", Some(asked)) => not_found(asked, &message),
         ("ResourceExistsException", Some(asked)) => SourceError::Conflict { name: asked.name.clone() },
+        ("InvalidRequestException", Some(asked)) if message.contains("replica") => {
+            SourceError::Replicated { name: asked.name.clone() }
+        }
         ("InvalidRequestException", Some(asked)) if message.contains("delet") => {
             SourceError::PendingDeletion { name: asked.name.clone() }
         }
@@ -165,18 +195,11 @@ fn classify(
     }
 }
 
-/// An error and its causes: none of these has seen an answer.
-fn in_one_line(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    let mut messages: Vec<String> = causes.map(ToString::to_string).collect();
-    messages.dedup();
-    messages.join(": ")
-}
-
 fn not_found(asked: &Asked<'_>, message: &str) -> SourceError {
     // The service has one code for a missing secret and a missing version; only its message tells them apart.
     match asked.stage {
-        Some(stage) if message.contains("staging label") => {
+        // A secret that was created without a value has no current version.
+        Some(stage) if message.contains("staging label") || message.contains("secret value") => {
             SourceError::NoSuchStage { name: asked.name.clone(), stage: stage.clone() }
         }
         _ => SourceError::NotFound { name: asked.name.clone() },

@@ -15,13 +15,15 @@ use tracing::subscriber::NoSubscriber;
 
 use self::failure::Asked;
 use super::{ListPage, ListRequest, NewSecret, SecretSource, Stored, unsupported};
-use crate::error::{self, SourceError};
+use crate::error::{self, SourceError, Unfit};
 use crate::name::SecretName;
 use crate::secret::{Secret, SecretMetadata, Stage};
 use crate::value::SecretValue;
 
 /// Most names that `BatchGetSecretValue` takes (`SecretIdList` in its reference).
 const BATCH: usize = 20;
+/// Longest value, in bytes (`SecretString` in the `CreateSecret` reference).
+const MAX_VALUE_LEN: usize = 65_536;
 /// Most secrets on a page of `ListSecrets` (`MaxResults` in its reference).
 const PAGE: usize = 100;
 
@@ -48,7 +50,7 @@ impl SecretsManager {
         loop {
             let request = self.client.batch_get_secret_value().set_next_token(token);
             let request = request.set_secret_id_list(Some(names.iter().map(SecretName::to_string).collect()));
-            let answer = request.send().await.map_err(|e| failure::of_many(error::GET_MANY, e))?;
+            let answer = quiet(request.send()).await.map_err(|e| failure::of_many(error::GET_MANY, e))?;
             for value in answer.secret_values() {
                 for id in [value.name(), value.arn()].into_iter().flatten() {
                     found.insert(id.to_owned(), Ok(value.clone()));
@@ -75,11 +77,12 @@ impl SecretsManager {
                 }
                 Some(Ok(value)) => convert::from_batch(name, value),
                 Some(Err((code, message))) => Err(failure::of_entry(
-                    &Asked { operation: error::GET_MANY, name, stage: None },
+                    &Asked { operation: error::GET_MANY, name, stage: Some(&Stage::Current) },
                     code,
                     message,
                 )),
-                None => Err(SourceError::NotFound { name: name.clone() }),
+                // Neither a value nor an error: only the secret's own answer says why.
+                None => self.get(name, &Stage::Current).await,
             });
         }
         Ok(answers)
@@ -105,16 +108,10 @@ impl SecretsManager {
         operation: &'static str,
     ) -> Result<Stored, SourceError> {
         let (text, binary) = payload(value);
-        let answer = self
-            .client
-            .put_secret_value()
-            .secret_id(name.as_str())
-            .set_secret_string(text)
-            .set_secret_binary(binary)
-            .version_stages(stage.label())
-            .send()
-            .await
-            .map_err(|e| failure::of_write(&Asked { operation, name, stage: None }, e))?;
+        let request = self.client.put_secret_value().secret_id(name.as_str());
+        let request = request.set_secret_string(text).set_secret_binary(binary).version_stages(stage.label());
+        let asked = Asked { operation, name, stage: None };
+        let answer = quiet(request.send()).await.map_err(|e| failure::of_write(&asked, e))?;
         Ok(Stored::new(answer.version_id().unwrap_or_default(), false))
     }
 
@@ -141,6 +138,18 @@ impl SecretSource for SecretsManager {
         false
     }
 
+    /// The limits of the `CreateSecret` reference.
+    fn check(&self, name: &SecretName, value: &SecretValue) -> Result<(), SourceError> {
+        let is_allowed = |c: char| c.is_ascii_alphanumeric() || "/_+=.@-".contains(c);
+        let reason = match value.len() {
+            0 => Unfit::Empty,
+            _ if !name.as_str().chars().all(is_allowed) => Unfit::NameCharacter,
+            actual if actual > MAX_VALUE_LEN => Unfit::TooLong { actual, limit: MAX_VALUE_LEN },
+            _ => return Ok(()),
+        };
+        Err(SourceError::Unfit { name: name.clone(), reason })
+    }
+
     async fn get(&self, name: &SecretName, stage: &Stage) -> Result<Secret, SourceError> {
         // The stage is always said: without one, some implementations answer with an old version.
         let request = self.client.get_secret_value().secret_id(name.as_str()).version_stage(stage.label());
@@ -154,6 +163,12 @@ impl SecretSource for SecretsManager {
         for batch in names.chunks(BATCH) {
             match self.batch(batch).await {
                 Ok(found) => answers.extend(found),
+                // One name that the service refuses fails a batch as a whole.
+                Err(SourceError::Invalid { .. }) => {
+                    for name in batch {
+                        answers.push(self.get(name, &Stage::Current).await);
+                    }
+                }
                 // The other batches' values are not thrown away.
                 Err(error) => answers.extend(batch.iter().map(|_| Err(error.clone()))),
             }
@@ -186,6 +201,7 @@ impl SecretSource for SecretsManager {
     }
 
     async fn put(&self, secret: &NewSecret) -> Result<Stored, SourceError> {
+        self.check(&secret.name, &secret.value)?;
         if secret.expires.is_some() {
             return Err(unsupported(self.id(), "let a secret expire"));
         }
@@ -200,6 +216,7 @@ impl SecretSource for SecretsManager {
     }
 
     async fn rotate(&self, name: &SecretName, value: &SecretValue) -> Result<Stored, SourceError> {
+        self.check(name, value)?;
         self.put_version(name, value, &Stage::Current, error::ROTATE).await
     }
 

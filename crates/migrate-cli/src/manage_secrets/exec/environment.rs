@@ -1,0 +1,117 @@
+//! The environment of the program: which variables it gets, and which of them are refused.
+
+use std::process::Command;
+
+use super::Prefer;
+use super::files::PrivateFiles;
+use super::select::Collected;
+
+/// The most bytes that one variable has on Linux, with its name, `=` and the NUL at its end: `MAX_ARG_STRLEN` of execve(2).
+pub(super) const MAX_STRING: usize = 131_072;
+
+/// Variables that decide which code a program, a shell or an interpreter runs.
+const LOADERS: [&str; 37] = [
+    "BASHOPTS",
+    "BASH_ENV",
+    "CLASSPATH",
+    "EDITOR",
+    "ENV",
+    "GCONV_PATH",
+    "GLIBC_TUNABLES",
+    "GODEBUG",
+    "HOME",
+    "IFS",
+    "JAVA_OPTS",
+    "JAVA_TOOL_OPTIONS",
+    "JDK_JAVA_OPTIONS",
+    "LOCPATH",
+    "LUA_CPATH",
+    "LUA_INIT",
+    "LUA_PATH",
+    "NLSPATH",
+    "NODE_OPTIONS",
+    "NODE_PATH",
+    "PAGER",
+    "PATH",
+    "PERL5DB",
+    "PERL5LIB",
+    "PERL5OPT",
+    "PHPRC",
+    "PHP_INI_SCAN_DIR",
+    "PROMPT_COMMAND",
+    "PS4",
+    "RUBYLIB",
+    "RUBYOPT",
+    "SHELL",
+    "SHELLOPTS",
+    "TMPDIR",
+    "VISUAL",
+    "ZDOTDIR",
+    "_JAVA_OPTIONS",
+];
+const LOADER_PREFIXES: [&str; 6] = ["BASH_FUNC_", "DYLD_", "GIT_", "LD_", "MALLOC_", "PYTHON"];
+
+/// Whether a variable decides which code runs.
+pub(super) fn is_loader(variable: &str) -> bool {
+    LOADERS.contains(&variable) || LOADER_PREFIXES.iter().any(|prefix| variable.starts_with(prefix))
+}
+
+/// The variables that the program gets besides those that it inherits.
+pub(super) struct Environment<'a> {
+    variables: Vec<(&'a str, &'a std::ffi::OsStr)>,
+    /// A line for each variable that the caller's environment has with another value.
+    pub(super) overridden: Vec<String>,
+}
+
+impl<'a> Environment<'a> {
+    pub(super) fn of(collected: &'a Collected, files: Option<&'a PrivateFiles>, prefer: Prefer) -> Self {
+        let values = collected.values.iter().filter_map(|(name, given)| {
+            Some((name.as_str(), std::ffi::OsStr::new(given.value.expose_text()?)))
+        });
+        let paths = files.into_iter().flat_map(PrivateFiles::paths);
+        let mut environment = Self { variables: Vec::new(), overridden: Vec::new() };
+        for (name, value) in values.chain(paths) {
+            match std::env::var_os(name).filter(|there| there != value) {
+                Some(_) if prefer == Prefer::Environment => {
+                    environment
+                        .overridden
+                        .push(format!("{name}: the environment's value is kept, not the secret's"));
+                    continue;
+                }
+                Some(_) => environment
+                    .overridden
+                    .push(format!("{name}: the secret replaces the environment's value")),
+                None => {}
+            }
+            environment.variables.push((name, value));
+        }
+        environment
+    }
+
+    pub(super) fn apply(&self, command: &mut Command) {
+        command.envs(self.variables.iter().copied());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_that_decide_what_code_runs_are_known() {
+        for name in [
+            "PATH",
+            "LD_PRELOAD",
+            "LD_LIBRARY_PATH",
+            "DYLD_INSERT_LIBRARIES",
+            "PYTHONPATH",
+            "NODE_OPTIONS",
+            "BASH_ENV",
+        ] {
+            assert!(is_loader(name), "{name}");
+        }
+        for name in ["DATABASE_URL", "API_KEY", "PATHS", "LDAP_PASSWORD", "HOMEPAGE_TOKEN"] {
+            assert!(!is_loader(name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! `import`: the values of a `.env` file into the source, and out of the file only when they are there.
+
+mod plan;
+mod report;
+
+use std::path::{Path, PathBuf};
+
+use durable_file::{Content, FileError, Links, NewFile, Options as FileOptions, leftovers};
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use secrets_cache::source::dotenv::{self, DotenvFile};
+use secrets_cache::{NewSecret, SecretName, SourceError};
+use std::io::Write as _;
+use token_store::migration::StopFlag;
+
+use self::plan::{Move, Plan};
+use self::report::Report;
+use super::Options;
+use super::failure::Failure;
+use super::source::Opened;
+use crate::exit::{Exit, chain};
+use crate::output::{emit, note};
+use crate::startup;
+use tokenseal::Settings;
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// The .env file
+    file: PathBuf,
+    /// Only print what would be done
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Replace values that are in the source already and differ; without this they stay, and are listed
+    #[arg(long)]
+    overwrite: bool,
+    /// When all values are in the source, take them out of the file, and keep the rest of it to the byte
+    #[arg(long)]
+    strip: bool,
+    /// Move only these settings
+    #[arg(long, value_delimiter = ',', value_name = "A,B")]
+    names: Vec<SecretName>,
+    /// Do not move these settings
+    #[arg(long, value_delimiter = ',', value_name = "A,B", conflicts_with = "names")]
+    except: Vec<SecretName>,
+}
+
+pub(super) async fn run(
+    args: Args,
+    settings: &Settings,
+    opened: &Opened,
+    options: &Options,
+) -> Result<Exit, Failure> {
+    let stop = startup::stop_on_signals();
+    let content = Content::read(&args.file, Links::Follow, dotenv::MAX_FILE_LEN)?;
+    let not_env = |problem: String| {
+        Failure::usage(problem, "check the path: the file holds lines of NAME=value, in UTF-8")
+    };
+    let text = dotenv::text(&content).map_err(|error| not_env(chain(&error)))?;
+    let file = DotenvFile::parse(text);
+    if let (true, Some(first)) = (file.entries.is_empty(), file.unreadable.first()) {
+        return Err(not_env(format!("{}: line {}: {}", args.file.display(), first.line, first.doubt)));
+    }
+    let (plan, mut report) = plan::make(&args, settings, opened, options, &file).await?;
+    report.warnings.extend(file_warnings(&content)?);
+    // Prepared before anything is stored: a file that cannot be replaced is found out in time.
+    let stripped = match args.strip && !args.dry_run && report.is_moved() && !plan.moves.is_empty() {
+        true => Some(prepare(&file, text, &plan, content.path())?),
+        false => None,
+    };
+    if !args.dry_run {
+        store(&plan, opened, &stop, &mut report).await;
+        if !report.interrupted {
+            read_back(&plan, opened, &mut report).await?;
+        }
+    }
+    if let (Some(stripped), true) = (stripped, report.is_moved()) {
+        strip(stripped, &content, &mut report);
+    }
+    emit(options.common.format, &report, |report| report.lines(&args.file))?;
+    say_what_is_left(&args, &report);
+    Ok(report.exit())
+}
+
+/// What the operator should know about the file itself.
+fn file_warnings(content: &Content) -> Result<Vec<String>, FileError> {
+    let mut warnings = Vec::new();
+    if content.names() > 1 {
+        warnings.push(format!(
+            "{} has {} hard links: --strip takes the values out of this name only, the others keep them",
+            content.path().display(),
+            content.names()
+        ));
+    }
+    let left = leftovers(content.path())?;
+    warnings.extend(left.iter().map(|path| {
+        format!(
+            "{} is from an import that was killed or is at work; it can hold secrets: delete it",
+            path.display()
+        )
+    }));
+    Ok(warnings)
+}
+
+/// Writes the new version of the file next to it.
+fn prepare(file: &DotenvFile, text: &str, plan: &Plan, path: &Path) -> Result<NewFile, FileError> {
+    let left = file.without_values(text, |entry| plan.is_moved(&entry.name));
+    let mut new = NewFile::begin(path, &FileOptions::replace())?;
+    new.write_all(left.as_bytes()).map_err(FileError::io("write a new version of", path))?;
+    new.as_file().sync_all().map_err(FileError::io("write a new version of", path))?;
+    Ok(new)
+}
+
+/// Replaces the file, if it still is what was read.
+fn strip(new: NewFile, before: &Content, report: &mut Report) {
+    match new.commit_over(before) {
+        Ok(()) => report.stripped = true,
+        Err(error) => {
+            report.not_stripped = Some(format!("{}; {}", chain(&error), error.hint()));
+        }
+    }
+}
+
+async fn store(plan: &Plan, opened: &Opened, stop: &StopFlag, report: &mut Report) {
+    let changes: Vec<&Move> = plan.moves.iter().filter(|entry| entry.is_change()).collect();
+    if opened.source.is_transactional() {
+        return store_together(&changes, opened, stop, report).await;
+    }
+    for change in changes {
+        if stop.is_set() {
+            report.interrupted = true;
+            return report.forget(change);
+        }
+        let stored = opened.source.put(&change.secret()).await;
+        if let Err(error) = stored {
+            report.fail(change, &error);
+        }
+    }
+}
+
+/// A source with transactions takes all or nothing.
+async fn store_together(changes: &[&Move], opened: &Opened, stop: &StopFlag, report: &mut Report) {
+    let secrets = stream::iter(changes).map(|change| match stop.is_set() {
+        true => Err(SourceError::Unavailable { operation: "go on after an interrupt", cause: None }),
+        false => Ok::<NewSecret, SourceError>(change.secret()),
+    });
+    if let Err(error) = opened.source.put_all(secrets.boxed()).await {
+        report.interrupted = stop.is_set();
+        report.forget_all();
+        if !report.interrupted {
+            changes.iter().for_each(|change| report.refuse(&change.name, &error));
+        }
+    }
+}
+
+/// Compares what the source returns with what the file has: a value counts as moved only if it comes back.
+async fn read_back(plan: &Plan, opened: &Opened, report: &mut Report) -> Result<(), Failure> {
+    let failed = report.failed_names();
+    let moves: Vec<&Move> = plan.moves.iter().filter(|entry| !failed.contains(entry.name.as_str())).collect();
+    let names: Vec<SecretName> = moves.iter().map(|entry| entry.target.clone()).collect();
+    for (entry, there) in moves.iter().zip(opened.source.get_many(&names).await?) {
+        match there {
+            Ok(secret) if secret.value.same_as(&entry.value) => {}
+            Ok(_) => report.fail(entry, &SourceError::Conflict { name: entry.target.clone() }),
+            Err(error) => report.fail(entry, &error),
+        }
+    }
+    Ok(())
+}
+
+fn say_what_is_left(args: &Args, report: &Report) {
+    if report.total == 0 || report.stripped || report.dry_run {
+        return;
+    }
+    let way_out = match (args.strip, &report.not_stripped) {
+        (_, Some(reason)) => reason,
+        (false, _) => "--strip removes them",
+        (true, _) => "--strip removes them when every setting above is settled",
+    };
+    note(&format!("the values are still in {}: {way_out}", args.file.display()));
+}

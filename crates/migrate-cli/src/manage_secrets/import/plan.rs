@@ -1,0 +1,237 @@
+//! What an import is to do with each setting, decided before anything is changed.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use envelope_core::DataKey;
+use secrecy::ExposeSecret as _;
+use secrets_cache::source::dotenv::{DotenvEntry, DotenvFile};
+use secrets_cache::source::{ListRequest, list_all};
+use secrets_cache::{NewSecret, SecretName, SecretValue, SourceError};
+
+use super::report::{Listed, Report};
+use super::{Args, Failure, Opened, Options, Settings};
+
+/// The settings to move, and those that are there already.
+pub(super) struct Plan {
+    pub(super) moves: Vec<Move>,
+    names: HashSet<SecretName>,
+}
+
+/// A setting whose value is to be in the source.
+pub(super) struct Move {
+    /// Its name in the file.
+    pub(super) name: SecretName,
+    /// Its name in the source: the same, or another spelling of it that is there already.
+    pub(super) target: SecretName,
+    pub(super) value: SecretValue,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Missing,
+    Differs,
+    Same,
+}
+
+impl Move {
+    pub(super) fn is_change(&self) -> bool {
+        self.state != State::Same
+    }
+
+    pub(super) fn secret(&self) -> NewSecret {
+        NewSecret::new(self.target.clone(), self.value.duplicate())
+    }
+}
+
+impl Plan {
+    /// Whether the value of this setting is in the source after the run.
+    pub(super) fn is_moved(&self, name: &SecretName) -> bool {
+        self.names.contains(name)
+    }
+}
+
+/// Decides about every setting; a dry run goes no further.
+pub(super) async fn make(
+    args: &Args,
+    settings: &Settings,
+    opened: &Opened,
+    options: &Options,
+    file: &DotenvFile,
+) -> Result<(Plan, Report), Failure> {
+    refuse_unknown_names(args, file)?;
+    let mut report = Report { dry_run: args.dry_run, ..Report::default() };
+    report.doubtful =
+        file.unreadable.iter().map(|line| Listed::new(line.name.as_ref(), line.line, line.doubt)).collect();
+    let chosen = choose(args, settings, options, file, &mut report);
+    let targets = targets(opened, &chosen, &mut report).await?;
+    let mut wanted = Vec::new();
+    for entry in chosen {
+        let value = SecretValue::text(entry.value.clone());
+        let target = targets.get(&entry.name).cloned().unwrap_or_else(|| entry.name.clone());
+        match opened.source.check(&target, &value) {
+            Ok(()) => wanted.push(Move { name: entry.name.clone(), target, value, state: State::Same }),
+            Err(error) => report.refuse(&entry.name, &error),
+        }
+    }
+    let moves = compare(args, opened, wanted, &mut report).await?;
+    let names = moves.iter().map(|entry| entry.name.clone()).collect();
+    Ok((Plan { moves, names }, report))
+}
+
+fn refuse_unknown_names(args: &Args, file: &DotenvFile) -> Result<(), Failure> {
+    let known: HashSet<&SecretName> = file.entries.iter().map(|entry| &entry.name).collect();
+    let unknown = args.names.iter().chain(&args.except).find(|name| !known.contains(name));
+    match unknown {
+        Some(name) => Err(Failure::usage(
+            format!("{} has no setting {name}", args.file.display()),
+            "check the names after --names or --except",
+        )),
+        None => Ok(()),
+    }
+}
+
+/// The settings that are to be moved: the last of each name, with a value that is beyond doubt.
+fn choose<'a>(
+    args: &Args,
+    settings: &Settings,
+    options: &Options,
+    file: &'a DotenvFile,
+    report: &mut Report,
+) -> Vec<&'a DotenvEntry> {
+    let last: HashMap<&SecretName, &DotenvEntry> =
+        file.entries.iter().map(|entry| (&entry.name, entry)).collect();
+    let mut chosen = Vec::new();
+    for entry in &file.entries {
+        if (!args.names.is_empty() && !args.names.contains(&entry.name)) || args.except.contains(&entry.name)
+        {
+            continue;
+        }
+        if let Some(reason) = kept(entry, settings, options) {
+            report.kept.push(Listed::new(Some(&entry.name), entry.line, reason));
+            continue;
+        }
+        report.total += usize::from(!entry.is_empty() && last[&entry.name].line == entry.line);
+        if let Some(doubt) = entry.doubt {
+            report.doubtful.push(Listed::new(Some(&entry.name), entry.line, doubt));
+        } else if last[&entry.name].line != entry.line {
+            warn_of_repetition(entry, last[&entry.name], report);
+        } else if entry.is_empty() {
+            report.empty.push(entry.name.to_string());
+        } else {
+            chosen.push(entry);
+        }
+    }
+    report.doubtful.sort_by_key(|listed| listed.line);
+    chosen
+}
+
+/// Why a setting stays in the file whatever is asked for.
+fn kept(entry: &DotenvEntry, settings: &Settings, options: &Options) -> Option<String> {
+    if entry.is_empty() {
+        return None;
+    }
+    if options.source.is_opened_by(entry.name.as_str()) {
+        return Some(format!("it opens {}, so it must not be kept there only", options.source));
+    }
+    let is_master = |master: &DataKey| {
+        let value: Option<DataKey> = entry.value.expose_secret().trim().parse().ok();
+        let bytes = |key: &DataKey| SecretValue::binary(key.expose_secret().to_vec());
+        value.is_some_and(|value| bytes(&value).same_as(&bytes(master)))
+    };
+    let is_local = options.source.is_opened_by("KMS_MASTER_KEY");
+    (is_local && settings.master_key.as_ref().is_some_and(is_master))
+        .then(|| format!("it is the master key that opens {}", options.source))
+}
+
+fn warn_of_repetition(entry: &DotenvEntry, last: &DotenvEntry, report: &mut Report) {
+    let (name, line) = (&entry.name, entry.line);
+    report
+        .warnings
+        .push(format!("{name} (line {line}): given again on line {}, and that value counts", last.line));
+    let is_same = SecretValue::text(entry.value.clone()).same_as(&SecretValue::text(last.value.clone()));
+    // Without its last line, the file would hold the value that did not count, and nothing else would.
+    report.hides_another |= !is_same && !entry.is_empty();
+}
+
+/// The names that settings have in the source: another spelling that is there already is the same secret.
+async fn targets(
+    opened: &Opened,
+    chosen: &[&DotenvEntry],
+    report: &mut Report,
+) -> Result<HashMap<SecretName, SecretName>, Failure> {
+    let there = match list_all(&*opened.source, &ListRequest::default()).await {
+        Ok(there) => there.into_iter().map(|secret| secret.name).collect(),
+        Err(SourceError::Denied { .. } | SourceError::Unsupported { .. }) => {
+            report.warnings.push(
+                "secrets cannot be listed: other spellings of the names, such as a-b for A_B, are not looked for".into(),
+            );
+            Vec::new()
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let spelling = |name: &SecretName| name.variable().to_ascii_uppercase();
+    let exact: HashSet<&SecretName> = there.iter().collect();
+    let mut known: BTreeMap<String, SecretName> = BTreeMap::new();
+    for name in &there {
+        known.entry(spelling(name)).or_insert_with(|| name.clone());
+    }
+    let mut targets = HashMap::new();
+    for entry in chosen {
+        let target = match exact.contains(&entry.name) {
+            true => entry.name.clone(),
+            false => known.entry(spelling(&entry.name)).or_insert_with(|| entry.name.clone()).clone(),
+        };
+        if target != entry.name {
+            report.matched.insert(entry.name.to_string(), target.to_string());
+        }
+        targets.insert(entry.name.clone(), target);
+    }
+    Ok(targets)
+}
+
+/// Compares with what is in the source.
+async fn compare(
+    args: &Args,
+    opened: &Opened,
+    wanted: Vec<Move>,
+    report: &mut Report,
+) -> Result<Vec<Move>, Failure> {
+    let names: Vec<SecretName> = wanted.iter().map(|entry| entry.target.clone()).collect();
+    let there = opened.source.get_many(&names).await?;
+    let mut moves: Vec<Move> = Vec::with_capacity(wanted.len());
+    let mut first: HashMap<SecretName, usize> = HashMap::new();
+    for (mut entry, there) in wanted.into_iter().zip(there) {
+        let name = entry.name.to_string();
+        if let Some(&other) = first.get(&entry.target) {
+            // Two spellings of one secret in the file: the second moves nothing, and must not disagree.
+            match moves[other].value.same_as(&entry.value) {
+                true => moves.push(entry),
+                false => report.conflicts.push(name),
+            }
+            continue;
+        }
+        entry.state = match there {
+            Ok(secret) if secret.value.same_as(&entry.value) => State::Same,
+            Ok(_) if !args.overwrite => {
+                report.conflicts.push(name);
+                continue;
+            }
+            Ok(_) => State::Differs,
+            Err(SourceError::NotFound { .. } | SourceError::NoSuchStage { .. }) => State::Missing,
+            Err(error) => {
+                report.refuse(&entry.name, &error);
+                continue;
+            }
+        };
+        match entry.state {
+            State::Missing => report.created.push(name),
+            State::Differs => report.updated.push(name),
+            State::Same => report.unchanged.push(name),
+        }
+        first.insert(entry.target.clone(), moves.len());
+        moves.push(entry);
+    }
+    report.strip_is_blocked_by_repetition = args.strip && report.hides_another;
+    Ok(moves)
+}

@@ -1,0 +1,116 @@
+//! `rotate`: a new value for a secret, or for one field of a JSON secret.
+
+use secrecy::SecretString;
+use secrets_cache::typed;
+use secrets_cache::{Secret, SecretName, SecretRef, SecretValue, SourceError, Stage, generate};
+use serde::Serialize;
+
+use super::Options;
+use super::failure::Failure;
+use super::one::read_value;
+use super::source::Opened;
+use crate::exit::Exit;
+use crate::output::emit;
+
+/// Length of a generated secret.
+const GENERATED_LEN: usize = 32;
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// The secret
+    name: SecretName,
+    /// Generate a value of N letters and digits; without this, standard input is read, and 32 are generated if it is empty
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(8..=4096))]
+    length: Option<u16>,
+    /// Change only this field of a JSON secret: a key, or a path such as /db/password
+    #[arg(long, value_name = "FIELD")]
+    field: Option<String>,
+    /// Replace a JSON secret by a value that is not a JSON object
+    #[arg(long, conflicts_with = "field")]
+    whole: bool,
+}
+
+#[derive(Serialize)]
+struct Report {
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<String>,
+    version: String,
+    created: bool,
+    generated: bool,
+}
+
+pub(super) async fn run(args: Args, opened: &Opened, options: &Options) -> Result<Exit, Failure> {
+    let given = match args.length {
+        Some(_) => None,
+        None => read_value().await?,
+    };
+    let generated = given.is_none();
+    let length = args.length.map_or(GENERATED_LEN, usize::from);
+    let new = given.unwrap_or_else(|| generate::alphanumeric(length).into());
+    let (before, value) = match &args.field {
+        Some(field) => {
+            let before = opened.source.get(&args.name, &Stage::Current).await?;
+            let value = with_field(&before, field, &new)?;
+            (Some(before), value)
+        }
+        None => {
+            if !args.whole {
+                refuse_to_flatten(&args.name, &new, opened).await?;
+            }
+            (None, new)
+        }
+    };
+    let stored = opened.source.rotate(&args.name, &value).await?;
+    if let Some(before) = before {
+        refuse_lost_change(&before, opened).await?;
+    }
+    let (name, field) = (args.name.to_string(), args.field);
+    let report = Report { name, field, version: stored.version, created: false, generated };
+    emit(options.common.format, &report, |report| {
+        let how = if generated { format!(", {length} characters generated") } else { String::new() };
+        let field = report.field.as_ref().map(|field| format!("#{field}")).unwrap_or_default();
+        format!(
+            "rotated {}{field}: version {}{how}; the one before is under AWSPREVIOUS",
+            report.name, report.version
+        )
+    })?;
+    Ok(Exit::Done)
+}
+
+fn with_field(before: &Secret, field: &str, new: &SecretValue) -> Result<SecretValue, Failure> {
+    let reference: SecretRef = format!("{}#{field}", before.name).parse().map_err(typed::ReadError::from)?;
+    let text = new.expose_text().map(SecretString::from);
+    let binary = || Failure::usage("the new value is binary", "a field of a JSON secret is text");
+    Ok(typed::with_field(&before.value, &reference, &text.ok_or_else(binary)?)?)
+}
+
+/// A plain value in place of a JSON object would take the other fields away from everyone who reads them.
+async fn refuse_to_flatten(name: &SecretName, new: &SecretValue, opened: &Opened) -> Result<(), Failure> {
+    if typed::is_json_object(new) {
+        return Ok(());
+    }
+    match opened.source.get(name, &Stage::Current).await {
+        Ok(before) if typed::is_json_object(&before.value) => Err(Failure::usage(
+            format!("{name} is a JSON secret, and the new value is not"),
+            "name the field to change with --field, pipe in a whole JSON object, or say --whole",
+        )),
+        // Without a readable value there is nothing to flatten; whether the secret exists, the rotation finds out.
+        Ok(_)
+        | Err(SourceError::Expired { .. } | SourceError::NoSuchStage { .. } | SourceError::Sealed { .. }) => {
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A version that came between reading and writing is now the previous one, and its changes are not in the current one.
+async fn refuse_lost_change(before: &Secret, opened: &Opened) -> Result<(), Failure> {
+    let previous = opened.source.get(&before.name, &Stage::Previous).await;
+    match previous {
+        Ok(previous) if previous.version != before.version && !previous.value.same_as(&before.value) => {
+            Err(SourceError::Conflict { name: before.name.clone() }.into())
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,50 @@
+//! What git has staged, as it is staged: the file on the disk may already be another.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::PathBuf;
+use std::process::Command;
+
+use secrets_cache::scan::{ScanReport, Scanner};
+use zeroize::Zeroizing;
+
+use crate::manage_secrets::failure::Failure;
+
+/// Scans every file that the next commit adds or changes.
+pub(super) fn scan(scanner: &Scanner) -> Result<ScanReport, Failure> {
+    let mut report = ScanReport::default();
+    for path in paths()? {
+        let mut object = OsString::from(":");
+        object.push(&path);
+        let content = Zeroizing::new(git([OsString::from("cat-file"), "blob".into(), object])?);
+        scanner.scan_content(&path, &content, &mut report);
+    }
+    Ok(report)
+}
+
+/// Paths from the top of the working tree. Submodules are not files.
+fn paths() -> Result<Vec<PathBuf>, Failure> {
+    let list = [
+        "diff",
+        "--cached",
+        "--name-only",
+        "--diff-filter=ACMRT",
+        "--no-renames",
+        "--ignore-submodules",
+        "-z",
+    ];
+    let output = git(list.map(OsString::from))?;
+    let names = output.split(|byte| *byte == 0).filter(|name| !name.is_empty());
+    Ok(names.map(|name| OsString::from_vec(name.to_vec()).into()).collect())
+}
+
+fn git(arguments: impl IntoIterator<Item = OsString>) -> Result<Vec<u8>, Failure> {
+    let failed = |problem: &str| {
+        Failure::usage(format!("git {problem}"), "run this in a git repository, with git on PATH")
+    };
+    let output = Command::new("git").args(arguments).output().map_err(|_| failed("cannot be run"))?;
+    match output.status.success() {
+        true => Ok(output.stdout),
+        false => Err(failed("does not list what is staged")),
+    }
+}

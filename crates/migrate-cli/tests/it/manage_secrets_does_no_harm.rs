@@ -1,0 +1,161 @@
+//! `manage-secrets` says what is wrong before it does anything, and changes no more than it was asked to.
+
+use std::fs;
+use std::process::Command;
+
+use serde_json::Value;
+use test_support::moto::Moto;
+
+use crate::support::place::{Place, count};
+
+const CANARY: &str = "canary-9f3b1c";
+
+#[test]
+fn endpoints_of_any_service_are_checked_at_the_start_of_both_programs() {
+    for variable in [
+        "AWS_ENDPOINT_URL",
+        "AWS_ENDPOINT_URL_KMS",
+        "AWS_ENDPOINT_URL_SECRETS_MANAGER",
+        "AWS_ENDPOINT_URL_STS",
+    ] {
+        for endpoint in
+            ["localhost:4566", "localhost", "http:/x", "ftp://x", "http://", "user:canary-9f3b1c@host"]
+        {
+            let programs: [(&str, &[&str]); 3] = [
+                (env!("CARGO_BIN_EXE_manage-secrets"), &["set", "a"]),
+                (env!("CARGO_BIN_EXE_manage-secrets"), &["list", "--format", "json"]),
+                (env!("CARGO_BIN_EXE_migrate-tokens"), &["status"]),
+            ];
+            for (program, arguments) in programs {
+                let mut command = Command::new(program);
+                command.args(arguments).env_clear().env(variable, endpoint).env("AWS_REGION", "eu-west-1");
+                command
+                    .env("AWS_ACCESS_KEY_ID", "x")
+                    .env("AWS_SECRET_ACCESS_KEY", "y")
+                    .env("DATABASE_URL", "sqlite://x.db");
+                let output = command.output().unwrap();
+                let told = format!("{output:?}");
+                assert_eq!(output.status.code(), Some(2), "{told}");
+                assert!(
+                    told.contains(&format!("{variable} must be a URL")) && !told.contains(CANARY),
+                    "{told}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_rotation_of_one_field_keeps_the_rest_to_the_byte() {
+    let place = Place::new(None);
+    let before = "{ \"user\": \"app\",\n  \"password\" : \"canary-1\", \"port\":5432, \"nested\": {\"key\": \"\\u00e4\"} }";
+    assert!(place.run(&["set", "db"], before).status.success());
+    let rotated = place.json(&["rotate", "db", "--field", "password", "--length", "20"], 0);
+    assert_eq!((&rotated["field"], &rotated["generated"]), (&"password".into(), &true.into()));
+    let after = place.json(&["get", "db", "--reveal"], 0)["value"].as_str().unwrap().to_owned();
+    let (head, rest) = after.split_once("\"password\" : \"").unwrap();
+    assert_eq!(
+        (head, &rest[20..]),
+        ("{ \"user\": \"app\",\n  ", "\", \"port\":5432, \"nested\": {\"key\": \"\\u00e4\"} }")
+    );
+    assert!(place.run(&["rotate", "db", "--field", "/nested/key"], "a \"quoted\" \\ value").status.success());
+    assert_eq!(place.json(&["get", "db#/nested/key", "--reveal"], 0)["value"], "a \"quoted\" \\ value");
+    assert_eq!(place.json(&["get", "db#port", "--reveal"], 0)["value"], "5432");
+    for (field, code) in [("nothing", 3), ("port", 3), ("nested", 3), ("/nested/nothing", 3)] {
+        assert_eq!(place.run(&["rotate", "db", "--field", field], "x").status.code(), Some(code), "{field}");
+    }
+}
+
+#[test]
+fn a_rotation_flattens_no_json_secret() {
+    let place = Place::new(None);
+    assert!(place.run(&["set", "db"], "{\"password\":\"canary-1\"}").status.success());
+    for arguments in [&["rotate", "db"][..], &["rotate", "db", "--length", "32"]] {
+        let refused = place.json(arguments, 2);
+        assert!(refused["error"]["hint"].as_str().unwrap().contains("--field"), "{refused}");
+    }
+    assert_eq!(place.json(&["get", "db#password", "--reveal"], 0)["value"], "canary-1");
+    assert!(place.run(&["rotate", "db"], "{\"password\":\"canary-2\"}").status.success());
+    assert!(place.run(&["rotate", "db", "--whole"], "canary-3").status.success());
+    assert_eq!(place.json(&["get", "db", "--reveal"], 0)["value"], "canary-3");
+    assert_eq!(place.json(&["rotate", "nobody"], 3)["error"]["class"], "not_found");
+}
+
+#[test]
+fn a_binary_value_is_marked_where_it_is_shown() {
+    use std::io::Write as _;
+    let place = Place::new(None);
+    let mut child = place.command(&["set", "key"]).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(&[0xff, 0x00]).unwrap();
+    assert!(child.wait_with_output().unwrap().status.success());
+    assert_eq!(place.run(&["get", "key", "--reveal"], "").stdout, b"base64:/wA=\n");
+    assert_eq!(place.json(&["get", "key", "--reveal"], 0)["value_base64"], "/wA=");
+}
+
+#[test]
+fn a_list_shows_no_control_characters() {
+    let place = Place::new(None);
+    let tag = "note=a\u{1b}[2Jb\u{202e}c";
+    assert!(place.run(&["set", "a", "--tag", tag], "1").status.success());
+    let listed = String::from_utf8(place.run(&["list"], "").stdout).unwrap();
+    assert!(listed.contains("\\u{1b}[2J") && !listed.contains(['\u{1b}', '\u{202e}']), "{listed:?}");
+    assert_eq!(place.json(&["list"], 0)["secrets"][0]["tags"]["note"], "a\u{1b}[2Jb\u{202e}c");
+}
+
+#[test]
+fn a_prefix_that_would_glue_names_together_is_refused() {
+    let place = Place::new(None);
+    assert!(place.run(&["--prefix", "app/", "set", "a"], "1").status.success());
+    let refused = place.json(&["--prefix", "app", "list"], 2);
+    assert!(refused["error"]["hint"].as_str().unwrap().contains("`/`"), "{refused}");
+}
+
+async fn moto_place() -> Option<Place> {
+    async fn get() -> Option<Moto> {
+        Some(test_support::part!(moto, None))
+    }
+    get().await.map(|moto| Place::new(Some(moto)))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_finds_what_secrets_manager_would_refuse() {
+    let Some(place) = moto_place().await else { return };
+    tokio::task::block_in_place(|| {
+        let text = format!("FINE=canary-1\nBIG={}\n", "x".repeat(65_537));
+        fs::write(place.path().join(".env"), &text).unwrap();
+        for arguments in [&["import", ".env", "--dry-run"][..], &["import", ".env", "--strip"]] {
+            let report = place.json(arguments, 3);
+            assert_eq!(report["failures"][0]["name"], "BIG", "{report}");
+            assert_eq!(
+                (&report["failures"][0]["class"], &report["created"]),
+                (&"unfit".into(), &serde_json::json!(["FINE"]))
+            );
+            assert!(report["failures"][0]["error"].as_str().unwrap().contains("65536"));
+        }
+        assert_eq!(fs::read_to_string(place.path().join(".env")).unwrap(), text);
+        assert_eq!(count(&place.json(&["import", ".env", "--except", "BIG"], 0), "unchanged"), 1);
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_goes_on_past_a_secret_that_is_scheduled_for_deletion() {
+    let Some(place) = moto_place().await else { return };
+    tokio::task::block_in_place(|| {
+        for name in ["a", "b", "c"] {
+            assert!(place.run(&["set", name], CANARY).status.success());
+        }
+        place.json(&["backup", "saved"], 0);
+        for name in ["a", "b"] {
+            assert!(place.run(&["rotate", name], "another").status.success());
+        }
+        assert!(place.run(&["delete", "a"], "").status.success());
+        let report = place.json(&["restore", "saved"], 3);
+        assert_eq!(report["changed"], serde_json::json!(["b"]), "{report}");
+        let failures: Vec<&Value> = report["failures"].as_array().unwrap().iter().collect();
+        assert_eq!(
+            (failures.len(), failures[0]["name"].as_str(), failures[0]["class"].as_str()),
+            (1, Some("a"), Some("pending_deletion"))
+        );
+        assert_eq!(place.json(&["get", "b", "--reveal"], 0)["value"], CANARY);
+    });
+}
