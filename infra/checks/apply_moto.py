@@ -62,7 +62,7 @@ def planned_empty(report, place, what, *arguments):
 
 def applied(report, place, url, *arguments):
     """Applies an example, asserts that a second plan is empty, and returns its outputs."""
-    emulator.override(place, url, ["replica"] if "multi-region" in place.name else [])
+    emulator.override(place, url)
     common.terraform("init", "-input=false", cwd=place)
     common.terraform("apply", "-auto-approve", "-input=false", *arguments, cwd=place)
     planned_empty(report, place, place.name, *arguments)
@@ -241,11 +241,15 @@ def read_back_topic(report, url, out):
     report.equal(names, {"vod-tender-production-kms", "vod-tender-production-secrets"}, "the two dashboards exist")
 
 
-def program_environment(url, out):
-    """What a pod would have: the outputs, and credentials and an address of the emulator."""
+def program_environment(url, out, role="application"):
+    """What a pod would have: the outputs, the credentials of its role, and an address of the emulator."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-    emulator = {"AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
-    return env | out["environment"] | emulator
+    arn = out["service_account_annotations"][role]["eks.amazonaws.com/role-arn"]
+    taken = client(url, "sts").assume_role(RoleArn=arn, RoleSessionName="check")["Credentials"]
+    return env | out["environment"] | {
+        "AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": taken["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": taken["SecretAccessKey"],
+        "AWS_SESSION_TOKEN": taken["SessionToken"],
+    }
 
 
 def make_table(database):
@@ -272,6 +276,7 @@ def run_migrate_tokens(report, program, url, out):
         common.run([program, "put", *row], env=env, input="a-token")
         got = common.run([program, "get", *row, "--reveal"], env=env).stdout
         report.check("a-token" in got, f"a token sealed under {key} opens again")
+        env |= {name: value for name, value in program_environment(url, out, "migrator").items() if name.startswith("AWS_")}
         for command in ("doctor", "migrate", "verify"):
             done = common.run([program, command], env=env, check=False)
             report.check(done.returncode == 0, f"{command} is content with {key}", done.stdout)
@@ -340,28 +345,28 @@ def apply_others(report, work, url):
     for example, more in {
         "irsa": ["-var=environment=staging", oidc],
         "minimal": ["-var=environment=development"],
-        "multi-region": ["-var=environment=production", oidc],
         "log-archive": ["-var=bucket_name=example-archive", f"-var=trail_account_id={emulator.ACCOUNT}"],
     }.items():
         place = work / "examples" / example
         if example == "minimal":
             keep_state_in_bucket(place, url)
-        if example == "multi-region":
-            # A replica has its primary's aliases here; AWS keeps them apart by Region.
-            (place / "main_override.tf").write_text('module "replica" {\n  alias_name = "alias/vod-tender-production-replica"\n}\n')
         out = applied(report, place, url, *more)
         if example == "minimal":
             report.check(stored_state(url) > 0, "minimal: its state is in the bucket")
         if "environment" in out:
             report.equal(set(out["environment"]), common.VARIABLES, f"{example}: the outputs are exactly the programs' variables")
         destroyed(report, place, *more)
-    # moto has no Pod Identity associations: this example is only planned.
-    place = work / "examples" / "pod-identity"
-    emulator.override(place, url)
-    common.terraform("init", "-input=false", cwd=place)
+    # moto has no Pod Identity associations, and its replicas share their state with the primary: these are only planned.
     cluster = ["-var=cluster_name=main", f"-var=cluster_arn=arn:aws:eks:{REGION}:{emulator.ACCOUNT}:cluster/main"]
-    plan = common.terraform("plan", "-input=false", "-var=environment=staging", *cluster, cwd=place, check=False)
-    report.check(plan.returncode == 0 and "aws_eks_pod_identity_association.this" in plan.stdout, "pod-identity plans", plan.stdout)
+    for example, resource, more in (
+        ("pod-identity", "aws_eks_pod_identity_association.this", ["-var=environment=staging", *cluster]),
+        ("multi-region", "aws_kms_replica_key.this", ["-var=environment=production", oidc]),
+    ):
+        place = work / "examples" / example
+        emulator.override(place, url, ["replica"] if example == "multi-region" else [])
+        common.terraform("init", "-input=false", cwd=place)
+        plan = common.terraform("plan", "-input=false", *more, cwd=place, check=False)
+        report.check(plan.returncode == 0 and resource in plan.stdout, f"{example} plans", plan.stdout)
 
 
 def main():

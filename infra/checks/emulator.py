@@ -116,15 +116,6 @@ def with_period(periods, operation, arguments, text):
     return json.dumps(status).encode()
 
 
-def complete_replica(url, arguments):
-    """Gives a replica the policy, the description and the tags that the request asked for."""
-    kms, key = client(url, "kms", arguments["ReplicaRegion"]), arguments["KeyId"].split("/")[-1]
-    if "Policy" in arguments:
-        kms.put_key_policy(KeyId=key, PolicyName="default", Policy=arguments["Policy"])
-    kms.update_key_description(KeyId=key, Description=arguments.get("Description", ""))
-    kms.tag_resource(KeyId=key, Tags=arguments.get("Tags", []))
-
-
 def named_trails(arguments, text):
     """The trails that were asked for: moto answers with all."""
     wanted, found = arguments.get("trailNameList"), json.loads(text)
@@ -135,8 +126,8 @@ def named_trails(arguments, text):
 
 @contextlib.contextmanager
 def front(url):
-    """What moto leaves out: calls that a key's policy denies to the caller are refused, rotation periods are kept, replicas
-    get what they were asked for, and trails are found by name."""
+    """What moto leaves out: calls that a key's policy denies to the caller are refused, rotation periods are kept, and trails
+    are found by name."""
     callers, periods, host = Callers(), {}, url.removeprefix("http://")
 
     class Front(http.server.BaseHTTPRequestHandler):
@@ -157,8 +148,6 @@ def front(url):
                 callers.learn(text)
             elif operation in ("EnableKeyRotation", "GetKeyRotationStatus"):
                 text = with_period(periods, operation, json.loads(body), text)
-            elif operation == "ReplicateKey" and answer.status == 200:
-                complete_replica(url, json.loads(body))
             elif operation == "DescribeTrails":
                 text = named_trails(json.loads(body), text)
             return self.answer(answer.status, answer.getheaders(), text)
