@@ -1,6 +1,7 @@
 //! The service's settings: those of Tokenseal, and its own.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -22,6 +23,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// How often the loop refreshes every token; never, if left out.
     pub refresh_every: Option<Duration>,
+    /// A file that stops the loop while it exists.
+    pub refresh_pause_file: Option<PathBuf>,
     /// How long the made-up OAuth provider takes.
     pub oauth_latency: Duration,
 }
@@ -39,6 +42,7 @@ impl Config {
             )
             .with(Setting::text("LISTEN").or("127.0.0.1:8080"))
             .with(Setting::integer("REFRESH_EVERY_SECONDS", 0..=LONGEST_PAUSE).or("0"))
+            .with(Setting::text("REFRESH_PAUSE_FILE").optional())
             .with(Setting::integer("OAUTH_LATENCY_MS", 0..=60_000).or("500"));
         let environment = EnvironmentVariables::new();
         let own = own.load(&Origins::environment(&environment)).await?;
@@ -50,6 +54,7 @@ impl Config {
             log_level: text("LOG_LEVEL").parse().context("LOG_LEVEL")?,
             listen: text("LISTEN").parse().context("LISTEN")?,
             refresh_every: (every > 0).then(|| Duration::from_secs(every)),
+            refresh_pause_file: texts.get("REFRESH_PAUSE_FILE").map(PathBuf::from),
             oauth_latency: Duration::from_millis(own.get("OAUTH_LATENCY_MS")?),
         })
     }

@@ -5,6 +5,8 @@ pub mod http;
 pub mod oauth;
 pub mod refresh;
 
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -12,6 +14,7 @@ use tokenseal::Tokenseal;
 use tokenseal::connect::Builder;
 use tokenseal::secrecy::SecretString;
 use tokenseal::secrets::Secrets;
+use tokenseal::token_store::metrics::RefreshMetrics;
 use tokenseal::token_store::{TokenStore, status};
 use tokio::task::JoinSet;
 
@@ -22,6 +25,8 @@ use oauth::OAuthProvider;
 const ACTOR: &str = "example-service";
 /// The secret by which the OAuth provider knows this service.
 const CLIENT_SECRET: &str = "OAUTH_CLIENT_SECRET";
+/// The pause between two counts of the rows, which the metric of rows by version shows.
+const COUNT_EVERY: Duration = Duration::from_secs(300);
 
 /// Everything that a request needs. Cheap to clone.
 #[derive(Clone)]
@@ -30,8 +35,11 @@ pub struct Service {
     pub tokenseal: Tokenseal,
     /// The provider that refreshes tokens.
     pub oauth: OAuthProvider,
+    /// The refreshes by outcome.
+    pub refreshes: Arc<RefreshMetrics>,
     secrets: Secrets,
     refresh_every: Option<Duration>,
+    refresh_pause_file: Option<PathBuf>,
 }
 
 impl Service {
@@ -54,11 +62,16 @@ impl Service {
             tracing::warn!("KMS_KEY_ID is not set: new tokens are not sealed under a key service");
         }
         let secrets = tokenseal.secrets().context("there are no secrets")?.clone();
+        let prefix = tokenseal.store().profile().metrics_prefix.clone();
+        let refreshes =
+            tokenseal.telemetry().register(|registry| RefreshMetrics::register(registry, &prefix));
         let service = Self {
             tokenseal,
             oauth: OAuthProvider::new(config.oauth_latency),
+            refreshes,
             secrets,
             refresh_every: config.refresh_every,
+            refresh_pause_file: config.refresh_pause_file,
         };
         let needed = service.client_secret().await;
         needed.context("OAUTH_CLIENT_SECRET is neither in the environment nor in SECRETS_SOURCE")?;
@@ -94,6 +107,7 @@ impl Service {
         // They end when this function does.
         let mut background = JoinSet::new();
         background.spawn(self.secrets.clone().take_inventory_forever());
+        background.spawn(count_rows_forever(self.store().clone()));
         if let Some(every) = self.refresh_every {
             background.spawn(refresh::forever(self.clone(), every));
         }
@@ -102,5 +116,15 @@ impl Service {
         telemetry.finish();
         tracing::info!("stopped");
         Ok(served?)
+    }
+}
+
+/// An alert on readable rows needs a count that is not older than the last minutes.
+async fn count_rows_forever(store: TokenStore) {
+    loop {
+        tokio::time::sleep(COUNT_EVERY).await;
+        if let Err(error) = status::status(&store).await {
+            tracing::warn!(%error, "the rows were not counted");
+        }
     }
 }

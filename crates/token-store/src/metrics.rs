@@ -1,5 +1,7 @@
 //! The store's metrics, registered into a registry that the caller owns.
 
+mod refresh;
+
 use std::fmt;
 
 use prometheus_client::collector::Collector;
@@ -10,6 +12,8 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use crate::store::TokenStore;
+
+pub use refresh::{OUTCOMES, REFRESH_DURATION, REFRESHES, RefreshMetrics};
 
 /// Counter: rows sealed anew because they were read in an older form.
 pub const RESEALED: &str = "tokens_resealed";

@@ -1,13 +1,14 @@
 //! Metrics, liveness and readiness of a running process.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use envelope_core::{ErrorClass, KeyProvider};
 #[cfg(feature = "metrics")]
 use kms_provider::KmsMetrics;
 #[cfg(feature = "metrics")]
 use kms_provider::metrics::emf::{EmfEmitter, EmfSample, EmfWriter};
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 #[cfg(feature = "secrets")]
 use secrets_cache::metrics::Metrics as SecretMetrics;
@@ -27,7 +28,6 @@ pub struct Telemetry {
     shared: Arc<Mutex<Shared>>,
 }
 
-#[derive(Default)]
 struct Shared {
     registry: Registry,
     ready: Option<Readiness>,
@@ -37,6 +37,33 @@ struct Shared {
     secrets: Option<Arc<SecretMetrics>>,
     #[cfg(feature = "metrics")]
     emf: Option<EmfEmitter>,
+}
+
+impl Default for Shared {
+    /// The time of the start lets alerts tell a new process, whose first counts are news, from one that is merely seen for the
+    /// first time.
+    fn default() -> Self {
+        let mut registry = Registry::default();
+        let start = Gauge::<i64>::default();
+        start.set(started());
+        registry.register("process_start_time_seconds", "Start of the process, in seconds since 1970", start);
+        Self {
+            registry,
+            ready: None,
+            #[cfg(feature = "metrics")]
+            kms: None,
+            #[cfg(feature = "secrets")]
+            secrets: None,
+            #[cfg(feature = "metrics")]
+            emf: None,
+        }
+    }
+}
+
+/// Now, in whole seconds since 1970; the telemetry begins with its process.
+fn started() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 /// The parts that must answer for the process to be ready.

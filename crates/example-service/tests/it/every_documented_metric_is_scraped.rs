@@ -90,6 +90,8 @@ async fn counters_begin_at_zero(prometheus: &Prometheus) {
     }
     let classes: BTreeMap<_, _> = SourceError::CLASSES.iter().map(|&class| (class.to_owned(), 0.0)).collect();
     assert_eq!(values(prometheus, "secrets_failures_total", "class").await, classes);
+    let outcomes = values(prometheus, "vod_token_refreshes_total", "outcome").await;
+    assert_eq!(outcomes, BTreeMap::from([("ok".to_owned(), 0.0), ("failed".to_owned(), 0.0)]));
     let operations = values(prometheus, "vod_kms_requests_total", "operation").await;
     assert_eq!(operations.into_values().collect::<Vec<_>>(), [0.0; 5]);
     let denied = r#"secrets_accesses_total{operation="get",outcome="denied"}"#;
@@ -101,6 +103,7 @@ async fn traffic(place: &Place, service: &Running) {
     put(&place.other_program(place.keyring()).await, "mine").await;
     assert_eq!(service.read("mine").await.status, 200);
     assert_eq!(service.refresh("mine").await.status, 200);
+    assert_eq!(service.refresh("unknown").await.status, 404);
     assert_eq!(service.read("mine").await.status, 200);
     assert_eq!(service.get("/readyz").await.body, "ready\n");
 }
@@ -123,7 +126,7 @@ async fn by_name_kind_labels_and_meaning() {
     .await;
 
     let (documented, about) = (Documented::all(), prometheus.about().await);
-    assert!(documented.len() >= 29, "the page is not read as it was: {documented:?}");
+    assert!(documented.len() >= 32, "the page is not read as it was: {documented:?}");
     for metric in &documented {
         let told = about.get(metric.family()).unwrap_or_else(|| panic!("{} is not scraped", metric.name));
         assert_eq!(told.kind, metric.kind, "{}", metric.name);
@@ -140,6 +143,9 @@ async fn by_name_kind_labels_and_meaning() {
     for (query, value) in [
         ("secrets_stored", 2.0),
         ("vod_kms_requests_total{operation=\"unwrap\"}", 2.0),
+        ("vod_token_refreshes_total{outcome=\"ok\"}", 1.0),
+        ("vod_token_refreshes_total{outcome=\"failed\"}", 1.0),
+        ("vod_token_refresh_duration_seconds_count", 2.0),
         ("vod_kms_requests_total{operation=\"generate\"}", 2.0),
         ("vod_kms_cache_hits_total", 4.0),
     ] {

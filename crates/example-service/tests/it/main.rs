@@ -7,5 +7,6 @@ mod each_class_of_error_counts;
 mod every_documented_metric_is_scraped;
 mod lines_for_cloudwatch_are_what_alarms_expect;
 mod readiness_follows_what_is_needed;
+mod refreshes_can_be_paused;
 mod secrets_stay_inside;
 mod shutdown_finishes_what_was_begun;

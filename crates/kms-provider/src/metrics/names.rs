@@ -56,8 +56,8 @@ impl MetricInfo {
 
 /// Upper bounds of the histograms' buckets, in seconds: a keyring answers within the first, AWS KMS in the middle, and the
 /// last is the default deadline.
-pub const BUCKETS: [f64; 13] =
-    [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+pub const BUCKETS: [f64; 14] =
+    [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.25, 0.5, 1.0, 2.5, 10.0];
 
 use MetricKind::{Counter, Gauge, Histogram};
 
