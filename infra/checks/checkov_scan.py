@@ -8,6 +8,20 @@ import common
 FRAMEWORKS = ["terraform", "kubernetes", "dockerfile"]
 
 
+# Manifests are scanned as kustomize builds them for production: the parts by themselves are not whole.
+PLACES = {
+    "terraform": lambda work: ["--directory", work, "--skip-path", "checks/fixtures"],
+    "kubernetes": lambda work: ["--file", built(work)],
+    "dockerfile": lambda work: ["--file", common.REPOSITORY / "Dockerfile"],
+}
+
+
+def built(work):
+    file = work / "production.yaml"
+    file.write_text(common.run(["kubectl", "kustomize", work / "kubernetes" / "overlays" / "prod"]).stdout)
+    return file
+
+
 def scan(framework, *what):
     command = [
         common.VENV_CHECKOV / "bin" / "checkov", *what, "--framework", framework, "--skip-download", "--compact",
@@ -23,7 +37,7 @@ def main():
     report = common.Report("checkov_scan")
     work = common.copy("checkov")
     for framework in FRAMEWORKS:
-        place = ["--file", common.REPOSITORY / "Dockerfile"] if framework == "dockerfile" else ["--directory", work, "--skip-path", "checks/fixtures"]
+        place = PLACES[framework](work)
         looked_at = 0
         for result in scan(framework, *place):
             summary = result.get("summary", result)

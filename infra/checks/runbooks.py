@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Every error class and every alert has a runbook, every link in one leads somewhere, and its commands exist.
+"""Every error class and every alert has a runbook, every link in one leads somewhere, and its commands run as they are written.
 
-With --program PATH (repeatable) the commands of that program are looked up in its own --help.
+  --program PATH   migrate-tokens and manage-secrets
+runbook_world.py replaces the cluster, the account and the table.
 """
 
 import argparse
@@ -13,6 +14,8 @@ import common
 common.enter()
 
 import yaml  # noqa: E402
+
+import runbook_world  # noqa: E402
 
 RUNBOOKS = common.REPOSITORY / "docs" / "runbooks"
 SECTIONS = ["## Look at", "## Do", "## Emergency rollback"]
@@ -57,6 +60,44 @@ def check_commands(report, program, page):
                 report.check(re.search(rf"{option}\b", help_text.stdout), f"{what}: {option} exists")
 
 
+def blocks(text, kind):
+    """The fenced blocks of a kind, without their indentation in lists."""
+    for indent, code in re.findall(rf"^( *)```{kind}\n(.*?)^ *```", text, re.M | re.S):
+        yield re.sub(rf"^{indent}", "", code, flags=re.M)
+
+
+def scripts(text):
+    """Every command of a page: the blocks as a whole, and commands within sentences."""
+    yield from blocks(text, "sh")
+    for code in re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.S)):
+        # The mere name of a command that needs more is no command line.
+        code = code.replace("\\|", "|")
+        if re.match(r"(?:printf %s \"\$\w+\" \| )?(migrate-tokens|manage-secrets|aws|kubectl|curl) \w", code) and not re.search(r" (put|get|set|rotate|rewrap|delete)$", code):
+            yield code
+
+
+def queries(text):
+    for block in blocks(text, "promql"):
+        for line in block.splitlines():
+            line = line.split("   #")[0].strip()
+            if line:
+                yield line
+
+
+def run_commands(report, pages, programs):
+    """Runs each page's commands in a world of its own, in their order."""
+    with runbook_world.servers() as servers:
+        for page in pages:
+            text = page.read_text()
+            world = runbook_world.World(page.stem, programs, servers)
+            for script in scripts(text):
+                outcome = world.run(script)
+                report.check(outcome.held, f"{page.name}: {outcome.shown}", outcome.said)
+            for query in queries(text):
+                said = servers.query(query)
+                report.check(said == "success", f"{page.name}: the query {query}", said)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     common.add_programs(parser)
@@ -86,6 +127,8 @@ def main():
                 report.check((page.parent / link).exists(), f"{page.name}: the link {link} leads somewhere")
         for program in options.program:
             check_commands(report, program.resolve(), page)
+    if options.program:
+        run_commands(report, pages, common.programs(options, "migrate-tokens", "manage-secrets"))
     report.finish()
 
 
