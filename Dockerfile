@@ -1,6 +1,7 @@
 # Both programs and nothing else: no shell, no package manager, no root. Built from the repository's root:
 #   docker build --tag tokenseal:0.1.0 .
-FROM rust:1.95.0-slim-bookworm AS build
+# The index of all architectures, so that the same line serves each.
+FROM rust:1.95.0-slim-bookworm@sha256:d7482085ff5b415f84dba5647ae71606650bdef00db7aeb69f4b3d170c3e4082 AS build
 
 # What the TLS library's C code needs to be built.
 RUN apt-get update \
@@ -30,5 +31,12 @@ FROM scratch
 
 COPY --from=build /root-file-system /
 USER 65532:65532
+ARG VERSION=0.0.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="Tokenseal" \
+      org.opencontainers.image.description="migrate-tokens and manage-secrets: envelope encryption of tokens and secrets" \
+      org.opencontainers.image.licenses="MIT OR Apache-2.0" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION"
 ENTRYPOINT ["/usr/local/bin/migrate-tokens"]
 CMD ["--help"]

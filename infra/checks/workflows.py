@@ -1,0 +1,72 @@
+#!/usr/bin/env python3
+"""The workflows and the image: zizmor finds nothing, everything from outside is pinned by its hash, updates wait for a week."""
+
+import json
+import re
+
+import common
+
+common.enter()
+
+import yaml  # noqa: E402
+
+GITHUB = common.REPOSITORY / ".github"
+ECOSYSTEMS = {"cargo", "github-actions", "docker", "pip", "terraform"}
+COOLDOWN_DAYS = 7
+
+
+def check_zizmor(report):
+    """By its exit code 0 nothing was found; what is suppressed by default needs an account to decide."""
+    done = common.run([common.VENV / "bin" / "zizmor", "--offline", "--quiet", "--format=json-v1", GITHUB], check=False)
+    found = json.loads(done.stdout or "[]")
+    for finding in found:
+        severity = finding["determinations"]["severity"]
+        report.check(False, f"zizmor: {finding['ident']} ({severity})", finding["desc"])
+    report.check(done.returncode == 0 and not found, "zizmor finds nothing", done.stdout[-500:])
+
+
+def check_pins(report):
+    for file in sorted((GITHUB / "workflows").glob("*.yml")):
+        text = file.read_text()
+        for used in re.findall(r"uses: (.*)", text):
+            report.check(re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v[\d.]+", used), f"{file.name}: {used} is pinned, with its version")
+        for job, body in yaml.safe_load(text)["jobs"].items():
+            for step in body["steps"]:
+                if "checkout" in step.get("uses", ""):
+                    report.equal(step.get("with", {}).get("persist-credentials"), False, f"{file.name}: {job} keeps no credentials")
+    for image in re.findall(r"^FROM (\S+)", (common.REPOSITORY / "Dockerfile").read_text(), re.M):
+        report.check(image == "scratch" or re.search(r"@sha256:[0-9a-f]{64}$", image), f"Dockerfile: {image} is pinned by its digest")
+
+
+def check_updates(report):
+    updates = yaml.safe_load((GITHUB / "dependabot.yml").read_text())["updates"]
+    report.equal({update["package-ecosystem"] for update in updates}, ECOSYSTEMS, "dependabot looks at everything that is pinned")
+    for update in updates:
+        report.check(update["cooldown"]["default-days"] >= COOLDOWN_DAYS, f"{update['package-ecosystem']}: a new release waits for a week")
+
+
+def check_release(report):
+    """The release calls one script for each step, whose commands exist."""
+    workflow = (GITHUB / "workflows" / "release.yml").read_text()
+    script = common.INFRA / "release" / "image.sh"
+    known = set(re.findall(r"^    (\w+)\)", script.read_text(), re.M))
+    for command in re.findall(r"image\.sh (\w+)", workflow):
+        report.check(command in known, f"image.sh has the step {command}")
+    said = common.run(["sh", script], check=False)
+    report.check(said.returncode != 0, "image.sh does nothing without being asked", said.stdout)
+    text = script.read_text()
+    for option in ("--provenance=mode=max", "--sbom=true", "cosign sign"):
+        report.check(option in text, f"image.sh uses {option}")
+
+
+def main():
+    report = common.Report("workflows")
+    check_zizmor(report)
+    check_pins(report)
+    check_updates(report)
+    check_release(report)
+    report.finish()
+
+
+if __name__ == "__main__":
+    main()
