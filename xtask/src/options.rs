@@ -3,7 +3,7 @@
 use anyhow::{Context, bail};
 
 /// Everything that `--require` may name.
-pub(crate) const KNOWN_PARTS: [&str; 12] = [
+pub(crate) const KNOWN_PARTS: [&str; 14] = [
     "postgres",
     "mariadb",
     "docker",
@@ -15,6 +15,8 @@ pub(crate) const KNOWN_PARTS: [&str; 12] = [
     "terraform",
     "terraform-provider",
     "prometheus",
+    "alertmanager",
+    "kustomize",
     "python",
 ];
 

@@ -13,6 +13,16 @@ pub(crate) fn prometheus() -> Result<String, String> {
     version("promtool", &["--version"]).and_then(|_| version("prometheus", &["--version"]))
 }
 
+/// Debian's program is named as its package.
+pub(crate) fn alertmanager() -> Result<String, String> {
+    version("prometheus-alertmanager", &["--version"]).or_else(|_| version("alertmanager", &["--version"]))
+}
+
+/// The one in kubectl, which runbooks need as well.
+pub(crate) fn kustomize() -> Result<String, String> {
+    version("kubectl", &["kustomize", "--help"]).map(|_| "the one in kubectl".to_owned())
+}
+
 /// An engine that answers, and not only its client.
 pub(crate) fn container_engine() -> Result<String, String> {
     version("docker", &["version", "--format", "engine {{.Server.Version}}"])

@@ -12,11 +12,13 @@ use crate::options::Options;
 use crate::report::{NotRun, PartOutcome, Report};
 use crate::tools;
 
-/// Parts of this step: Terraform, its AWS provider, Prometheus with promtool, a container engine, and the checks' Python
-/// packages.
+/// Parts of this step: Terraform, its AWS provider, Prometheus with promtool, its Alertmanager, kustomize, a container engine,
+/// and the checks' Python packages.
 const TERRAFORM: &str = "terraform";
 const PROVIDER: &str = "terraform-provider";
 const PROMETHEUS: &str = "prometheus";
+const ALERTMANAGER: &str = "alertmanager";
+const KUSTOMIZE: &str = "kustomize";
 const DOCKER: &str = "docker";
 const PYTHON: &str = "python";
 
@@ -39,7 +41,7 @@ const fn check(name: &'static str, script: &'static str, needs: &'static [&'stat
 }
 
 /// Those that take long come first, because some run side by side. None reads what another one writes.
-const CHECKS: [Check; 16] = [
+const CHECKS: [Check; 19] = [
     check("rehearsal", "rehearsal.py", &[TERRAFORM, PROVIDER, PYTHON]),
     Check {
         programs: &["migrate-tokens", "example-service"],
@@ -50,21 +52,30 @@ const CHECKS: [Check; 16] = [
         ..check("apply", "apply_moto.py", &[TERRAFORM, PROVIDER, PYTHON])
     },
     check("modules", "terraform_test.py", &[TERRAFORM, PROVIDER, PYTHON]),
-    check("scan", "checkov_scan.py", &[PYTHON]),
+    check("scan", "checkov_scan.py", &[KUSTOMIZE, PYTHON]),
     check("alerts", "prometheus_rules.py", &[PROMETHEUS, PYTHON]),
+    check("alerts-live", "alerts_live.py", &[PROMETHEUS, PYTHON]),
+    check("inhibition", "alertmanager_live.py", &[ALERTMANAGER, PYTHON]),
     Check { programs: &["example-service", "migrate-tokens"], ..check("emf", "emf_lines.py", &[]) },
     Check {
         programs: &["migrate-tokens", "manage-secrets"],
         ..check("image", "container_image.py", &[DOCKER])
     },
-    Check { programs: &["migrate-tokens", "manage-secrets"], ..check("runbooks", "runbooks.py", &[PYTHON]) },
+    Check {
+        programs: &["migrate-tokens", "manage-secrets"],
+        ..check("runbooks", "runbooks.py", &[PROMETHEUS, KUSTOMIZE, PYTHON])
+    },
+    check("workflows", "workflows.py", &[PYTHON]),
     check("formatting", "terraform_format.py", &[TERRAFORM]),
     Check { args: &["--provider-free"], ..check("documents", "terraform_test.py", &[TERRAFORM]) },
     check("arguments", "argument_names.py", &[PYTHON]),
     check("policies", "policies.py", &[TERRAFORM, PYTHON]),
     Check { programs: &["decide-iam"], ..check("decisions", "decisions.py", &[TERRAFORM, PYTHON]) },
     check("filters", "filter_patterns.py", &[TERRAFORM]),
-    check("manifests", "kubernetes_schemas.py", &[PYTHON]),
+    Check {
+        programs: &["migrate-tokens"],
+        ..check("manifests", "kubernetes_schemas.py", &[KUSTOMIZE, PYTHON])
+    },
 ];
 
 /// How a check ended.
@@ -89,6 +100,8 @@ pub(crate) fn run(_options: &Options) -> anyhow::Result<Report> {
         (TERRAFORM, tools::terraform()),
         (PROVIDER, provider()),
         (PROMETHEUS, tools::prometheus()),
+        (ALERTMANAGER, tools::alertmanager()),
+        (KUSTOMIZE, tools::kustomize()),
         (DOCKER, tools::container_engine()),
         (PYTHON, prepared.ending.as_part()),
     ]
@@ -223,15 +236,15 @@ fn last_line(text: &str) -> String {
 }
 
 fn print_table(done: &[Done]) {
-    println!("\n{:<10} | {:<7} | {:>8} | what it says", "check", "result", "time");
-    println!("{:-<10}-+-{:-<7}-+-{:->8}-+-{:-<12}", "", "", "", "");
+    println!("\n{:<11} | {:<7} | {:>8} | what it says", "check", "result", "time");
+    println!("{:-<11}-+-{:-<7}-+-{:->8}-+-{:-<12}", "", "", "", "");
     for Done { name, ending, seconds } in done {
         let (result, said) = match ending {
             Ending::Passed(said) => ("ok", said.clone()),
             Ending::Failed(said) => ("FAILED", said.clone()),
             Ending::NotRun { part, reason } => ("not run", format!("{part}: {reason}")),
         };
-        println!("{name:<10} | {result:<7} | {seconds:>6.1} s | {said}");
+        println!("{name:<11} | {result:<7} | {seconds:>6.1} s | {said}");
     }
 }
 
