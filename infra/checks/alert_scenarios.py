@@ -175,7 +175,7 @@ KEPT |= {name: ("instance",) for name in ("TokensealSecretReadsFailing", "Tokens
 FAILED_JOB = {"job_name": "token-status-29384760"}
 # Labels that an alert has besides.
 DECRYPT = {"operation": "decrypt"}
-MORE = {"TokensealScheduledJobFailed": FAILED_JOB, "TokensealKmsHighLatency": DECRYPT, "TokensealKmsLatencyAboveBaseline": DECRYPT}
+MORE = {"TokensealValueRefused": {"class": "malformed"}, "TokensealScheduledJobFailed": FAILED_JOB, "TokensealKmsHighLatency": DECRYPT, "TokensealKmsLatencyAboveBaseline": DECRYPT}
 
 
 def errors(operation, label, series):
@@ -215,6 +215,8 @@ SLOW_BUCKETS = {"10.0": 1.0, "+Inf": 1.0}
 
 SCENARIOS = [
     *class_scenarios(),
+    Scenario("a row's text is not what its version says", {'PREFIX_kms_decrypt_errors_total{class="malformed"}': Counter(0, 0.3)},
+             ["TokensealValueRefused"], TARGETS[6]),
     Scenario("re-wrapping fails", errors("rewrap", "denied", Counter(0, 1)), ["TokensealKmsDenied", "TokensealKmsRewrapErrors"]),
     Scenario("DescribeKey is denied", errors("describe", "denied", Counter(0, 6)), ["TokensealKmsDescribeErrors"]),
     Scenario("every tenth refresh fails", {'PREFIX_token_refreshes_total{outcome="failed"}': Counter(0, 0.7)},
