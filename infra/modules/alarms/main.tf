@@ -23,6 +23,8 @@ locals {
     KMSDecryptErrors         = "critical"
     KMSEncryptErrors         = "critical"
     KMSHighLatency           = "warning"
+    KMSDecryptErrorRate      = "critical"
+    KMSLatencyAboveBaseline  = "warning"
     KMSCacheHitRate          = "warning"
     HeartbeatMissing         = "critical"
     SecretReadsAnomalous     = "warning"

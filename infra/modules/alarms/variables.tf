@@ -107,7 +107,7 @@ variable "alarms" {
   default = {}
 
   validation {
-    condition     = alltrue([for name in keys(var.alarms) : contains(["KMSDecryptErrors", "KMSEncryptErrors", "KMSHighLatency", "KMSCacheHitRate", "HeartbeatMissing", "SecretReadsAnomalous", "KMSDecryptsAnomalous", "SecretReadCallsAnomalous", "KMSDecryptCallsAnomalous", "KMSUnauthorized", "KMSKeyAtRisk", "KMSKeyChanged", "AuditTampering", "SecretsAtRisk"], name)])
+    condition     = alltrue([for name in keys(var.alarms) : contains(["KMSDecryptErrors", "KMSEncryptErrors", "KMSHighLatency", "KMSDecryptErrorRate", "KMSLatencyAboveBaseline", "KMSCacheHitRate", "HeartbeatMissing", "SecretReadsAnomalous", "KMSDecryptsAnomalous", "SecretReadCallsAnomalous", "KMSDecryptCallsAnomalous", "KMSUnauthorized", "KMSKeyAtRisk", "KMSKeyChanged", "AuditTampering", "SecretsAtRisk"], name)])
     error_message = "alarms names an alarm that this module does not make."
   }
   validation {
@@ -165,6 +165,28 @@ variable "latency_threshold_ms" {
   validation {
     condition     = var.latency_threshold_ms > 0
     error_message = "latency_threshold_ms is positive."
+  }
+}
+
+variable "decrypt_error_rate_threshold" {
+  description = "Percentage of failed decrypts within five minutes above which KMSDecryptErrorRate goes off."
+  type        = number
+  default     = 5
+
+  validation {
+    condition     = var.decrypt_error_rate_threshold > 0 && var.decrypt_error_rate_threshold < 100
+    error_message = "decrypt_error_rate_threshold is between 0 and 100."
+  }
+}
+
+variable "latency_baseline_ms" {
+  description = "Mean duration of a decrypt before a rollout, in milliseconds. KMSLatencyAboveBaseline goes off 20 % above it; if null there is no such alarm."
+  type        = number
+  default     = null
+
+  validation {
+    condition     = var.latency_baseline_ms == null || coalesce(var.latency_baseline_ms, 1) > 0
+    error_message = "latency_baseline_ms is positive."
   }
 }
 

@@ -323,3 +323,44 @@ run "a_runbook_that_cannot_be_opened_is_refused" {
     runbook_base_url = "docs/runbooks"
   }
 }
+
+run "rates_of_a_rollback_are_as_promised" {
+  command = plan
+  variables {
+    latency_baseline_ms = 10
+  }
+
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.decrypt_error_rate[0].threshold == 5 && aws_cloudwatch_metric_alarm.decrypt_error_rate[0].comparison_operator == "GreaterThanThreshold"
+    error_message = "more than 5 % of the decrypts"
+  }
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.latency_above_baseline[0].threshold == 12 && aws_cloudwatch_metric_alarm.latency_above_baseline[0].evaluation_periods == 3
+    error_message = "20 % above the baseline for 15 minutes"
+  }
+}
+
+run "without_a_baseline_no_alarm_compares_with_it" {
+  command = plan
+
+  assert {
+    condition     = length(aws_cloudwatch_metric_alarm.latency_above_baseline) == 0
+    error_message = "no baseline, no alarm"
+  }
+}
+
+run "a_negative_baseline_is_refused" {
+  command         = plan
+  expect_failures = [var.latency_baseline_ms]
+  variables {
+    latency_baseline_ms = -1
+  }
+}
+
+run "a_rate_above_all_is_refused" {
+  command         = plan
+  expect_failures = [var.decrypt_error_rate_threshold]
+  variables {
+    decrypt_error_rate_threshold = 100
+  }
+}
