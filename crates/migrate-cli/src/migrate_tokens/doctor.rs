@@ -162,14 +162,14 @@ async fn check_service(report: &mut Report, service: &KeyService, settings: &Set
     }
 }
 
-/// One step after the other, as each needs the one before.
+/// Every step that can be tried, since each needs a permission of its own: one that is denied does not hide the next.
 async fn check_provider(report: &mut Report, service: &str, provider: &dyn KeyProvider, settings: &Settings) {
     let step = |name: &str| format!("{service}: {name}");
     let fail =
         |report: &mut Report, name: &str, error: KeyError| report.fail(step(name), &CliError::from(error));
     match provider.describe().await {
         Ok(key) => report.pass(step("describe"), format!("{} key {}", key.backend, key.key_id)),
-        Err(error) => return fail(report, "describe", error),
+        Err(error) => fail(report, "describe", error),
     }
     let base = settings.profile.base_context();
     let context = |table| {
@@ -182,7 +182,11 @@ async fn check_provider(report: &mut Report, service: &str, provider: &dyn KeyPr
     };
     let generated = match provider.generate(&right).await {
         Ok(generated) => generated,
-        Err(error) => return fail(report, "generate", error),
+        Err(error) => {
+            let class = error.class();
+            fail(report, "generate", error);
+            return fail(report, "unwrap", untried(class));
+        }
     };
     report.pass(step("generate"), "makes a data key");
     match provider.unwrap(&generated.wrapped, &right).await {
@@ -190,7 +194,7 @@ async fn check_provider(report: &mut Report, service: &str, provider: &dyn KeyPr
             report.pass(step("unwrap"), "unwraps it to the same key");
         }
         Ok(_) => fail(report, "unwrap", broken("unwraps a data key to another one")),
-        Err(error) => return fail(report, "unwrap", error),
+        Err(error) => fail(report, "unwrap", error),
     }
     match provider.unwrap(&generated.wrapped, &wrong).await {
         Err(error) if error.class() == ErrorClass::ContextMismatchOrCorrupt => {
@@ -199,6 +203,11 @@ async fn check_provider(report: &mut Report, service: &str, provider: &dyn KeyPr
         Err(error) => fail(report, "wrong context", error),
         Ok(_) => fail(report, "wrong context", broken("opens under a context it was not wrapped under")),
     }
+}
+
+fn untried(class: ErrorClass) -> KeyError {
+    KeyError::new(class, "was not tried, because no data key was made")
+        .with_hint("`migrate-tokens verify --sample 1` opens a stored value instead")
 }
 
 fn broken(what: &'static str) -> KeyError {
