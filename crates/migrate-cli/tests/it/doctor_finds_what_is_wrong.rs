@@ -120,6 +120,22 @@ async fn a_file_that_cannot_be_written() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_step_with_the_key_that_is_denied_and_not_only_the_first() {
+    let moto = test_support::part!(moto);
+    let (region, db) = ("eu-central-1", Sql::sqlite().await);
+    let proxy = Proxy::start_for_region(moto.endpoint(), region);
+    fill(&db, 1).await;
+    let program = Program::on_aws(&db, proxy.endpoint(), &key_in(&moto, region).await);
+    proxy.faults().always(Fault::Fail(AwsFailure::ACCESS_DENIED));
+
+    let report = program.json(5, &["doctor"]);
+
+    assert_fails(&report, "key service: describe", "kms:DescribeKey");
+    assert_fails(&report, "key service: generate", "kms:GenerateDataKey");
+    assert_fails(&report, "key service: unwrap", "verify --sample 1");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_region_that_is_down_and_everything_goes_on_in_the_next() {
     let moto = test_support::part!(moto);
     let (near, far) = ("eu-central-1", "eu-west-1");
