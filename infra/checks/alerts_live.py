@@ -142,12 +142,12 @@ def check_panels(report, url, number):
                 shown = ask_series(url, prometheus_rules.grafana(expression))
                 what = f"{file.stem}, panel {panel['title']} {query['refId']}"
                 kept = [name for name in ("environment", "profile", "instance") if shown and name in shown[0]]
-                report.check({"environment"} <= set(kept), f"{what}: tells the environments apart", str(shown[:1]))
+                report.check({"environment"} <= set(kept), f"{what}: distinguishes the environments", str(shown[:1]))
                 wanted = {tuple(describe(target)[name] for name in kept) for target in alert_scenarios.TARGETS}
                 found = {tuple(labels.get(name) for name in kept) for labels in shown}
                 report.check(wanted <= found, f"{what}: shows each {', '.join(kept)}", str(wanted - found))
                 if "profile" in expression:
-                    report.check("profile" in kept, f"{what}: tells the profiles apart")
+                    report.check("profile" in kept, f"{what}: distinguishes the profiles")
 
 
 def describe(target):
