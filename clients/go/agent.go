@@ -1,0 +1,316 @@
+package tokenseal
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// DefaultSocket is where the agent listens if nothing else is configured.
+const DefaultSocket = "/run/tokenseal/agent.sock"
+
+const maxAnswer = 64 << 20
+
+var (
+	addressText = regexp.MustCompile(`^([^/]+):([0-9]{1,5})$`)
+	tokenText   = regexp.MustCompile(`^[!-~]+$`)
+)
+
+// AgentClient reaches tokenseal-agent over its Unix socket, or over loopback with a token.
+type AgentClient struct {
+	client      *http.Client
+	base, token string
+}
+
+// NewAgentClient takes a path, unix:/path, or 127.0.0.1:PORT, which needs a token; the token may be empty otherwise.
+func NewAgentClient(socket, token string) (*AgentClient, error) {
+	address := strings.TrimPrefix(socket, "unix:")
+	if address == "" {
+		address = DefaultSocket
+	}
+	if token != "" && (!tokenText.MatchString(token) || len(token) > 4096) {
+		return nil, configuration("the agent's token has characters that no header can carry")
+	}
+	transport := &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: 30 * time.Second}
+	agent := &AgentClient{client: &http.Client{Transport: transport, Timeout: 30 * time.Second}, base: "http://localhost", token: token}
+	parts := addressText.FindStringSubmatch(address)
+	if parts == nil {
+		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", address)
+		}
+		return agent, nil
+	}
+	if !slices.Contains([]string{"127.0.0.1", "[::1]", "localhost"}, parts[1]) {
+		return nil, configuration("the agent is reached over a Unix socket or a loopback address alone")
+	}
+	if token == "" {
+		return nil, configuration("the agent needs a token over TCP")
+	}
+	agent.base = "http://" + address
+	return agent, nil
+}
+
+// Row is a row as the agent answers it.
+type Row struct {
+	// Tokens and Plain have nil for NULL.
+	Tokens            map[string]*string `json:"tokens"`
+	Plain             map[string]any     `json:"plain"`
+	EncryptionVersion *int               `json:"encryption_version"`
+	EncryptionMethod  *string            `json:"encryption_method"`
+	EncryptionKeyID   *string            `json:"encryption_key_id"`
+	Revision          string             `json:"revision"`
+}
+
+// Written is what the agent wrote.
+type Written struct {
+	Written  string `json:"written"`
+	Revision string `json:"revision"`
+}
+
+// RowKey names a row for the agent; the table may be left out for the profile's first one.
+type RowKey struct {
+	Table string         `json:"table,omitempty"`
+	Row   map[string]any `json:"row"`
+}
+
+// Put is what is to be written into a row.
+type Put struct {
+	RowKey
+	Tokens map[string]*string `json:"tokens"`
+	Plain  map[string]any     `json:"plain,omitempty"`
+	// IfRevision writes only while the row is unchanged (status 409 otherwise).
+	IfRevision string `json:"if_revision,omitempty"`
+	Lease      string `json:"lease,omitempty"`
+}
+
+// Item is one cell of a batch: Text to open, or Value to seal.
+type Item struct {
+	Table   string         `json:"table"`
+	Column  string         `json:"column"`
+	Row     map[string]any `json:"row"`
+	Owner   map[string]any `json:"owner,omitempty"`
+	Version any            `json:"version,omitempty"`
+	Text    string         `json:"text,omitempty"`
+	Value   *string        `json:"value,omitempty"`
+}
+
+// Result is the answer for one item: Err, or Value, or Text and EncryptionKeyID.
+type Result struct {
+	Value           string
+	Text            string
+	EncryptionKeyID string
+	Err             error
+}
+
+// Get reads a row.
+func (a *AgentClient) Get(ctx context.Context, key RowKey, columns ...string) (Row, error) {
+	body := struct {
+		RowKey
+		Columns []string `json:"columns,omitempty"`
+	}{key, columns}
+	var row Row
+	return row, a.call(ctx, "/v1/tokens/get", body, &row)
+}
+
+// Put writes tokens into a row.
+func (a *AgentClient) Put(ctx context.Context, put Put) (Written, error) {
+	var written Written
+	return written, a.call(ctx, "/v1/tokens/put", put, &written)
+}
+
+// Delete deletes a row; with a revision only while the row is unchanged.
+func (a *AgentClient) Delete(ctx context.Context, key RowKey, ifRevision string) error {
+	body := struct {
+		RowKey
+		IfRevision string `json:"if_revision,omitempty"`
+	}{key, ifRevision}
+	return a.call(ctx, "/v1/tokens/delete", body, &struct{}{})
+}
+
+// Fresh reads a row whose access token is valid for so many seconds; the agent refreshes it where it must.
+func (a *AgentClient) Fresh(ctx context.Context, key RowKey, validFor int) (Row, error) {
+	body := struct {
+		RowKey
+		ValidFor int `json:"valid_for"`
+	}{key, validFor}
+	var row Row
+	return row, a.call(ctx, "/v1/tokens/fresh", body, &row)
+}
+
+// Lease takes the right to refresh a row's token for so many seconds (status 423 while another has it).
+func (a *AgentClient) Lease(ctx context.Context, key RowKey, seconds int) (lease, expires string, err error) {
+	body := struct {
+		RowKey
+		Seconds int `json:"seconds"`
+	}{key, seconds}
+	var answer struct{ Lease, Expires string }
+	err = a.call(ctx, "/v1/tokens/lease", body, &answer)
+	return answer.Lease, answer.Expires, err
+}
+
+// Release gives a lease back.
+func (a *AgentClient) Release(ctx context.Context, key RowKey, lease string) error {
+	body := struct {
+		RowKey
+		Lease string `json:"lease"`
+	}{key, lease}
+	return a.call(ctx, "/v1/tokens/release", body, &struct{}{})
+}
+
+// Open opens one stored text.
+func (a *AgentClient) Open(ctx context.Context, item Item) (string, error) {
+	results, err := a.OpenMany(ctx, []Item{item})
+	if err != nil {
+		return "", err
+	}
+	return results[0].Value, results[0].Err
+}
+
+// Seal seals one value.
+func (a *AgentClient) Seal(ctx context.Context, item Item) (Sealed, error) {
+	results, err := a.SealMany(ctx, []Item{item})
+	if err != nil {
+		return Sealed{}, err
+	}
+	return Sealed{results[0].Text, results[0].EncryptionKeyID, 2, method}, results[0].Err
+}
+
+// OpenMany opens a batch, in order; an item that does not open has an error and spoils no other.
+func (a *AgentClient) OpenMany(ctx context.Context, items []Item) ([]Result, error) {
+	return a.batch(ctx, "/v1/open", items, "value")
+}
+
+// SealMany seals a batch, in order.
+func (a *AgentClient) SealMany(ctx context.Context, items []Item) ([]Result, error) {
+	return a.batch(ctx, "/v1/seal", items, "text")
+}
+
+// Secret reads a secret's value; the stage may be empty.
+func (a *AgentClient) Secret(ctx context.Context, name, stage string) (string, error) {
+	body := struct {
+		Name  string `json:"name"`
+		Stage string `json:"stage,omitempty"`
+	}{name, stage}
+	var answer struct {
+		Value *string `json:"value"`
+	}
+	if err := a.call(ctx, "/v1/secrets/get", body, &answer); err != nil {
+		return "", err
+	}
+	if answer.Value == nil {
+		return "", notOfTheAgent()
+	}
+	return *answer.Value, nil
+}
+
+type agentItem struct {
+	Value           *string         `json:"value"`
+	Text            *string         `json:"text"`
+	EncryptionKeyID string          `json:"encryption_key_id"`
+	Error           json.RawMessage `json:"error"`
+}
+
+func (a *AgentClient) batch(ctx context.Context, path string, items []Item, wanted string) ([]Result, error) {
+	body := struct {
+		Items []Item `json:"items"`
+	}{items}
+	var answer struct {
+		Items []agentItem `json:"items"`
+	}
+	if err := a.call(ctx, path, body, &answer); err != nil {
+		return nil, err
+	}
+	if len(answer.Items) != len(items) {
+		return nil, notOfTheAgent()
+	}
+	results := make([]Result, len(items))
+	for at, item := range answer.Items {
+		value := map[string]*string{"value": item.Value, "text": item.Text}[wanted]
+		switch {
+		case item.Error != nil:
+			results[at].Err = agentError(422, agentFailure{Error: item.Error}, "")
+		case value == nil:
+			results[at].Err = notOfTheAgent()
+		case wanted == "value":
+			results[at].Value = *value
+		default:
+			results[at].Text, results[at].EncryptionKeyID = *value, item.EncryptionKeyID
+		}
+	}
+	return results, nil
+}
+
+type agentFailure struct {
+	Error        json.RawMessage `json:"error"`
+	NeedsConsent bool            `json:"needs_consent"`
+}
+
+func (a *AgentClient) call(ctx context.Context, path string, body, answer any) error {
+	payload, err := json.Marshal(body)
+	if err != nil {
+		return refused("the request to the agent cannot be written as JSON")
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, a.base+path, bytes.NewReader(payload))
+	if err != nil {
+		return configuration("the agent's address is not usable")
+	}
+	request.Header.Set("X-Tokenseal", "1")
+	request.Header.Set("Content-Type", "application/json")
+	if a.token != "" {
+		request.Header.Set("Authorization", "Bearer "+a.token)
+	}
+	response, err := a.client.Do(request)
+	if err != nil {
+		return &AgentError{Class: "unavailable", Message: "the agent cannot be reached"}
+	}
+	defer response.Body.Close()
+	data, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	if err != nil {
+		return &AgentError{Class: "unavailable", Message: "the agent's answer broke off"}
+	}
+	if response.StatusCode == http.StatusOK {
+		if !bytes.HasPrefix(bytes.TrimSpace(data), []byte("{")) || json.Unmarshal(data, answer) != nil {
+			return notOfTheAgent()
+		}
+		return nil
+	}
+	var failure agentFailure
+	_ = json.Unmarshal(data, &failure) // what is not JSON leaves the status alone
+	return agentError(response.StatusCode, failure, response.Header.Get("Retry-After"))
+}
+
+func agentError(status int, failure agentFailure, retryAfter string) error {
+	var details struct {
+		Class         string `json:"class"`
+		Message       string `json:"message"`
+		Hint          string `json:"hint"`
+		CorrelationID string `json:"correlation_id"`
+		NeedsConsent  bool   `json:"needs_consent"`
+	}
+	_ = json.Unmarshal(failure.Error, &details)
+	if details.Class == "" {
+		details.Class = "unexpected"
+	}
+	if details.Message == "" {
+		details.Message = fmt.Sprintf("the agent answered with status %d", status)
+	}
+	seconds, _ := strconv.Atoi(retryAfter)
+	return &AgentError{
+		Status: status, Class: details.Class, Message: details.Message, Hint: details.Hint,
+		CorrelationID: details.CorrelationID, RetryAfter: seconds,
+		NeedsConsent: failure.NeedsConsent || details.NeedsConsent,
+	}
+}
+
+func notOfTheAgent() error {
+	return &AgentError{Class: "unexpected", Message: "the answer is not one of the agent"}
+}

@@ -1,0 +1,85 @@
+// Package awskms makes a tokenseal.KMS of the AWS SDK's client.
+package awskms
+
+import (
+	"context"
+	"errors"
+
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/kms/types"
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"tokenseal"
+)
+
+// API is what is used of *kms.Client.
+type API interface {
+	GenerateDataKey(context.Context, *kms.GenerateDataKeyInput, ...func(*kms.Options)) (*kms.GenerateDataKeyOutput, error)
+	Decrypt(context.Context, *kms.DecryptInput, ...func(*kms.Options)) (*kms.DecryptOutput, error)
+	DescribeKey(context.Context, *kms.DescribeKeyInput, ...func(*kms.Options)) (*kms.DescribeKeyOutput, error)
+}
+
+type client struct{ api API }
+
+// New wraps the SDK's client, whose timeouts and retries stay in force.
+func New(api API) tokenseal.KMS { return client{api} }
+
+func (c client) GenerateDataKey(
+	ctx context.Context, keyID string, encryptionContext map[string]string,
+) (tokenseal.DataKey, error) {
+	answer, err := c.api.GenerateDataKey(ctx, &kms.GenerateDataKeyInput{
+		KeyId: &keyID, KeySpec: types.DataKeySpecAes256, EncryptionContext: encryptionContext,
+	})
+	if err != nil {
+		return tokenseal.DataKey{}, failure("GenerateDataKey", err)
+	}
+	return tokenseal.DataKey{Plaintext: answer.Plaintext, Wrapped: answer.CiphertextBlob, KeyID: text(answer.KeyId)}, nil
+}
+
+func (c client) Decrypt(
+	ctx context.Context, keyID string, wrapped []byte, encryptionContext map[string]string,
+) (tokenseal.DataKey, error) {
+	answer, err := c.api.Decrypt(ctx, &kms.DecryptInput{
+		KeyId: &keyID, CiphertextBlob: wrapped, EncryptionContext: encryptionContext,
+	})
+	if err != nil {
+		return tokenseal.DataKey{}, failure("Decrypt", err)
+	}
+	return tokenseal.DataKey{Plaintext: answer.Plaintext, KeyID: text(answer.KeyId)}, nil
+}
+
+func (c client) DescribeKey(ctx context.Context, keyID string) (string, error) {
+	answer, err := c.api.DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: &keyID})
+	if err != nil {
+		return "", failure("DescribeKey", err)
+	}
+	if answer.KeyMetadata == nil {
+		return "", tokenseal.NewKeyServiceError("unavailable", "the answer to DescribeKey is not one of AWS KMS")
+	}
+	return text(answer.KeyMetadata.Arn), nil
+}
+
+// failure keeps the code and the status alone: the SDK's own words may hold the raw answer.
+func failure(operation string, err error) error {
+	var answered smithy.APIError
+	if errors.As(err, &answered) {
+		var response *smithyhttp.ResponseError
+		status := 0
+		if errors.As(err, &response) {
+			status = response.HTTPStatusCode()
+		}
+		return tokenseal.ErrorOfCode(operation, answered.ErrorCode(), status)
+	}
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return tokenseal.NewKeyServiceError("timeout", "AWS KMS: "+operation+" did not end in time")
+	}
+	return tokenseal.NewKeyServiceError("unavailable", "AWS KMS: "+operation+" could not be sent or was not answered")
+}
+
+func text(value *string) string {
+	if value == nil {
+		return ""
+	}
+	return *value
+}

@@ -1,0 +1,3 @@
+module tokenseal
+
+go 1.24

@@ -1,0 +1,141 @@
+package tokenseal
+
+import (
+	"database/sql/driver"
+	"encoding/hex"
+	"fmt"
+	"reflect"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// FromDatabase is text that was read back from the database (CAST(column AS text)), and so is canonical for any type.
+type FromDatabase string
+
+var (
+	textType    = regexp.MustCompile(`^(text|varchar|character varying)(\([0-9]+\))?$`)
+	integerType = regexp.MustCompile(`^(integer|int|bigint|smallint|int2|int4|int8)$`)
+	integerText = regexp.MustCompile(`^[+-]?[0-9]{1,39}$`)
+	// As PostgreSQL reads them: a hyphen may follow each group of four digits, and braces may surround the whole.
+	uuidText = regexp.MustCompile(
+		`^(?:(?:[0-9a-fA-F]{4}-?){7}[0-9a-fA-F]{4}|\{(?:[0-9a-fA-F]{4}-?){7}[0-9a-fA-F]{4}\})$`)
+	// Padded text, numbers, bytea, dates and times.
+	ambiguous = regexp.MustCompile(
+		`(?s)^\s|\s$|^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$|^\\x[0-9a-fA-F]*$|^[0-9]{4}-[0-9]{2}-[0-9]{2}`)
+)
+
+// canonicalText is the text that the database has for a value of a column; declared is the profile's type of it.
+func canonicalText(column, declared string, value any) (string, error) {
+	if text, ok := value.(FromDatabase); ok {
+		return string(text), nil
+	}
+	value = normalized(value)
+	family := strings.ToLower(strings.TrimSpace(declared))
+	switch {
+	case declared == "":
+		return undeclared(column, value)
+	case textType.MatchString(family):
+		if text, ok := value.(string); ok {
+			return text, nil
+		}
+	case integerType.MatchString(family):
+		return integer(column, value)
+	case family == "uuid":
+		return uuid(column, value)
+	}
+	return "", keyRefusal(column, fmt.Sprintf("a value of this kind has no canonical text for the type %q", declared))
+}
+
+// normalized reduces what drivers and services have to nil, bool, int64, uint64, string, a UUID's text or what it is.
+func normalized(value any) any {
+	if valuer, ok := value.(driver.Valuer); ok {
+		if of := reflect.ValueOf(value); of.Kind() == reflect.Pointer && of.IsNil() {
+			return nil
+		}
+		inner, err := valuer.Value()
+		if err != nil {
+			return struct{}{}
+		}
+		value = inner
+	}
+	of := reflect.ValueOf(value)
+	for of.Kind() == reflect.Pointer {
+		if of.IsNil() {
+			return nil
+		}
+		of = of.Elem()
+	}
+	switch {
+	case !of.IsValid():
+		return nil
+	case of.CanInt():
+		return of.Int()
+	case of.CanUint():
+		return of.Uint()
+	case of.Kind() == reflect.String:
+		return of.String()
+	case of.Kind() == reflect.Bool:
+		return of.Bool()
+	case of.Kind() == reflect.Slice && of.Type().Elem().Kind() == reflect.Uint8:
+		return string(of.Bytes())
+	case of.Kind() == reflect.Array && of.Len() == 16 && of.Type().Elem().Kind() == reflect.Uint8:
+		var bytes [16]byte
+		reflect.Copy(reflect.ValueOf(&bytes).Elem(), of)
+		return hyphenated(hex.EncodeToString(bytes[:]))
+	default:
+		return of.Interface()
+	}
+}
+
+func integer(column string, value any) (string, error) {
+	switch number := value.(type) {
+	case int64:
+		return strconv.FormatInt(number, 10), nil
+	case uint64:
+		if number <= 1<<63-1 {
+			return strconv.FormatUint(number, 10), nil
+		}
+	case string:
+		if parsed, err := strconv.ParseInt(number, 10, 64); err == nil && integerText.MatchString(number) {
+			return strconv.FormatInt(parsed, 10), nil
+		}
+	}
+	return "", keyRefusal(column, "the value is not an integer of 64 bits")
+}
+
+func uuid(column string, value any) (string, error) {
+	text, ok := value.(string)
+	if !ok || !uuidText.MatchString(text) {
+		return "", keyRefusal(column, "the value is not a UUID")
+	}
+	return hyphenated(strings.ToLower(strings.NewReplacer("{", "", "}", "", "-", "").Replace(text))), nil
+}
+
+func hyphenated(digits string) string {
+	return strings.Join([]string{digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]}, "-")
+}
+
+// undeclared takes only what has one spelling in every type.
+func undeclared(column string, value any) (string, error) {
+	text, ok := value.(string)
+	if !ok {
+		return integer(column, value)
+	}
+	if uuidText.MatchString(text) {
+		if canonical, _ := uuid(column, text); canonical != text {
+			return "", keyRefusal(column, "the value may be a UUID in another spelling than the database's")
+		}
+		return text, nil
+	}
+	canonical, err := integer(column, text)
+	if ambiguous.MatchString(text) && (err != nil || canonical != text) {
+		return "", keyRefusal(column, "the value may have another spelling in the database")
+	}
+	return text, nil
+}
+
+func keyRefusal(column, why string) error {
+	hint := fmt.Sprintf("declare types = { %s = … } in the profile, or pass tokenseal.FromDatabase(text)", column)
+	return refused(fmt.Sprintf("column %q: %s; %s", column, why, hint))
+}
