@@ -30,15 +30,17 @@ export const FLOORS = ["any", "envelope", "bound"];
 /** A deployment's tables and conventions. */
 export class Profile {
   /**
-   * @param {{name: string, context: Map<string, string>, tables: Table[], unmarked: string, floor: string}} parts
+   * @param {{name: string, context: ReadonlyMap<string, string>, tables: Table[], unmarked: string, floor: string, contextIsGiven?: boolean}} parts
    */
-  constructor({ name, context, tables, unmarked, floor }) {
+  constructor({ name, context, tables, unmarked, floor, contextIsGiven = false }) {
     this.name = name;
     /** @type {ReadonlyMap<string, string>} */
     this.context = context;
     this.tables = tables;
     this.unmarked = unmarked;
     this.floor = floor;
+    /** Whether the caller chose the context, so that ENCRYPTION_CONTEXT does not replace it. */
+    this.contextIsGiven = contextIsGiven;
     for (const problem of problems(this)) throw new ConfigurationError(`profile ${JSON.stringify(name)}: ${problem}`);
     Object.freeze(this);
   }
@@ -100,13 +102,13 @@ export class Profile {
   }
 
   /**
-   * The same profile with other pairs in every encryption context.
+   * The same profile with other pairs in every encryption context, whatever ENCRYPTION_CONTEXT says.
    *
    * @param {Map<string, string> | Record<string, string>} context
    */
   withContext(context) {
     const pairs = context instanceof Map ? context : new Map(Object.entries(context));
-    return new Profile({ ...this, context: new Map(pairs) });
+    return new Profile({ ...this, context: new Map(pairs), contextIsGiven: true });
   }
 
   /**
@@ -172,6 +174,7 @@ function* problems({ context, tables }) {
   }
   if (tables.length === 0) yield "it names no table";
   if (repeats(tables.map((each) => each.name))) yield "it names a table twice";
+  if (repeats(tables.map((each) => each.boundAs))) yield "values of two tables would be bound to the same name";
   for (const each of tables) yield* problemsOfTable(each, context);
 }
 
@@ -192,6 +195,9 @@ function* problemsOfTable(layout, context) {
   }
   if (repeats(tokens.map((column) => boundColumn(layout, column)))) {
     yield `two token columns of table ${name} are bound to one name`;
+  }
+  if ([...layout.types.keys()].some((column) => ![...key, ...owner].includes(column))) {
+    yield `types of table ${name} names a column that is neither key nor owner`;
   }
   if ([...layout.boundColumns.keys()].some((column) => ![...key, ...owner, ...tokens].includes(column))) {
     yield `bound_columns of table ${name} names a column that binds nothing`;

@@ -92,10 +92,10 @@ export function allowedKeys(given) {
  * @returns {Profile}
  */
 export function profile(given) {
-  if (given instanceof Profile) return given;
-  const loaded = Profile.load(given ?? variable("TOKEN_PROFILE") ?? "vod-tender");
+  const loaded = given instanceof Profile ? given : Profile.load(given ?? variable("TOKEN_PROFILE") ?? "vod-tender");
   const pairs = variable("ENCRYPTION_CONTEXT");
-  return pairs === undefined ? loaded : loaded.withContext(contextPairs(pairs));
+  // It replaces the profile's pairs, as it does for the programs.
+  return pairs === undefined || loaded.contextIsGiven ? loaded : loaded.withContext(contextPairs(pairs));
 }
 
 /**

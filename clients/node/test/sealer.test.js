@@ -1,12 +1,15 @@
 /** A value opens in its own cell, under the rules of the configuration, and nowhere else. */
 
 import assert from "node:assert/strict";
+import { createCipheriv, hkdfSync } from "node:crypto";
 import { mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { inspect } from "node:util";
 
+import { Binding } from "../src/binding.js";
+import { openV3 } from "../src/envelopes.js";
 import {
   ConfigurationError, KeyServiceError, Malformed, NotAuthentic, Profile, Refused, Sealer, TokensealError, Unsupported,
 } from "../src/index.js";
@@ -124,6 +127,10 @@ test("the environment configures what is not given", async (context) => {
   const sealer = new Sealer({ kms });
   assert.match((await sealer.seal("x", VOD_CELL)).text, /^kms:v3:/);
   assert.deepEqual([...sealer.profile.context], [["Application", "a"], ["Purpose", "b"]]);
+  const given = Profile.load("vod-tender");
+  assert.deepEqual([...new Sealer({ kms, profile: given }).profile.context], [["Application", "a"], ["Purpose", "b"]]);
+  const chosen = given.withContext({ Application: "c" });
+  assert.deepEqual([...new Sealer({ kms, profile: chosen }).profile.context], [["Application", "c"]]);
   assert.match((await new Sealer({ kms, envelopeFormat: "v2" }).seal("x", VOD_CELL)).text, /^kms:v2:/);
   const wrong = {
     ENVELOPE_FORMAT: "v4", BINDING: "maybe", PLAINTEXT_POLICY: "no", READ_FLOOR: "low", DEK_CACHE_TTL: "soon",
@@ -161,6 +168,7 @@ test("a profile that could bind wrongly is refused", () => {
     { floor: "high" }, { unmarked: "maybe" }, { tables: [{ ...table, key: [] }] }, { tables: [{ ...table, tokens: ["id"] }] },
     { tables: [{ ...table, bound_As: "x" }] }, { tables: [{ ...table, bound_columns: { b: "x" } }] },
     { tables: [{ ...table, tokens: ["a", "b"], bound_columns: { b: "a" } }] }, { tables: [table, table] },
+    { tables: [{ ...table, types: { a: "text" } }] }, { tables: [table, { ...table, name: "u", bound_as: "t" }] },
   ];
   for (const change of changes) {
     assert.throws(() => Profile.fromObject({ ...fields, ...change }), ConfigurationError, JSON.stringify(change));
@@ -281,4 +289,27 @@ test("two seals of a value differ, and each has a data key of its own", async ()
   for (let turn = 0; turn < 100; turn += 1) texts.add((await vod(kms).seal("x", VOD_CELL)).text);
   assert.equal(texts.size, 100);
   assert.equal(kms.calls.length, 100);
+});
+
+test("a warm cache does not open a value under a key that its row does not name", async () => {
+  const sealer = vod(new MemoryKms(), { allowedKeys: [OTHER_ARN] });
+  const { text } = await sealer.seal(CANARY, VOD_CELL);
+  assert.equal(await sealer.open(text, { ...VOD_CELL, keyId: ARN }), CANARY);
+  await assert.rejects(sealer.open(text, { ...VOD_CELL, keyId: OTHER_ARN }), KeyServiceError);
+});
+
+test("a value that does not commit to its key is refused although its tag is right", () => {
+  const key = Buffer.alloc(32, 5);
+  const binding = new Binding("t", "c", [], []);
+  const derived = (info) => Buffer.from(hkdfSync("sha512", key, Buffer.alloc(32), info, 32));
+  const contentKey = derived(Buffer.concat([Buffer.from([4, 0x78]), Buffer.from("DERIVEKEY")]));
+  const opened = (commitment) => {
+    const header = Buffer.concat([Buffer.from([3, 4, 0x78, 0]), Buffer.alloc(32), commitment]);
+    const cipher = createCipheriv("aes-256-gcm", contentKey, Buffer.alloc(12));
+    cipher.setAAD(Buffer.concat([Buffer.from("tokenseal bound envelope v3\0"), header, binding.canonical()]));
+    const payload = Buffer.concat([cipher.update("x"), cipher.final(), cipher.getAuthTag()]);
+    return openV3({ cipher: "aes-256-gcm", header, wrapped: Buffer.alloc(1), payload }, key, binding).toString();
+  };
+  assert.equal(opened(derived(Buffer.from("COMMITKEY"))), "x");
+  assert.throws(() => opened(Buffer.alloc(32)), NotAuthentic);
 });

@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { Binding } from "../src/binding.js";
 import { sealV3 } from "../src/envelopes.js";
 import { Malformed, NotAuthentic, Profile, Refused, Sealer } from "../src/index.js";
-import { ARN, CRM_CELL, FixedKms, VOD_CELL, crm, given, vectorFile, vod } from "./support.js";
+import { ARN, CRM_CELL, FixedKms, KmsFailure, VOD_CELL, crm, given, vectorFile, vod } from "./support.js";
 
 const BOUND = vectorFile("bound.json").vectors;
 const FORMATS = vectorFile("formats.json").vectors;
@@ -107,5 +107,27 @@ for (const vector of CANONICAL.vectors) {
     const [key, owner] = [pairs(table.key, vector.canonical_row), pairs(table.owner, vector.canonical_owner)];
     const binding = new Binding(table.boundAs, name(vector.column), key, owner);
     assert.equal(binding.canonical().toString("hex"), vector.canonical_binding);
+  });
+}
+
+for (const vector of vectorFile("envelope_v2.json").vectors) {
+  test(`version 2 vector ${vector.name} opens under its context or is refused as it says`, async () => {
+    const asked = [];
+    const kms = new FixedKms(b64(vector.data_key));
+    const decrypt = kms.decrypt.bind(kms);
+    kms.decrypt = async (input) => {
+      asked.push(input.EncryptionContext);
+      const isOther = JSON.stringify(Object.entries(input.EncryptionContext).sort()) !== JSON.stringify(Object.entries(vector.context ?? {}).sort());
+      if (vector.context !== undefined && isOther) throw new KmsFailure("InvalidCiphertextException");
+      return decrypt(input);
+    };
+    const channel = vector.name === "an_empty_key_value_leaves_the_context" ? "" : "my-channel";
+    const opening = vod(kms).open(vector.stored, { ...VOD_CELL, row: { provider: "twitch", channel }, version: 2 });
+    if (vector.name === "not_text") return assert.rejects(opening, Malformed);
+    if (vector.name.startsWith("fail_")) {
+      return assert.rejects(opening, { malformed: Malformed, not_authentic: NotAuthentic }[vector.error]);
+    }
+    assert.equal(await opening, b64(vector.plaintext).toString());
+    assert.deepEqual(asked.at(-1), vector.context);
   });
 }

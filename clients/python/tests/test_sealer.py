@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from support import (
     ALIAS,
     ARN,
@@ -35,6 +36,8 @@ from tokenseal import (
     TokensealError,
     Unsupported,
 )
+from tokenseal._binding import Binding
+from tokenseal._envelopes import AES_256_GCM, EnvelopeV3, _derive
 
 FORMATS: list[dict[str, Any]] = [
     {},
@@ -163,6 +166,10 @@ def test_the_environment_configures_what_is_not_given(monkeypatch: pytest.Monkey
     sealer = Sealer(kms)
     assert sealer.seal("x", **VOD_CELL).text.startswith("kms:v3:")
     assert dict(sealer.profile.context) == {"Application": "a", "Purpose": "b"}
+    given = Profile.load("vod-tender")
+    assert dict(Sealer(kms, profile=given).profile.context) == {"Application": "a", "Purpose": "b"}
+    chosen = given.with_context({"Application": "c"})
+    assert dict(Sealer(kms, profile=chosen).profile.context) == {"Application": "c"}
     assert Sealer(kms, envelope_format="v2").seal("x", **VOD_CELL).text.startswith("kms:v2:")
     monkeypatch.setenv("READ_FLOOR", "envelope")
     with pytest.raises(Refused):
@@ -219,6 +226,13 @@ def test_unusable_settings_are_refused(options: dict[str, Any], error: type[Toke
         {"tables": [{"name": "t", "key": ["id"], "tokens": ["a"], "bound_columns": {"b": "x"}}]},
         {"tables": [{"name": "t", "key": ["id"], "tokens": ["a", "b"], "bound_columns": {"b": "a"}}]},
         {"tables": [{"name": "t", "key": ["id"], "tokens": ["a"]}] * 2},
+        {"tables": [{"name": "t", "key": ["id"], "tokens": ["a"], "types": {"a": "text"}}]},
+        {
+            "tables": [
+                {"name": "t", "key": ["id"], "tokens": ["a"]},
+                {"name": "u", "key": ["id"], "tokens": ["a"], "bound_as": "t"},
+            ]
+        },
     ],
     ids=str,
 )
@@ -407,3 +421,30 @@ def test_two_seals_of_a_value_differ_and_each_has_a_data_key_of_its_own() -> Non
     texts = {vod(kms).seal("x", table="oauth_tokens", column="access_token", row=VOD_ROW).text for _ in range(100)}
     assert len(texts) == 100
     assert kms.calls == ["GenerateDataKey"] * 100
+
+
+def test_a_warm_cache_does_not_open_a_value_under_a_key_that_its_row_does_not_name() -> None:
+    kms = MemoryKms()
+    sealer = vod(kms, allowed_keys=[OTHER_ARN])
+    text = sealer.seal(CANARY, **VOD_CELL).text
+    assert sealer.open(text, **VOD_CELL, key_id=ARN) == CANARY
+    with pytest.raises(KeyServiceError):
+        sealer.open(text, **VOD_CELL, key_id=OTHER_ARN)
+
+
+def test_a_value_that_does_not_commit_to_its_key_is_refused_although_its_tag_is_right() -> None:
+    key = bytes(range(32))
+    binding = Binding("t", "c", (), ())
+    content_key, _ = _derive(key, AES_256_GCM, bytes(32))
+    header = b"\x03\x04\x78\x00" + bytes(32) + bytes(32)
+    payload = AESGCM(content_key).encrypt(
+        bytes(12), b"x", b"tokenseal bound envelope v3\0" + header + binding.canonical()
+    )
+    with pytest.raises(NotAuthentic):
+        EnvelopeV3(AES_256_GCM, header, b"\x00", payload).open(key, binding)
+    _, commitment = _derive(key, AES_256_GCM, bytes(32))
+    header = header[:36] + commitment
+    payload = AESGCM(content_key).encrypt(
+        bytes(12), b"x", b"tokenseal bound envelope v3\0" + header + binding.canonical()
+    )
+    assert EnvelopeV3(AES_256_GCM, header, b"\x00", payload).open(key, binding) == b"x"

@@ -7,11 +7,11 @@ import json
 from typing import Any
 
 import pytest
-from support import ARN, CRM_CELL, VECTORS, VOD_CELL, FixedKms, Profile, Sealer, crm, given, vectors, vod
+from support import ARN, CRM_CELL, VECTORS, VOD_CELL, FixedKms, KmsFailure, Profile, Sealer, crm, given, vectors, vod
 
 from tokenseal import Malformed, NotAuthentic, Refused
 from tokenseal._binding import Binding
-from tokenseal._envelopes import SUITES, seal_v3
+from tokenseal._envelopes import SUITES, EnvelopeV2, seal_v3
 from tokenseal._sealer import _identity
 
 BOUND = vectors("bound.json")
@@ -123,3 +123,32 @@ def test_keys_become_the_text_that_the_database_stores(vector: dict[str, Any]) -
     assert binding.plain_context(PROFILE.context) == vector["plain_context"]
     texts = dict(_identity(table, "row", table.key, row))
     assert texts == {table.bound_column(name): text for name, text in vector["canonical_row"].items()}
+
+
+@pytest.mark.parametrize("vector", vectors("envelope_v2.json"), ids=lambda vector: vector["name"])
+def test_version_2_vectors_open_under_their_context_or_are_refused_as_they_say(vector: dict[str, Any]) -> None:
+    asked: list[dict[str, str]] = []
+
+    class Kms(FixedKms):
+        def decrypt(self, *, EncryptionContext: dict[str, str], **_: Any) -> Any:
+            asked.append(EncryptionContext)
+            if "context" in vector and EncryptionContext != vector["context"]:
+                raise KmsFailure("InvalidCiphertextException")
+            return super().decrypt(EncryptionContext=EncryptionContext)
+
+    sealer = vod(Kms(b64(vector["data_key"])))
+    channel = "" if vector["name"] == "an_empty_key_value_leaves_the_context" else "my-channel"
+    cell = {**VOD_CELL, "row": {"provider": "twitch", "channel": channel}, "version": 2}
+    if vector["name"].startswith("fail_"):
+        with pytest.raises({"malformed": Malformed, "not_authentic": NotAuthentic}[vector["error"]]):
+            sealer.open(vector["stored"], **cell)
+        return
+    if vector["name"] == "not_text":
+        with pytest.raises(Malformed):
+            sealer.open(vector["stored"], **cell)
+        return
+    assert sealer.open(vector["stored"], **cell) == b64(vector["plaintext"]).decode()
+    assert asked[-1] == vector["context"]
+    envelope = EnvelopeV2.parse(vector["stored"])
+    assert envelope.wrapped == b64(vector["wrapped_data_key"])
+    assert envelope.sealed[:12] == b64(vector["nonce"])

@@ -66,6 +66,8 @@ class Profile:
     unmarked: str = "plaintext"
     legacy: str | None = None
     floor: str = "any"
+    context_is_given: bool = field(default=False, compare=False)
+    """Whether the caller chose the context, so that ``ENCRYPTION_CONTEXT`` does not replace it."""
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> Profile:
@@ -120,8 +122,8 @@ class Profile:
         return profile
 
     def with_context(self, context: Mapping[str, str]) -> Profile:
-        """The same profile with other pairs in every encryption context."""
-        changed = replace(self, context=dict(context))
+        """The same profile with other pairs in every encryption context, whatever ``ENCRYPTION_CONTEXT`` says."""
+        changed = replace(self, context=dict(context), context_is_given=True)
         changed._check()
         return changed
 
@@ -136,6 +138,8 @@ class Profile:
             raise ConfigurationError(f"profile {self.name!r} names no table")
         if len({table.name for table in self.tables}) != len(self.tables):
             raise ConfigurationError(f"profile {self.name!r} names a table twice")
+        if len({table.bound_name for table in self.tables}) != len(self.tables):
+            raise ConfigurationError(f"profile {self.name!r}: values of two tables would be bound to the same name")
         for problem in (problem for table in self.tables for problem in self._problems(table)):
             raise ConfigurationError(f"profile {self.name!r}: {problem}")
 
@@ -154,6 +158,8 @@ class Profile:
         cells = [table.bound_column(column) for column in table.tokens]
         if len(set(cells)) != len(cells):
             yield f"two token columns of table {table.name!r} are bound to one name"
+        if not set(table.types) <= {*table.key, *table.owner}:
+            yield f"types of table {table.name!r} names a column that is neither key nor owner"
         if not set(table.bound_columns) <= {*table.key, *table.owner, *table.tokens}:
             yield f"bound_columns of table {table.name!r} names a column that binds nothing"
 

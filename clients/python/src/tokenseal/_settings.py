@@ -77,12 +77,10 @@ def allowed_keys(given: Iterable[str] | None) -> tuple[str, ...]:
 
 
 def profile(given: Profile | str | None) -> Profile:
-    """The profile that was given or named, with the pairs of ENCRYPTION_CONTEXT where the environment names it all."""
-    if isinstance(given, Profile):
-        return given
-    loaded = Profile.load(given or variable("TOKEN_PROFILE") or "vod-tender")
+    """The profile that was given or named; ENCRYPTION_CONTEXT replaces its pairs, as it does for the programs."""
+    loaded = given if isinstance(given, Profile) else Profile.load(given or variable("TOKEN_PROFILE") or "vod-tender")
     pairs = variable("ENCRYPTION_CONTEXT")
-    return loaded if pairs is None else loaded.with_context(_pairs(pairs))
+    return loaded if pairs is None or loaded.context_is_given else loaded.with_context(_pairs(pairs))
 
 
 def floor(given: str | None, of_profile: str) -> str:
