@@ -1,0 +1,203 @@
+// The Go client behind lines of JSON: one job a line on standard input, one answer a line on standard output.
+package main
+
+import (
+	"bufio"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	_ "github.com/lib/pq"
+
+	"tokenseal"
+	"tokenseal/awskms"
+	_ "tokenseal/chacha"
+	_ "tokenseal/tomlprofile"
+)
+
+type job struct {
+	Op, Key, Profile, Format, Suite, Table, Column, Value, Text, Database string
+	Allowed, Channels                                                     []string
+	Row, Owner                                                            map[string]any
+	Times                                                                 int
+	Version                                                               *int
+	KeyID                                                                 string `json:"key_id"`
+}
+
+var (
+	ctx    = context.Background()
+	client = kms.New(kms.Options{
+		Region:           "us-east-1",
+		Credentials:      credentials.NewStaticCredentialsProvider("testing", "testing", ""),
+		EndpointResolver: kms.EndpointResolverFromURL(os.Getenv("AWS_ENDPOINT_URL_KMS")),
+	})
+	names = []struct {
+		kind error
+		name string
+	}{
+		{tokenseal.ErrNotAuthentic, "NotAuthentic"}, {tokenseal.ErrMalformed, "Malformed"},
+		{tokenseal.ErrKeyService, "KeyServiceError"}, {tokenseal.ErrRefused, "Refused"},
+	}
+	sealers = map[string]*tokenseal.Sealer{}
+)
+
+func main() {
+	lines := bufio.NewScanner(os.Stdin)
+	lines.Buffer(nil, 16<<20)
+	answers := json.NewEncoder(os.Stdout)
+	for lines.Scan() {
+		var asked job
+		if err := json.Unmarshal(lines.Bytes(), &asked); err != nil {
+			log.Fatal(err)
+		}
+		answer, err := run(asked)
+		if err != nil {
+			answer = map[string]any{"error": nameOf(err)}
+		}
+		if err := answers.Encode(answer); err != nil {
+			log.Fatal(err)
+		}
+	}
+}
+
+func nameOf(err error) string {
+	for _, each := range names {
+		if errors.Is(err, each.kind) {
+			return each.name
+		}
+	}
+	log.Fatal(err)
+	return ""
+}
+
+func sealerFor(asked job) (*tokenseal.Sealer, error) {
+	name := fmt.Sprint(asked.Key, asked.Profile, asked.Allowed, asked.Format, asked.Suite)
+	if made, ok := sealers[name]; ok {
+		return made, nil
+	}
+	profile, err := tokenseal.LoadProfile(asked.Profile)
+	if err != nil {
+		return nil, err
+	}
+	made, err := tokenseal.New(awskms.New(client), tokenseal.Config{
+		KeyID: asked.Key, AllowedKeys: asked.Allowed, Profile: profile, EnvelopeFormat: asked.Format, Suite: asked.Suite,
+	})
+	sealers[name] = made
+	return made, err
+}
+
+func run(asked job) (map[string]any, error) {
+	sealer, err := sealerFor(asked)
+	if err != nil {
+		return nil, err
+	}
+	// JSON knows numbers of one kind; keys are whole ones here.
+	for name, value := range asked.Row {
+		if number, ok := value.(float64); ok {
+			asked.Row[name] = int64(number)
+		}
+	}
+	cell := tokenseal.Cell{Table: asked.Table, Column: asked.Column, Row: asked.Row, Owner: asked.Owner, KeyID: asked.KeyID}
+	switch asked.Op {
+	case "increment":
+		retries, err := increment(sealer, asked)
+		return map[string]any{"retries": retries}, err
+	case "seal":
+		sealed, err := sealer.Seal(ctx, asked.Value, cell)
+		return map[string]any{
+			"text": sealed.Text, "key_id": sealed.KeyID, "version": sealed.Version, "method": sealed.Method,
+		}, err
+	}
+	if asked.Op == "measure" {
+		taken := make([]float64, asked.Times)
+		for turn := range taken {
+			start := time.Now()
+			if _, err := sealer.Open(ctx, asked.Text, cell); err != nil {
+				return nil, err
+			}
+			taken[turn] = float64(time.Since(start).Nanoseconds()) / 1000
+		}
+		return map[string]any{"microseconds": taken}, nil
+	}
+	if asked.Version != nil {
+		cell.Version = *asked.Version
+	}
+	opened, err := sealer.Open(ctx, asked.Text, cell)
+	return map[string]any{"value": opened}, err
+}
+
+// increment adds one to the number in a row's token, again and again; it returns how often another writer was faster.
+func increment(sealer *tokenseal.Sealer, asked job) (retries int, err error) {
+	database, err := sql.Open("postgres", asked.Database)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer database.Close()
+	for left := asked.Channels; len(left) > 0; {
+		row, err := read(database, left[0])
+		if err != nil {
+			log.Fatal(err)
+		}
+		keyID, _ := row["encryption_key_id"].(string)
+		cell := tokenseal.Cell{
+			Table: "oauth_tokens", Column: "access_token", Version: row["encryption_version"], KeyID: keyID,
+			Row: map[string]any{"provider": row["provider"], "channel": row["channel"]},
+		}
+		opened, err := sealer.Open(ctx, fmt.Sprintf("%s", row["access_token"]), cell)
+		if err != nil {
+			return retries, err
+		}
+		number, err := strconv.Atoi(opened)
+		if err != nil {
+			log.Fatal("the token is not the number that was written")
+		}
+		set := map[string]any{"access_token": strconv.Itoa(number + 1)}
+		statement, err := sealer.Update(ctx, tokenseal.Update{Table: "oauth_tokens", Old: row, Set: set})
+		if err != nil {
+			return retries, err
+		}
+		result, err := database.Exec(statement.SQL, statement.Params...)
+		if err != nil {
+			log.Fatal(err)
+		}
+		if changed, _ := result.RowsAffected(); changed == 1 {
+			left = left[1:]
+		} else {
+			retries++
+		}
+	}
+	return retries, nil
+}
+
+func read(database *sql.DB, channel string) (map[string]any, error) {
+	rows, err := database.Query("SELECT * FROM oauth_tokens WHERE channel = $1", channel)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	columns, err := rows.Columns()
+	if err != nil || !rows.Next() {
+		return nil, fmt.Errorf("no row: %w", err)
+	}
+	values, targets := make([]any, len(columns)), make([]any, len(columns))
+	for at := range values {
+		targets[at] = &values[at]
+	}
+	row := map[string]any{}
+	err = rows.Scan(targets...)
+	for at, column := range columns {
+		if text, ok := values[at].([]byte); ok {
+			values[at] = string(text)
+		}
+		row[column] = values[at]
+	}
+	return row, err
+}

@@ -1,0 +1,80 @@
+/** The Node client behind lines of JSON: one job a line on standard input, one answer a line on standard output. */
+
+import { createInterface } from "node:readline";
+
+import { Profile, Sealer, TokensealError } from "../../node/src/index.js";
+
+const sdk = await import(process.env.KMS_PACKAGE);
+const kms = new sdk.KMS({
+  endpoint: process.env.AWS_ENDPOINT_URL_KMS,
+  region: "us-east-1",
+  credentials: { accessKeyId: "testing", secretAccessKey: "testing" },
+});
+const sealers = new Map();
+
+function sealerFor({ key, profile, allowed = [], format, suite }) {
+  const name = JSON.stringify([key, profile, allowed, format, suite]);
+  if (!sealers.has(name)) {
+    const options = { kms, keyId: key, profile: Profile.load(profile), allowedKeys: allowed, envelopeFormat: format, suite };
+    sealers.set(name, new Sealer(options));
+  }
+  return sealers.get(name);
+}
+
+async function run(job) {
+  const sealer = sealerFor(job);
+  if (job.op === "increment") return { retries: await increment(sealer, job) };
+  const { table, column, row, owner } = job;
+  if (job.op === "seal") {
+    const { text, keyId, version, method } = await sealer.seal(job.value, { table, column, row, owner });
+    return { text, key_id: keyId, version, method };
+  }
+  if (job.op === "measure") {
+    const taken = [];
+    for (let turn = 0; turn < job.times; turn += 1) {
+      const start = performance.now();
+      await sealer.open(job.text, { table, column, row, owner });
+      taken.push((performance.now() - start) * 1000);
+    }
+    return { microseconds: taken };
+  }
+  return { value: await sealer.open(job.text, { table, column, row, owner, version: job.version, keyId: job.key_id }) };
+}
+
+/** Adds one to the number in a row's token, again and again; returns how often another writer was faster. */
+async function increment(sealer, { database, channels }) {
+  const { default: pg } = await import(process.env.PG_PACKAGE);
+  const client = new pg.Client({ connectionString: database });
+  await client.connect();
+  const left = [...channels];
+  let retries = 0;
+  while (left.length > 0) {
+    const { rows: [row] } = await client.query("SELECT * FROM oauth_tokens WHERE channel = $1", [left[0]]);
+    const number = Number(
+      await sealer.open(row.access_token, {
+        table: "oauth_tokens",
+        column: "access_token",
+        row: { provider: row.provider, channel: row.channel },
+        version: row.encryption_version,
+        keyId: row.encryption_key_id,
+      }),
+    );
+    const { sql, params } = await sealer.update({ table: "oauth_tokens", old: row, set: { access_token: String(number + 1) } });
+    const { rowCount } = await client.query(sql, params);
+    if (rowCount === 1) left.shift();
+    else retries += 1;
+  }
+  await client.end();
+  return retries;
+}
+
+for await (const line of createInterface({ input: process.stdin })) {
+  let answer;
+  try {
+    answer = await run(JSON.parse(line));
+  } catch (error) {
+    if (!(error instanceof TokensealError)) throw error;
+    answer = { error: error.name };
+  }
+  process.stdout.write(`${JSON.stringify(answer)}\n`);
+}

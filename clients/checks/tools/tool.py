@@ -1,0 +1,89 @@
+"""The Python client behind lines of JSON: one job a line on standard input, one answer a line on standard output."""
+
+import json
+import os
+import sys
+import time
+
+import boto3
+from tokenseal import FromDatabase, Profile, Sealer, TokensealError
+
+
+def sealer(job):
+    kms = boto3.client(
+        "kms",
+        endpoint_url=os.environ["AWS_ENDPOINT_URL_KMS"],
+        region_name="us-east-1",
+        aws_access_key_id="testing",
+        aws_secret_access_key="testing",
+    )
+    return Sealer(
+        kms=kms,
+        key_id=job["key"],
+        profile=Profile.load(job["profile"]),
+        allowed_keys=job.get("allowed", []),
+        envelope_format=job.get("format"),
+        suite=job.get("suite", "aes-256-gcm"),
+    )
+
+
+def run(job, sealers):
+    name = json.dumps([job["key"], job["profile"], job.get("allowed"), job.get("format"), job.get("suite")])
+    if name not in sealers:
+        sealers[name] = sealer(job)
+    made = sealers[name]
+    if job["op"] == "increment":
+        return {"retries": increment(made, job)}
+    cell = {field: job[field] for field in ("table", "column", "row", "owner")}
+    if job["op"] == "seal":
+        sealed = made.seal(job["value"], **cell)
+        return {"text": sealed.text, "key_id": sealed.key_id, "version": sealed.version, "method": sealed.method}
+    if job["op"] == "measure":
+        return {"microseconds": measure(made, job["text"], cell, job["times"])}
+    return {
+        "value": made.open(job["text"], **cell, **{name: job[name] for name in ("version", "key_id") if name in job})
+    }
+
+
+def measure(made, text, cell, times):
+    """How long each of so many reads took; the first is the one that asks the key service."""
+    taken = []
+    for _ in range(times):
+        start = time.perf_counter()
+        made.open(text, **cell)
+        taken.append((time.perf_counter() - start) * 1e6)
+    return taken
+
+
+def increment(made, job):
+    """Adds one to the number in a row's token, again and again; returns how often another writer was faster."""
+    import psycopg
+    from psycopg.rows import dict_row
+
+    retries, left = 0, list(job["channels"])
+    with psycopg.connect(job["database"], row_factory=dict_row, autocommit=True) as database:
+        while left:
+            row = database.execute("SELECT * FROM oauth_tokens WHERE channel = %s", (left[0],)).fetchone()
+            cell = {"table": "oauth_tokens", "column": "access_token"}
+            key = {"provider": FromDatabase(row["provider"]), "channel": row["channel"]}
+            marks = {"version": row["encryption_version"], "key_id": row["encryption_key_id"]}
+            number = int(made.open(row["access_token"], **cell, row=key, **marks))
+            statement = made.update(table="oauth_tokens", old=row, set={"access_token": str(number + 1)})
+            if database.execute(*statement).rowcount == 1:
+                left.pop(0)
+            else:
+                retries += 1
+    return retries
+
+
+def main():
+    sealers = {}
+    for line in sys.stdin:
+        try:
+            answer = run(json.loads(line), sealers)
+        except TokensealError as error:
+            answer = {"error": type(error).__name__}
+        print(json.dumps(answer), flush=True)
+
+
+main()
