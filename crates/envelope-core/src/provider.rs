@@ -140,6 +140,8 @@ pub enum ErrorClass {
     ContextMismatchOrCorrupt,
     /// Another key wrapped it, or one that the configuration does not allow.
     WrongKey,
+    /// A version of the key wrapped it that the key service still has and no longer opens with.
+    VersionRetired,
     /// The key service refused the request itself.
     InvalidRequest,
     /// A setting is missing or wrong on this side.
@@ -148,7 +150,7 @@ pub enum ErrorClass {
 
 impl ErrorClass {
     /// Every class, for counters that must exist at zero.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Denied,
         Self::NotFound,
         Self::Disabled,
@@ -158,6 +160,7 @@ impl ErrorClass {
         Self::Timeout,
         Self::ContextMismatchOrCorrupt,
         Self::WrongKey,
+        Self::VersionRetired,
         Self::InvalidRequest,
         Self::Misconfigured,
     ];
@@ -171,7 +174,10 @@ impl ErrorClass {
     /// Whether this is about the key service as a whole and not about one value: going on would fail alike.
     #[must_use]
     pub fn is_outage(self) -> bool {
-        !matches!(self, Self::ContextMismatchOrCorrupt | Self::WrongKey | Self::InvalidRequest)
+        !matches!(
+            self,
+            Self::ContextMismatchOrCorrupt | Self::WrongKey | Self::VersionRetired | Self::InvalidRequest
+        )
     }
 
     /// The label used in metrics, logs and reports.
@@ -187,6 +193,7 @@ impl ErrorClass {
             Self::Timeout => "timeout",
             Self::ContextMismatchOrCorrupt => "context_mismatch_or_corrupt",
             Self::WrongKey => "wrong_key",
+            Self::VersionRetired => "version_retired",
             Self::InvalidRequest => "invalid_request",
             Self::Misconfigured => "misconfigured",
         }

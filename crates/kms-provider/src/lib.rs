@@ -17,12 +17,15 @@ pub mod regions;
 pub mod resilience;
 pub mod reuse;
 pub mod uri;
+#[cfg(feature = "vault")]
+pub mod vault;
 
 mod arn;
 mod flight;
 mod janitor;
 mod jitter;
 mod redact;
+mod transit;
 #[cfg(any(feature = "keyring", feature = "memory"))]
 mod wrapping;
 
@@ -42,3 +45,5 @@ pub use regions::{Region, Regions};
 pub use resilience::{Resilience, ResilienceOptions};
 pub use reuse::{Reuse, ReuseLimits};
 pub use uri::KeyUri;
+#[cfg(feature = "vault")]
+pub use vault::Vault;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 /// Longest key name that is repeated in a message, in characters. Key ARNs have about 80.
-#[cfg(any(feature = "aws", feature = "keyring", feature = "memory"))]
+#[cfg(any(feature = "aws", feature = "keyring", feature = "memory", feature = "vault"))]
 const MAX_SHOWN: usize = 160;
 
 /// Shortens the account id in an ARN to its last four digits: `arn:aws:kms:eu-central-1:…9012:key/…`.
@@ -31,7 +31,7 @@ pub fn redact_arn(text: &str) -> Cow<'_, str> {
 }
 
 /// A key name that stood beside a value, fit for a message: bounded, on one line, account id shortened.
-#[cfg(any(feature = "aws", feature = "keyring", feature = "memory"))]
+#[cfg(any(feature = "aws", feature = "keyring", feature = "memory", feature = "vault"))]
 pub(crate) fn shown(claim: &str) -> String {
     redact_arn(claim).chars().take(MAX_SHOWN).flat_map(char::escape_debug).collect()
 }

@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use crate::arn::KmsArn;
 use crate::redact::redact_arn;
+pub use crate::transit::{TransitKey, TransitKeyError};
 
 /// What `KMS_KEY_ID` selects.
 ///
@@ -17,7 +18,8 @@ use crate::redact::redact_arn;
 /// assert_eq!("alias/tokens".parse(), Ok(KeyUri::Aws("alias/tokens".into())));
 /// let regions = "arn:aws:kms:eu-central-1:1:key/mrk-1,arn:aws:kms:eu-west-1:1:key/mrk-1";
 /// assert!(matches!(regions.parse(), Ok(KeyUri::AwsRegions(keys)) if keys.len() == 2));
-/// assert!("vault:transit/tokens".parse::<KeyUri>().is_err());
+/// assert!(matches!("vault:transit/tokens".parse(), Ok(KeyUri::Vault(key)) if key.name() == "tokens"));
+/// assert!("pkcs11:token=x".parse::<KeyUri>().is_err());
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -28,16 +30,18 @@ pub enum KeyUri {
     AwsRegions(Vec<String>),
     /// The local keyring in this file.
     Keyring(PathBuf),
+    /// A key of Transit in OpenBao or Vault.
+    Vault(TransitKey),
 }
 
 impl KeyUri {
-    /// The keys in AWS KMS, nearest Region first; none for a keyring.
+    /// The keys in AWS KMS, nearest Region first; none for another key service.
     #[must_use]
     pub fn aws_keys(&self) -> &[String] {
         match self {
             Self::Aws(key) => std::slice::from_ref(key),
             Self::AwsRegions(keys) => keys,
-            Self::Keyring(_) => &[],
+            Self::Keyring(_) | Self::Vault(_) => &[],
         }
     }
 
@@ -72,6 +76,7 @@ impl FromStr for KeyUri {
         match text.split_once(':') {
             Some(("keyring", "")) => Err(KeyUriError::NoFile),
             Some(("keyring", file)) => Ok(Self::Keyring(file.into())),
+            Some(("vault", _)) => text.parse().map(Self::Vault).map_err(|_| KeyUriError::NotATransitKey),
             Some((scheme, _)) if is_scheme(scheme) => {
                 Err(KeyUriError::Unsupported { scheme: scheme.to_ascii_lowercase() })
             }
@@ -87,6 +92,7 @@ impl fmt::Display for KeyUri {
             Self::Aws(key) => f.write_str(key),
             Self::AwsRegions(keys) => f.write_str(&keys.join(",")),
             Self::Keyring(file) => write!(f, "keyring:{}", file.display()),
+            Self::Vault(key) => key.fmt(f),
         }
     }
 }
@@ -107,6 +113,9 @@ pub enum KeyUriError {
     /// `keyring:` without a file.
     #[error("keyring: needs the path of a file behind it")]
     NoFile,
+    /// `vault:` without the name of a key that Transit can have.
+    #[error("vault: needs the name of a Transit key: {TransitKeyError}")]
+    NotATransitKey,
     /// An ARN, but not one of a KMS key or alias.
     #[error("this ARN does not name a KMS key or alias (arn:aws:kms:<region>:<account>:key/<id>)")]
     OtherArn,
@@ -128,8 +137,7 @@ pub enum KeyUriError {
     Unrecognized,
 }
 
-const ACCEPTED: &str =
-    "expected alias/<name>, a KMS key ARN, ARNs of several Regions, a KMS key id, or keyring:<file>";
+const ACCEPTED: &str = "expected alias/<name>, a KMS key ARN, ARNs of several Regions, a KMS key id, vault:<mount>/<key>, or keyring:<file>";
 
 /// Several ARNs, nearest Region first.
 fn regions(text: &str) -> Result<Vec<String>, KeyUriError> {
@@ -234,9 +242,18 @@ mod tests {
     }
 
     #[test]
+    fn a_transit_key_is_named_with_its_mount() {
+        let parsed = parse("vault:tokens");
+        assert!(parsed.as_ref().is_ok_and(|uri| uri.to_string() == "vault:transit/tokens"), "{parsed:?}");
+        assert!(parsed.is_ok_and(|uri| uri.aws_keys().is_empty()));
+        assert_eq!(parse("vault:"), Err(KeyUriError::NotATransitKey));
+        assert_eq!(parse("vault:transit/../sys"), Err(KeyUriError::NotATransitKey));
+    }
+
+    #[test]
     fn another_key_service_is_named_as_unsupported() {
         for (text, scheme) in [
-            ("vault:transit/tokens", "vault"),
+            ("azure-kv:tokens", "azure-kv"),
             ("pkcs11:token=x;object=y", "pkcs11"),
             ("gcp-kms://projects/p", "gcp-kms"),
             ("Keyring:file", "keyring"),

@@ -4,7 +4,7 @@
 //! installs and starts it, and announces it by `TOKENSEAL_TEST_OPENBAO_URL`. A plain `cargo test` starts one for each
 //! test process, if it is installed. It runs in development mode: in memory, unsealed, on the loopback interface.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -91,6 +91,20 @@ impl OpenBao {
         name
     }
 
+    /// A new mount of this authentication method, below `auth/`.
+    pub async fn auth(&self, kind: &str) -> String {
+        let name = unique(kind);
+        self.call("POST", &format!("sys/auth/{name}"), json!({ "type": kind })).await;
+        name
+    }
+
+    /// A new namespace.
+    pub async fn namespace(&self) -> String {
+        let name = unique("namespace");
+        self.call("POST", &format!("sys/namespaces/{name}"), json!({})).await;
+        name
+    }
+
     /// A policy with these rules.
     pub async fn policy(&self, rules: &str) -> String {
         let name = unique("policy");
@@ -132,6 +146,23 @@ impl Server {
     pub async fn private(port: Option<u16>) -> Result<Self, Unavailable> {
         let port = port.map_or_else(free_port, Ok)?;
         Self::start(Effort::UseWhatIsThere, port, &[]).await
+    }
+
+    /// Starts one that no other test uses and that listens with TLS on a second port too, which is returned.
+    ///
+    /// # Errors
+    /// It is not installed, or does not start.
+    pub async fn with_tls(certificate: &Path, key: &Path) -> Result<(Self, u16), Unavailable> {
+        let port = free_port()?;
+        let listener = json!({ "tcp": {
+            "address": format!("127.0.0.1:{port}"), "tls_cert_file": certificate, "tls_key_file": key,
+        } });
+        let config = certificate.with_extension("json");
+        std::fs::write(&config, json!({ "listener": listener }).to_string())
+            .map_err(|error| Unavailable::while_doing("cannot configure OpenBao", error))?;
+        let more = [format!("-config={}", config.display())];
+        let server = Self::start(Effort::UseWhatIsThere, free_port()?, &more).await?;
+        Ok((server, port))
     }
 
     /// How to reach it.

@@ -13,8 +13,8 @@ use crate::report::Report;
 const MAY_USE: [(&str, &[&str]); 10] = [
     ("durable-file", &[]),
     ("envelope-core", &[]),
-    ("kms-provider", &["durable-file", "envelope-core"]),
-    ("secrets-cache", &["durable-file", "envelope-core"]),
+    ("kms-provider", &["durable-file", "envelope-core", "vault-client"]),
+    ("secrets-cache", &["durable-file", "envelope-core", "vault-client"]),
     ("token-store", &["envelope-core"]),
     ("tokenseal", &["envelope-core", "kms-provider", "secrets-cache", "token-store"]),
     (
@@ -23,6 +23,7 @@ const MAY_USE: [(&str, &[&str]); 10] = [
     ),
     ("example-service", &["tokenseal"]),
     ("test-support", &["envelope-core"]),
+    ("vault-client", &[]),
     ("xtask", &[]),
 ];
 
@@ -159,6 +160,8 @@ mod tests {
         let edges = [
             ("kms-provider", "envelope-core"),
             ("kms-provider", "durable-file"),
+            ("kms-provider", "vault-client"),
+            ("secrets-cache", "vault-client"),
             ("secrets-cache", "durable-file"),
             ("kms-provider", "tokio"),
             ("token-store", "envelope-core"),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use envelope_core::conformance::{Capabilities, check_with};
 use envelope_core::{DataKey, KeyProvider};
-use kms_provider::{Aws, CacheOptions, Caching, Counting, Keyring, Memory, Pacing};
+use kms_provider::{Aws, CacheOptions, Caching, Counting, Keyring, Memory, Pacing, Vault};
 use test_support::emulator::Emulator;
 
 async fn passes_bare_and_decorated(provider: Arc<dyn KeyProvider>, capabilities: Capabilities) {
@@ -46,6 +46,24 @@ async fn keyring_conforms() {
     let keyring = Keyring::init(directory.path().join("keys.json"), &DataKey::generate()).unwrap();
     keyring.rotate().unwrap();
     passes_bare_and_decorated(Arc::new(keyring), Capabilities::default()).await;
+}
+
+#[tokio::test]
+async fn openbao_conforms() {
+    let bao = test_support::part!(openbao);
+    let mount = bao.transit().await;
+    passes_bare_and_decorated(Arc::new(crate::vault::vault(&bao, &mount)), Capabilities::default()).await;
+}
+
+#[tokio::test]
+async fn openbao_conforms_after_a_rotation_and_with_a_second_allowed_key() {
+    let bao = test_support::part!(openbao);
+    let (mount, other) = (bao.transit().await, bao.transit().await);
+    bao.call("POST", &format!("{mount}/keys/tokens/rotate"), serde_json::json!({})).await;
+    let client = crate::vault::client(&bao, test_support::openbao::ROOT_TOKEN);
+    let key = |mount: &str| format!("vault:{mount}/tokens").parse().unwrap();
+    let vault = Vault::new(client, key(&mount), [key(&other)]);
+    passes_bare_and_decorated(Arc::new(vault), Capabilities::default()).await;
 }
 
 #[tokio::test]

@@ -23,4 +23,6 @@ mod resilience;
 mod reuse;
 mod stacks;
 mod support;
+mod vault;
+mod vault_policies;
 mod wire;

@@ -10,6 +10,8 @@ pub mod prefixed;
 #[cfg(feature = "secrets-manager")]
 pub mod secrets_manager;
 pub mod uri;
+#[cfg(feature = "vault")]
+pub mod vault;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -31,3 +31,5 @@ mod secrets_manager_is_asked_sparingly;
 #[cfg(all(feature = "secrets-manager", feature = "local-store"))]
 mod secrets_manager_names_what_fails;
 mod typed_reads_never_show_values;
+#[cfg(feature = "vault")]
+mod vault_versions_are_kept_apart;
