@@ -1,6 +1,8 @@
 //! The key service that `KMS_KEY_ID` names, with pacing, metrics, cache and reuse around it in the order that is right.
 
 mod load;
+#[cfg(feature = "vault")]
+mod vault;
 mod watch;
 
 use std::fmt;
@@ -54,11 +56,13 @@ impl KeyService {
             KeyUri::AwsRegions(keys) => {
                 regions.insert(aws_regions(settings, keys, load, &watch).await?).clone()
             }
+            #[cfg(feature = "vault")]
+            KeyUri::Vault(key) => vault::open(settings, key, load, &watch)?,
             other => {
                 return Err(SettingsError::of(
                     "KMS_KEY_ID",
                     format_args!("names {other}, which this build does not support"),
-                    "set it to an AWS KMS key or to keyring:<file>",
+                    "set it to an AWS KMS key, to vault:<mount>/<key> or to keyring:<file>",
                 )
                 .into());
             }

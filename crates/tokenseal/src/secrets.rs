@@ -87,6 +87,7 @@ impl OpenSource {
             #[cfg(not(feature = "local-store"))]
             Some(SourceUri::Local(_)) => return Err(unsupported("local-store")),
             Some(SourceUri::Dotenv(path)) => dotenv(path, settings)?,
+            Some(SourceUri::Vault(path)) => vault(path, settings)?,
         };
         let metrics = telemetry.register(Metrics::register);
         telemetry.watch_secrets(&metrics);
@@ -254,4 +255,21 @@ fn own_keyring(settings: &Settings, store: &Path, store_exists: bool) -> Result<
         return Ok(Keyring::init(file, master)?);
     }
     open_keyring(settings, &file)
+}
+
+#[cfg(feature = "vault")]
+fn vault(path: &str, settings: &Settings) -> Result<Arc<dyn SecretSource>, ConnectError> {
+    let problem = |problem: &dyn fmt::Display| {
+        let hint = "see the section on OpenBao and Vault in docs/configuration.md";
+        SettingsError::of("VAULT_ADDR", format_args!("cannot be used: {problem}"), hint)
+    };
+    let path = path.parse().map_err(|error: secrets_cache::source::vault::KvPathError| problem(&error))?;
+    let client =
+        vault_client::VaultClient::new(settings.vault()?.clone()).map_err(|error| problem(&error))?;
+    Ok(Arc::new(secrets_cache::source::vault::VaultKv::new(client, path)))
+}
+
+#[cfg(not(feature = "vault"))]
+fn vault(_path: &str, _settings: &Settings) -> Result<Arc<dyn SecretSource>, ConnectError> {
+    Err(unsupported("vault"))
 }

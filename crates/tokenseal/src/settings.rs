@@ -5,6 +5,8 @@ mod error;
 mod reader;
 mod secret_file;
 mod variables;
+#[cfg(feature = "vault")]
+mod vault;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -72,6 +74,9 @@ pub struct Settings {
     pub audit_actor: Option<String>,
     /// `AUDIT_LOG`: where audit events are written, whatever the log level.
     pub audit_log: Option<AuditTarget>,
+    /// The `VAULT_*` variables, or what is wrong with them.
+    #[cfg(feature = "vault")]
+    vault: Result<vault_client::VaultOptions, SettingsError>,
     /// `SECRETS_SOURCE`: where a service's own secrets are; in its environment, if left out.
     #[cfg(feature = "secrets")]
     pub secrets: Option<SourceUri>,
@@ -139,6 +144,8 @@ impl Settings {
             emf_every: reader.emf_period(),
             audit_actor: reader.actor(),
             audit_log: reader.parsed("AUDIT_LOG"),
+            #[cfg(feature = "vault")]
+            vault: vault::read(lookup),
             #[cfg(feature = "secrets")]
             secrets: reader.parsed("SECRETS_SOURCE"),
             #[cfg(feature = "secrets")]
@@ -149,10 +156,34 @@ impl Settings {
         reader.finish().map(|()| settings)
     }
 
+    /// How to reach OpenBao or Vault.
+    ///
+    /// # Errors
+    /// [`SettingsError`] naming each variable that is missing or wrong.
+    #[cfg(feature = "vault")]
+    pub fn vault(&self) -> Result<&vault_client::VaultOptions, SettingsError> {
+        self.vault.as_ref().map_err(Clone::clone)
+    }
+
+    #[cfg(feature = "vault")]
+    fn needs_vault(&self) -> bool {
+        #[cfg(feature = "secrets")]
+        if matches!(self.secrets, Some(SourceUri::Vault(_))) {
+            return true;
+        }
+        matches!(self.key, Some(KeyUri::Vault(_)))
+    }
+
     /// Refuses settings that are each right and contradict one another.
     fn check_together(&self, reader: &mut Reader<'_>) {
         if self.envelope == EnvelopeFormat::V3 && self.binding == BindingPolicy::Off {
             reader.problem("BINDING", "is off, and ENVELOPE_FORMAT=v3 always binds: change one of them");
+        }
+        #[cfg(feature = "vault")]
+        if self.needs_vault()
+            && let Err(error) = &self.vault
+        {
+            reader.add(error);
         }
         if self.fallback && !reader.is_set("ENCRYPTION_KEY") {
             reader.problem("ENCRYPTION_KEY", "is not set, and KMS_FALLBACK=local writes under it");

@@ -61,7 +61,11 @@ struct AuthAnswer<'a> {
 
 #[derive(Deserialize)]
 struct LookupAnswer {
+    /// Whole seconds, and 0 in the last one.
     ttl: u64,
+    /// Absent for a token without an end.
+    #[serde(default)]
+    expire_time: Option<String>,
     renewable: bool,
 }
 
@@ -210,7 +214,9 @@ impl Session {
     async fn look_up(&self, token: &Token) -> Result<Option<Lease>, VaultError> {
         let target = "auth/token/lookup-self".into();
         match self.connection.send(Method::GET, target, &[], Some(token.header())).await {
-            Ok(body) => parse_data(&body).map(|answer: LookupAnswer| lease(answer.ttl, answer.renewable)),
+            Ok(body) => parse_data(&body).map(|answer: LookupAnswer| {
+                answer.expire_time.and_then(|_| lease(answer.ttl.max(1), answer.renewable))
+            }),
             // The token ended, or its policies do not let it look at itself.
             Err(VaultError::Refused(_)) => Ok(None),
             Err(error) => Err(error),

@@ -10,13 +10,13 @@ use crate::options::Options;
 use crate::report::Report;
 
 /// For each of our crates, those of ours that it may depend on outside of its tests.
-const MAY_USE: [(&str, &[&str]); 10] = [
+const MAY_USE: [(&str, &[&str]); 11] = [
     ("durable-file", &[]),
     ("envelope-core", &[]),
     ("kms-provider", &["durable-file", "envelope-core", "vault-client"]),
     ("secrets-cache", &["durable-file", "envelope-core", "vault-client"]),
     ("token-store", &["envelope-core"]),
-    ("tokenseal", &["envelope-core", "kms-provider", "secrets-cache", "token-store"]),
+    ("tokenseal", &["envelope-core", "kms-provider", "secrets-cache", "token-store", "vault-client"]),
     (
         "migrate-cli",
         &["durable-file", "envelope-core", "kms-provider", "secrets-cache", "token-store", "tokenseal"],

@@ -178,7 +178,7 @@ fn check_target<'a>(
 /// The files that a source lives in.
 fn files_in_use(settings: &Settings, source: &SourceUri) -> Vec<PathBuf> {
     match source {
-        SourceUri::SecretsManager => Vec::new(),
+        SourceUri::SecretsManager | SourceUri::Vault(_) => Vec::new(),
         SourceUri::Dotenv(path) => vec![path.clone()],
         SourceUri::Local(path) => {
             let keyring = match &settings.key {

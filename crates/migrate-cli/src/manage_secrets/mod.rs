@@ -38,7 +38,7 @@ Examples:
   manage-secrets scan .                                      what was left in files; exit code 4 if anything
   manage-secrets backup secrets.backup                       one encrypted file, under KMS_MASTER_KEY
 
---source is secretsmanager (the default), local:<file.db> or dotenv:<file>. A local store needs KMS_MASTER_KEY; its
+--source is secretsmanager (the default), local:<file.db>, dotenv:<file> or vault:<mount/path>. A local store needs KMS_MASTER_KEY; its
 data keys are in the keyring that KMS_KEY_ID=keyring:<file> names, or in <file.db>.keyring beside it.
 
 Exit codes: 0 done, 1 unexpected, 2 usage or configuration, 3 some secrets failed, 4 a scan found secrets,
@@ -57,7 +57,7 @@ struct Cli {
 /// Options that stand before or after the command.
 #[derive(clap::Args, Clone)]
 struct Options {
-    /// Where the secrets are: secretsmanager, local:<file.db> or dotenv:<file>
+    /// Where the secrets are: secretsmanager, local:<file.db>, dotenv:<file> or vault:<mount/path>
     #[arg(long, global = true, default_value = "secretsmanager", value_name = "SOURCE")]
     source: SourceUri,
     /// Keep to names that begin so, such as gaara-store/prod/, and leave that part out

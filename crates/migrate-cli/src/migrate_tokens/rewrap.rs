@@ -13,7 +13,7 @@ use tokenseal::database::Access;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// The key that data keys come under: an AWS KMS key, one of each Region, or keyring:<file> for its active key
+    /// The key that data keys come under: an AWS KMS key, one of each Region, vault:<mount>/<key> for its newest version, or keyring:<file> for its active key
     #[arg(long, value_name = "KEY")]
     to: KeyUri,
     /// Only data keys of rows that name this key
@@ -29,6 +29,9 @@ pub(super) async fn run(args: Args, mut settings: Settings, options: Options) ->
     if let Some(before) = settings.key.replace(args.to.clone()) {
         check_target(&before, &args.to)?;
         settings.allowed_keys.extend(before.aws_keys().iter().cloned());
+        if let KeyUri::Vault(before) = before {
+            settings.allowed_keys.push(before.to_string());
+        }
     }
     let access = if args.how.dry_run { Access::ReadOnly } else { Access::ReadWrite };
     let services = connect(settings, access, args.how.load(), &options).await?;
@@ -51,8 +54,11 @@ pub(super) async fn run(args: Args, mut settings: Settings, options: Options) ->
     print_report(report, outcome.ended_by.map(CliError::from), exit, options, lines)
 }
 
-/// Data keys move between keys of AWS KMS, each in its own Region, and within a keyring.
+/// Data keys move between keys of AWS KMS, each in its own Region, between keys of Transit, and within a keyring.
 fn check_target(before: &KeyUri, to: &KeyUri) -> Result<(), CliError> {
+    if matches!((before, to), (KeyUri::Vault(_), KeyUri::Vault(_))) {
+        return Ok(());
+    }
     if before.aws_keys().is_empty() != to.aws_keys().is_empty() || (to.aws_keys().is_empty() && before != to)
     {
         return Err(CliError::usage_with_hint(

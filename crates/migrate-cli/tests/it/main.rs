@@ -17,6 +17,7 @@ mod lines_for_cloudwatch_are_what_alarms_expect;
 mod manage_secrets_does_no_harm;
 #[cfg(target_os = "linux")]
 mod memory_gives_nothing_away;
+mod openbao_is_a_key_service;
 mod operations_are_rehearsed;
 mod output_is_for_people_or_machines;
 mod scans_are_for_people_machines_and_hooks;

@@ -1,4 +1,4 @@
-//! Which source is meant, as one text: `secretsmanager`, `local:<file.db>` or `dotenv:<file>`.
+//! Which source is meant, as one text: `secretsmanager`, `local:<file.db>`, `dotenv:<file>` or `vault:<mount/path>`.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -13,6 +13,8 @@ pub enum SourceUri {
     Local(PathBuf),
     /// A `.env` file, for development and tests.
     Dotenv(PathBuf),
+    /// KV version 2 of OpenBao or Vault, below a path that begins with its mount.
+    Vault(String),
 }
 
 impl SourceUri {
@@ -37,6 +39,7 @@ impl FromStr for SourceUri {
             None if text == "secretsmanager" => Ok(Self::SecretsManager),
             Some(("local", path)) if !path.is_empty() => Ok(Self::Local(path.into())),
             Some(("dotenv", path)) if !path.is_empty() => Ok(Self::Dotenv(path.into())),
+            Some(("vault", path)) if !path.trim_matches('/').is_empty() => Ok(Self::Vault(path.into())),
             _ => Err(SourceUriError),
         }
     }
@@ -48,11 +51,12 @@ impl fmt::Display for SourceUri {
             Self::SecretsManager => f.write_str("secretsmanager"),
             Self::Local(path) => write!(f, "local:{}", path.display()),
             Self::Dotenv(path) => write!(f, "dotenv:{}", path.display()),
+            Self::Vault(path) => write!(f, "vault:{path}"),
         }
     }
 }
 
 /// A text names no source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("is none of secretsmanager, local:<file.db>, dotenv:<file>")]
+#[error("must be one of secretsmanager, local:<file.db>, dotenv:<file>, vault:<mount/path>")]
 pub struct SourceUriError;

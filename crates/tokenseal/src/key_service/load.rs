@@ -30,14 +30,16 @@ impl Load {
     }
 }
 
-#[cfg(feature = "aws")]
+#[cfg(any(feature = "aws", feature = "vault"))]
 mod patience {
     use std::time::Duration;
 
-    use kms_provider::{ResilienceOptions, aws};
+    use kms_provider::ResilienceOptions;
 
     use super::Load;
 
+    /// How long one attempt may take: as long as the backends wait themselves, with some time to say so.
+    const ATTEMPT: Duration = Duration::from_secs(10);
     /// How long a key service that throttles everything is waited for. Three attempts without an answer end a run long
     /// before that.
     const THROTTLED_FOR: Duration = Duration::from_secs(300);
@@ -48,7 +50,19 @@ mod patience {
     const LEAST_RATE: f64 = 100.0;
 
     impl Load {
+        /// For a backend that makes one attempt and leaves the next to its caller.
+        #[cfg(feature = "vault")]
+        pub(crate) fn of_one_attempt(self) -> ResilienceOptions {
+            match self {
+                Self::Service => ResilienceOptions::default(),
+                // Without a circuit: the failure itself is what a command reports.
+                Self::Few => ResilienceOptions::default().with_circuit(0, Duration::ZERO),
+                Self::EveryRow { .. } => outwaiting().with_circuit(0, Duration::ZERO),
+            }
+        }
+
         /// For a key service in one Region; `None` where the retries of the AWS SDK are enough.
+        #[cfg(feature = "aws")]
         pub(crate) fn in_one_region(self) -> Option<ResilienceOptions> {
             match self {
                 Self::Few => None,
@@ -59,6 +73,7 @@ mod patience {
         }
 
         /// For each of several Regions.
+        #[cfg(feature = "aws")]
         pub(crate) fn in_each_region(self) -> ResilienceOptions {
             match self {
                 Self::Few | Self::Service => ResilienceOptions::default(),
@@ -72,7 +87,7 @@ mod patience {
             .with_outwait_throttling(true)
             .with_deadline(THROTTLED_FOR)
             // The SDK gives up an attempt before that, and says which operation did not answer.
-            .with_attempt_timeout(aws::OPERATION_TIMEOUT)
+            .with_attempt_timeout(ATTEMPT)
             .with_backoff(PAUSES.0, PAUSES.1)
             .with_min_rate(LEAST_RATE)
             // The run itself bounds its calls.

@@ -56,6 +56,12 @@ impl<'a> Reader<'a> {
         self.problems.push(Problem { variable, message });
     }
 
+    /// Adds the problems of a part that was read apart.
+    #[cfg(feature = "vault")]
+    pub(super) fn add(&mut self, error: &SettingsError) {
+        self.problems.extend(error.problems.iter().cloned());
+    }
+
     /// Adds an error that a parser returned.
     fn refused(&mut self, name: impl Into<Cow<'static, str>>, error: impl Display) {
         let variable = name.into();

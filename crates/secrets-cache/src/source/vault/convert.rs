@@ -186,7 +186,7 @@ pub(super) fn secret(name: &SecretName, read: &Read<'_>, stages: Vec<Stage>) -> 
 fn value(data: &RawValue) -> Option<SecretValue> {
     let fields: BTreeMap<String, &RawValue> = serde_json::from_str(data.get()).ok()?;
     let only = |field: &str| (fields.len() == 1).then(|| fields.get(field)).flatten();
-    let text = |raw: &RawValue| serde_json::from_str::<Zeroizing<String>>(raw.get()).ok();
+    let text = |raw: &RawValue| serde_json::from_str::<String>(raw.get()).ok().map(Zeroizing::new);
     if let Some(mut text) = only(TEXT).and_then(|raw| text(raw)) {
         return Some(SecretValue::text(std::mem::take(&mut *text)));
     }

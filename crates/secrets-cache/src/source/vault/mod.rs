@@ -266,7 +266,8 @@ impl SecretSource for VaultKv {
 
     async fn get_many(&self, names: &[SecretName]) -> Result<Vec<Result<Secret, SourceError>>, SourceError> {
         self.mount(error::GET_MANY).await?;
-        let answers = stream::iter(names).map(|name| self.read(name, &Stage::Current, None));
+        let answers = stream::iter(names.to_vec())
+            .map(|name| async move { self.read(&name, &Stage::Current, None).await });
         Ok(answers.buffered(AT_ONCE).collect().await)
     }
 
@@ -279,20 +280,22 @@ impl SecretSource for VaultKv {
     async fn list(&self, request: &ListRequest) -> Result<ListPage, SourceError> {
         let names = self.names().await?;
         let after = |name: &SecretName| request.cursor.as_deref().is_none_or(|cursor| name.as_str() > cursor);
-        let asked: Vec<&SecretName> =
-            names.iter().filter(|name| name.as_str().starts_with(&request.prefix) && after(name)).collect();
+        let is_asked = |name: &SecretName| name.as_str().starts_with(&request.prefix) && after(name);
+        let asked: Vec<SecretName> = names.into_iter().filter(is_asked).collect();
         let page = &asked[..asked.len().min(request.limit.max(1))];
-        let found = stream::iter(page.iter().copied())
-            .map(|name| async move { Ok((name, self.metadata(name, error::LIST).await?)) })
-            .buffered(AT_ONCE);
-        let found: Vec<Result<(&SecretName, Option<Metadata>), SourceError>> = found.collect().await;
+        let found = stream::iter(page.to_vec()).map(|name| async move {
+            let metadata = self.metadata(&name, error::LIST).await?;
+            Ok((name, metadata))
+        });
+        let found: Vec<Result<(SecretName, Option<Metadata>), SourceError>> =
+            found.buffered(AT_ONCE).collect().await;
         let mut secrets = Vec::new();
         for entry in found {
             // One that was deleted meanwhile, or that only a restore would bring back, is not there.
             if let (name, Some(metadata)) = entry?
                 && metadata.is_served()
             {
-                secrets.push(metadata.describe(name));
+                secrets.push(metadata.describe(&name));
             }
         }
         secrets.retain(|secret| request.matches(secret));
