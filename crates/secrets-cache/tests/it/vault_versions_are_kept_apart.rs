@@ -144,7 +144,7 @@ async fn a_list_has_every_secret_below_the_path_and_none_beside_it() {
 #[tokio::test]
 async fn a_mount_with_a_slash_in_its_name_is_found_and_another_engine_refused() {
     let bao = part!(openbao);
-    let mount = format!("{}/nested", bao.kv().await);
+    let mount = format!("{}-team/kv", bao.kv().await);
     bao.call("POST", &format!("sys/mounts/{mount}"), json!({ "type": "kv", "options": { "version": "2" } }))
         .await;
     let nested = source(&bao, &format!("{mount}/app"), ROOT_TOKEN);
