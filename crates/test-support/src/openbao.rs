@@ -180,9 +180,16 @@ impl Server {
     /// # Panics
     /// The server is not one of this process.
     pub fn unseal_key(&self) -> String {
-        let log = self._kept.as_ref().expect("a server of this process").log();
-        let line = log.lines().find_map(|line| line.strip_prefix("Unseal Key: "));
-        line.expect("development mode shows the key").trim().to_owned()
+        let leash = self._kept.as_ref().expect("a server of this process");
+        // It is written a moment after the server answers.
+        for _ in 0..200 {
+            let log = leash.log();
+            if let Some(key) = log.lines().find_map(|line| line.strip_prefix("Unseal Key: ")) {
+                return key.trim().to_owned();
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("development mode shows no key: {}", leash.log_tail());
     }
 
     async fn start(effort: Effort, port: u16, more: &[String]) -> Result<Self, Unavailable> {
