@@ -27,6 +27,7 @@ impl SourceUri {
             Self::SecretsManager => variable.starts_with("AWS_"),
             Self::Local(_) => matches!(variable, "KMS_MASTER_KEY" | "KMS_KEY_ID" | "TOKEN_ENCRYPTION_KEY_ID"),
             Self::Dotenv(_) => false,
+            Self::Vault(_) => variable.starts_with("VAULT_"),
         }
     }
 }
