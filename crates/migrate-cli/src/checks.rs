@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use serde::Serialize;
+use token_store::findings::Finding;
 
 use crate::exit::{CliError, Exit, Failed, chain};
 use crate::output::{Format, emit};
@@ -10,6 +11,9 @@ use crate::output::{Format, emit};
 #[derive(Default, Serialize)]
 pub(crate) struct Report {
     checks: Vec<Check>,
+    /// What stands in the way of the tables, where there are any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) findings: Option<Vec<Finding>>,
 }
 
 #[derive(Serialize)]
@@ -32,6 +36,11 @@ impl Report {
     pub(crate) fn fail(&mut self, name: impl Into<Cow<'static, str>>, error: &impl Failed) {
         let (name, detail) = (name.into(), chain(error));
         self.checks.push(Check { name, ok: false, detail, hint: error.hint(), exit: error.exit() });
+    }
+
+    /// Whether no check has failed so far.
+    pub(crate) fn is_well(&self) -> bool {
+        self.checks.iter().all(|check| check.ok)
     }
 
     /// Prints every check, and tells how the program ends.

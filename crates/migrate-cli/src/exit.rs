@@ -74,6 +74,14 @@ pub enum CliError {
         /// What to do.
         hint: String,
     },
+    /// Values of a sample do not open.
+    #[error("{problem}")]
+    Unopened {
+        /// How many.
+        problem: String,
+        /// What to do.
+        hint: String,
+    },
     /// Standard input, standard output or a file failed.
     #[error("{what}")]
     Io {
@@ -123,6 +131,7 @@ impl Failed for CliError {
             #[cfg(feature = "secrets")]
             Self::Source(error) => source_exit(error),
             Self::Forbidden { .. } => Exit::Database,
+            Self::Unopened { .. } => Exit::Problems,
             Self::Io { .. } => Exit::Unexpected,
         }
     }
@@ -135,7 +144,7 @@ impl Failed for CliError {
             Self::Store(error) => store_hint(error),
             #[cfg(feature = "secrets")]
             Self::Source(error) => error.hint().map(Into::into),
-            Self::Forbidden { hint, .. } => Some(hint.clone()),
+            Self::Forbidden { hint, .. } | Self::Unopened { hint, .. } => Some(hint.clone()),
             Self::Io { .. } => None,
         }
     }
@@ -149,6 +158,7 @@ impl Failed for CliError {
             #[cfg(feature = "secrets")]
             Self::Source(error) => error.class(),
             Self::Forbidden { .. } => "database",
+            Self::Unopened { .. } => "verification",
             Self::Io { .. } => "io",
         }
     }
@@ -217,6 +227,7 @@ fn key_exit(error: &KeyError) -> Exit {
 fn store_exit(error: &StoreError) -> Exit {
     match error {
         StoreError::NotStorable { .. }
+        | StoreError::NotAValue { .. }
         | StoreError::NotPlain { .. }
         | StoreError::Address { .. }
         | StoreError::KeyLength { .. }
@@ -226,10 +237,14 @@ fn store_exit(error: &StoreError) -> Exit {
         StoreError::Open { .. }
         | StoreError::KeptToken { .. }
         | StoreError::NotFound { .. }
+        | StoreError::KeyNotStorable { .. }
+        | StoreError::Altered { .. }
+        | StoreError::Unreadable { .. }
         | StoreError::Contended { .. } => Exit::Partial,
         StoreError::Seal { source: SealFailure::Envelope(SealError::Key(error)), .. } => key_exit(error),
         StoreError::Seal { source: SealFailure::Envelope(_), .. } => Exit::Partial,
         StoreError::Seal { .. } => Exit::Usage,
+        StoreError::Database(error) if error.is_about_rows() => Exit::Partial,
         _ => Exit::Database,
     }
 }
@@ -239,12 +254,16 @@ fn store_hint(error: &StoreError) -> Option<String> {
         StoreError::Database(error) if error.unreachable => {
             "check DATABASE_URL, that the database runs, and that this machine may connect to it"
         }
+        StoreError::Database(error) if error.is_about_rows() => {
+            "`migrate-tokens profile check` names what may refuse a row"
+        }
         StoreError::Database(_) => "`migrate-tokens doctor` checks the database and what its user may do",
         StoreError::Address { .. } => {
             "set DATABASE_URL to postgres://user:password@host/database or sqlite://file.db"
         }
         StoreError::NoTable { .. } => {
-            "check that DATABASE_URL names the right database, and TOKEN_PROFILE the right profile"
+            "check that DATABASE_URL names the right database, and TOKEN_PROFILE the right profile; a schema is named by \
+             `schema` in the profile, not in `name`"
         }
         StoreError::NotStorable { .. } => {
             "set KMS_KEY_ID, or name in the profile what its tables hold (`unmarked`, `legacy`)"
@@ -258,6 +277,15 @@ fn store_hint(error: &StoreError) -> Option<String> {
             "name the row by every column of its primary key"
         }
         StoreError::Contended { .. } => "run the command again",
+        StoreError::KeyNotStorable { .. } => {
+            "name the row as the database stores it: a key that is too long, or of another type, is no row's"
+        }
+        StoreError::Altered { .. } => {
+            "a trigger, a rule or a policy changes or keeps back the row: `migrate-tokens profile check` names them"
+        }
+        StoreError::Ambiguous { .. } => "name the row by columns that the database guarantees to be unique",
+        StoreError::NotAValue { .. } => "write the value as the database shows it",
+        StoreError::Unsuitable { .. } => "`migrate-tokens profile check` names what stands in the way",
         StoreError::KeptToken { .. } => {
             "write that column first, with `migrate-tokens put --column`; if no column opens, set one to NULL in the database"
         }

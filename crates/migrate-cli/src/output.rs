@@ -65,6 +65,12 @@ pub(crate) fn print(text: &str) -> Result<(), CliError> {
     }
 }
 
+/// A text out of a database, without the characters that would drive a terminal or forge a line.
+pub(crate) fn printable(text: &str) -> String {
+    let escape = |c: char| if c.is_control() { format!("\\u{{{:x}}}", u32::from(c)) } else { c.to_string() };
+    text.chars().map(escape).collect()
+}
+
 /// Prints a line to standard error; there is nowhere to report that this failed.
 pub(crate) fn note(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");

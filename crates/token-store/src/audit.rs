@@ -35,6 +35,8 @@ pub const ROW_MIGRATED: &str = "row_migrated";
 pub const ROW_ROLLED_BACK: &str = "row_rolled_back";
 /// A row's data keys were wrapped anew.
 pub const ROW_REWRAPPED: &str = "row_rewrapped";
+/// A row was sealed for the address that it is at, after it got another key, owner, table or column.
+pub const ROW_RELOCATED: &str = "row_relocated";
 /// A migration or a rewrap began.
 pub const RUN_STARTED: &str = "run_started";
 /// A migration or a rewrap ended; `outcome` tells how.

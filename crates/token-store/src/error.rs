@@ -14,44 +14,58 @@ pub struct DatabaseError {
     pub code: Option<String>,
     /// Whether the database could not be reached at all.
     pub unreachable: bool,
+    pub(crate) scope: Scope,
+}
+
+/// What a refusal is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// One row: every other may be accepted.
+    Row,
+    /// The moment: the same statement may succeed soon.
+    Transient,
+    /// Either one row, or the table or the user's privileges: the database must be asked.
+    Unsure,
+    /// The connection, the table or the server.
+    Whole,
 }
 
 impl DatabaseError {
-    /// Whether a row's new content is what was refused: a constraint, a type, a length.
-    pub(crate) fn refuses_a_row(&self) -> bool {
-        let Some(code) = self.code.as_deref() else { return false };
-        // PostgreSQL: classes 22 (data) and 23 (integrity). SQLite: CONSTRAINT, TOOBIG and MISMATCH, the low byte of a
-        // code.
-        let is_postgres = code.len() == 5 && (code.starts_with("22") || code.starts_with("23"));
-        let sqlite = (code.len() < 5).then(|| code.parse::<u32>().ok()).flatten();
-        is_postgres || sqlite.is_some_and(|code| matches!(code & 0xff, 18..=20))
+    /// Whether it is about a row's content, and not about the table or the connection as a whole.
+    #[must_use]
+    pub fn is_about_rows(&self) -> bool {
+        self.scope == Scope::Row && !self.unreachable
     }
 
-    /// Whether the same statement may succeed at once: a deadlock, a serialization failure, a busy file.
+    /// Whether the same statement may succeed soon: a deadlock, a serialization failure, a busy file.
     pub(crate) fn is_transient(&self) -> bool {
-        // PostgreSQL: deadlock_detected, serialization_failure, lock_not_available. SQLite: BUSY and its extensions.
-        matches!(self.code.as_deref(), Some("40P01" | "40001" | "55P03" | "5" | "261" | "517" | "773"))
+        self.scope == Scope::Transient
+    }
+
+    /// A row that cannot be worked with.
+    pub(crate) fn of_row(message: String) -> Self {
+        Self { message, code: None, unreachable: false, scope: Scope::Row }
     }
 }
 
 impl From<sqlx::Error> for DatabaseError {
     fn from(error: sqlx::Error) -> Self {
-        // The error itself is not kept as a source: the details of a PostgreSQL error quote whole rows.
+        // The error itself is not kept as a source: the details of a database's error quote whole rows.
         let unreachable = matches!(
             error,
             sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed
         );
-        match error {
-            sqlx::Error::Database(database) => Self {
-                message: format!("database refused: {}", database.message()),
-                code: database.code().map(Into::into),
-                unreachable,
-            },
-            sqlx::Error::PoolTimedOut => {
-                Self { message: "no connection to the database in time".into(), code: None, unreachable }
-            }
-            other => Self { message: format!("database: {other}"), code: None, unreachable },
-        }
+        let message = match &error {
+            sqlx::Error::Database(refusal) => return crate::database::read_error(refusal.as_ref()),
+            sqlx::Error::PoolTimedOut => "no connection to the database in time".into(),
+            sqlx::Error::Io(cause) => format!("connection to the database failed: {cause}"),
+            sqlx::Error::Tls(cause) => format!("TLS to the database failed: {cause}"),
+            sqlx::Error::ColumnDecode { index, .. } => format!("column {index} cannot be read"),
+            sqlx::Error::PoolClosed => "connections to the database are closed".into(),
+            sqlx::Error::Protocol(_) => "database broke the protocol".into(),
+            _ => "database driver failed".into(),
+        };
+        Self { message, code: None, unreachable, scope: Scope::Whole }
     }
 }
 
@@ -127,6 +141,14 @@ pub enum StoreError {
         /// The column that was asked for.
         column: String,
     },
+    /// A text is no value of the column that it is compared with.
+    #[error("column {column:?} of table {table:?} cannot hold the value that it is compared with")]
+    NotAValue {
+        /// The table.
+        table: String,
+        /// The column.
+        column: String,
+    },
     /// A stored value did not open.
     #[error("{table} {row}: column {column} does not open (correlation id {correlation_id})")]
     Open {
@@ -179,6 +201,42 @@ pub enum StoreError {
         /// The profile.
         profile: String,
     },
+    /// The key names no row that the table could hold as it was given: it is too long, or no value of the column's type.
+    #[error("table {table:?} cannot hold a row of this key as it is: {row}")]
+    KeyNotStorable {
+        /// The table.
+        table: String,
+        /// The row's key.
+        row: String,
+    },
+    /// The database would store something else than what was sent; nothing was written.
+    #[error("{table} {row}: database would store something else than what was sent")]
+    Altered {
+        /// The table.
+        table: String,
+        /// The row's key.
+        row: String,
+    },
+    /// The row cannot be read as text.
+    #[error("{table} {row}: column {column}: {reason}")]
+    Unreadable {
+        /// The table.
+        table: String,
+        /// The row's key.
+        row: String,
+        /// The column.
+        column: String,
+        /// Why.
+        reason: String,
+    },
+    /// A key names several rows: the database does not guarantee it to be unique.
+    #[error("key {row} names several rows of {table:?}")]
+    Ambiguous {
+        /// The table.
+        table: String,
+        /// The row's key.
+        row: String,
+    },
     /// Others kept changing the row; nothing was written.
     #[error("{table} {row} was changed by others during every attempt")]
     Contended {
@@ -194,9 +252,11 @@ impl StoreError {
     #[must_use]
     pub fn class(&self) -> &'static str {
         match self {
-            Self::Database(_) => "database",
+            Self::Database(_) | Self::Altered { .. } => "database",
             Self::Address { .. } => "misconfigured",
             Self::NoTable { .. } | Self::NoColumns { .. } | Self::Unsuitable { .. } => "schema",
+            Self::Ambiguous { .. } | Self::Unreadable { .. } => "schema",
+            Self::KeyNotStorable { .. } | Self::NotAValue { .. } => "invalid_request",
             Self::NotFound { .. } => "not_found",
             Self::NotStorable { .. } => "misconfigured",
             Self::KeyLength { .. } | Self::NotPlain { .. } | Self::NoTokenColumn { .. } => "invalid_request",

@@ -15,6 +15,7 @@ pub mod audit;
 mod cipher;
 mod database;
 pub mod error;
+pub mod findings;
 pub mod metrics;
 pub mod migration;
 mod plan;
@@ -27,7 +28,7 @@ pub mod verify;
 mod write_format;
 
 pub use cipher::{FailureObserver, PlaintextPolicy, TokenCipher, UserKeys};
-pub use database::Database;
+pub use database::{Database, Timeouts};
 pub use error::StoreError;
 pub use profile::Profile;
 pub use store::{NewToken, Token, TokenKey, TokenStore, TokenSummary, Written};

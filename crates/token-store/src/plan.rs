@@ -8,7 +8,8 @@ use zeroize::Zeroizing;
 use crate::audit::Trail;
 use crate::cipher::{OpenedCell, Recorded, TokenCipher};
 use crate::database::layout::Layout;
-use crate::database::rows::{Change, Marks, StoredRow};
+use crate::database::row::{NoText, StoredRow, Unreadable};
+use crate::database::swap::{Change, Marks};
 use crate::error::{CorrelationId, SealFailure};
 use crate::profile::Unmarked;
 use crate::write_format::WriteFormat;
@@ -24,6 +25,7 @@ pub(crate) struct Goal {
 }
 
 /// The decision about one row.
+#[expect(clippy::large_enum_variant, reason = "nearly every plan is a change, and none is kept for long")]
 pub(crate) enum RowPlan {
     /// It is there already.
     Already,
@@ -48,6 +50,8 @@ pub(crate) enum CellCause {
     Open(#[from] OpenError),
     #[error(transparent)]
     Seal(#[from] SealFailure),
+    #[error(transparent)]
+    Unreadable(#[from] NoText),
 }
 
 impl CellCause {
@@ -55,6 +59,7 @@ impl CellCause {
         match self {
             Self::Open(error) => error.class(),
             Self::Seal(error) => error.class(),
+            Self::Unreadable(_) => "unreadable",
         }
     }
 }
@@ -77,6 +82,10 @@ impl CellFailure {
             CellCause::Open(error) => Some(trail.did_not_open(layout, row, &self.column, error)),
             CellCause::Seal(error) => {
                 trail.write_failed(layout, row, error.class(), None);
+                None
+            }
+            CellCause::Unreadable(_) => {
+                trail.write_failed(layout, row, self.cause.class(), None);
                 None
             }
         }
@@ -115,6 +124,16 @@ pub(crate) async fn plan(
     planner.plan(row).await.unwrap_or_else(RowPlan::from)
 }
 
+/// A row with a column that is no text is left as it is.
+pub(crate) fn readable(row: &StoredRow) -> Result<(), CellFailure> {
+    match row.unreadable.as_deref() {
+        Some(Unreadable { column, reason }) => {
+            Err(CellFailure { column: column.clone(), cause: reason.clone().into() })
+        }
+        None => Ok(()),
+    }
+}
+
 impl From<CellFailure> for RowPlan {
     fn from(failure: CellFailure) -> Self {
         Self::Failed(failure)
@@ -131,6 +150,7 @@ struct Planner<'a> {
 
 impl Planner<'_> {
     async fn plan(&self, row: StoredRow) -> Result<RowPlan, CellFailure> {
+        readable(&row)?;
         let mut there = self.marks_are_there(&row);
         let mut opened = Vec::with_capacity(row.values.len());
         for (column, value) in self.layout.table.tokens.iter().zip(&row.values) {

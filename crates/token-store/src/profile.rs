@@ -36,6 +36,21 @@ pub struct Profile {
 pub struct Table {
     /// The table's name, without a schema.
     pub name: String,
+    /// The schema that it is in. If left out, the first in the search path that has such a table when the store opens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<String>,
+    /// The table name that values are bound to, where the table was renamed after they were sealed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bound_as: Option<String>,
+    /// The names that values are bound to of columns that were renamed after they were sealed: column → earlier name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub bound_columns: BTreeMap<String, String>,
+    /// The types of key and owner columns, for clients that make keys canonical by themselves.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub types: BTreeMap<String, String>,
+    /// What is done about an index over a token column, which finds nothing after sealing.
+    #[serde(default, skip_serializing_if = "LostIndexes::is_default")]
+    pub lost_indexes: LostIndexes,
     /// The primary-key columns, in order.
     pub key: Vec<String>,
     /// The columns that hold tokens.
@@ -58,6 +73,24 @@ pub struct Table {
     /// Whether a database without this table is passed over instead of refused.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub optional: bool,
+}
+
+/// What is done about an index or UNIQUE over a token column.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum LostIndexes {
+    /// A migration does not start.
+    #[default]
+    Refuse,
+    /// The index is known to find nothing afterwards.
+    Accept,
+}
+
+impl LostIndexes {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// The names of the three columns that are always written together with a value.
@@ -222,6 +255,24 @@ impl Profile {
             if let Some(name) = table.repeated_column() {
                 return invalid(format!("column {name:?} of table {:?} has two roles", table.name));
             }
+            if self.tables[..index].iter().any(|other| other.bound_name() == table.bound_name()) {
+                return invalid(format!(
+                    "values of table {:?} would be bound to the same name as another table's: see bound_as",
+                    table.name
+                ));
+            }
+            if let Some((field, name)) = table.unknown_column() {
+                return invalid(format!(
+                    "{field} of table {:?} names {name:?}, which has no such role",
+                    table.name
+                ));
+            }
+            if let Some(name) = table.repeated_bound_name() {
+                return invalid(format!(
+                    "bound_columns of table {:?} gives two columns the name {name:?}",
+                    table.name
+                ));
+            }
             if let Some(name) = table.clashing_pair(&self.context) {
                 return invalid(format!(
                     "column {name:?} of table {:?} has the name of another pair of the encryption context",
@@ -244,6 +295,28 @@ impl Table {
         self.version.iter().flat_map(|names| [&names.version, &names.method, &names.key_id])
     }
 
+    /// The table name that values are bound to.
+    #[must_use]
+    pub fn bound_name(&self) -> &str {
+        self.bound_as.as_deref().unwrap_or(&self.name)
+    }
+
+    /// The name that values of a column are bound to.
+    #[must_use]
+    pub fn bound_column<'a>(&'a self, column: &'a str) -> &'a str {
+        self.bound_columns.get(column).map_or(column, String::as_str)
+    }
+
+    /// A name in `bound_columns` or `types` that is no column of the kind that it must be.
+    fn unknown_column(&self) -> Option<(&'static str, &str)> {
+        let bound =
+            |name: &&String| self.key.iter().chain(&self.owner).chain(&self.tokens).any(|own| own == *name);
+        let typed = |name: &&String| self.key.iter().chain(&self.owner).any(|own| own == *name);
+        let unbound = self.bound_columns.keys().find(|name| !bound(name)).map(|name| ("bound_columns", name));
+        let untyped = self.types.keys().find(|name| !typed(name)).map(|name| ("types", name));
+        unbound.or(untyped).map(|(field, name)| (field, name.as_str()))
+    }
+
     fn repeated_column(&self) -> Option<&str> {
         let named = self.own_columns().chain(self.version_columns()).chain(&self.updated);
         let mut all: Vec<&str> = named.map(String::as_str).collect();
@@ -251,10 +324,20 @@ impl Table {
         all.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
     }
 
+    /// A name that two columns would be bound to: values could be moved from one to the other.
+    fn repeated_bound_name(&self) -> Option<&str> {
+        let rows = self.key.iter().chain(&self.owner).map(|name| self.bound_column(name)).collect::<Vec<_>>();
+        let tokens = self.tokens.iter().map(|name| self.bound_column(name)).collect::<Vec<_>>();
+        [rows, tokens].into_iter().find_map(|mut names| {
+            names.sort_unstable();
+            names.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
+        })
+    }
+
     fn clashing_pair(&self, context: &BTreeMap<String, String>) -> Option<&str> {
         let names = self.key.iter().chain(&self.owner);
         names
-            .map(String::as_str)
+            .map(|name| self.bound_column(name))
             .find(|name| matches!(*name, "table" | "column") || context.contains_key(*name))
     }
 }

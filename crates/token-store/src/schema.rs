@@ -1,8 +1,8 @@
 //! The schema migration: adds the version columns that a profile's tables lack.
 
 use crate::audit;
-use crate::database::layout::{Column, columns};
-use crate::database::{Database, Dialect, quote};
+use crate::database::layout::Column;
+use crate::database::{AddedColumn, Database};
 use crate::error::StoreError;
 use crate::profile::{Profile, Table};
 
@@ -18,7 +18,7 @@ pub struct SchemaReport {
     pub absent: Vec<String>,
 }
 
-/// Tells what the profile's tables lack.
+/// Returns what the profile's tables lack.
 ///
 /// # Errors
 /// [`StoreError::NoTable`] for a missing table that is not optional, [`StoreError::NoColumns`] if one lacks columns
@@ -26,22 +26,24 @@ pub struct SchemaReport {
 pub async fn check(database: &Database, profile: &Profile) -> Result<SchemaReport, StoreError> {
     let mut report = SchemaReport::default();
     for table in &profile.tables {
-        let existing = columns(database, &table.name).await?;
-        if existing.is_empty() {
+        let Some(facts) = database.describe(table).await? else {
             if !table.optional {
                 return Err(StoreError::NoTable { table: table.name.clone() });
             }
             report.absent.push(table.name.clone());
             continue;
-        }
-        require_own_columns(table, &existing)?;
+        };
+        require_own_columns(table, &facts.columns)?;
         let Some(version) = &table.version else { continue };
-        let wanted =
-            [(&version.version, "INTEGER DEFAULT 0"), (&version.method, "TEXT"), (&version.key_id, "TEXT")];
-        for (name, definition) in wanted {
-            if !existing.iter().any(|column| column.name == *name) {
-                report.pending.push(add_column(database.dialect(), &table.name, name, definition));
-            }
+        let needed = [
+            (&version.version, AddedColumn::Version(&version.version)),
+            (&version.method, AddedColumn::Text(&version.method)),
+            (&version.key_id, AddedColumn::Text(&version.key_id)),
+        ];
+        let missing =
+            needed.iter().filter(|(name, _)| !facts.columns.iter().any(|column| column.name == **name));
+        for (_, column) in missing {
+            report.pending.push(database.add_column(table, facts.schema.as_deref(), *column));
         }
     }
     if profile.tables.iter().all(|table| report.absent.contains(&table.name)) {
@@ -57,15 +59,9 @@ pub async fn check(database: &Database, profile: &Profile) -> Result<SchemaRepor
 pub async fn migrate(database: &Database, profile: &Profile) -> Result<SchemaReport, StoreError> {
     let mut report = check(database, profile).await?;
     for statement in std::mem::take(&mut report.pending) {
-        match database.execute(&statement, &[]).await {
-            Ok(_) => {
-                audit::schema_changed(&statement);
-                report.applied.push(statement);
-            }
-            // SQLite has no IF NOT EXISTS here: somebody else was faster.
-            Err(error) if error.message.contains("duplicate column") => report.applied.push(statement),
-            Err(error) => return Err(error.into()),
-        }
+        database.alter(&statement).await?;
+        audit::schema_changed(&statement);
+        report.applied.push(statement);
     }
     Ok(report)
 }
@@ -78,9 +74,4 @@ fn require_own_columns(table: &Table, existing: &[Column]) -> Result<(), StoreEr
         return Ok(());
     }
     Err(StoreError::NoColumns { table: table.name.clone(), columns: missing, addable: false })
-}
-
-fn add_column(dialect: Dialect, table: &str, column: &str, definition: &str) -> String {
-    let guard = if dialect == Dialect::Postgres { "IF NOT EXISTS " } else { "" };
-    format!("ALTER TABLE {} ADD COLUMN {guard}{} {definition}", quote(table), quote(column))
 }

@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use crate::cipher::{Recorded, TokenCipher};
 use crate::database::layout::Layout;
-use crate::database::quote;
-use crate::database::rows::StoredRow;
+use crate::database::row::StoredRow;
+use crate::database::select::Walk;
 use crate::error::StoreError;
 use crate::store::TokenStore;
 use crate::write_format::WriteFormat;
@@ -92,26 +92,12 @@ pub async fn status(store: &TokenStore) -> Result<Status, StoreError> {
 }
 
 async fn by_columns(store: &TokenStore, layout: &Layout) -> Result<BTreeMap<Kind, u64>, StoreError> {
-    let Some(version) = layout.version() else {
-        return Ok(BTreeMap::new());
-    };
-    let columns = [&version.version, &version.method, &version.key_id].map(|name| layout.as_text(name));
-    let filter = layout.table.filter.as_ref().map(|filter| format!(" WHERE ({filter})")).unwrap_or_default();
-    let sql = format!(
-        "SELECT {}, {}, {}, CAST(count(*) AS text) FROM {}{filter} GROUP BY 1, 2, 3",
-        columns[0],
-        columns[1],
-        columns[2],
-        quote(&layout.table.name)
-    );
     let mut kinds = BTreeMap::new();
-    for row in store.database().rows(&sql, &[]).await? {
-        let mut cells = row.into_iter().map(|cell| cell.map(|text| text.to_string()));
-        let version = cells.next().flatten().map_or(Some(0), |text| text.parse::<i64>().ok());
-        let method = canonical_method(version, cells.next().flatten());
-        let key_id = cells.next().flatten().filter(|text| !text.is_empty());
-        let count = cells.next().flatten().and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
-        *kinds.entry((version, method, key_id)).or_insert(0) += count;
+    for counted in store.database().count_by_marks(layout).await? {
+        let version = counted.version.map_or(Some(0), |text| text.parse::<i64>().ok());
+        let method = canonical_method(version, counted.method);
+        let key_id = counted.key_id.filter(|text| !text.is_empty());
+        *kinds.entry((version, method, key_id)).or_insert(0) += counted.rows;
     }
     Ok(kinds)
 }
@@ -135,6 +121,9 @@ async fn by_text(store: &TokenStore, layout: &Layout) -> Result<BTreeMap<Kind, u
 
 /// A row whose tokens differ in kind counts once, under the names of all its kinds.
 fn kind_of(store: &TokenStore, layout: &Layout, row: &StoredRow) -> Kind {
+    if row.unreadable.is_some() {
+        return (None, Some("malformed".into()), None);
+    }
     let recorded = Recorded::of(row, layout, store.profile().unmarked);
     let mut kinds: Vec<(Option<i64>, String, Option<String>)> = Vec::new();
     for text in row.values.iter().flatten().filter(|text| !text.is_empty()) {
@@ -183,6 +172,7 @@ pub async fn key_use(store: &TokenStore) -> Result<KeyUse, StoreError> {
     let mut unreadable = 0;
     for layout in store.layouts() {
         for_each_row(store, layout, |row| {
+            unreadable += u64::from(row.unreadable.is_some());
             let recorded = Recorded::of(row, layout, store.profile().unmarked);
             for text in row.values.iter().flatten().filter(|text| !text.is_empty()) {
                 match TokenCipher::needed_key(text, recorded) {
@@ -247,10 +237,12 @@ async fn for_each_row(
     mut visit: impl FnMut(&StoredRow),
 ) -> Result<(), StoreError> {
     const PAGE: usize = 1_000;
-    let mut page = store.page(layout, None, PAGE).await?;
-    while let Some(last) = page.last().map(|row| row.key.clone()) {
+    let mut walk = Walk::new(store.database(), layout, PAGE);
+    loop {
+        let page = walk.next().await?;
+        if page.is_empty() {
+            return Ok(());
+        }
         page.iter().for_each(&mut visit);
-        page = store.page(layout, Some(&last), PAGE).await?;
     }
-    Ok(())
 }

@@ -1,10 +1,12 @@
 //! The store: one row's tokens, read in every version and written in the newest that is configured.
 
+mod find;
+mod insert;
 mod put;
 mod reseal;
 mod token;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -14,9 +16,10 @@ use secrecy::SecretString;
 pub use self::token::{NewToken, Token, TokenKey, TokenSummary, Written};
 use crate::audit::Trail;
 use crate::cipher::{Recorded, TokenCipher};
+use crate::database::Database;
 use crate::database::layout::{Columns, Layout};
-use crate::database::rows::{Range, StoredRow, row_name};
-use crate::database::{Database, Param, quote};
+use crate::database::row::{StoredRow, row_name};
+use crate::database::select::Range;
 use crate::error::StoreError;
 use crate::profile::Profile;
 use crate::write_format::WriteFormat;
@@ -25,6 +28,7 @@ use crate::write_format::WriteFormat;
 #[derive(Clone)]
 pub struct TokenStore {
     inner: Arc<Inner>,
+    layouts: Arc<[Layout]>,
     actor: Arc<str>,
     reseal_on_read: bool,
 }
@@ -33,9 +37,10 @@ struct Inner {
     database: Database,
     profile: Profile,
     cipher: TokenCipher,
-    layouts: Vec<Layout>,
     absent: Vec<String>,
     resealed: AtomicU64,
+    /// Rows that are being sealed again after a read, by table and key.
+    resealing: Mutex<HashSet<(String, String)>>,
     fallback_writes: AtomicU64,
     rows_by_version: Mutex<BTreeMap<String, u64>>,
 }
@@ -79,10 +84,19 @@ impl TokenStore {
             return Err(StoreError::NoTable { table: absent.join(", ") });
         }
         let (resealed, fallback_writes) = (AtomicU64::new(0), AtomicU64::new(0));
-        let rows_by_version = Mutex::default();
-        let inner =
-            Inner { database, profile, cipher, layouts, absent, resealed, fallback_writes, rows_by_version };
-        Ok(Self { inner: Arc::new(inner), actor: "unnamed".into(), reseal_on_read: false })
+        let (resealing, rows_by_version) = (Mutex::default(), Mutex::default());
+        let inner = Inner {
+            database,
+            profile,
+            cipher,
+            absent,
+            resealed,
+            resealing,
+            fallback_writes,
+            rows_by_version,
+        };
+        let (inner, layouts) = (Arc::new(inner), layouts.into());
+        Ok(Self { inner, layouts, actor: "unnamed".into(), reseal_on_read: false })
     }
 
     /// Says who asks, for the [audit events](crate::audit): the name of the service or of the operator.
@@ -144,7 +158,7 @@ impl TokenStore {
     pub async fn get(&self, key: &TokenKey) -> Result<Token, StoreError> {
         let layout = self.layout(key)?;
         let trail = self.trail("read");
-        let Some(row) = layout.fetch(self.database(), key.values()).await? else {
+        let Some(row) = self.find(layout, key).await? else {
             let name = row_name(&layout.table.key, key.values());
             trail.not_found(layout, &name);
             return Err(StoreError::NotFound { table: layout.table.name.clone(), row: name });
@@ -155,51 +169,6 @@ impl TokenStore {
             self.reseal_in_background(layout, row);
         }
         Ok(token)
-    }
-
-    /// Deletes a row, and tells whether there was one.
-    ///
-    /// # Errors
-    /// [`StoreError::KeyLength`], [`StoreError::Database`].
-    pub async fn delete(&self, key: &TokenKey) -> Result<bool, StoreError> {
-        let layout = self.layout(key)?;
-        let sql = format!(
-            "DELETE FROM {} WHERE {}",
-            quote(&layout.table.name),
-            layout.key_condition(1).join(" AND ")
-        );
-        let params: Vec<Param<'_>> = key.values().iter().map(|value| Param::from(value.as_str())).collect();
-        let name = row_name(&layout.table.key, key.values());
-        let trail = self.trail("delete");
-        match self.database().execute(&sql, &params).await {
-            Ok(0) => Ok(false),
-            Ok(_) => {
-                trail.deleted(layout, &name);
-                Ok(true)
-            }
-            Err(error) => {
-                trail.write_failed(layout, &name, "database", None);
-                Err(error.into())
-            }
-        }
-    }
-
-    /// Lists rows behind `after` in key order, without opening anything.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`], and those of an unknown table or a key of another length.
-    pub async fn list(
-        &self,
-        table: Option<&str>,
-        after: Option<&TokenKey>,
-        limit: usize,
-    ) -> Result<Vec<TokenSummary>, StoreError> {
-        let layout = self.layout_named(table)?;
-        if let Some(after) = after {
-            self.layout(after)?;
-        }
-        let rows = self.page(layout, after.map(TokenKey::values), limit).await?;
-        Ok(rows.into_iter().map(|row| TokenSummary::new(layout, row)).collect())
     }
 
     /// The number of rows in all tables.
@@ -217,7 +186,7 @@ impl TokenStore {
     pub async fn count_sampled(&self, size: u64) -> Result<u64, StoreError> {
         let mut rows = 0;
         for layout in self.layouts() {
-            rows += layout.count_range(self.database(), Range::default()).await?.min(size);
+            rows += self.database().count(layout, Range::default()).await?.min(size);
         }
         Ok(rows)
     }
@@ -252,27 +221,18 @@ impl TokenStore {
     }
 
     pub(crate) fn layouts(&self) -> &[Layout] {
-        &self.inner.layouts
-    }
-
-    pub(crate) async fn page(
-        &self,
-        layout: &Layout,
-        after: Option<&[String]>,
-        limit: usize,
-    ) -> Result<Vec<StoredRow>, StoreError> {
-        Ok(layout.page(self.database(), Range::behind(after), limit).await?)
+        &self.layouts
     }
 
     fn layout_named(&self, table: Option<&str>) -> Result<&Layout, StoreError> {
         let found = match table {
-            Some(name) => self.inner.layouts.iter().find(|layout| layout.table.name == name),
-            None => self.inner.layouts.first(),
+            Some(name) => self.layouts.iter().find(|layout| layout.table.name == name),
+            None => self.layouts.first(),
         };
         found.ok_or_else(|| StoreError::NoTable { table: table.unwrap_or_default().into() })
     }
 
-    fn layout(&self, key: &TokenKey) -> Result<&Layout, StoreError> {
+    pub(crate) fn layout(&self, key: &TokenKey) -> Result<&Layout, StoreError> {
         let layout = self.layout_named(key.table())?;
         let (expected, actual) = (layout.table.key.len(), key.values().len());
         if expected != actual {

@@ -7,7 +7,8 @@ use serde::Serialize;
 use crate::audit::VerificationCounts;
 use crate::cipher::Recorded;
 use crate::database::layout::Layout;
-use crate::database::rows::StoredRow;
+use crate::database::row::{StoredKey, StoredRow};
+use crate::database::select::Walk;
 use crate::error::StoreError;
 use crate::migration::{Ended, Failure, MAX_LISTED, StopFlag};
 use crate::plan::concerns_every_value;
@@ -90,26 +91,48 @@ async fn check_tables(
 ) -> Result<(), Ended> {
     const PAGE: usize = 500;
     for layout in store.layouts() {
-        if let Some(size) = sample {
-            let rows = layout.sample(store.database(), size).await.map_err(StoreError::from)?;
-            check_rows(store, layout, &rows, stop, report).await?;
-            progress(report);
-            if report.interrupted {
-                return Ok(());
+        let mut keys = match sample {
+            Some(size) => Some(store.database().sample(layout, size).await.map_err(StoreError::from)?),
+            None => None,
+        };
+        let mut walk = Walk::new(store.database(), layout, PAGE);
+        loop {
+            let page = match &mut keys {
+                Some(keys) => sampled(store, layout, keys).await?,
+                None => walk.next().await?,
+            };
+            if page.is_empty() {
+                break;
             }
-            continue;
-        }
-        let mut page = store.page(layout, None, PAGE).await?;
-        while let Some(last) = page.last().map(|row| row.key.clone()) {
             check_rows(store, layout, &page, stop, report).await?;
             progress(report);
             if report.interrupted {
                 return Ok(());
             }
-            page = store.page(layout, Some(&last), PAGE).await?;
         }
     }
     Ok(())
+}
+
+/// Reads the next few rows of a sample; those that are gone by now are left out, and none is left at the end.
+async fn sampled(
+    store: &TokenStore,
+    layout: &Layout,
+    keys: &mut Vec<StoredKey>,
+) -> Result<Vec<StoredRow>, StoreError> {
+    const AT_ONCE: usize = 4;
+    let mut rows = Vec::new();
+    while let Some(key) = keys.pop() {
+        match store.database().fetch(layout, &key).await {
+            Ok(row) => rows.extend(row),
+            Err(error) if error.is_about_rows() => rows.push(StoredRow::without_content(layout, key, error)),
+            Err(error) => return Err(error.into()),
+        }
+        if rows.len() == AT_ONCE {
+            break;
+        }
+    }
+    Ok(rows)
 }
 
 /// Opens the rows of one page, several at once, and counts them in their order.
@@ -149,6 +172,12 @@ async fn check_row(
     layout: &Layout,
     row: &StoredRow,
 ) -> Vec<Result<(bool, Verdict), Ended>> {
+    if let Some(unreadable) = &row.unreadable {
+        let name = row.name(layout);
+        let failure =
+            Failure::new(&layout.table.name, name, &unreadable.column, "unreadable", &unreadable.reason);
+        return vec![Ok((false, Verdict::Failed(failure)))];
+    }
     let mut verdicts = Vec::with_capacity(row.values.len());
     for (column, value) in layout.table.tokens.iter().zip(&row.values) {
         if let Some(text) = value.as_ref().filter(|text| !text.is_empty()) {

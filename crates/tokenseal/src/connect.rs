@@ -58,6 +58,12 @@ impl Tokenseal {
         &self.store
     }
 
+    /// The same connection with another view of its tables, such as some of their rows only.
+    #[must_use]
+    pub fn with_store(self, store: TokenStore) -> Self {
+        Self { store, ..self }
+    }
+
     /// What seals and opens single values, where a key service is set.
     #[must_use]
     pub fn sealer(&self) -> Option<&Sealer> {

@@ -29,9 +29,10 @@ pub async fn open(settings: &Settings, access: Access) -> Result<Database, Conne
         )
         .into());
     };
+    let (url, timeouts) = (url.expose_secret(), settings.database_timeouts);
     let database = match access {
-        Access::ReadOnly => Database::connect_read_only(url.expose_secret()).await,
-        Access::ReadWrite => Database::connect(url.expose_secret()).await,
+        Access::ReadOnly => Database::connect_read_only_with(url, timeouts).await,
+        Access::ReadWrite => Database::connect_with(url, timeouts).await,
     };
     Ok(database?)
 }

@@ -19,7 +19,7 @@ use kms_provider::{KeyUri, ReuseLimits};
 use secrecy::SecretString;
 #[cfg(feature = "secrets")]
 use secrets_cache::source::SourceUri;
-use token_store::{PlaintextPolicy, Profile, UserKeys};
+use token_store::{PlaintextPolicy, Profile, Timeouts, UserKeys};
 
 pub use self::error::{Problem, SettingsError};
 use self::reader::Reader;
@@ -38,6 +38,8 @@ pub const KEY_HINT: &str = "make one with `openssl rand -base64 32`";
 pub struct Settings {
     /// `DATABASE_URL`. It may hold a password.
     pub database_url: Option<SecretString>,
+    /// `DATABASE_LOCK_TIMEOUT` and `DATABASE_STATEMENT_TIMEOUT`.
+    pub database_timeouts: Timeouts,
     /// `TOKEN_PROFILE`, with the pairs of `ENCRYPTION_CONTEXT`.
     pub profile: Profile,
     /// `KMS_KEY_ID`, or `TOKEN_ENCRYPTION_KEY_ID`: the key that wraps data keys.
@@ -112,6 +114,7 @@ impl Settings {
         let profile = reader.profile();
         let settings = Self {
             database_url: reader.database_url(),
+            database_timeouts: reader.database_timeouts(),
             key: reader.key_uri(),
             allowed_keys: reader.list("KMS_ALLOWED_KEYS"),
             direct_key: reader.key("ENCRYPTION_KEY"),

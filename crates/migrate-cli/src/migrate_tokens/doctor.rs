@@ -1,11 +1,13 @@
 //! `doctor`: checks everything that the other commands need, and says what to do about what is wrong.
 
 use envelope_core::{EncryptionContext, ErrorClass, KeyError, KeyProvider};
+use token_store::migration::StopFlag;
 use token_store::privileges::{self, Privileges};
 use token_store::schema;
-use token_store::{TokenCipher, TokenStore};
+use token_store::verify::verify;
+use token_store::{TokenCipher, TokenStore, WriteFormat};
 
-use super::Options;
+use super::{Options, connect, findings};
 use crate::checks::Report;
 use crate::exit::{CliError, Exit, chain};
 use tokenseal::Settings;
@@ -25,6 +27,9 @@ pub(super) async fn run(
             report.pass("configuration", configured(&settings));
             check_database(&mut report, &settings).await;
             check_key_service(&mut report, &settings, &options).await;
+            if report.is_well() {
+                check_sample(&mut report, settings, &options).await;
+            }
         }
     }
     report.print(options.format)
@@ -46,10 +51,29 @@ async fn check_database(report: &mut Report, settings: &Settings) {
         Err(error) => return report.fail("database", &CliError::from(error)),
     }
     match TokenStore::open(database, settings.profile.clone(), TokenCipher::new()).await {
-        Ok(store) => report.pass("schema", fitting(&store).await),
+        Ok(store) => {
+            report.pass("schema", fitting(&store).await);
+            check_tables(report, &store).await;
+        }
         Err(error) => report.fail("schema", &CliError::from(error)),
     }
     check_permissions(report, settings).await;
+}
+
+/// What stands in the way of sealing the tables' columns.
+async fn check_tables(report: &mut Report, store: &TokenStore) {
+    const NAME: &str = "tables";
+    match token_store::findings::findings(store, WriteFormat::KmsEnvelope).await {
+        Ok(found) => {
+            match findings::refusal(&found) {
+                Some(error) => report.fail(NAME, &error),
+                None if found.is_empty() => report.pass(NAME, "nothing stands in the way of sealing"),
+                None => report.pass(NAME, findings::lines(&found).join("; ")),
+            }
+            report.findings = Some(found);
+        }
+        Err(error) => report.fail(NAME, &CliError::from(error)),
+    }
 }
 
 async fn fitting(store: &TokenStore) -> String {
@@ -132,6 +156,36 @@ fn allowed(table: &Privileges) -> String {
         detail.push_str("; row-level security is active: rows that it hides are neither counted nor moved");
     }
     detail
+}
+
+/// Opens a few rows: a table or column that was renamed shows only here.
+async fn check_sample(report: &mut Report, settings: Settings, options: &Options) {
+    const NAME: &str = "sample";
+    const ROWS: usize = 20;
+    let opened = async {
+        let services = connect(settings, Access::ReadOnly, Load::Few, options).await?;
+        Ok::<_, CliError>(verify(services.store(), Some(ROWS), &StopFlag::default(), |_| {}).await?)
+    };
+    match opened.await {
+        Ok(sample) if sample.failed == 0 => {
+            report.pass(NAME, format!("{} values of {} rows open", sample.ok, sample.rows));
+        }
+        Ok(sample) => {
+            let problem = format!("{} of {} values of a sample do not open", sample.failed, sample.checked);
+            let suspects_address =
+                sample.failures.iter().any(|failure| failure.class == "context_mismatch_or_corrupt");
+            let hint = match suspects_address {
+                true => {
+                    "they may be bound to another name or key: if the table or a column was renamed, set bound_as or \
+                     bound_columns in the profile; if rows got another key or owner, run `migrate-tokens relocate`; \
+                     else check ENCRYPTION_CONTEXT"
+                }
+                false => "`migrate-tokens verify` names every such value",
+            };
+            report.fail(NAME, &CliError::Unopened { problem, hint: hint.into() });
+        }
+        Err(error) => report.fail(NAME, &error),
+    }
 }
 
 async fn check_key_service(report: &mut Report, settings: &Settings, options: &Options) {

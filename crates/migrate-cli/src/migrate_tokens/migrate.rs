@@ -2,12 +2,14 @@
 
 use envelope_core::BindingPolicy;
 use serde::Serialize;
+use token_store::findings::Finding;
 use token_store::migration::{self, Failure, MigrationOptions, MigrationReport, RunOptions};
 use token_store::{WriteFormat, profile::LegacyFormat};
 
+use super::findings::{self, Where};
 use super::{Options, connect};
 use crate::exit::{CliError, Exit, Failed, chain};
-use crate::output::{emit, note};
+use crate::output::{Format, emit, note};
 use crate::progress::Progress;
 use crate::startup::stop_on_signals;
 use tokenseal::Settings;
@@ -25,12 +27,16 @@ pub(super) struct Args {
     rebind: bool,
     #[command(flatten)]
     how: How,
+    #[command(flatten)]
+    rows: Where,
 }
 
 #[derive(clap::Args)]
 pub(super) struct RollbackArgs {
     #[command(flatten)]
     how: How,
+    #[command(flatten)]
+    rows: Where,
 }
 
 /// How a run over all rows goes about it.
@@ -83,7 +89,12 @@ pub(super) async fn run(args: Args, settings: Settings, options: Options) -> Res
         Target::DirectAes => WriteFormat::DirectAes,
         Target::PulseplanLocal => WriteFormat::PulseplanLocal,
     };
-    migrate(format, args.rebind, args.how, settings, options).await
+    migrate(
+        Run { to: format, rebind: args.rebind, asks: true, how: args.how, rows: args.rows },
+        settings,
+        options,
+    )
+    .await
 }
 
 /// `rollback`: the same as migrating to the profile's legacy format.
@@ -102,26 +113,44 @@ pub(super) async fn run_rollback(
             ));
         }
     };
-    migrate(format, false, args.how, settings, options).await
+    // The way back is not barred by what sealing would have cost.
+    migrate(Run { to: format, rebind: false, asks: false, how: args.how, rows: args.rows }, settings, options)
+        .await
 }
 
-async fn migrate(
+/// What a run moves rows to, and how.
+struct Run {
     to: WriteFormat,
     rebind: bool,
+    /// Whether it asks what stands in the way.
+    asks: bool,
     how: How,
-    settings: Settings,
-    options: Options,
-) -> Result<Exit, CliError> {
+    rows: Where,
+}
+
+async fn migrate(run: Run, settings: Settings, options: Options) -> Result<Exit, CliError> {
+    let Run { to, rebind, asks, how, rows } = run;
     check_settings(to, rebind, &settings)?;
     let access = if how.dry_run { Access::ReadOnly } else { Access::ReadWrite };
     let services = connect(settings, access, how.load(), &options).await?;
+    let services = rows.narrow(services).await?;
+    let findings = if asks { findings::ask(services.store(), to).await? } else { Vec::new() };
+    if let Some(error) = findings::refusal(&findings) {
+        if options.format == Format::Human {
+            findings::lines(&findings).iter().for_each(|line| note(line));
+            return Err(error);
+        }
+        let mut report = MigrationReport::default();
+        report.dry_run = how.dry_run;
+        return finish(report, findings, how.limit.is_some(), Some(error), options);
+    }
     let rows_need_key_service = check_rows(&services).await?;
     if (rows_need_key_service || to == WriteFormat::KmsEnvelope)
         && let Err(error) = services.check_key().await.map_err(CliError::from)
     {
         let mut report = MigrationReport::default();
         report.dry_run = how.dry_run;
-        return finish(report, Some(error), options);
+        return finish(report, findings, how.limit.is_some(), Some(error), options);
     }
     let before = services.kms_calls();
     let mut migration = MigrationOptions::to(to);
@@ -140,16 +169,32 @@ async fn migrate(
 
     let mut report = outcome.report;
     report.kms_calls += services.kms_calls() - before;
-    finish(report, outcome.ended_by.map(CliError::from), options)
+    finish(report, findings, how.limit.is_some(), outcome.ended_by.map(CliError::from), options)
 }
 
-fn finish(report: MigrationReport, ended_by: Option<CliError>, options: Options) -> Result<Exit, CliError> {
+fn finish(
+    report: MigrationReport,
+    findings: Vec<Finding>,
+    limited: bool,
+    ended_by: Option<CliError>,
+    options: Options,
+) -> Result<Exit, CliError> {
     let exit = match () {
         () if report.interrupted => Exit::Interrupted,
         () if report.failed > 0 || report.conflicts > 0 => Exit::Partial,
+        () if report.left > 0 && !report.dry_run && !limited => Exit::Partial,
         () => Exit::Done,
     };
-    print_report(report, ended_by, exit, options, lines)
+    let report = Checked { report, findings };
+    print_report(report, ended_by, exit, options, |checked| lines(&checked.report))
+}
+
+/// A report, and what stands in the way of the tables.
+#[derive(Serialize)]
+struct Checked {
+    #[serde(flatten)]
+    report: MigrationReport,
+    findings: Vec<Finding>,
 }
 
 /// Prints a report, whatever the run ended with.
@@ -258,6 +303,9 @@ pub(super) fn lines(report: &MigrationReport) -> String {
         report.elapsed_seconds
     )];
     lines.extend(failure_lines(&report.failures));
+    if report.left > 0 && !report.dry_run {
+        lines.push(format!("{} rows are not moved", report.left));
+    }
     if report.conflicts > 0 {
         lines.push("rows in conflict were changed by others meanwhile; run the command again".into());
     }

@@ -5,9 +5,11 @@ mod audit;
 mod demo;
 mod doctor;
 mod estimate;
+mod findings;
 mod keyring;
 mod migrate;
 mod profile;
+mod relocate;
 mod rewrap;
 mod schema;
 mod status;
@@ -63,6 +65,8 @@ enum Command {
     Rollback(migrate::RollbackArgs),
     /// Wrap data keys under another key of the key service; tokens stay sealed
     Rewrap(rewrap::Args),
+    /// Re-seal values whose row, owner, table or column was renamed or got another key
+    Relocate(relocate::Args),
     /// Open every token; look for readable and unbound ones
     Verify(verify::Args),
     /// Check configuration, database, schema, permissions and key service, each with a hint
@@ -124,6 +128,7 @@ async fn dispatch(command: Command, options: Options) -> Result<Exit, CliError> 
         Command::Migrate(args) => migrate::run(args, settings, options).await,
         Command::Rollback(args) => migrate::run_rollback(args, settings, options).await,
         Command::Rewrap(args) => rewrap::run(args, settings, options).await,
+        Command::Relocate(args) => relocate::run(args, settings, options).await,
         Command::Verify(args) => verify::run(args, settings, options).await,
         Command::Get(args) => token::run_get(args, settings, options).await,
         Command::Put(args) => token::run_put(args, settings, options).await,

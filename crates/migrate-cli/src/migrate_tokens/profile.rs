@@ -1,9 +1,10 @@
 //! `profile`: prints a profile, or checks it against the database.
 
 use serde::Serialize;
-use token_store::{Profile, TokenCipher, TokenStore};
+use token_store::findings::Finding;
+use token_store::{Profile, TokenCipher, TokenStore, WriteFormat};
 
-use super::Options;
+use super::{Options, findings};
 use crate::exit::{CliError, Exit};
 use crate::output::emit;
 use tokenseal::Settings;
@@ -34,6 +35,7 @@ struct Checked {
     profile: String,
     tables: Vec<String>,
     absent: Vec<String>,
+    findings: Vec<Finding>,
 }
 
 pub(super) async fn run(args: Args, settings: Settings, options: Options) -> Result<Exit, CliError> {
@@ -51,10 +53,19 @@ pub(super) async fn run(args: Args, settings: Settings, options: Options) -> Res
             let absent = store.absent_tables().to_vec();
             let tables = store.profile().tables.iter().map(|table| table.name.clone());
             let tables = tables.filter(|name| !absent.contains(name)).collect();
-            let checked = Checked { profile: store.profile().name.clone(), tables, absent };
+            let findings = token_store::findings::findings(&store, WriteFormat::KmsEnvelope).await?;
+            let refusal = findings::refusal(&findings);
+            let checked = Checked { profile: store.profile().name.clone(), tables, absent, findings };
             emit(options.format, &checked, |checked| {
-                format!("profile {:?} fits the database: {}", checked.profile, checked.tables.join(", "))
+                let mut lines = findings::lines(&checked.findings);
+                let fits = if refusal.is_none() { "fits" } else { "does not fit" };
+                let tables = checked.tables.join(", ");
+                lines.push(format!("profile {:?} {fits} the database: {tables}", checked.profile));
+                lines.join("\n")
             })?;
+            if refusal.is_some() {
+                return Ok(Exit::Database);
+            }
         }
     }
     Ok(Exit::Done)

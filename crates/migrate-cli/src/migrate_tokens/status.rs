@@ -5,8 +5,9 @@ use token_store::TokenStore;
 use token_store::status::{KeyUse, Status, key_use, status};
 
 use super::Options;
+use super::findings::Where;
 use crate::exit::{CliError, Exit};
-use crate::output::{emit, table};
+use crate::output::{emit, printable, table};
 use tokenseal::Settings;
 use tokenseal::database::{self, Access};
 
@@ -15,6 +16,8 @@ pub(super) struct Args {
     /// Also count values by the key that they need
     #[arg(long)]
     keys: bool,
+    #[command(flatten)]
+    rows: Where,
 }
 
 #[derive(Serialize)]
@@ -29,6 +32,7 @@ pub(super) async fn run(args: Args, settings: Settings, options: Options) -> Res
     let database = database::open(&settings, Access::ReadOnly).await?;
     // Counting needs no key, and no version columns yet.
     let store = TokenStore::open_for_status(database, settings.profile).await?;
+    let store = args.rows.apply(store).await?;
     let keys = if args.keys { Some(key_use(&store).await?) } else { None };
     let report = Report { status: status(&store).await?, keys };
     emit(options.format, &report, |report| {
@@ -41,7 +45,7 @@ pub(super) async fn run(args: Args, settings: Settings, options: Options) -> Res
 fn key_lines(usage: &KeyUse) -> String {
     let mut rows = table(&["key", "values"]);
     for key in &usage.keys {
-        rows.add_row([key.key_id.clone(), key.values.to_string()]);
+        rows.add_row([printable(&key.key_id), key.values.to_string()]);
     }
     let caution = match usage.unreadable {
         0 => String::new(),
@@ -56,8 +60,8 @@ pub(super) fn lines(status: &Status) -> String {
         rows.add_row([
             group.table.clone(),
             group.encryption_version.map_or("-".into(), |version| version.to_string()),
-            group.encryption_method.clone().unwrap_or_else(|| "-".into()),
-            group.encryption_key_id.clone().unwrap_or_else(|| "-".into()),
+            group.encryption_method.as_deref().map_or("-".into(), printable),
+            group.encryption_key_id.as_deref().map_or("-".into(), printable),
             group.count.to_string(),
         ]);
     }

@@ -6,6 +6,7 @@ use token_store::profile::Table;
 use token_store::{NewToken, TokenKey};
 use zeroize::Zeroize as _;
 
+use super::findings::condition;
 use super::{Options, connect};
 use crate::exit::{CliError, Exit};
 use crate::output::emit;
@@ -30,6 +31,9 @@ pub(super) struct PutArgs {
     /// Take empty standard input for an empty token, and not for a pipe that broke
     #[arg(long)]
     allow_empty: bool,
+    /// Also set this plain column, in the same statement; may be given several times
+    #[arg(long = "set", value_name = "COLUMN=VALUE", value_parser = condition)]
+    set: Vec<(String, String)>,
 }
 
 #[derive(clap::Args)]
@@ -83,7 +87,11 @@ pub(super) async fn run_put(args: PutArgs, settings: Settings, options: Options)
     let (table, column, key) = args.cell.resolve(&settings)?;
     let value = read_token(args.allow_empty).await?;
     let services = connect(settings, Access::ReadWrite, Load::Few, &options).await?;
-    let written = services.store().put(&key, NewToken::new().column(&column, Some(value))).await?;
+    let mut new = NewToken::new().column(&column, Some(value));
+    for (column, value) in args.set {
+        new = new.plain(column, value);
+    }
+    let written = services.store().put(&key, new).await?;
     let encryption_version = Some(i64::from(written.encryption_version));
     let report = Report { table, row: args.cell.row, column, encryption_version, value: None };
     emit(options.format, &report, |report| {
@@ -119,7 +127,7 @@ impl Cell {
 }
 
 /// The primary key's values out of `column=value,…`, in the profile's order.
-fn key_values(table: &Table, row: &str) -> Result<Vec<String>, CliError> {
+pub(super) fn key_values(table: &Table, row: &str) -> Result<Vec<String>, CliError> {
     let hint = format!(
         "--row {}",
         table.key.iter().map(|column| format!("{column}=…")).collect::<Vec<_>>().join(",")
@@ -145,19 +153,36 @@ fn key_values(table: &Table, row: &str) -> Result<Vec<String>, CliError> {
     values.collect()
 }
 
-/// Splits at commas; a backslash takes the next character as it is.
-fn split_escaped(text: &str) -> Vec<String> {
+/// Splits at commas; a backslash takes the next character as it is, and `\u{1b}` is the character of that number, as reports
+/// write a control character.
+pub(super) fn split_escaped(text: &str) -> Vec<String> {
     let mut parts = vec![String::new()];
     let mut characters = text.chars();
     while let Some(character) = characters.next() {
         let last = parts.len() - 1;
         match character {
             ',' => parts.push(String::new()),
-            '\\' => parts[last].extend(characters.next()),
+            '\\' => {
+                let rest = characters.as_str();
+                match numbered(rest) {
+                    Some((character, length)) => {
+                        parts[last].push(character);
+                        characters = rest[length..].chars();
+                    }
+                    None => parts[last].extend(characters.next()),
+                }
+            }
             other => parts[last].push(other),
         }
     }
     parts
+}
+
+/// The character that `u{…}` at the start of a text stands for, and how long that is.
+fn numbered(text: &str) -> Option<(char, usize)> {
+    let (digits, _) = text.strip_prefix("u{")?.split_once('}')?;
+    let character = char::from_u32(u32::from_str_radix(digits, 16).ok()?)?;
+    Some((character, digits.len() + 3))
 }
 
 /// The token on standard input. That there is none is far more often a pipe that broke than meant.
@@ -186,6 +211,7 @@ mod tests {
     #[test]
     fn commas_in_values_are_escaped() {
         assert_eq!(split_escaped(r"a=1,b=x\,y\\z"), ["a=1", r"b=x,y\z"]);
+        assert_eq!(split_escaped(r"a=\u{1b}[2J,b=\u\u{x}"), ["a=\u{1b}[2J", "b=uu{x}"]);
         assert_eq!(split_escaped(""), [""]);
     }
 }

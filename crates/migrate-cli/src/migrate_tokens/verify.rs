@@ -2,6 +2,7 @@
 
 use token_store::verify::{VerifyReport, verify};
 
+use super::findings::Where;
 use super::migrate::{check_rows, failure_lines};
 use super::{Options, connect};
 use crate::exit::{CliError, Exit};
@@ -17,11 +18,14 @@ pub(super) struct Args {
     /// Open the tokens of N random rows of each table instead of all
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     sample: Option<u32>,
+    #[command(flatten)]
+    rows: Where,
 }
 
 pub(super) async fn run(args: Args, settings: Settings, options: Options) -> Result<Exit, CliError> {
     let load = Load::EveryRow { rate: None };
     let services = connect(settings, Access::ReadOnly, load, &options).await?;
+    let services = args.rows.narrow(services).await?;
     if check_rows(&services).await? {
         services.check_key().await?;
     }

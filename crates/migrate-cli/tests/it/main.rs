@@ -23,3 +23,4 @@ mod output_is_for_people_or_machines;
 mod scans_are_for_people_machines_and_hooks;
 mod secrets_leave_the_env_file;
 mod secrets_never_reach_the_output;
+mod tables_of_any_kind_lose_nothing;

@@ -9,7 +9,8 @@ use super::{
 };
 use crate::cipher::{FALLBACK_METHOD, Recorded, TokenCipher};
 use crate::database::layout::Layout;
-use crate::database::rows::{Change, StoredRow};
+use crate::database::row::StoredRow;
+use crate::database::swap::Change;
 use crate::error::CorrelationId;
 use crate::profile::Unmarked;
 

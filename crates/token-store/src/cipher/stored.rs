@@ -7,7 +7,7 @@ use envelope_core::{Format, OpenError, detect};
 
 use super::TokenCipher;
 use crate::database::layout::Layout;
-use crate::database::rows::StoredRow;
+use crate::database::row::StoredRow;
 use crate::profile::Unmarked;
 
 /// How a row says that a cell is stored.

@@ -1,89 +1,111 @@
 //! Opening a database by its address.
 
-use sqlx::ConnectOptions as _;
-#[cfg(feature = "postgres")]
-use sqlx::Connection as _;
+use std::time::Duration;
 
-use super::{Database, Pool, WAIT};
-use crate::error::{DatabaseError, StoreError};
+use super::{Database, Pool};
+use crate::error::StoreError;
+
+/// How long a statement that writes may take before the database gives it up. PostgreSQL only: SQLite waits ten seconds
+/// for another writer, and has no other limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Timeouts {
+    /// How long it waits for a lock that another transaction holds.
+    pub lock: Duration,
+    /// How long it runs in all.
+    pub statement: Duration,
+}
+
+impl Default for Timeouts {
+    /// Five seconds for a lock, a minute for a statement.
+    fn default() -> Self {
+        Self { lock: Duration::from_secs(5), statement: Duration::from_secs(60) }
+    }
+}
+
+impl Timeouts {
+    /// Other times; zero means no limit.
+    #[must_use]
+    pub fn new(lock: Duration, statement: Duration) -> Self {
+        Self { lock, statement }
+    }
+}
 
 impl Database {
     /// Connects to `postgres://…` or `sqlite://file.db`. A SQLite file must exist; its journal mode is left as it is.
     ///
     /// # Errors
-    /// [`StoreError::Address`] for another kind of address, [`StoreError::Database`] if nothing answers.
+    /// [`StoreError::Address`] for another kind of address or a parameter that is not known, [`StoreError::Database`]
+    /// if nothing answers.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
-        Self::open(url, false).await
+        Self::open(url, false, Timeouts::default()).await
     }
 
-    /// Connects so that nothing can be written: a SQLite file is opened read-only, PostgreSQL is told that every
-    /// transaction is.
+    /// Connects so that nothing can be written: a SQLite file is opened read-only, and every transaction of PostgreSQL
+    /// is read-only.
     ///
     /// # Errors
     /// As [`connect`](Self::connect).
     pub async fn connect_read_only(url: &str) -> Result<Self, StoreError> {
-        Self::open(url, true).await
+        Self::open(url, true, Timeouts::default()).await
     }
 
-    async fn open(url: &str, read_only: bool) -> Result<Self, StoreError> {
+    /// Connects with other limits of time for statements that write.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub async fn connect_with(url: &str, timeouts: Timeouts) -> Result<Self, StoreError> {
+        Self::open(url, false, timeouts).await
+    }
+
+    /// Connects so that nothing can be written, with other limits of time.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub async fn connect_read_only_with(url: &str, timeouts: Timeouts) -> Result<Self, StoreError> {
+        Self::open(url, true, timeouts).await
+    }
+
+    async fn open(url: &str, read_only: bool, timeouts: Timeouts) -> Result<Self, StoreError> {
         let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
-        match scheme {
+        let pool = match scheme {
             #[cfg(feature = "postgres")]
-            "postgres" | "postgresql" => open_postgres(url, read_only).await,
+            "postgres" | "postgresql" => {
+                Pool::Postgres(super::postgres::connect(url, read_only, timeouts).await?)
+            }
             #[cfg(feature = "sqlite")]
-            "sqlite" => open_sqlite(url, read_only).await,
-            "" => Err(StoreError::Address { reason: "it is neither postgres://… nor sqlite://…".into() }),
-            other => Err(StoreError::Address { reason: format!("this build has no support for {other}://") }),
-        }
+            "sqlite" => Pool::Sqlite(super::sqlite::connect(url, read_only).await?),
+            "" => return Err(address("it is neither postgres://… nor sqlite://…")),
+            other => return Err(address(format!("this build has no support for {other}://"))),
+        };
+        Ok(Self { pool })
     }
 }
 
-// Both pools are without idle timeout and lifetime. With either, sqlx 0.9 keeps a task that walks `num_idle`
-// connections; that number can be read between a `pop` and the `add` it belongs to, wrapped around, and the task then
-// never ends, nor does the runtime that it keeps busy.
+/// An address that cannot be used. The reason never quotes the address, which may hold a password.
+pub(super) fn address(reason: impl Into<String>) -> StoreError {
+    StoreError::Address { reason: reason.into() }
+}
 
-#[cfg(feature = "postgres")]
-async fn open_postgres(url: &str, read_only: bool) -> Result<Database, StoreError> {
-    let mut options: sqlx::postgres::PgConnectOptions = url.parse().map_err(address)?;
-    if read_only {
-        options = options.options([("default_transaction_read_only", "on")]);
+/// The parameters after the question mark, decoded; `None` if there are none.
+pub(super) fn parameters(url: &str) -> impl Iterator<Item = (String, String)> {
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    let query = query.split('#').next().unwrap_or_default();
+    let pairs = query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (name.to_owned(), value.to_owned())
+    });
+    pairs.collect::<Vec<_>>().into_iter()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parameters;
+
+    #[test]
+    fn the_parameters_of_an_address_are_found() {
+        let found: Vec<_> = parameters("postgres://u:p%3F@h/db?sslmode=require&schema=app#x").collect();
+        assert_eq!(found, [("sslmode".into(), "require".into()), ("schema".into(), "app".into())]);
+        assert_eq!(parameters("sqlite://t.db").count(), 0);
     }
-    let options = options.disable_statement_logging();
-    // A pool keeps trying and then only says that time ran out; one connection says what is wrong, at once.
-    let first = tokio::time::timeout(WAIT, sqlx::PgConnection::connect_with(&options)).await;
-    let first = first.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(unreachable)?;
-    let _ = first.close().await;
-    let pool = sqlx::postgres::PgPoolOptions::new()
-        .max_connections(8)
-        .acquire_timeout(WAIT)
-        .idle_timeout(None)
-        .max_lifetime(None);
-    Ok(Database { pool: Pool::Postgres(pool.connect_lazy_with(options)) })
-}
-
-#[cfg(feature = "sqlite")]
-async fn open_sqlite(url: &str, read_only: bool) -> Result<Database, StoreError> {
-    let options: sqlx::sqlite::SqliteConnectOptions = url.parse().map_err(address)?;
-    let options = options.read_only(read_only).create_if_missing(false).busy_timeout(WAIT);
-    let pool = sqlx::sqlite::SqlitePoolOptions::new()
-        .max_connections(4)
-        .acquire_timeout(WAIT)
-        .idle_timeout(None)
-        .max_lifetime(None)
-        .connect_with(options.disable_statement_logging())
-        .await
-        .map_err(unreachable)?;
-    Ok(Database { pool: Pool::Sqlite(pool) })
-}
-
-fn address(error: sqlx::Error) -> StoreError {
-    // The parser's own message may quote the address, and with it a password.
-    let _ = error;
-    StoreError::Address { reason: "it cannot be parsed".into() }
-}
-
-fn unreachable(error: sqlx::Error) -> StoreError {
-    let mut error = DatabaseError::from(error);
-    error.unreachable = true;
-    StoreError::Database(error)
 }

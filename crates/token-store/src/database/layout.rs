@@ -1,17 +1,41 @@
-//! A profile's table as it stands in a database: the columns that exist, and their types.
+//! A profile's table as it is in a database: its columns, and what the database guarantees of its key.
 
-use std::collections::HashMap;
-
-use super::{Database, Dialect, Param, quote};
-use crate::error::{DatabaseError, StoreError};
+use super::Database;
+use super::identity::Kind;
+use super::select::Only;
+use crate::error::StoreError;
 use crate::profile::{Table, VersionColumns};
 
-/// A table of the profile, resolved against the database, with the SQL fragments that name its parts.
+/// A table of the profile, resolved against the database.
 #[derive(Clone, Debug)]
 pub(crate) struct Layout {
     pub(crate) table: Table,
-    pub(crate) dialect: Dialect,
-    types: HashMap<String, String>,
+    pub(crate) facts: Facts,
+    /// Which rows a walk is limited to, besides the profile's filter.
+    pub(crate) only: Vec<Only>,
+}
+
+/// What a database says of a table.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Facts {
+    /// The schema that the table was found in, where the database has several.
+    pub(crate) schema: Option<String>,
+    pub(crate) columns: Vec<Column>,
+    /// The unique index or primary key that guarantees the profile's key.
+    pub(crate) unique: Option<UniqueKey>,
+    /// Why nothing guarantees it, where that is so.
+    pub(crate) not_unique: Option<String>,
+    /// Whether triggers, rules or policies may change or keep out what is written.
+    pub(crate) is_guarded: bool,
+}
+
+/// What guarantees that a key names at most one row.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct UniqueKey {
+    /// The name of the index.
+    pub(crate) name: String,
+    /// Its columns and their collations, where the database needs them in a comparison.
+    pub(crate) columns: Vec<(String, Option<String>)>,
 }
 
 /// Which columns a table must have to be worked with.
@@ -26,78 +50,80 @@ pub(crate) enum Columns {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Column {
     pub(crate) name: String,
-    /// The type as it is written in a cast.
-    pub(crate) sql_type: String,
+    /// The type as it is declared, with its length.
+    pub(crate) declared: String,
+    /// The type in a cast of text that is only compared: without a length, so that no value is cut.
+    pub(crate) cast: String,
+    /// The schema of the operators that compare its values.
+    pub(crate) operators: String,
+    pub(crate) kind: Kind,
+    /// Whether text of any form is stored in it as it is.
+    pub(crate) holds_text: bool,
+    /// How many characters it holds at most.
+    pub(crate) limit: Option<u64>,
+    pub(crate) is_generated: bool,
+    pub(crate) is_nullable: bool,
 }
 
 impl Layout {
     /// Looks the table up; `None` if it does not exist.
     ///
+    /// What stands in the way of sealing its values is not asked here, so that a service opens its store whatever the
+    /// table is like; see [`findings`](crate::findings).
+    ///
     /// # Errors
-    /// [`StoreError::NoColumns`] or [`StoreError::Unsuitable`] if it cannot hold what the profile says.
+    /// [`StoreError::NoColumns`] if it cannot hold what the profile says.
     pub(crate) async fn resolve(
         database: &Database,
         table: &Table,
         which: Columns,
     ) -> Result<Option<Self>, StoreError> {
-        let columns = columns(database, &table.name).await?;
-        if columns.is_empty() {
-            return Ok(None);
-        }
-        let types: HashMap<_, _> = columns.into_iter().map(|column| (column.name, column.sql_type)).collect();
-        let layout = Self { table: table.clone(), dialect: database.dialect(), types };
+        let Some(facts) = database.describe(table).await? else { return Ok(None) };
+        let layout = Self { table: table.clone(), facts, only: Vec::new() };
         layout.require_columns(which)?;
-        layout.require_room()?;
-        if !is_unique(database, table).await? {
-            return Err(StoreError::Unsuitable {
-                table: table.name.clone(),
-                reason: format!("{} is neither its primary key nor unique", table.key.join(", ")),
-            });
-        }
-        if let Some(column) = layout.null_key_column(database).await? {
-            return Err(StoreError::Unsuitable {
-                table: table.name.clone(),
-                reason: format!("key column {column} is NULL in some rows, which no key can name"),
-            });
-        }
         Ok(Some(layout))
     }
 
-    /// A key column that holds a NULL: such a row would be passed over in key order.
-    async fn null_key_column(&self, database: &Database) -> Result<Option<&str>, StoreError> {
-        for column in &self.table.key {
-            let sql = format!(
-                "SELECT '1' FROM {} WHERE {} IS NULL LIMIT 1",
-                quote(&self.table.name),
-                quote(column)
-            );
-            if !database.rows(&sql, &[]).await?.is_empty() {
-                return Ok(Some(column));
-            }
-        }
-        Ok(None)
-    }
-
-    /// A column as text, or NULL where the table does not have it.
-    pub(crate) fn as_text(&self, column: &str) -> String {
-        if self.has(column) {
-            format!("CAST({} AS text)", quote(column))
-        } else {
-            "CAST(NULL AS text)".into()
-        }
-    }
-
-    /// The type of a column, for casting text back to it.
-    pub(crate) fn sql_type(&self, column: &str) -> &str {
-        self.types.get(column).map_or("text", String::as_str)
+    pub(crate) fn column(&self, name: &str) -> Option<&Column> {
+        self.facts.columns.iter().find(|column| column.name == name)
     }
 
     pub(crate) fn has(&self, column: &str) -> bool {
-        self.types.contains_key(column)
+        self.column(column).is_some()
+    }
+
+    pub(crate) fn kind(&self, column: &str) -> Kind {
+        self.column(column).map_or(Kind::Other, |column| column.kind)
     }
 
     pub(crate) fn version(&self) -> Option<&VersionColumns> {
         self.table.version.as_ref()
+    }
+
+    /// Number of the columns that a row is read with besides its key; plain ones are read where they are asked for.
+    pub(crate) fn content_columns(&self) -> usize {
+        let table = &self.table;
+        table.owner.len() + table.version_columns().count() + table.tokens.len()
+    }
+
+    /// The column that a write sets to the current time, where the table has it.
+    pub(crate) fn updated(&self) -> Option<&str> {
+        self.table.updated.as_deref().filter(|column| self.has(column))
+    }
+
+    /// Whether a caller's key names the row that is stored under the other.
+    pub(crate) fn is_same_key(&self, given: &[String], stored: &[String]) -> bool {
+        let mut parts = self.table.key.iter().zip(given.iter().zip(stored));
+        parts.all(|(column, (given, stored))| self.kind(column).same(given, stored))
+    }
+
+    /// Whether a caller's owner is the one that is stored.
+    pub(crate) fn is_same_owner(&self, column: &str, given: Option<&str>, stored: Option<&str>) -> bool {
+        match (given, stored) {
+            (None, None) => true,
+            (Some(given), Some(stored)) => self.kind(column).same(given, stored),
+            _ => false,
+        }
     }
 
     fn require_columns(&self, which: Columns) -> Result<(), StoreError> {
@@ -111,66 +137,4 @@ impl Layout {
         }
         Err(StoreError::NoColumns { table: table.name.clone(), columns: missing, addable })
     }
-
-    /// An envelope is several times as long as its token: a column with a length limit would refuse it half-way.
-    fn require_room(&self) -> Result<(), StoreError> {
-        let narrow = self.table.tokens.iter().find(|name| {
-            let sql_type = self.sql_type(name);
-            self.dialect == Dialect::Postgres && sql_type != "text" && sql_type != "character varying"
-        });
-        match narrow {
-            Some(name) => Err(StoreError::Unsuitable {
-                table: self.table.name.clone(),
-                reason: format!("column {name} is {}: change its type to text", self.sql_type(name)),
-            }),
-            None => Ok(()),
-        }
-    }
-}
-
-/// The columns of a table in the current schema; none if there is no such table.
-pub(crate) async fn columns(database: &Database, table: &str) -> Result<Vec<Column>, DatabaseError> {
-    let sql = match database.dialect() {
-        Dialect::Postgres => {
-            "SELECT a.attname::text, format_type(a.atttypid, a.atttypmod)::text FROM pg_attribute a \
-             WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"
-        }
-        Dialect::Sqlite => "SELECT name, type FROM pragma_table_info(?)",
-    };
-    let quoted = quote(table);
-    let name = if database.dialect() == Dialect::Postgres { quoted.as_str() } else { table };
-    let rows = database.rows(sql, &[Param::from(name)]).await?;
-    Ok(rows
-        .into_iter()
-        .filter_map(|mut row| {
-            let sql_type = row.pop()??.to_string();
-            let name = row.pop()??.to_string();
-            Some(Column { name, sql_type })
-        })
-        .collect())
-}
-
-/// Whether the profile's key columns, or some of them, are the primary key or a unique index.
-async fn is_unique(database: &Database, table: &Table) -> Result<bool, DatabaseError> {
-    let rows = match database.dialect() {
-        Dialect::Postgres => {
-            let sql = "SELECT i.indexrelid::text, a.attname::text FROM pg_index i \
-                       JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey) \
-                       WHERE i.indrelid = to_regclass($1) AND i.indisunique AND i.indpred IS NULL";
-            database.rows(sql, &[Param::from(quote(&table.name).as_str())]).await?
-        }
-        Dialect::Sqlite => {
-            let sql = "SELECT 'primary key', name FROM pragma_table_info(?1) WHERE pk > 0 UNION ALL \
-                       SELECT l.name, i.name FROM pragma_index_list(?1) l, pragma_index_info(l.name) i \
-                       WHERE l.\"unique\" = 1 AND l.partial = 0";
-            database.rows(sql, &[Param::from(table.name.as_str())]).await?
-        }
-    };
-    let mut indexes: HashMap<String, Vec<String>> = HashMap::new();
-    for row in rows {
-        if let [Some(index), Some(column)] = row.as_slice() {
-            indexes.entry(index.to_string()).or_default().push(column.to_string());
-        }
-    }
-    Ok(indexes.values().any(|columns| columns.iter().all(|column| table.key.contains(column))))
 }

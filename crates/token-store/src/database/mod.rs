@@ -1,25 +1,44 @@
-//! The two databases behind one narrow interface: statements in, rows of text out.
+//! One interface to every database: each one's SQL is in a module of its own, with the same functions in each, and
+//! nothing above this module knows which database it is.
 
 mod connect;
+mod errors;
+mod identity;
+pub(crate) mod insert;
 pub(crate) mod layout;
-pub(crate) mod rows;
+#[cfg(feature = "postgres")]
+mod postgres;
+pub(crate) mod row;
+pub(crate) mod select;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+pub(crate) mod swap;
 
 use std::time::Duration;
 
-use sqlx::{AssertSqlSafe, Row as _};
 use zeroize::Zeroizing;
 
+pub use connect::Timeouts;
+pub(crate) use errors::read as read_error;
+pub(crate) use identity::Kind;
+
+use self::insert::{Inserted, NewRow};
+use self::layout::{Facts, Layout};
+use self::row::{StoredKey, StoredRow};
+use self::select::{Limits, Mark, MarkCount, Range};
+use self::swap::{Change, Fate, Writing};
 use crate::error::{DatabaseError, StoreError};
+use crate::findings::Finding;
+use crate::privileges::Privileges;
+use crate::profile::Table;
 
 /// Text that may be a readable token: wiped when dropped.
 pub(crate) type Text = Zeroizing<String>;
-/// A row as the statements here ask for it: every column cast to text.
-pub(crate) type TextRow = Vec<Option<Text>>;
 
 /// How long a statement waits for a connection, or a busy SQLite file for its turn.
 const WAIT: Duration = Duration::from_secs(10);
 
-/// A pool of connections to PostgreSQL or SQLite.
+/// A pool of connections to a database.
 #[derive(Clone)]
 pub struct Database {
     pool: Pool,
@@ -28,143 +47,190 @@ pub struct Database {
 #[derive(Clone)]
 enum Pool {
     #[cfg(feature = "postgres")]
-    Postgres(sqlx::PgPool),
+    Postgres(postgres::Connections),
     #[cfg(feature = "sqlite")]
-    Sqlite(sqlx::SqlitePool),
+    Sqlite(sqlite::Connections),
 }
 
-/// Which SQL is spoken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Dialect {
-    Postgres,
-    Sqlite,
-}
-
-/// What a statement is given.
-pub(crate) enum Param<'a> {
-    Text(Option<&'a str>),
-    /// A `text[]`; PostgreSQL only.
-    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "only PostgreSQL has arrays"))]
-    Texts(Vec<Option<&'a str>>),
-}
-
-impl<'a> From<&'a str> for Param<'a> {
-    fn from(text: &'a str) -> Self {
-        Self::Text(Some(text))
-    }
+/// Calls a function of the database's own module. Every module has all of the functions that are called here.
+macro_rules! in_room {
+    ($database:expr, $room:ident, $connections:ident => $call:expr) => {
+        match $database.pool {
+            #[cfg(feature = "postgres")]
+            Pool::Postgres(ref $connections) => {
+                use postgres as $room;
+                $call
+            }
+            #[cfg(feature = "sqlite")]
+            Pool::Sqlite(ref $connections) => {
+                use sqlite as $room;
+                $call
+            }
+        }
+    };
 }
 
 impl Database {
-    pub(crate) fn dialect(&self) -> Dialect {
-        match self.pool {
-            #[cfg(feature = "postgres")]
-            Pool::Postgres(_) => Dialect::Postgres,
-            #[cfg(feature = "sqlite")]
-            Pool::Sqlite(_) => Dialect::Sqlite,
-        }
-    }
-
     /// Asks the database for an answer, so that a readiness check knows that it is there.
     ///
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn ping(&self) -> Result<(), StoreError> {
-        self.rows("SELECT '1'", &[]).await?;
-        Ok(())
-    }
-
-    /// Writes to a SQLite file in a transaction that is rolled back: the file stays as it is, byte for byte.
-    pub(crate) async fn try_writing(&self) -> Result<(), DatabaseError> {
-        match self.pool {
-            #[cfg(feature = "postgres")]
-            Pool::Postgres(_) => Ok(()),
-            #[cfg(feature = "sqlite")]
-            Pool::Sqlite(ref pool) => {
-                let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
-                let create = "CREATE TABLE \"written by a check and rolled back\" (x)";
-                sqlx::query(create).execute(&mut *transaction).await?;
-                Ok(transaction.rollback().await?)
-            }
-        }
+        Ok(in_room!(self, room, connections => room::ping(connections).await)?)
     }
 
     /// Closes every connection.
     pub async fn close(&self) {
-        match self.pool {
-            #[cfg(feature = "postgres")]
-            Pool::Postgres(ref pool) => pool.close().await,
-            #[cfg(feature = "sqlite")]
-            Pool::Sqlite(ref pool) => pool.close().await,
-        }
+        in_room!(self, room, connections => room::close(connections).await);
     }
 
-    /// Runs a query whose columns are all text.
-    pub(crate) async fn rows(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<TextRow>, DatabaseError> {
-        match self.pool {
-            #[cfg(feature = "postgres")]
-            Pool::Postgres(ref pool) => {
-                let rows = bind_postgres(sql, params).fetch_all(pool).await?;
-                rows.iter().map(|row| text_row(row.len(), |index| row.try_get(index))).collect()
-            }
-            #[cfg(feature = "sqlite")]
-            Pool::Sqlite(ref pool) => {
-                let rows = bind_sqlite(sql, params).fetch_all(pool).await?;
-                rows.iter().map(|row| text_row(row.len(), |index| row.try_get(index))).collect()
-            }
-        }
+    /// The table as it is; `None` if it does not exist.
+    pub(crate) async fn describe(&self, table: &Table) -> Result<Option<Facts>, DatabaseError> {
+        in_room!(self, room, connections => room::columns::describe(connections, table).await)
     }
 
-    /// Runs a statement, and tells how many rows it touched.
-    pub(crate) async fn execute(&self, sql: &str, params: &[Param<'_>]) -> Result<u64, DatabaseError> {
-        match self.pool {
-            #[cfg(feature = "postgres")]
-            Pool::Postgres(ref pool) => Ok(bind_postgres(sql, params).execute(pool).await?.rows_affected()),
-            #[cfg(feature = "sqlite")]
-            Pool::Sqlite(ref pool) => Ok(bind_sqlite(sql, params).execute(pool).await?.rows_affected()),
-        }
+    /// What stands in the way of sealing the table's token columns.
+    pub(crate) async fn obstacles(&self, layout: &Layout) -> Result<Vec<Finding>, DatabaseError> {
+        in_room!(self, room, connections => room::obstacles::obstacles(connections, layout).await)
+    }
+
+    /// What the user may do with a table that exists. On SQLite a transaction that writes is begun and rolled back.
+    pub(crate) async fn privileges(&self, table: &Table) -> Result<Option<Privileges>, DatabaseError> {
+        in_room!(self, room, connections => room::privileges::privileges(connections, table).await)
+    }
+
+    /// The texts that the columns would store these values as; `None` if one of them cannot be stored as it is.
+    pub(crate) async fn canonical(
+        &self,
+        layout: &Layout,
+        values: &[(&str, &str)],
+    ) -> Result<Option<Vec<String>>, DatabaseError> {
+        in_room!(self, room, connections => room::columns::canonical(connections, layout, values).await)
+    }
+
+    /// The statement that adds a version column which a table lacks.
+    pub(crate) fn add_column(&self, table: &Table, schema: Option<&str>, column: AddedColumn<'_>) -> String {
+        in_room!(self, room, _connections => room::schema::add_column(table, schema, column))
+    }
+
+    /// Runs a statement of [`add_column`](Self::add_column). That the column is there by now is no error.
+    pub(crate) async fn alter(&self, statement: &str) -> Result<(), DatabaseError> {
+        in_room!(self, room, connections => room::schema::alter(connections, statement).await)
     }
 }
 
-fn text_row(
-    length: usize,
-    mut get: impl FnMut(usize) -> Result<Option<String>, sqlx::Error>,
-) -> Result<TextRow, DatabaseError> {
-    (0..length).map(|index| Ok(get(index)?.map(Zeroizing::new))).collect()
+/// A version column that the schema migration adds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AddedColumn<'a> {
+    /// The number of the form, 0 in rows that are there.
+    Version(&'a str),
+    /// The method or the key, as text.
+    Text(&'a str),
 }
 
-#[cfg(feature = "postgres")]
-fn bind_postgres(
-    sql: &str,
-    params: &[Param<'_>],
-) -> sqlx::query::Query<'static, sqlx::Postgres, sqlx::postgres::PgArguments> {
-    // Only identifiers from the profile, quoted, are ever put into the text; values are bound.
-    let mut query = sqlx::query(AssertSqlSafe(sql.to_owned()));
-    for param in params {
-        query = match param {
-            Param::Text(text) => query.bind(text.map(ToOwned::to_owned)),
-            Param::Texts(texts) => query
-                .bind(texts.iter().map(|text| text.map(ToOwned::to_owned)).collect::<Vec<Option<String>>>()),
-        };
+/// Reading and writing the rows of a table.
+impl Database {
+    /// Rows in key order, at most so many and of at most so many bytes.
+    pub(crate) async fn page(
+        &self,
+        layout: &Layout,
+        range: Range<'_>,
+        limits: Limits,
+    ) -> Result<Vec<StoredRow>, DatabaseError> {
+        in_room!(self, room, connections => room::select::page(connections, layout, range, limits).await)
     }
-    query
-}
 
-#[cfg(feature = "sqlite")]
-fn bind_sqlite(
-    sql: &str,
-    params: &[Param<'_>],
-) -> sqlx::query::Query<'static, sqlx::Sqlite, sqlx::sqlite::SqliteArguments> {
-    let mut query = sqlx::query(AssertSqlSafe(sql.to_owned()));
-    for param in params {
-        query = match param {
-            Param::Text(text) => query.bind(text.map(ToOwned::to_owned)),
-            Param::Texts(_) => unreachable!("statements for SQLite are written without arrays"),
-        };
+    /// Keys in their order.
+    pub(crate) async fn keys(
+        &self,
+        layout: &Layout,
+        range: Range<'_>,
+        limit: usize,
+    ) -> Result<Vec<StoredKey>, DatabaseError> {
+        in_room!(self, room, connections => room::select::keys(connections, layout, range, limit, 0).await)
     }
-    query
+
+    /// The key that is so many rows into a range.
+    pub(crate) async fn key_at(
+        &self,
+        layout: &Layout,
+        range: Range<'_>,
+        offset: u64,
+    ) -> Result<Option<StoredKey>, DatabaseError> {
+        let keys = in_room!(self, room, connections => room::select::keys(connections, layout, range, 1, offset).await);
+        Ok(keys?.into_iter().next())
+    }
+
+    /// The keys of a random sample of rows.
+    pub(crate) async fn sample(&self, layout: &Layout, size: usize) -> Result<Vec<StoredKey>, DatabaseError> {
+        in_room!(self, room, connections => room::select::sample(connections, layout, size).await)
+    }
+
+    /// The number of rows in a range.
+    pub(crate) async fn count(&self, layout: &Layout, range: Range<'_>) -> Result<u64, DatabaseError> {
+        in_room!(self, room, connections => room::select::count(connections, layout, range).await)
+    }
+
+    /// Rows by what their version columns say.
+    pub(crate) async fn count_by_marks(&self, layout: &Layout) -> Result<Vec<MarkCount>, DatabaseError> {
+        in_room!(self, room, connections => room::select::count_by_marks(connections, layout).await)
+    }
+
+    /// The number of rows that do not carry a mark.
+    pub(crate) async fn count_without(&self, layout: &Layout, mark: &Mark) -> Result<u64, DatabaseError> {
+        in_room!(self, room, connections => room::select::count_without(connections, layout, mark).await)
+    }
+
+    /// The rows that a caller's key names, two at most: more than one is one too many.
+    pub(crate) async fn find(
+        &self,
+        layout: &Layout,
+        key: &[String],
+    ) -> Result<Vec<StoredRow>, DatabaseError> {
+        in_room!(self, room, connections => room::select::find(connections, layout, key).await)
+    }
+
+    /// The row of a key that was read before.
+    pub(crate) async fn fetch(
+        &self,
+        layout: &Layout,
+        key: &StoredKey,
+    ) -> Result<Option<StoredRow>, DatabaseError> {
+        in_room!(self, room, connections => room::select::fetch(connections, layout, key).await)
+    }
+
+    /// The key of a row as the table would store it, for a walk that starts after it.
+    pub(crate) fn place(&self, layout: &Layout, key: &[String]) -> StoredKey {
+        in_room!(self, room, _connections => room::select::place(layout, key))
+    }
+
+    /// Writes every change whose row still is what was read, and returns what became of each.
+    pub(crate) async fn swap(
+        &self,
+        layout: &Layout,
+        changes: &[Change],
+        writing: &Writing<'_>,
+    ) -> Result<Vec<Fate>, DatabaseError> {
+        in_room!(self, room, connections => swap::swap::<room::Session>(connections, layout, changes, writing).await)
+    }
+
+    /// Whether another transaction has the row of a change locked.
+    pub(crate) async fn is_locked(&self, layout: &Layout, key: &StoredKey) -> Result<bool, DatabaseError> {
+        in_room!(self, room, connections => room::write::is_locked(connections, layout, key).await)
+    }
+
+    /// Adds a row, and compares what is stored then with what was sent.
+    pub(crate) async fn insert(&self, layout: &Layout, row: &NewRow<'_>) -> Result<Inserted, DatabaseError> {
+        in_room!(self, room, connections => room::write::insert(connections, layout, row).await)
+    }
+
+    /// Deletes the row of a key that was read before, and returns whether it was there.
+    pub(crate) async fn delete(&self, layout: &Layout, key: &StoredKey) -> Result<bool, DatabaseError> {
+        in_room!(self, room, connections => room::write::delete(connections, layout, key).await)
+    }
 }
 
-/// Quotes an identifier; both databases take the same quotes.
+/// Quotes an identifier as the SQL standard has it.
 pub(crate) fn quote(identifier: &str) -> String {
     format!("\"{}\"", identifier.replace('"', "\"\""))
 }

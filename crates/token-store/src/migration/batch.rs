@@ -3,13 +3,16 @@
 use envelope_core::KeyError;
 
 use super::{Failure, MigrationReport};
-use crate::database::rows::{Change, StoredRow};
+use crate::database::row::StoredRow;
+use crate::database::swap::Change;
 
 /// What became of one page.
 #[derive(Default)]
 pub(super) struct Batch {
     pub(super) report: MigrationReport,
     pub(super) outage: Option<KeyError>,
+    /// Changes of rows that another transaction has locked.
+    pub(super) locked: Vec<PlannedChange>,
     /// Rows that were to be written at first, and those of them that somebody else had changed by then.
     pub(super) planned: usize,
     pub(super) lost: usize,
@@ -24,6 +27,12 @@ impl Batch {
     pub(super) fn decided(&mut self, count: impl FnOnce(&mut MigrationReport)) {
         self.report.scanned += 1;
         count(&mut self.report);
+    }
+
+    /// Rows that others are in the way of.
+    pub(super) fn conflicts(&mut self, rows: usize) {
+        self.report.conflicts += rows as u64;
+        self.report.scanned += rows as u64;
     }
 
     pub(super) fn failed(&mut self, failure: Failure) {

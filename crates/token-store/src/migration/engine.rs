@@ -4,20 +4,26 @@ use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, stream};
 
-use super::batch::{Batch, Lost, PlannedChange};
+use super::batch::{Batch, PlannedChange};
+use super::left::{pending, under_other_keys};
 use super::rewrap::{RewrapGoal, plan_rewrap};
 use super::{Ended, Failure, MAX_LISTED, MigrationReport, Outcome, RunOptions, StopFlag};
 use crate::audit::{self, RunCounts, Trail};
 use crate::database::layout::Layout;
-use crate::database::rows::{Change, Locked, Range, StoredRow};
+use crate::database::row::{StoredKey, StoredRow};
+use crate::database::select::{Range, Walk};
+use crate::database::swap::Change;
 use crate::error::StoreError;
 use crate::plan::{CurrentKey, Goal, RowPlan, plan};
 use crate::store::TokenStore;
 
-/// How often a row that others changed or have locked is tried again, and after which pause each time, before it is left
-/// to the next run. The pauses are for rows that are locked; those of an application mostly are for milliseconds.
-const PAUSES: [Duration; 3] =
+/// How often a row that others changed or have locked is tried again before it is left to the next run, and after which
+/// pause each time where rows are locked; locks of an application mostly are for milliseconds.
+pub(super) const PAUSES: [Duration; 3] =
     [Duration::from_millis(100), Duration::from_millis(500), Duration::from_millis(1_500)];
+
+/// How many changes of locked rows are kept for the end of a table.
+const MOST_LOCKED: usize = 500;
 
 /// What is done to each row.
 pub(super) enum Work {
@@ -53,7 +59,7 @@ impl Work {
         }
     }
 
-    fn tell_change(&self, trail: Trail<'_>, layout: &Layout, change: &Change) {
+    pub(super) fn tell_change(&self, trail: Trail<'_>, layout: &Layout, change: &Change) {
         match self {
             Self::Convert(..) => trail.migrated(layout, change),
             Self::Rewrap(_) => trail.changed(audit::ROW_REWRAPPED, layout, change),
@@ -62,12 +68,14 @@ impl Work {
 }
 
 pub(super) struct Run<'a, P> {
-    store: &'a TokenStore,
-    work: Work,
-    options: &'a RunOptions,
-    stop: &'a StopFlag,
+    pub(super) store: &'a TokenStore,
+    pub(super) work: Work,
+    pub(super) options: &'a RunOptions,
+    pub(super) stop: &'a StopFlag,
     progress: P,
-    report: MigrationReport,
+    pub(super) report: MigrationReport,
+    /// Changes of rows of the table in hand that other transactions have locked.
+    pub(super) locked: Vec<PlannedChange>,
 }
 
 impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
@@ -79,7 +87,7 @@ impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
         progress: P,
     ) -> Self {
         let report = MigrationReport { dry_run: options.dry_run, ..MigrationReport::default() };
-        Self { store, work, options, stop, progress, report }
+        Self { store, work, options, stop, progress, report, locked: Vec::new() }
     }
 
     pub(super) async fn finish(mut self) -> Outcome<MigrationReport> {
@@ -88,8 +96,24 @@ impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
         let ended_by = self.tables().await.err();
         self.report.interrupted |= self.stop.is_set();
         self.report.elapsed_seconds = started.elapsed().as_secs_f64();
+        let ended_by = match ended_by {
+            None => self.count_left().await.err(),
+            ended_by => ended_by,
+        };
         self.trail().finished(self.outcome(ended_by.as_ref()), &self.counts());
         Outcome { report: self.report, ended_by }
+    }
+
+    /// Counts what is left, whatever the walk came by: rows that failed, rows that were skipped, and rows that were added.
+    async fn count_left(&mut self) -> Result<(), Ended> {
+        let store = self.store;
+        for layout in store.layouts() {
+            self.report.left += match &self.work {
+                Work::Convert(goal, _) => pending(store, layout, goal.format).await?,
+                Work::Rewrap(goal) => under_other_keys(store, layout, goal).await?,
+            };
+        }
+        Ok(())
     }
 
     /// How the run ended, as the audit trail calls it.
@@ -98,8 +122,15 @@ impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
             Some(ended) => ended.class(),
             None if self.report.interrupted => "interrupted",
             None if self.report.failed + self.report.conflicts > 0 => "partial",
+            None if self.is_left() => "partial",
             None => "ok",
         }
+    }
+
+    /// Whether rows are left that the run was to move.
+    fn is_left(&self) -> bool {
+        let moves_all = self.options.limit.is_none() && !self.options.dry_run;
+        self.report.left > 0 && moves_all && matches!(self.work, Work::Convert(..))
     }
 
     fn counts(&self) -> RunCounts {
@@ -110,7 +141,7 @@ impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
 }
 
 impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
-    fn trail(&self) -> Trail<'a> {
+    pub(super) fn trail(&self) -> Trail<'a> {
         self.work.trail(self.store)
     }
 
@@ -121,26 +152,35 @@ impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
             while let Some(span) = spans.pop() {
                 spans.extend(self.span(layout, span).await?);
             }
+            self.come_back(layout).await?;
         }
         Ok(())
     }
 
     /// Works through a span in key order, and returns what it leaves for later.
     async fn span(&mut self, layout: &Layout, span: Span) -> Result<Vec<Span>, Ended> {
-        let mut page = self.page(layout, span.range()).await?;
+        let until = span.until.clone();
+        let mut walk =
+            Walk::between(self.store.database(), layout, self.options.batch_size, span.after, span.until);
+        let mut page = walk.next().await?;
         while !page.is_empty() && !self.is_over() {
-            let rest = Span { after: page.last().map(|row| row.key.clone()), until: span.until.clone() };
-            let was_full = page.len() == self.options.batch_size;
+            let rest = Span { after: walk.place().cloned(), until: until.clone() };
             // The next page is read while this one is sealed and written.
-            let next =
-                async { if was_full { self.page(layout, rest.range()).await } else { Ok(Vec::new()) } };
-            let (next, batch) = tokio::join!(next, self.batch(layout, page));
+            let (next, batch) = tokio::join!(walk.next(), self.batch(layout, page));
             let mut batch = batch?;
             let (outage, trails) = (batch.outage.take(), batch.trails());
+            self.locked.append(&mut batch.locked);
             self.count(batch);
+            if self.locked.len() >= MOST_LOCKED {
+                self.come_back(layout).await?;
+            }
             (self.progress)(&self.report);
             if let Some(error) = outage {
                 return Err(Ended::KeyService(error));
+            }
+            if let Some(reason) = self.all_refused() {
+                let table = layout.table.name.clone();
+                return Err(StoreError::Unsuitable { table, reason }.into());
             }
             if trails && let Some(spans) = self.split(layout, &rest).await? {
                 return Ok(spans.into());
@@ -150,63 +190,65 @@ impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
         Ok(Vec::new())
     }
 
+    /// Where the database has refused every row so far in the same way, it is not single rows that are at fault.
+    fn all_refused(&self) -> Option<String> {
+        const FIRST: usize = 100;
+        let first = self.report.failures.get(..FIRST).filter(|_| self.report.migrated == 0)?;
+        let one = first.first().filter(|failure| failure.class == DATABASE)?;
+        let alike = first.iter().all(|failure| failure.class == one.class && failure.error == one.error);
+        alike.then(|| format!("its first {FIRST} rows all failed alike: {}", one.error))
+    }
+
     /// Divides what is left of a span somewhere in its middle, so that another run that works here keeps the near
     /// part; the far one comes first.
     async fn split(&self, layout: &Layout, rest: &Span) -> Result<Option<[Span; 2]>, Ended> {
         let database = self.store.database();
-        let rows = layout.count_range(database, rest.range()).await.map_err(StoreError::from)?;
+        let rows = database.count(layout, rest.range()).await.map_err(StoreError::from)?;
         if rows < 2 * self.options.batch_size as u64 {
             return Ok(None);
         }
         let offset = rows / 4 + rand::random_range(0..rows / 2);
-        let middle = layout.key_at(database, rest.range(), offset).await.map_err(StoreError::from)?;
+        let middle = database.key_at(layout, rest.range(), offset).await.map_err(StoreError::from)?;
         Ok(middle.map(|middle| {
             let near = Span { after: rest.after.clone(), until: Some(middle.clone()) };
             [near, Span { after: Some(middle), until: rest.until.clone() }]
         }))
     }
 
-    async fn page(&self, layout: &Layout, range: Range<'_>) -> Result<Vec<StoredRow>, StoreError> {
-        Ok(layout.page(self.store.database(), range, self.options.batch_size).await?)
-    }
-
-    fn is_over(&mut self) -> bool {
+    pub(super) fn is_over(&mut self) -> bool {
         if self.stop.is_set() {
             self.report.interrupted = true;
         }
         self.report.interrupted || self.remaining() == Some(0)
     }
 
-    fn remaining(&self) -> Option<u64> {
+    pub(super) fn remaining(&self) -> Option<u64> {
         self.options.limit.map(|limit| limit.saturating_sub(self.report.migrated))
     }
 
-    /// Plans and writes one page. Rows that changed meanwhile are read and planned again; those that are locked are
-    /// written later, as they were planned.
+    /// Plans and writes one page. Rows that changed meanwhile are read and planned again; those that are locked are come
+    /// back to when the table is done, as they were planned.
     async fn batch(&self, layout: &Layout, rows: Vec<StoredRow>) -> Result<Batch, Ended> {
         let mut batch = Batch::default();
         let changes = self.plan_rows(layout, rows, &mut batch).await;
         batch.planned = changes.len();
         let mut lost = self.write(layout, changes, &mut batch).await?;
         batch.lost = lost.len();
-        for pause in PAUSES {
-            if lost.len() == 0 || batch.outage.is_some() {
-                return Ok(batch);
+        for _ in PAUSES {
+            batch.locked.append(&mut lost.locked);
+            if lost.changed.is_empty() || batch.outage.is_some() {
+                break;
             }
-            if !lost.locked.is_empty() && !self.stop.is_set() {
-                tokio::time::sleep(pause).await;
-            }
-            let mut changes = self.plan_rows(layout, lost.changed, &mut batch).await;
-            changes.append(&mut lost.locked);
+            let changes = self.plan_rows(layout, lost.changed, &mut batch).await;
             lost = self.write(layout, changes, &mut batch).await?;
         }
-        batch.report.conflicts += lost.len() as u64;
-        batch.report.scanned += lost.len() as u64;
+        batch.locked.append(&mut lost.locked);
+        batch.conflicts(lost.changed.len());
         Ok(batch)
     }
 
     /// Plans rows, at most as many as there is room for changes: beyond that, calls would be made for nothing.
-    async fn plan_rows(
+    pub(super) async fn plan_rows(
         &self,
         layout: &Layout,
         rows: Vec<StoredRow>,
@@ -276,78 +318,7 @@ impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
         }
     }
 
-    /// Writes what was planned, and returns what somebody else was in the way of.
-    async fn write(
-        &self,
-        layout: &Layout,
-        changes: Vec<PlannedChange>,
-        batch: &mut Batch,
-    ) -> Result<Lost, Ended> {
-        let mut lost = Lost::default();
-        if changes.is_empty() {
-            return Ok(lost);
-        }
-        let (sealed, changes): (Vec<u64>, Vec<Change>) =
-            changes.into_iter().map(|planned| (planned.sealed, planned.change)).unzip();
-        match layout.swap(self.store.database(), &changes, Locked::PassOver).await {
-            Ok(swapped) if swapped == changes.len() as u64 => {
-                for (values, change) in sealed.into_iter().zip(&changes) {
-                    self.wrote(layout, change, values, batch);
-                }
-                return Ok(lost);
-            }
-            Ok(_) => {}
-            // One row that the table does not take keeps no other from being written.
-            Err(error) if error.refuses_a_row() => {
-                return self.write_one_by_one(layout, sealed.into_iter().zip(changes), batch).await;
-            }
-            Err(error) => return Err(StoreError::from(error).into()),
-        }
-        for (sealed, change) in sealed.into_iter().zip(changes) {
-            let now = layout.fetch(self.store.database(), &change.old.key).await.map_err(StoreError::from)?;
-            match now {
-                Some(row) if change.is_written(&row, layout) => self.wrote(layout, &change, sealed, batch),
-                Some(row) => lost.add(PlannedChange { change, sealed }, row),
-                // Deleted meanwhile: nothing is left to do.
-                None => batch.decided(|report| report.already += 1),
-            }
-        }
-        Ok(lost)
-    }
-
-    async fn write_one_by_one(
-        &self,
-        layout: &Layout,
-        changes: impl Iterator<Item = (u64, Change)>,
-        batch: &mut Batch,
-    ) -> Result<Lost, Ended> {
-        let database = self.store.database();
-        let mut lost = Lost::default();
-        for (sealed, change) in changes {
-            match layout.swap(database, std::slice::from_ref(&change), Locked::PassOver).await {
-                Ok(1) => self.wrote(layout, &change, sealed, batch),
-                Ok(_) => match layout.fetch(database, &change.old.key).await.map_err(StoreError::from)? {
-                    Some(row) => lost.add(PlannedChange { change, sealed }, row),
-                    None => batch.decided(|report| report.already += 1),
-                },
-                Err(error) if error.refuses_a_row() => {
-                    let row = change.old.name(layout);
-                    self.trail().write_failed(layout, &row, "database", None);
-                    let columns = layout.table.tokens.join(",");
-                    batch.failed(Failure::new(&layout.table.name, row, &columns, "database", &error));
-                }
-                Err(error) => return Err(StoreError::from(error).into()),
-            }
-        }
-        Ok(lost)
-    }
-
-    fn wrote(&self, layout: &Layout, change: &Change, values: u64, batch: &mut Batch) {
-        self.work.tell_change(self.trail(), layout, change);
-        batch.written(values);
-    }
-
-    fn count(&mut self, batch: Batch) {
+    pub(super) fn count(&mut self, batch: Batch) {
         let room = MAX_LISTED.saturating_sub(self.report.failures.len());
         let report = &mut self.report;
         report.scanned += batch.report.scanned;
@@ -364,12 +335,15 @@ impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
 /// Rows between two keys, still to be worked through.
 #[derive(Clone, Default)]
 struct Span {
-    after: Option<Vec<String>>,
-    until: Option<Vec<String>>,
+    after: Option<StoredKey>,
+    until: Option<StoredKey>,
 }
 
 impl Span {
     fn range(&self) -> Range<'_> {
-        Range { after: self.after.as_deref(), until: self.until.as_deref() }
+        Range { after: self.after.as_ref(), until: self.until.as_ref() }
     }
 }
+
+/// The class of failures whose cause is the database.
+pub(super) const DATABASE: &str = "database";

@@ -7,8 +7,11 @@
 
 mod batch;
 mod engine;
+mod left;
+mod relocate;
 mod report;
 mod rewrap;
+mod write;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +19,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use envelope_core::{ErrorClass, KeyError};
 
 use engine::{Run, Work};
-pub use report::{Failure, MAX_LISTED, MigrationReport, RewrapReport};
+pub(crate) use left::pending;
+pub use relocate::{Former, relocate};
+pub use report::{Failure, MAX_LISTED, MigrationReport, RelocateReport, RewrapReport};
 use rewrap::RewrapGoal;
 
 use crate::error::StoreError;

@@ -22,6 +22,9 @@ pub struct MigrationReport {
     pub conflicts: u64,
     /// Rows that could not be moved.
     pub failed: u64,
+    /// Rows of the filter that are not at the target, counted by the database after the run by their marks: rows that
+    /// failed or are in conflict, rows beyond a limit, rows that were added meanwhile.
+    pub left: u64,
     /// Token values that were sealed.
     pub values: u64,
     /// Calls to the key service. The engine does not see those that are made, and leaves them to its caller to add; in a
@@ -51,6 +54,9 @@ pub struct RewrapReport {
     pub conflicts: u64,
     /// Rows whose data keys could not be wrapped anew.
     pub failed: u64,
+    /// Rows whose version columns name another key than the one asked for, counted by the database after the run; of
+    /// tables without such columns none.
+    pub left: u64,
     /// Values whose data keys were wrapped anew.
     pub values: u64,
     /// Calls to the key service, counted as in [`MigrationReport`].
@@ -65,6 +71,28 @@ pub struct RewrapReport {
     pub failures: Vec<Failure>,
 }
 
+/// The outcome of relocating rows. `relocated`, `already` and `failed` divide up `scanned`.
+#[derive(Clone, Debug, Default, Serialize)]
+#[non_exhaustive]
+pub struct RelocateReport {
+    /// Rows that were looked at.
+    pub scanned: u64,
+    /// Rows that were sealed for the address that they are at, or would be in a dry run.
+    pub relocated: u64,
+    /// Rows whose values all open where they are.
+    pub already: u64,
+    /// Rows that are not there, that do not open at the former address either, or that were not written.
+    pub failed: u64,
+    /// Rows that are still to be relocated: those that failed.
+    pub left: u64,
+    /// Values that opened at their former address.
+    pub values: u64,
+    /// Whether nothing was written.
+    pub dry_run: bool,
+    /// The rows that were not relocated, at most [`MAX_LISTED`].
+    pub failures: Vec<Failure>,
+}
+
 impl From<MigrationReport> for RewrapReport {
     fn from(report: MigrationReport) -> Self {
         Self {
@@ -73,6 +101,7 @@ impl From<MigrationReport> for RewrapReport {
             already: report.already,
             conflicts: report.conflicts,
             failed: report.failed,
+            left: report.left,
             values: report.values,
             kms_calls: report.kms_calls,
             dry_run: report.dry_run,

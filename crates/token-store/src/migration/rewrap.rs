@@ -6,9 +6,10 @@ use zeroize::Zeroizing;
 
 use crate::cipher::TokenCipher;
 use crate::database::layout::Layout;
-use crate::database::rows::{Change, Marks, StoredRow};
+use crate::database::row::StoredRow;
+use crate::database::swap::{Change, Marks};
 use crate::error::SealFailure;
-use crate::plan::{CellCause, CellFailure, RowPlan};
+use crate::plan::{CellCause, CellFailure, RowPlan, readable};
 
 /// Which data keys are wrapped anew.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +31,7 @@ pub(crate) async fn plan_rewrap(
     row: StoredRow,
     goal: &RewrapGoal,
 ) -> Result<RowPlan, CellFailure> {
+    readable(&row)?;
     let is_other = goal.from.is_some() && layout.version().is_some() && row.key_id != goal.from;
     let envelopes = row.values.iter().flatten().filter(|text| has_strong_mark(text)).count() as u64;
     if is_other || row.key_id.as_deref() == Some(&goal.to) {

@@ -8,10 +8,11 @@ use zeroize::Zeroizing;
 
 use super::{NewToken, TokenKey, TokenStore, Written, all_at_once};
 use crate::cipher::FALLBACK_METHOD;
+use crate::database::Text;
 use crate::database::layout::Layout;
-use crate::database::rows::{Change, Locked, Marks, StoredRow, row_name};
-use crate::database::{Dialect, Param, Text, quote};
-use crate::error::{SealFailure, StoreError};
+use crate::database::row::{StoredRow, row_name};
+use crate::database::swap::{Change, Fate, Locked, Marks, Writing};
+use crate::error::{DatabaseError, SealFailure, StoreError};
 use crate::plan::concerns_every_value;
 use crate::write_format::WriteFormat;
 
@@ -53,65 +54,26 @@ impl TokenStore {
     }
 
     async fn write(&self, layout: &Layout, key: &TokenKey, token: &NewToken) -> Result<Written, StoreError> {
+        let (table, name) = (layout.table.name.clone(), row_name(&layout.table.key, key.values()));
+        let mut existed = 0;
         for _ in 0..ATTEMPTS {
-            let done = match layout.fetch(self.database(), key.values()).await? {
-                None => self.insert(layout, key, token).await?,
+            let done = match self.find(layout, key).await? {
+                // The key is taken, and not by the row that it names: by one that the database takes for the same.
+                None if existed > 1 => return Err(StoreError::KeyNotStorable { table, row: name }),
+                None => {
+                    existed += 1;
+                    self.insert(layout, key, token).await?
+                }
                 Some(row) => self.update(layout, row, token).await?,
             };
             if let Some(written) = done {
                 return Ok(written);
             }
         }
-        Err(StoreError::Contended {
-            table: layout.table.name.clone(),
-            row: row_name(&layout.table.key, key.values()),
-        })
+        Err(StoreError::Contended { table, row: name })
     }
 
-    async fn insert(
-        &self,
-        layout: &Layout,
-        key: &TokenKey,
-        token: &NewToken,
-    ) -> Result<Option<Written>, StoreError> {
-        let row = blank_row(layout, key, token);
-        let change = self.seal_row(layout, row, token).await?;
-        let mut columns: Vec<(&str, Option<&str>)> = Vec::new();
-        columns
-            .extend(layout.table.key.iter().zip(key.values()).map(|(c, v)| (c.as_str(), Some(v.as_str()))));
-        columns.extend(
-            layout
-                .table
-                .tokens
-                .iter()
-                .zip(&change.values)
-                .map(|(c, v)| (c.as_str(), v.as_ref().map(|t| t.as_str()))),
-        );
-        let version = change.marks.version.to_string();
-        if let Some(names) = layout.version() {
-            columns.push((&names.version, Some(&version)));
-            columns.push((&names.method, change.marks.method.as_deref()));
-            columns.push((&names.key_id, change.marks.key_id.as_deref()));
-        }
-        columns.extend(token.plain.iter().map(|(column, value)| (column.as_str(), value.as_deref())));
-        let mut names: Vec<String> = columns.iter().map(|(column, _)| quote(column)).collect();
-        let mut values: Vec<String> =
-            columns.iter().enumerate().map(|(i, (column, _))| layout.cast(i + 1, column)).collect();
-        if let Some(updated) = present(layout, layout.table.updated.as_deref()) {
-            names.push(quote(updated));
-            values.push(now(layout).into());
-        }
-        let sql = format!(
-            "INSERT INTO {} ({}) VALUES ({}) ON CONFLICT DO NOTHING",
-            quote(&layout.table.name),
-            names.join(", "),
-            values.join(", ")
-        );
-        let params: Vec<Param<'_>> = columns.into_iter().map(|(_, value)| Param::Text(value)).collect();
-        let inserted = self.database().execute(&sql, &params).await? == 1;
-        Ok(inserted.then(|| self.wrote(layout, &change)))
-    }
-
+    /// Tokens, version columns and plain columns in one statement, for the owner that the row has.
     async fn update(
         &self,
         layout: &Layout,
@@ -120,15 +82,26 @@ impl TokenStore {
     ) -> Result<Option<Written>, StoreError> {
         check_owner(layout, &row, token)?;
         let change = self.seal_row(layout, row, token).await?;
-        if layout.swap(self.database(), std::slice::from_ref(&change), Locked::Wait).await? == 0 {
-            return Ok(None);
+        let plain = last_of_each(layout, token);
+        let writing = Writing { locked: Locked::Wait, plain: &plain, touch: true };
+        let fates = self.database().swap(layout, std::slice::from_ref(&change), &writing).await;
+        let fate = fates.map_err(|error| refused(layout, &change.old, error))?.into_iter().next();
+        match fate.unwrap_or(Fate::Unmatched) {
+            Fate::Written => Ok(Some(self.wrote(layout, &change))),
+            Fate::Altered => Err(altered(layout, &change.old)),
+            Fate::Refused(error) => Err(refused(layout, &change.old, error)),
+            Fate::Unmatched => {
+                let now = self.database().fetch(layout, &change.old.key).await?;
+                let stays = now.is_some_and(|now| change.is_to_come(&now));
+                if stays && !self.database().is_locked(layout, &change.old.key).await? {
+                    return Err(altered(layout, &change.old));
+                }
+                Ok(None)
+            }
         }
-        let written = self.wrote(layout, &change);
-        self.set_plain(layout, &change.old.key, token).await?;
-        Ok(Some(written))
     }
 
-    fn wrote(&self, layout: &Layout, change: &Change) -> Written {
+    pub(super) fn wrote(&self, layout: &Layout, change: &Change) -> Written {
         if change.marks.method.as_deref() == Some(FALLBACK_METHOD) {
             self.inner.fallback_writes.fetch_add(1, Ordering::Relaxed);
         }
@@ -136,32 +109,8 @@ impl TokenStore {
         Written::from(&change.marks)
     }
 
-    /// The plain columns say nothing of how the tokens are read, so they follow in a statement of their own.
-    async fn set_plain(&self, layout: &Layout, key: &[String], token: &NewToken) -> Result<(), StoreError> {
-        let mut params: Vec<Param<'_>> = key.iter().map(|value| Param::from(value.as_str())).collect();
-        let mut sets = Vec::new();
-        for (column, value) in &token.plain {
-            params.push(Param::Text(value.as_deref()));
-            sets.push(format!("{} = {}", quote(column), layout.cast(params.len(), column)));
-        }
-        if let Some(updated) = present(layout, layout.table.updated.as_deref()) {
-            sets.push(format!("{} = {}", quote(updated), now(layout)));
-        }
-        if sets.is_empty() {
-            return Ok(());
-        }
-        let sql = format!(
-            "UPDATE {} SET {} WHERE {}",
-            quote(&layout.table.name),
-            sets.join(", "),
-            layout.key_condition(1).join(" AND ")
-        );
-        self.database().execute(&sql, &params).await?;
-        Ok(())
-    }
-
     /// Seals what is new, and carries over what stays; in direct AES where the operator has chosen that for outages.
-    async fn seal_row(
+    pub(super) async fn seal_row(
         &self,
         layout: &Layout,
         row: StoredRow,
@@ -261,19 +210,28 @@ impl TokenStore {
     }
 }
 
-/// A row that does not exist yet; its owner comes from the plain columns that are set with it.
-fn blank_row(layout: &Layout, key: &TokenKey, token: &NewToken) -> StoredRow {
-    let set = |name: &String| {
-        token.plain.iter().rev().find(|(column, _)| column == name).and_then(|(_, value)| value.clone())
-    };
-    StoredRow {
-        key: key.values().to_vec(),
-        owner: layout.table.owner.iter().map(set).collect(),
-        version: None,
-        method: None,
-        key_id: None,
-        values: layout.table.tokens.iter().map(|_| None).collect(),
-        plain: Vec::new(),
+/// What a plain column is set to: the last word on each, without the owner, which a row keeps.
+fn last_of_each(layout: &Layout, token: &NewToken) -> Vec<(String, Option<String>)> {
+    let mut plain: Vec<(String, Option<String>)> = Vec::new();
+    for (column, value) in &token.plain {
+        plain.retain(|(name, _)| name != column);
+        if !layout.table.owner.contains(column) {
+            plain.push((column.clone(), value.clone()));
+        }
+    }
+    plain
+}
+
+pub(super) fn altered(layout: &Layout, row: &StoredRow) -> StoreError {
+    StoreError::Altered { table: layout.table.name.clone(), row: row.name(layout) }
+}
+
+/// An error of the database; one that another transaction caused is a conflict.
+pub(super) fn refused(layout: &Layout, row: &StoredRow, source: DatabaseError) -> StoreError {
+    let (table, row) = (layout.table.name.clone(), row.name(layout));
+    match () {
+        () if source.is_transient() => StoreError::Contended { table, row },
+        () => StoreError::Database(source),
     }
 }
 
@@ -317,7 +275,7 @@ fn warn_of_fallback(layout: &Layout, row: &StoredRow, failure: &SealFailure) {
 fn check_owner(layout: &Layout, row: &StoredRow, token: &NewToken) -> Result<(), StoreError> {
     for (column, owner) in layout.table.owner.iter().zip(&row.owner) {
         let set = token.plain.iter().rev().find(|(name, _)| name == column);
-        if set.is_some_and(|(_, value)| value != owner) {
+        if set.is_some_and(|(_, value)| !layout.is_same_owner(column, value.as_deref(), owner.as_deref())) {
             return Err(not_plain(layout, column));
         }
     }
@@ -353,16 +311,5 @@ fn seal_error(layout: &Layout, row: &StoredRow, column: &str, source: SealFailur
         row: row.name(layout),
         column: column.into(),
         source,
-    }
-}
-
-fn present<'a>(layout: &Layout, column: Option<&'a str>) -> Option<&'a str> {
-    column.filter(|column| layout.has(column))
-}
-
-fn now(layout: &Layout) -> &'static str {
-    match layout.dialect {
-        Dialect::Postgres => "now()",
-        Dialect::Sqlite => "CURRENT_TIMESTAMP",
     }
 }

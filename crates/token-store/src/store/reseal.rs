@@ -1,6 +1,8 @@
 //! Sealing anew on a read: a row in an older form is moved in the background.
 
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
+use std::sync::{MutexGuard, PoisonError};
 
 use envelope_core::Format;
 use tracing::Instrument as _;
@@ -9,7 +11,8 @@ use super::TokenStore;
 use crate::audit;
 use crate::cipher::{Recorded, TokenCipher};
 use crate::database::layout::Layout;
-use crate::database::rows::{Locked, StoredRow};
+use crate::database::row::StoredRow;
+use crate::database::swap::{Fate, Locked, Writing};
 use crate::error::StoreError;
 use crate::plan::{CurrentKey, Goal, RowPlan, plan};
 use crate::write_format::WriteFormat;
@@ -23,9 +26,14 @@ impl TokenStore {
         if format == WriteFormat::Plaintext || !self.profile().can_store(format) {
             return;
         }
+        let name = row.name(layout);
+        let place = (layout.table.name.clone(), name.clone());
+        // Of several readers of one old row, the first seals it.
+        if !self.resealing().insert(place.clone()) {
+            return;
+        }
         let (store, layout) = (self.clone(), layout.clone());
         let reseal = async move {
-            let name = row.name(&layout);
             if let Err(error) = store.reseal(&layout, row, format).await {
                 tracing::warn!(
                     table = layout.table.name,
@@ -35,8 +43,13 @@ impl TokenStore {
                 );
                 store.trail(RESEAL).write_failed(&layout, &name, error.class(), None);
             }
+            store.resealing().remove(&place);
         };
         tokio::spawn(reseal.in_current_span());
+    }
+
+    fn resealing(&self) -> MutexGuard<'_, HashSet<(String, String)>> {
+        self.inner.resealing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn reseal(&self, layout: &Layout, row: StoredRow, format: WriteFormat) -> Result<(), StoreError> {
@@ -50,10 +63,17 @@ impl TokenStore {
         match plan(self.cipher(), layout, unmarked, row, goal, &current_key).await {
             RowPlan::Change { change, .. } => {
                 let changes = std::slice::from_ref(&change);
-                let swapped = layout.swap(self.database(), changes, Locked::PassOver).await?;
-                self.inner.resealed.fetch_add(swapped, Ordering::Relaxed);
-                if swapped == 1 {
-                    trail.changed(audit::ROW_RESEALED, layout, &change);
+                let writing = Writing::tokens(Locked::PassOver);
+                let fates = self.database().swap(layout, changes, &writing).await?;
+                let (table, row) = (layout.table.name.clone(), name);
+                match fates.into_iter().next() {
+                    Some(Fate::Written) => {
+                        self.inner.resealed.fetch_add(1, Ordering::Relaxed);
+                        trail.changed(audit::ROW_RESEALED, layout, &change);
+                    }
+                    Some(Fate::Altered) => return Err(StoreError::Altered { table, row }),
+                    Some(Fate::Refused(error)) => return Err(error.into()),
+                    Some(Fate::Unmatched) | None => {}
                 }
             }
             // An outage would be told for each old row that is read; the next read of this one tries again.

@@ -5,24 +5,26 @@ use std::fmt;
 use secrecy::SecretString;
 
 use crate::database::layout::Layout;
-use crate::database::rows::{Marks, StoredRow, row_name};
+use crate::database::row::{StoredRow, row_name};
+use crate::database::swap::Marks;
 
 /// Names a row by its primary key, in the first table of the profile unless another is named.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenKey {
     table: Option<String>,
     values: Vec<String>,
+    owner: Vec<(String, String)>,
 }
 
 impl TokenKey {
     /// A row keyed by two columns, as vod-tender's are: provider and channel.
     pub fn new(provider: impl Into<String>, channel: impl Into<String>) -> Self {
-        Self { table: None, values: vec![provider.into(), channel.into()] }
+        Self { table: None, values: vec![provider.into(), channel.into()], owner: Vec::new() }
     }
 
     /// A row keyed by any number of columns, their values as text in the profile's order.
     pub fn from_values<S: Into<String>>(values: impl IntoIterator<Item = S>) -> Self {
-        Self { table: None, values: values.into_iter().map(Into::into).collect() }
+        Self { table: None, values: values.into_iter().map(Into::into).collect(), owner: Vec::new() }
     }
 
     /// The same key in another table of the profile.
@@ -30,6 +32,17 @@ impl TokenKey {
     pub fn in_table(mut self, table: impl Into<String>) -> Self {
         self.table = Some(table.into());
         self
+    }
+
+    /// The same key of a row that belongs to this owner: a row of another owner is not found, and a new one is given it.
+    #[must_use]
+    pub fn owned_by(mut self, column: impl Into<String>, owner: impl Into<String>) -> Self {
+        self.owner.push((column.into(), owner.into()));
+        self
+    }
+
+    pub(crate) fn owner(&self, column: &str) -> Option<&str> {
+        self.owner.iter().rev().find(|(name, _)| name == column).map(|(_, owner)| owner.as_str())
     }
 
     pub(crate) fn table(&self) -> Option<&str> {
@@ -130,6 +143,13 @@ impl NewToken {
         self
     }
 
+    /// Sets a plain column to NULL.
+    #[must_use]
+    pub fn plain_null(mut self, name: impl Into<String>) -> Self {
+        self.plain.push((name.into(), None));
+        self
+    }
+
     /// What a column is set to, the last time if several; `None` if it is not set at all.
     pub(crate) fn set(&self, column: &str) -> Option<Option<&SecretString>> {
         let (_, secret) = self.tokens.iter().rev().find(|(name, _)| name == column)?;
@@ -183,7 +203,7 @@ impl TokenSummary {
         Self {
             table: layout.table.name.clone(),
             row: row_name(&layout.table.key, &row.key),
-            key: row.key,
+            key: row.key.to_vec(),
             encryption_version: row.version.and_then(|version| version.parse().ok()),
             encryption_method: row.method,
             encryption_key_id: row.key_id,

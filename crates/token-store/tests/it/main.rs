@@ -4,11 +4,13 @@
 #[macro_use]
 mod support;
 
+mod a_key_names_only_its_own_row;
 mod a_row_waits_for_its_keys_at_once;
 mod aws_kms_holds_the_keys;
 mod binding_follows_its_setting;
 mod errors_carry_no_token;
 mod every_version_reads;
+mod every_walk_ends;
 mod everything_leaves_an_audit_event;
 mod migration_moves_every_row;
 mod migration_shares_the_table_with_others;
@@ -16,12 +18,18 @@ mod migration_waits_for_nobodys_lock;
 mod mixed_tables_are_told_apart;
 mod nobody_gets_somebody_elses_token;
 mod nothing_is_downgraded;
+mod one_bad_row_is_one_bad_row;
 mod plaintext_follows_its_policy;
+mod poolers_and_schemas_change_nothing;
 mod profiles_describe_tables;
+mod random_layouts_survive;
 mod random_tables_survive;
 mod reading_reseals_when_asked;
+mod renamed_tables_go_on_opening;
 mod rollback_returns_to_the_legacy_format;
 mod schema_migration_is_safe_to_repeat;
 mod stored_vectors_open_in_their_tables;
 mod the_audit_trail_is_documented;
 mod values_and_marks_move_together;
+mod what_is_stored_is_what_was_sent;
+mod what_stands_in_the_way_is_found;

@@ -1,7 +1,8 @@
 //! The schema migration adds what is lacking, any number of times and from anywhere; tables that cannot hold envelopes
 //! are refused before anything is written.
 
-use token_store::{Database, Profile, StoreError, TokenCipher, TokenStore, schema};
+use token_store::findings::{Kind, Severity, findings};
+use token_store::{Database, Profile, StoreError, TokenCipher, TokenStore, WriteFormat, schema};
 
 use crate::support::{
     Keys, VodRow, assert_access, create_vod_tender, create_vod_tender_named, insert_vod, migrate, vod_rows,
@@ -42,7 +43,7 @@ on_each_database! {
         assert_eq!(schema::migrate(&database, &vod_tender()).await.unwrap().applied.len(), 3);
         let store = Keys::new("vod-tender").store(&db).await;
         assert_access(&store, token_store::TokenKey::new("twitch", "one"), "token").await;
-        assert_eq!(migrate(&store, token_store::WriteFormat::KmsEnvelope).await.migrated, 1);
+        assert_eq!(migrate(&store, WriteFormat::KmsEnvelope).await.migrated, 1);
         assert_access(&store, token_store::TokenKey::new("twitch", "one"), "token").await;
     }
 
@@ -88,7 +89,7 @@ on_each_database! {
             (Some(0), "plaintext".into(), None, 1),
             (Some(1), "direct-aes".into(), Some("default".into()), 1)
         ]);
-        assert_eq!(migrate(&store, token_store::WriteFormat::KmsEnvelope).await.migrated, 2);
+        assert_eq!(migrate(&store, WriteFormat::KmsEnvelope).await.migrated, 2);
         assert!(vod_rows(&db).await.iter().all(|row| row[5].as_deref() == Some("kms-envelope")));
     }
 
@@ -114,14 +115,18 @@ on_each_database! {
             db.execute(table).await;
             let database = Database::connect(db.url()).await.unwrap();
             schema::migrate(&database, &vod_tender()).await.unwrap();
-            let error = TokenStore::open(database, vod_tender(), TokenCipher::new()).await.err().unwrap();
-            assert!(matches!(error, StoreError::Unsuitable { .. }), "{table}: {error:?}");
+            let store = TokenStore::open(database, vod_tender(), TokenCipher::new()).await.unwrap();
+            let found = findings(&store, WriteFormat::KmsEnvelope).await.unwrap();
+            let refused = found.iter().any(|f| f.kind == Kind::KeyNotUnique && f.severity == Severity::Refuse);
+            assert!(refused, "{table}: {found:?}");
         }
         db.execute("DROP TABLE oauth_tokens").await;
         db.execute("CREATE TABLE oauth_tokens (id int PRIMARY KEY, provider text NOT NULL, channel text NOT NULL, access_token text, refresh_token text, expires_at text, scope text, UNIQUE (channel, provider))").await;
         let database = Database::connect(db.url()).await.unwrap();
         schema::migrate(&database, &vod_tender()).await.unwrap();
-        TokenStore::open(database, vod_tender(), TokenCipher::new()).await.map(drop).unwrap();
+        let store = TokenStore::open(database, vod_tender(), TokenCipher::new()).await.unwrap();
+        let found = findings(&store, WriteFormat::KmsEnvelope).await.unwrap();
+        assert!(found.iter().all(|finding| finding.kind != Kind::KeyNotUnique), "{found:?}");
     }
 
     async fn names_that_need_quotes_are_quoted(db) {
@@ -143,7 +148,7 @@ on_each_database! {
         schema::migrate(&Database::connect(db.url()).await.unwrap(), &keys.profile).await.unwrap();
         db.execute(r#"INSERT INTO "Order ""x""" ("the id", "select") VALUES ('1', 'token')"#).await;
         let store = keys.store(&db).await;
-        assert_eq!(migrate(&store, token_store::WriteFormat::KmsEnvelope).await.migrated, 1);
+        assert_eq!(migrate(&store, WriteFormat::KmsEnvelope).await.migrated, 1);
         let read = store.get(&token_store::TokenKey::from_values(["1"])).await.unwrap();
         assert_eq!(crate::support::shown(read.column("select")), Some("token"));
     }
@@ -153,6 +158,10 @@ on_each_database! {
 async fn a_column_with_a_length_limit_is_refused() {
     let db = crate::support::Sql::postgres(test_support::part!(postgres)).await;
     create_vod_tender(&db).await;
+    db.execute(
+        "INSERT INTO oauth_tokens (provider, channel, access_token) VALUES ('twitch', 'one', 'token')",
+    )
+    .await;
     for (sql_type, fits) in [
         ("varchar(255)", false),
         ("char(64)", false),
@@ -162,12 +171,9 @@ async fn a_column_with_a_length_limit_is_refused() {
     ] {
         db.execute(&format!("ALTER TABLE oauth_tokens ALTER COLUMN refresh_token TYPE {sql_type}")).await;
         let database = Database::connect(db.url()).await.unwrap();
-        let opened = TokenStore::open(database, vod_tender(), TokenCipher::new()).await;
-        match opened {
-            Ok(_) => assert!(fits, "{sql_type} is accepted"),
-            Err(error) => {
-                assert!(!fits && matches!(error, StoreError::Unsuitable { .. }), "{sql_type}: {error:?}")
-            }
-        }
+        let store = TokenStore::open(database, vod_tender(), TokenCipher::new()).await.unwrap();
+        let found = findings(&store, WriteFormat::KmsEnvelope).await.unwrap();
+        let refused = found.iter().any(|finding| finding.severity == Severity::Refuse);
+        assert_eq!(refused, !fits, "{sql_type}: {found:?}");
     }
 }

@@ -12,7 +12,7 @@ use envelope_core::format::pulseplan_local::MasterKey;
 use envelope_core::{DataKey, Environment, duration};
 use kms_provider::{KeyUri, ReuseLimits};
 use secrecy::SecretString;
-use token_store::{Profile, UserKeys};
+use token_store::{Profile, Timeouts, UserKeys};
 use zeroize::Zeroizing;
 
 use super::error::{Problem, SettingsError};
@@ -270,6 +270,12 @@ impl<'a> Reader<'a> {
             self.problem(name, format_args!("is {value:?}; must be a whole number"));
         }
         number
+    }
+
+    pub(super) fn database_timeouts(&mut self) -> Timeouts {
+        let usual = Timeouts::default();
+        let lock = self.duration("DATABASE_LOCK_TIMEOUT").unwrap_or(usual.lock);
+        Timeouts::new(lock, self.duration("DATABASE_STATEMENT_TIMEOUT").unwrap_or(usual.statement))
     }
 
     pub(super) fn duration(&mut self, name: &'static str) -> Option<Duration> {

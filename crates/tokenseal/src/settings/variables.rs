@@ -29,6 +29,8 @@ impl Variable {
 /// Every variable that is read, in the order of the documentation.
 pub const VARIABLES: &[Variable] = &[
     Variable::secret("DATABASE_URL"),
+    Variable::plain("DATABASE_LOCK_TIMEOUT"),
+    Variable::plain("DATABASE_STATEMENT_TIMEOUT"),
     Variable::plain("TOKEN_PROFILE"),
     Variable::plain("KMS_KEY_ID"),
     Variable::plain("TOKEN_ENCRYPTION_KEY_ID"),

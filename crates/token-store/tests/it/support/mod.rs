@@ -18,7 +18,8 @@ pub(crate) use heard::{Ear, Heard, listen};
 pub(crate) use keys::{DIRECT_KEY, Keys, MASTER_KEY, OneDataKey, direct_key};
 pub(crate) use meddling::Meddling;
 pub(crate) use tables::{
-    VodRow, create_vod_tender, create_vod_tender_named, insert_vod, pulseplan_row, user_id, vod_rows,
+    VodRow, create_vod_tender, create_vod_tender_named, insert_vod, profile_of, pulseplan_row, user_id,
+    vod_rows,
 };
 pub(crate) use test_support::sql::Sql;
 

@@ -126,3 +126,11 @@ pub(crate) async fn pulseplan_row(
 pub(crate) fn user_id(user: u32) -> String {
     format!("00000000-0000-4000-9000-{user:012x}")
 }
+
+/// A profile in TOML of one table without version columns, bound to its rows; `more` are further lines of the table.
+pub(crate) fn profile_of(table: &str, key: &[&str], tokens: &[&str], more: &str) -> String {
+    format!(
+        "name = \"test\"\n[context]\nApplication = \"test\"\n[[tables]]\nname = \"{table}\"\nkey = {key:?}\n\
+         tokens = {tokens:?}\n{more}\n"
+    )
+}

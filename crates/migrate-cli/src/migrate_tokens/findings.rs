@@ -1,0 +1,71 @@
+//! What stands in the way of a table, as the commands report it, and which rows a command looks at.
+
+use token_store::error::StoreError;
+use token_store::findings::{Finding, Severity};
+use token_store::{TokenStore, WriteFormat};
+use tokenseal::Tokenseal;
+
+use crate::exit::CliError;
+use crate::output::note;
+
+/// Which rows a command looks at.
+#[derive(clap::Args)]
+pub(super) struct Where {
+    /// Only rows with this value in this column; may be given several times, and then all must hold
+    #[arg(long = "where", value_name = "COLUMN=VALUE", value_parser = condition)]
+    conditions: Vec<(String, String)>,
+}
+
+impl Where {
+    /// The same connection, whose walks look at these rows only.
+    pub(super) async fn narrow(&self, services: Tokenseal) -> Result<Tokenseal, CliError> {
+        let store = self.apply(services.store().clone()).await?;
+        Ok(services.with_store(store))
+    }
+
+    /// The same store, whose walks look at these rows only.
+    pub(super) async fn apply(&self, store: TokenStore) -> Result<TokenStore, CliError> {
+        match store.only_where(&self.conditions).await {
+            Err(StoreError::NoColumns { table, columns, .. }) => Err(CliError::usage_with_hint(
+                format!("--where: table {table:?} has no column {}", columns.join(", ")),
+                "name a column that every table of the profile has",
+            )),
+            store => Ok(store?),
+        }
+    }
+}
+
+pub(super) fn condition(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((column, value)) if !column.is_empty() => Ok((column.into(), value.into())),
+        _ => Err("expected column=value".into()),
+    }
+}
+
+/// What stands in the way of moving the store's tables; warnings also go to standard error.
+pub(super) async fn ask(store: &TokenStore, to: WriteFormat) -> Result<Vec<Finding>, CliError> {
+    let findings = token_store::findings::findings(store, to).await?;
+    if refusal(&findings).is_none() {
+        lines(&findings).iter().for_each(|line| note(line));
+    }
+    Ok(findings)
+}
+
+/// The error of what is refused, if anything is.
+pub(super) fn refusal(findings: &[Finding]) -> Option<CliError> {
+    let refused: Vec<&Finding> =
+        findings.iter().filter(|finding| finding.severity == Severity::Refuse).collect();
+    let first = refused.first()?;
+    let problems: Vec<String> = refused.iter().map(|finding| finding.summary()).collect();
+    let problem = format!("tables are not suitable: {}", problems.join("; "));
+    Some(CliError::Forbidden { problem, hint: first.hint.clone() })
+}
+
+/// One line for each finding.
+pub(super) fn lines(findings: &[Finding]) -> Vec<String> {
+    let line = |finding: &Finding| {
+        let severity = if finding.severity == Severity::Refuse { "refused" } else { "warning" };
+        format!("{severity}  {}: {}", finding.summary(), finding.hint)
+    };
+    findings.iter().map(line).collect()
+}

@@ -1,0 +1,160 @@
+//! The programs on tables that this project did not make: what would lose a value, leave one readable or show it to another
+//! is refused or named, with its exit code.
+
+use serde_json::Value;
+
+use crate::support::{Program, Sql};
+
+const PROFILE: &str = r#"
+name = "test"
+[context]
+Application = "test"
+[[tables]]
+name = "users"
+key = ["id"]
+tokens = ["email"]
+"#;
+
+/// A table of these statements, and a program whose profile describes it.
+async fn program(db: &Sql, statements: &[&str], more: &str) -> Program {
+    for statement in statements {
+        db.execute(statement).await;
+    }
+    let mut program = Program::on(db);
+    std::fs::write(program.path().join("profile.toml"), format!("{PROFILE}{more}\n")).unwrap();
+    program.set("TOKEN_PROFILE", "profile.toml");
+    program
+}
+
+fn kinds(report: &Value) -> Vec<(&str, &str)> {
+    let findings = report["findings"].as_array().unwrap_or_else(|| panic!("no findings: {report}"));
+    findings.iter().map(|f| (f["kind"].as_str().unwrap(), f["severity"].as_str().unwrap())).collect()
+}
+
+const TABLE: &str = "CREATE TABLE users (id varchar(32) PRIMARY KEY, tenant text, email text)";
+
+on_each_database! {
+    async fn an_index_over_a_token_stops_a_migration_until_it_is_accepted(db) {
+        let row = "INSERT INTO users (id, email) VALUES ('1', 'a@x.org')";
+        let program = program(&db, &[TABLE, "CREATE UNIQUE INDEX by_email ON users (email)", row], "").await;
+        let refused = [("unique-index", "refuse")];
+        for command in [["profile", "check"].as_slice(), &["doctor"], &["migrate", "--dry-run"], &["migrate"]] {
+            let report = program.json(6, command);
+            assert_eq!(kinds(&report), refused, "{command:?}");
+            let finding = &report["findings"][0];
+            assert_eq!((finding["table"].as_str(), finding["column"].as_str()), (Some("users"), Some("email")));
+            assert_eq!(finding["object"], "by_email");
+            assert!(finding["hint"].as_str().unwrap().contains("lost_indexes"), "{finding}");
+        }
+        let human = program.run(&["migrate"]).expect(6);
+        human.says(&["by_email", "lost_indexes"]);
+        assert_eq!(db.rows("SELECT email FROM users").await, [[Some("a@x.org".to_owned())]]);
+        std::fs::write(program.path().join("profile.toml"), format!("{PROFILE}lost_indexes = \"accept\"\n")).unwrap();
+        let report = program.json(0, &["migrate"]);
+        assert_eq!((report["migrated"].as_u64(), report["left"].as_u64()), (Some(1), Some(0)));
+        assert_eq!(kinds(&program.json(0, &["profile", "check"])), []);
+        std::fs::write(program.path().join("profile.toml"), PROFILE).unwrap();
+        assert_eq!(kinds(&program.json(0, &["profile", "check"])), [("unique-index", "warn")]);
+        assert_eq!(program.json(0, &["migrate"])["already"], 1);
+    }
+
+    async fn a_row_that_a_trigger_rewrites_is_named_and_the_rest_is_moved(db) {
+        let program = program(&db, &[TABLE, "INSERT INTO users (id, email) VALUES ('1', 'Bob@X.com'), ('2', 'al@x.com')"], "").await;
+        if db.is_postgres() {
+            db.execute("CREATE FUNCTION norm() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+                IF NEW.id = '1' THEN NEW.email := lower(NEW.email); END IF; RETURN NEW; END $$").await;
+            db.execute("CREATE TRIGGER norm BEFORE INSERT OR UPDATE ON users FOR EACH ROW EXECUTE FUNCTION norm()").await;
+        } else {
+            db.execute("CREATE TRIGGER norm AFTER UPDATE ON users WHEN NEW.id = '1' BEGIN \
+                UPDATE users SET email = lower(NEW.email) WHERE id = NEW.id; END").await;
+        }
+        let report = program.json(3, &["migrate"]);
+        assert_eq!(kinds(&report), [("trigger", "warn")]);
+        assert_eq!((report["migrated"].as_u64(), report["failed"].as_u64(), report["left"].as_u64()), (Some(1), Some(1), Some(1)));
+        assert_eq!(report["failures"][0]["row"], "id=1");
+        program.feed(&["put", "--row", "id=1"], "New@X.com").expect(3);
+        let read = program.run(&["get", "--row", "id=1", "--reveal"]).expect(0);
+        assert_eq!(read.stdout.trim(), "Bob@X.com");
+        assert_eq!(program.run(&["get", "--row", "id=2", "--reveal"]).expect(0).stdout.trim(), "al@x.com");
+    }
+
+    async fn only_the_rows_of_a_condition_are_moved(db) {
+        let rows = "INSERT INTO users (id, tenant, email) VALUES ('1', 'a', 'x'), ('2', 'b', 'y'), ('3', 'a', 'z')";
+        let program = program(&db, &[TABLE, rows], "").await;
+        assert_eq!(program.json(0, &["status", "--where", "tenant=a"])["total"], 2);
+        let report = program.json(0, &["migrate", "--where", "tenant=a", "--where", "id=3"]);
+        assert_eq!((report["migrated"].as_u64(), report["left"].as_u64()), (Some(1), Some(0)));
+        assert_eq!(program.json(0, &["verify", "--where", "id=3"])["ok"], 1);
+        assert_eq!(program.json(4, &["verify", "--where", "tenant=b"])["plaintext"], 1);
+        program.run(&["migrate", "--where", "nothing=1"]).expect(2).says(&["nothing"]);
+        program.run(&["migrate", "--where", "nonsense"]).expect(2).says(&["column=value"]);
+        assert_eq!(program.json(0, &["migrate", "--limit", "1"])["left"], 1);
+    }
+
+    async fn a_row_that_moved_is_relocated(db) {
+        let rows = "INSERT INTO users (id, tenant, email) VALUES ('6', 'a', 'six@x.org'), ('8', 'a', 'eight@x.org')";
+        let program = program(&db, &[TABLE, rows], "owner = [\"tenant\"]").await;
+        program.run(&["migrate"]).expect(0);
+        db.execute("UPDATE users SET id = '7', tenant = 'b' WHERE id = '6'").await;
+        db.execute("UPDATE users SET id = '9' WHERE id = '8'").await;
+        program.run(&["doctor"]).expect(4).says(&["bound_as", "relocate"]);
+        let relocate = ["relocate", "--row", "id=7", "--was", "id=6,tenant=a"];
+        assert_eq!(program.json(0, &[&relocate[..], &["--dry-run"]].concat())["relocated"], 1);
+        program.run(&["get", "--row", "id=7"]).expect(3);
+        let report = program.json(0, &relocate);
+        assert_eq!((report["scanned"].as_u64(), report["relocated"].as_u64(), report["failed"].as_u64()), (Some(1), Some(1), Some(0)));
+        assert_eq!(program.run(&["get", "--row", "id=7", "--reveal"]).expect(0).stdout.trim(), "six@x.org");
+        let map = "{\"row\": {\"id\": \"9\"}, \"was\": {\"id\": 8}}\n{\"row\": {\"id\": \"none\"}, \"was\": {\"id\": \"8\"}}\n";
+        std::fs::write(program.path().join("map.jsonl"), map).unwrap();
+        let report = program.json(3, &["relocate", "--map", "map.jsonl"]);
+        assert_eq!((report["relocated"].as_u64(), report["failed"].as_u64()), (Some(1), Some(1)));
+        assert_eq!(report["failures"][0]["row"], "id=none");
+        assert_eq!(program.json(0, &["verify"])["ok"], 2);
+        std::fs::write(program.path().join("map.jsonl"), "{\"row\": 7}").unwrap();
+        program.run(&["relocate", "--map", "map.jsonl"]).expect(2).says(&["line 1"]);
+        program.run(&["relocate", "--row", "id=7"]).expect(2);
+    }
+
+    async fn names_of_rows_cannot_forge_a_line_of_a_report(db) {
+        let program = program(&db, &[TABLE], "").await;
+        db.run("INSERT INTO users (id, email) VALUES ($1, 'kms:v2:broken')", &[Some("\u{1b}[2J\nok")]).await;
+        let run = program.run(&["migrate"]).expect(3);
+        assert!(!run.stdout.contains('\u{1b}') && run.stdout.contains(r"id=\u{1b}[2J\u{a}ok"), "{}", run.stdout);
+        // The name in a report is one that the command line takes.
+        program.run(&["get", "--row", r"id=\u{1b}[2J\u{a}ok"]).expect(3).says(&["does not open"]);
+        program.feed(&["put", "--row", r"id=\u{1b}[2J\u{a}ok", "--set", "tenant=t"], "mended").expect(0);
+        assert_eq!(db.rows("SELECT tenant FROM users").await, [[Some("t".to_owned())]]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_a_column_would_cut_reads_and_writes_no_row() {
+    let db = Sql::postgres(test_support::part!(postgres)).await;
+    let long = "x".repeat(32);
+    let program = program(&db, &[TABLE], "").await;
+    program.feed(&["put", "--row", &format!("id={long}")], "victim").expect(0);
+    let cut = format!("id={long}mallory");
+    let read = program.run(&["get", "--row", &cut, "--reveal"]).expect(3);
+    assert!(!read.stdout.contains("victim"), "{}", read.stdout);
+    program.feed(&["put", "--row", &cut], "mallory").expect(3);
+    let read = program.run(&["get", "--row", &format!("id={long}"), "--reveal"]).expect(0);
+    assert_eq!(read.stdout.trim(), "victim");
+    db.execute("CREATE TABLE u (id uuid PRIMARY KEY, email text)").await;
+    std::fs::write(program.path().join("profile.toml"), PROFILE.replace("\"users\"", "\"u\"")).unwrap();
+    let upper = "id=6F9619FF-8B86-D011-B42D-00CF4FC964FF";
+    program.feed(&["put", "--row", upper], "secret").expect(0);
+    assert_eq!(program.run(&["get", "--row", upper, "--reveal"]).expect(0).stdout.trim(), "secret");
+    assert_eq!(program.json(0, &["verify"])["ok"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parameters_of_an_address_that_are_not_known_are_a_wrong_configuration() {
+    let db = Sql::postgres(test_support::part!(postgres)).await;
+    let mut program = program(&db, &[TABLE], "").await;
+    let url = db.url().to_owned();
+    for parameter in ["schema=app", "currentSchema=app", "search_path=app", "ssl=true"] {
+        let separator = if url.contains('?') { "&" } else { "?" };
+        program.set("DATABASE_URL", &format!("{url}{separator}{parameter}"));
+        program.run(&["status"]).expect(2).says(&[parameter.split('=').next().unwrap()]);
+    }
+}

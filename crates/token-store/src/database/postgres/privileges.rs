@@ -1,0 +1,72 @@
+//! What the server lets its user do with a table.
+
+use super::columns::Catalog;
+use super::{Connections, Param, is_true, text};
+use crate::database::layout::Layout;
+use crate::database::swap::Writing;
+use crate::error::DatabaseError;
+use crate::privileges::Privileges;
+use crate::profile::Table;
+
+/// Privileges may be granted on a table or column by column, so every column is asked about.
+pub(in crate::database) async fn privileges(
+    connections: &Connections,
+    table: &Table,
+) -> Result<Option<Privileges>, DatabaseError> {
+    let read = table.own_columns().chain(table.version_columns());
+    let written =
+        table.tokens.iter().chain(&table.plain).chain(&table.updated).chain(table.version_columns());
+    let sql = format!(
+        "SELECT current_user::text, {}, {}, has_any_column_privilege(c.oid, 'INSERT')::text, \
+         pg_has_role(c.relowner, 'USAGE')::text, row_security_active(c.oid)::text \
+         FROM pg_class c WHERE c.oid = $1::text::oid",
+        may("SELECT", "$2"),
+        may("UPDATE", "$3")
+    );
+    let read = Param::Texts(read.map(|name| Some(name.as_str())).collect());
+    let written = Param::Texts(written.map(|name| Some(name.as_str())).collect());
+    // Whether the server takes writes is asked outside of the catalog's transaction, which is read-only.
+    let mode = "SELECT (pg_catalog.current_setting('transaction_read_only') OPERATOR(pg_catalog.=) 'on'::pg_catalog.text)::pg_catalog.text";
+    let mode = connections.rows(mode, &[]).await?;
+    let read_only = mode.first().is_some_and(|row| is_true(row, 0));
+    let mut catalog = Catalog::open(connections).await?;
+    let Some(oid) = catalog.find(table).await? else { return Ok(None) };
+    let rows = catalog.rows(&sql, &[Param::from(oid.as_str()), read, written]).await?;
+    catalog.close().await?;
+    Ok(rows.first().map(|row| Privileges {
+        table: table.name.clone(),
+        user: text(row, 0).unwrap_or_default(),
+        select: is_true(row, 1),
+        update: is_true(row, 2),
+        insert: is_true(row, 3),
+        alter: is_true(row, 4),
+        read_only,
+        hides_rows: is_true(row, 5),
+    }))
+}
+
+/// Whether every column that a write sets may be written.
+pub(super) async fn may_write(
+    connections: &Connections,
+    layout: &Layout,
+    writing: &Writing<'_>,
+) -> Result<bool, DatabaseError> {
+    let table = &layout.table;
+    let plain = writing.plain.iter().map(|(name, _)| name.as_str());
+    let names = table.tokens.iter().chain(table.version_columns()).map(String::as_str).chain(plain);
+    let names = names.chain(layout.updated().filter(|_| writing.touch));
+    let sql = format!("SELECT {} FROM pg_class c WHERE c.oid = $1::text::oid", may("UPDATE", "$2"));
+    let names = Param::Texts(names.map(Some).collect());
+    let mut catalog = Catalog::open(connections).await?;
+    let Some(oid) = catalog.find(table).await? else { return Ok(false) };
+    let rows = catalog.rows(&sql, &[Param::from(oid.as_str()), names]).await?;
+    catalog.close().await?;
+    Ok(rows.first().is_some_and(|row| is_true(row, 0)))
+}
+
+fn may(privilege: &str, names: &str) -> String {
+    format!(
+        "(SELECT bool_and(has_column_privilege(c.oid, a.attnum, '{privilege}')) FROM pg_attribute a \
+         WHERE a.attrelid = c.oid AND a.attname = ANY ({names}::text[]))::text"
+    )
+}

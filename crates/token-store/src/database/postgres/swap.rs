@@ -1,0 +1,324 @@
+//! Writing rows that still are what was read.
+
+use std::collections::HashSet;
+
+use sqlx::{Postgres, Transaction};
+
+use super::select::key_of_changes;
+use super::sql::{as_text, cast, column, is_same_text, table};
+use super::{Connections, Param, columns, number, privileges, text};
+use crate::database::layout::Layout;
+use crate::database::quote;
+use crate::database::swap::{Attempt, Care, Change, Locked, Writing, change_columns, change_values};
+use crate::error::{DatabaseError, Scope};
+
+/// What the relation of changes is called in a statement; no table of ours is.
+const CHANGES: &str = "\"tokenseal changes\"";
+/// And that of the changes whose rows no other transaction has locked.
+const FREE: &str = "\"tokenseal free\"";
+/// And that of the rows that were written.
+const WRITTEN: &str = "\"tokenseal written\"";
+
+/// A transaction that writes changes.
+pub(crate) struct Session {
+    connections: Connections,
+    transaction: Transaction<'static, Postgres>,
+}
+
+impl crate::database::swap::Session for Session {
+    type Connections = Connections;
+
+    fn most(_layout: &Layout) -> usize {
+        usize::MAX
+    }
+
+    async fn begin(connections: &Connections) -> Result<Self, DatabaseError> {
+        Ok(Self { connections: connections.clone(), transaction: connections.begin().await? })
+    }
+
+    async fn write(
+        &mut self,
+        layout: &Layout,
+        changes: &[&Change],
+        writing: &Writing<'_>,
+        care: Care,
+    ) -> Result<Attempt, DatabaseError> {
+        match care {
+            Care::One => self.write_at_once(layout, changes, writing).await,
+            Care::Full => self.write_and_look(layout, changes, writing).await,
+        }
+    }
+
+    async fn mark(&mut self) -> Result<(), DatabaseError> {
+        self.say("SAVEPOINT tokenseal").await
+    }
+
+    async fn undo(&mut self) -> Result<(), DatabaseError> {
+        self.say("ROLLBACK TO SAVEPOINT tokenseal; RELEASE SAVEPOINT tokenseal").await
+    }
+
+    async fn keep(&mut self) -> Result<(), DatabaseError> {
+        self.say("RELEASE SAVEPOINT tokenseal").await
+    }
+
+    async fn commit(self) -> Result<(), DatabaseError> {
+        Ok(self.transaction.commit().await?)
+    }
+
+    async fn cancel(self) -> Result<(), DatabaseError> {
+        Ok(self.transaction.rollback().await?)
+    }
+
+    async fn judge(
+        connections: &Connections,
+        layout: &Layout,
+        writing: &Writing<'_>,
+        error: DatabaseError,
+    ) -> DatabaseError {
+        if error.scope != Scope::Unsure {
+            return error;
+        }
+        let is_row = match error.code.as_deref() {
+            Some("42501") => privileges::may_write(connections, layout, writing).await,
+            _ => has_everything(connections, layout).await,
+        };
+        let scope = if is_row.unwrap_or(false) { Scope::Row } else { Scope::Whole };
+        DatabaseError { scope, ..error }
+    }
+}
+
+/// Whether the table and its columns are all still there, so that something else is missing.
+async fn has_everything(connections: &Connections, layout: &Layout) -> Result<bool, DatabaseError> {
+    let Some(facts) = columns::describe(connections, &layout.table).await? else { return Ok(false) };
+    let mut needed = layout.table.own_columns().chain(layout.table.version_columns());
+    Ok(needed.all(|name| facts.columns.iter().any(|column| column.name == *name)))
+}
+
+impl Session {
+    async fn say(&mut self, sql: &'static str) -> Result<(), DatabaseError> {
+        sqlx::raw_sql(sql).execute(&mut *self.transaction).await?;
+        Ok(())
+    }
+
+    /// The numbers of changes, from 1, that a query returns.
+    async fn places(&mut self, sql: &str, params: &[Param<'_>]) -> Result<Vec<usize>, DatabaseError> {
+        let rows = self.connections.bind(sql, params).fetch_all(&mut *self.transaction).await?;
+        Ok(rows.iter().map(|row| number::<usize>(row, 0).saturating_sub(1)).collect())
+    }
+
+    /// One statement, which returns whether each row holds what was sent.
+    async fn write_at_once(
+        &mut self,
+        layout: &Layout,
+        changes: &[&Change],
+        writing: &Writing<'_>,
+    ) -> Result<Attempt, DatabaseError> {
+        let sql = at_once_sql(layout, writing, changes.len());
+        let params = params(layout, changes, writing);
+        let row = self.connections.bind(&sql, &params).fetch_one(&mut *self.transaction).await?;
+        let places = |index: usize| -> Vec<usize> {
+            let list = text(&row, index).unwrap_or_default();
+            list.split(',').filter_map(|n| n.parse::<usize>().ok()?.checked_sub(1)).collect()
+        };
+        let is_complete = number::<usize>(&row, 0) == changes.len();
+        let written = if is_complete { (0..changes.len()).collect() } else { places(2) };
+        Ok(Attempt { written, altered: places(1), is_guarded: super::is_true(&row, 3) })
+    }
+
+    /// Locks the rows that still are what was read, writes them, lets whatever is deferred happen, and reads them again.
+    async fn write_and_look(
+        &mut self,
+        layout: &Layout,
+        changes: &[&Change],
+        writing: &Writing<'_>,
+    ) -> Result<Attempt, DatabaseError> {
+        let matched = self.places(&look_sql(layout, writing.locked), &params_of(layout, changes)).await?;
+        let mut attempt = Attempt { is_guarded: true, ..Attempt::default() };
+        let mut seen = HashSet::new();
+        // A key that names two rows is no identity.
+        attempt.altered = matched.iter().copied().filter(|place| !seen.insert(*place)).collect();
+        if matched.is_empty() || !attempt.altered.is_empty() {
+            return Ok(attempt);
+        }
+        let part: Vec<&Change> = matched.iter().map(|place| changes[*place]).collect();
+        let update = format!(
+            "UPDATE {} SET {} FROM {} WHERE {}",
+            table(layout),
+            sets(layout, writing, &source),
+            relation(layout),
+            still_is(layout, &source)
+        );
+        let query = self.connections.bind(&update, &params(layout, &part, writing));
+        query.execute(&mut *self.transaction).await?;
+        self.say("SET CONSTRAINTS ALL IMMEDIATE").await?;
+        let stored = self.places(&look_again_sql(layout), &params_of(layout, &part)).await?;
+        for (index, place) in matched.iter().enumerate() {
+            let list = if stored.contains(&index) { &mut attempt.written } else { &mut attempt.altered };
+            list.push(*place);
+        }
+        Ok(attempt)
+    }
+}
+
+/// The name of the n-th value of a change, from 0.
+fn source(index: usize) -> String {
+    format!("{CHANGES}.c{}", index + 1)
+}
+
+/// The changes as a relation with columns c1, c2, … and their number n.
+fn relation(layout: &Layout) -> String {
+    let columns = change_columns(layout);
+    let arrays: Vec<String> =
+        (1..=columns).map(|n| format!("pg_catalog.unnest(${n}::pg_catalog.text[])")).collect();
+    let names: Vec<String> = (1..=columns).map(|n| format!("c{n}")).collect();
+    format!("ROWS FROM ({}) WITH ORDINALITY AS {CHANGES}({}, n)", arrays.join(", "), names.join(", "))
+}
+
+fn at_once_sql(layout: &Layout, writing: &Writing<'_>, rows: usize) -> String {
+    let (name, conditions) = (table(layout), still_is(layout, &source));
+    let sets = sets(layout, writing, &source);
+    let returning = format!("RETURNING {CHANGES}.n AS n, {} AS same", holds(layout, &source));
+    let update = match writing.locked {
+        Locked::PassOver => format!(
+            "{FREE} AS MATERIALIZED (SELECT {CHANGES}.* FROM {name}, {} WHERE {conditions} \
+             FOR NO KEY UPDATE OF {} SKIP LOCKED), \
+             {WRITTEN} AS (UPDATE {name} SET {sets} FROM {FREE} AS {CHANGES} WHERE {conditions} {returning})",
+            relation(layout),
+            quote(&layout.table.name)
+        ),
+        Locked::Wait => format!(
+            "{WRITTEN} AS (UPDATE {name} SET {sets} FROM {} WHERE {conditions} {returning})",
+            relation(layout)
+        ),
+    };
+    let list = |filter: &str| {
+        format!("pg_catalog.array_to_string(pg_catalog.array_agg(n){filter}, ','::pg_catalog.text)")
+    };
+    format!(
+        "WITH {update} SELECT pg_catalog.count(*)::pg_catalog.text, {}, \
+         CASE WHEN pg_catalog.count(*) OPERATOR(pg_catalog.<>) {rows}::pg_catalog.int8 THEN {} END, {} FROM {WRITTEN}",
+        list(" FILTER (WHERE NOT same)"),
+        list(""),
+        is_guarded(layout)
+    )
+}
+
+/// Whether a trigger or a policy has come about since the table was looked at. A rule makes the statement an error.
+fn is_guarded(layout: &Layout) -> String {
+    let relation = format!("'{}'::pg_catalog.regclass", table(layout).replace('\'', "''"));
+    format!(
+        "(pg_catalog.row_security_active({relation}) OR EXISTS (SELECT FROM pg_catalog.pg_trigger \
+         WHERE tgrelid OPERATOR(pg_catalog.=) {relation} AND NOT tgisinternal \
+         AND tgenabled OPERATOR(pg_catalog.<>) 'D'::pg_catalog.\"char\"))::pg_catalog.text"
+    )
+}
+
+fn look_sql(layout: &Layout, locked: Locked) -> String {
+    let skip = if locked == Locked::PassOver { " SKIP LOCKED" } else { "" };
+    format!(
+        "SELECT {CHANGES}.n::pg_catalog.text FROM {}, {} WHERE {} FOR NO KEY UPDATE OF {}{skip}",
+        table(layout),
+        relation(layout),
+        still_is(layout, &source),
+        quote(&layout.table.name)
+    )
+}
+
+fn look_again_sql(layout: &Layout) -> String {
+    format!(
+        "SELECT {CHANGES}.n::pg_catalog.text FROM {}, {} WHERE {} AND {}",
+        table(layout),
+        relation(layout),
+        key_of_changes(layout, source).join(" AND "),
+        holds(layout, &source)
+    )
+}
+
+/// Whether a row still is what was read: everything that its values are bound to, the values and the version.
+fn still_is(layout: &Layout, source: &dyn Fn(usize) -> String) -> String {
+    let (keys, owners, tokens) = sizes(layout);
+    let mut conditions = key_of_changes(layout, source);
+    conditions.extend(owner_is(layout, source));
+    for (index, name) in layout.table.tokens.iter().enumerate() {
+        conditions.push(is_same_text(&as_text(layout, name), &source(keys + owners + index)));
+    }
+    if let Some(names) = layout.version() {
+        let first = keys + owners + 2 * tokens;
+        conditions.push(is_same_text(&as_text(layout, &names.version), &source(first)));
+    }
+    conditions.join(" AND ")
+}
+
+/// Whether a row holds what was sent, for the owner that it was sealed for.
+fn holds(layout: &Layout, source: &dyn Fn(usize) -> String) -> String {
+    let (keys, owners, tokens) = sizes(layout);
+    let mut conditions = owner_is(layout, source);
+    for (index, name) in layout.table.tokens.iter().enumerate() {
+        conditions.push(is_same_text(&as_text(layout, name), &source(keys + owners + tokens + index)));
+    }
+    let first = keys + owners + 2 * tokens + 1;
+    for (index, name) in layout.table.version_columns().enumerate() {
+        conditions.push(is_same_text(&as_text(layout, name), &source(first + index)));
+    }
+    conditions.join(" AND ")
+}
+
+fn owner_is(layout: &Layout, source: &dyn Fn(usize) -> String) -> Vec<String> {
+    let keys = layout.table.key.len();
+    let owners = layout.table.owner.iter().enumerate();
+    owners.map(|(index, name)| is_same_text(&as_text(layout, name), &source(keys + index))).collect()
+}
+
+fn sizes(layout: &Layout) -> (usize, usize, usize) {
+    (layout.table.key.len(), layout.table.owner.len(), layout.table.tokens.len())
+}
+
+/// What is set: tokens, version columns, plain columns, and the time of the change.
+fn sets(layout: &Layout, writing: &Writing<'_>, source: &dyn Fn(usize) -> String) -> String {
+    let (keys, owners, tokens) = sizes(layout);
+    let mut sets = Vec::new();
+    for (index, name) in layout.table.tokens.iter().enumerate() {
+        let new = source(keys + owners + tokens + index);
+        sets.push(format!("{} = {}", quote(name), cast(layout, name, &new)));
+    }
+    let first = keys + owners + 2 * tokens + 1;
+    for (index, name) in layout.table.version_columns().enumerate() {
+        sets.push(format!("{} = {}", quote(name), cast(layout, name, &source(first + index))));
+    }
+    let first = change_columns(layout) + 1;
+    for (index, (name, _)) in writing.plain.iter().enumerate() {
+        let value = cast(layout, name, &super::sql::place(first + index));
+        sets.push(format!("{} = {value}", quote(name)));
+    }
+    if let Some(updated) = layout.updated().filter(|_| writing.touch) {
+        sets.push(format!("{} = pg_catalog.now()", quote(updated)));
+    }
+    sets.join(", ")
+}
+
+/// The values of the changes, an array for each column, and the plain values.
+fn params<'a>(layout: &Layout, changes: &[&'a Change], writing: &'a Writing<'_>) -> Vec<Param<'a>> {
+    let mut params = params_of(layout, changes);
+    params.extend(writing.plain.iter().map(|(_, value)| Param::Text(value.as_deref())));
+    params
+}
+
+fn params_of<'a>(layout: &Layout, changes: &[&'a Change]) -> Vec<Param<'a>> {
+    let mut columns = vec![Vec::with_capacity(changes.len()); change_columns(layout)];
+    for change in changes {
+        for (column, value) in columns.iter_mut().zip(change_values(layout, change)) {
+            column.push(value);
+        }
+    }
+    columns.into_iter().map(Param::Texts).collect()
+}
+
+/// The row of a key, locked for writing.
+pub(super) fn lock_sql(layout: &Layout, wait: &str) -> String {
+    format!(
+        "SELECT {}::pg_catalog.text FROM {} WHERE {} FOR NO KEY UPDATE {wait}",
+        column(layout, &layout.table.key[0]),
+        table(layout),
+        super::sql::is_row(layout, 1)
+    )
+}

@@ -1,0 +1,293 @@
+//! Writing rows that still are what was read: all in one statement, and row by row where the database refuses some.
+
+use std::time::Duration;
+
+use super::Text;
+use super::layout::Layout;
+use super::row::StoredRow;
+use crate::error::DatabaseError;
+
+/// What a row's tokens and version columns are to become, if they still are what was read.
+pub(crate) struct Change {
+    pub(crate) old: StoredRow,
+    pub(crate) values: Vec<Option<Text>>,
+    pub(crate) marks: Marks,
+}
+
+/// What the version columns say of a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Marks {
+    pub(crate) version: i32,
+    pub(crate) method: Option<String>,
+    pub(crate) key_id: Option<String>,
+}
+
+/// What is done about a row that another transaction has locked. SQLite locks no rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Locked {
+    /// The statement waits for it.
+    Wait,
+    /// It is passed over. Waiting for one row while holding others could hold up, or deadlock with, the application that
+    /// the table belongs to.
+    PassOver,
+}
+
+/// How changes are written, and what is written with them.
+pub(crate) struct Writing<'a> {
+    pub(crate) locked: Locked,
+    /// Plain columns that are set in the same statement.
+    pub(crate) plain: &'a [(String, Option<String>)],
+    /// Whether the profile's `updated` column is set to the current time.
+    pub(crate) touch: bool,
+}
+
+impl Writing<'_> {
+    /// Tokens and version columns only.
+    pub(crate) fn tokens(locked: Locked) -> Self {
+        Self { locked, plain: &[], touch: false }
+    }
+}
+
+/// What became of a change.
+#[derive(Clone, Debug)]
+pub(crate) enum Fate {
+    /// The row holds what was sent.
+    Written,
+    /// The row is not what was read any more, or it is locked or gone.
+    Unmatched,
+    /// The database stores something else than what was sent, and the row was left as it was.
+    Altered,
+    /// The database refuses the row, and it was left as it was.
+    Refused(DatabaseError),
+}
+
+/// How one statement over several changes went; the changes are named by their places.
+#[derive(Debug, Default)]
+pub(crate) struct Attempt {
+    /// Rows that hold what was sent.
+    pub(crate) written: Vec<usize>,
+    /// Rows that were matched, and do not hold what was sent.
+    pub(crate) altered: Vec<usize>,
+    /// Whether triggers, rules or policies have a say, so that the statement alone proves nothing.
+    pub(crate) is_guarded: bool,
+}
+
+/// How carefully a statement is carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Care {
+    /// One statement.
+    One,
+    /// Rows are locked and compared first, constraints and deferred triggers run at once, and the rows are read again.
+    Full,
+}
+
+/// A transaction that writes changes, in one kind of database.
+pub(crate) trait Session: Sized + Send {
+    type Connections: Sync;
+
+    /// How many changes fit into one statement.
+    fn most(layout: &Layout) -> usize;
+
+    fn begin(connections: &Self::Connections) -> impl Future<Output = Result<Self, DatabaseError>> + Send;
+
+    /// Writes the changes at these places.
+    fn write(
+        &mut self,
+        layout: &Layout,
+        changes: &[&Change],
+        writing: &Writing<'_>,
+        care: Care,
+    ) -> impl Future<Output = Result<Attempt, DatabaseError>> + Send;
+
+    /// Sets a mark that [`undo`](Self::undo) goes back to.
+    fn mark(&mut self) -> impl Future<Output = Result<(), DatabaseError>> + Send;
+
+    fn undo(&mut self) -> impl Future<Output = Result<(), DatabaseError>> + Send;
+
+    fn keep(&mut self) -> impl Future<Output = Result<(), DatabaseError>> + Send;
+
+    fn commit(self) -> impl Future<Output = Result<(), DatabaseError>> + Send;
+
+    fn cancel(self) -> impl Future<Output = Result<(), DatabaseError>> + Send;
+
+    /// Says of an error that may be about a row or about the table which of them it is.
+    fn judge(
+        connections: &Self::Connections,
+        layout: &Layout,
+        writing: &Writing<'_>,
+        error: DatabaseError,
+    ) -> impl Future<Output = DatabaseError> + Send;
+}
+
+/// Writes every change whose row still is what was read.
+///
+/// # Errors
+/// What concerns the connection or the table as a whole; rows that the database refuses are among the fates.
+pub(crate) async fn swap<S: Session>(
+    connections: &S::Connections,
+    layout: &Layout,
+    changes: &[Change],
+    writing: &Writing<'_>,
+) -> Result<Vec<Fate>, DatabaseError> {
+    let mut fates = Vec::with_capacity(changes.len());
+    for chunk in changes.chunks(S::most(layout).max(1)) {
+        fates.extend(swap_chunk::<S>(connections, layout, chunk, writing).await?);
+    }
+    Ok(fates)
+}
+
+async fn swap_chunk<S: Session>(
+    connections: &S::Connections,
+    layout: &Layout,
+    changes: &[Change],
+    writing: &Writing<'_>,
+) -> Result<Vec<Fate>, DatabaseError> {
+    const ATTEMPTS: u32 = 5;
+    let mut care = if layout.facts.is_guarded { Care::Full } else { Care::One };
+    let mut attempt = 1;
+    loop {
+        let outcome = match care {
+            Care::One => at_once::<S>(connections, layout, changes, writing).await,
+            Care::Full => with_care::<S>(connections, layout, changes, writing).await.map(Some),
+        };
+        match outcome {
+            Ok(Some(fates)) => return Ok(fates),
+            Ok(None) => care = Care::Full,
+            // Another writer was in the way, and is done now.
+            Err(error) if error.is_transient() && attempt < ATTEMPTS => {
+                tokio::time::sleep(Duration::from_millis(20 << attempt)).await;
+                attempt += 1;
+            }
+            Err(error) if error.is_transient() && writing.locked == Locked::PassOver => {
+                return Ok(vec![Fate::Unmatched; changes.len()]);
+            }
+            Err(error) if care == Care::One && !error.is_transient() => {
+                let error = S::judge(connections, layout, writing, error).await;
+                if !error.is_about_rows() {
+                    return Err(error);
+                }
+                care = Care::Full;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// One statement for all; `None` where it does not do, and nothing was written.
+async fn at_once<S: Session>(
+    connections: &S::Connections,
+    layout: &Layout,
+    changes: &[Change],
+    writing: &Writing<'_>,
+) -> Result<Option<Vec<Fate>>, DatabaseError> {
+    let all: Vec<&Change> = changes.iter().collect();
+    let mut session = S::begin(connections).await?;
+    let attempt = session.write(layout, &all, writing, Care::One).await?;
+    if attempt.is_guarded || !attempt.altered.is_empty() {
+        session.cancel().await?;
+        return Ok(None);
+    }
+    session.commit().await?;
+    let mut fates = vec![Fate::Unmatched; changes.len()];
+    attempt.written.into_iter().for_each(|place| fates[place] = Fate::Written);
+    Ok(Some(fates))
+}
+
+/// Divides the changes until each that the database refuses or alters is alone; all others are written.
+async fn with_care<S: Session>(
+    connections: &S::Connections,
+    layout: &Layout,
+    changes: &[Change],
+    writing: &Writing<'_>,
+) -> Result<Vec<Fate>, DatabaseError> {
+    let mut fates = vec![Fate::Unmatched; changes.len()];
+    let mut session = S::begin(connections).await?;
+    let mut parts: Vec<Vec<usize>> = vec![(0..changes.len()).collect()];
+    while let Some(places) = parts.pop() {
+        if places.is_empty() {
+            continue;
+        }
+        let part: Vec<&Change> = places.iter().map(|place| &changes[*place]).collect();
+        session.mark().await?;
+        match session.write(layout, &part, writing, Care::Full).await {
+            Ok(attempt) if attempt.altered.is_empty() => {
+                session.keep().await?;
+                attempt.written.into_iter().for_each(|index| fates[places[index]] = Fate::Written);
+            }
+            Ok(attempt) => {
+                session.undo().await?;
+                attempt.altered.iter().for_each(|index| fates[places[*index]] = Fate::Altered);
+                parts.push(without(places, &attempt.altered));
+            }
+            Err(error) if error.is_transient() || error.unreachable => return Err(error),
+            Err(error) => {
+                session.undo().await?;
+                let error = S::judge(connections, layout, writing, error).await;
+                if !error.is_about_rows() {
+                    return Err(error);
+                }
+                match places.as_slice() {
+                    [place] => fates[*place] = Fate::Refused(error),
+                    _ => {
+                        let (first, second) = places.split_at(places.len() / 2);
+                        parts.extend([second.to_vec(), first.to_vec()]);
+                    }
+                }
+            }
+        }
+    }
+    session.commit().await?;
+    Ok(fates)
+}
+
+fn without(places: Vec<usize>, left_out: &[usize]) -> Vec<usize> {
+    let kept = places.into_iter().enumerate().filter(|(index, _)| !left_out.contains(index));
+    kept.map(|(_, place)| place).collect()
+}
+
+/// Number of values that a change consists of: key, owner, old and new tokens, old version, new marks.
+pub(crate) fn change_columns(layout: &Layout) -> usize {
+    let marks = if layout.version().is_some() { 4 } else { 0 };
+    layout.table.key.len() + layout.table.owner.len() + 2 * layout.table.tokens.len() + marks
+}
+
+/// The values of a change, in that order.
+pub(crate) fn change_values<'a>(layout: &Layout, change: &'a Change) -> Vec<Option<&'a str>> {
+    let mut values: Vec<Option<&str>> = Vec::with_capacity(change_columns(layout));
+    values.extend(change.old.key.iter().map(|text| Some(text.as_str())));
+    values.extend(change.old.owner.iter().map(Option::as_deref));
+    values.extend(change.old.values.iter().map(|value| value.as_ref().map(|text| text.as_str())));
+    values.extend(change.values.iter().map(|value| value.as_ref().map(|text| text.as_str())));
+    if layout.version().is_some() {
+        values.push(change.old.version.as_deref());
+        values.push(Some(change.marks.version_text()));
+        values.push(change.marks.method.as_deref());
+        values.push(change.marks.key_id.as_deref());
+    }
+    values
+}
+
+impl Change {
+    /// Whether a row, read afterwards, still is what this change starts from: then it was locked, or kept out of reach.
+    pub(crate) fn is_to_come(&self, now: &StoredRow) -> bool {
+        now.values == self.old.values && now.version == self.old.version && now.owner == self.old.owner
+    }
+
+    /// Whether a row, read afterwards, holds what this change was to write.
+    pub(crate) fn is_written(&self, now: &StoredRow, layout: &Layout) -> bool {
+        now.values == self.values
+            && now.owner == self.old.owner
+            && (layout.version().is_none() || now.version.as_deref() == Some(self.marks.version_text()))
+    }
+}
+
+impl Marks {
+    /// The number of the form, as text.
+    pub(crate) fn version_text(&self) -> &'static str {
+        match self.version {
+            0 => "0",
+            1 => "1",
+            _ => "2",
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! What stands in the way of sealing a profile's columns, found before a row is touched.
+//!
+//! A finding that is refused ends a migration before its first row, because values would be lost, left readable or no
+//! longer found; one that is warned of lets the run go on, in which single rows may fail.
+
+use serde::Serialize;
+
+use crate::database::layout::Layout;
+use crate::database::select::Range;
+use crate::error::StoreError;
+use crate::migration::pending;
+use crate::profile::LostIndexes;
+use crate::store::TokenStore;
+use crate::write_format::WriteFormat;
+
+/// One thing that stands in the way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Finding {
+    /// The table.
+    pub table: String,
+    /// The column that it is about, where it is about one.
+    pub column: Option<String>,
+    /// What kind of thing it is.
+    pub kind: Kind,
+    /// The name of the index, trigger, constraint or other object, or the type of the column.
+    pub object: Option<String>,
+    /// Whether a migration goes on.
+    pub severity: Severity,
+    /// What to do about it.
+    pub hint: String,
+}
+
+/// Whether a migration goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Severity {
+    /// A migration does not start while rows are pending.
+    Refuse,
+    /// A migration goes on; rows may fail one by one.
+    Warn,
+}
+
+/// The kinds of things that stand in the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Kind {
+    /// A token column that the database computes.
+    GeneratedColumn,
+    /// A key that the database does not guarantee to be unique.
+    KeyNotUnique,
+    /// A key column that is NULL in some rows.
+    NullKey,
+    /// A key or owner column whose values have no canonical text.
+    NoCanonicalText,
+    /// A token column that does not hold text.
+    ColumnType,
+    /// A token column that is too short for the largest envelope.
+    ColumnLength,
+    /// An index over a token column, which finds nothing after sealing.
+    Index,
+    /// A unique index over a token column, which guarantees nothing after sealing.
+    UniqueIndex,
+    /// A column of the profile that the table does not have.
+    MissingColumn,
+    /// A trigger.
+    Trigger,
+    /// A rewrite rule.
+    Rule,
+    /// A CHECK constraint on a token column.
+    Check,
+    /// A column that the database computes from a token column.
+    DependentColumn,
+    /// Row-level security.
+    RowSecurity,
+    /// A published table whose rows cannot be identified by a subscriber.
+    ReplicaIdentity,
+}
+
+impl Kind {
+    /// The kind as it is in JSON.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::GeneratedColumn => "generated-column",
+            Self::KeyNotUnique => "key-not-unique",
+            Self::NullKey => "null-key",
+            Self::NoCanonicalText => "no-canonical-text",
+            Self::ColumnType => "column-type",
+            Self::ColumnLength => "column-length",
+            Self::Index => "index",
+            Self::UniqueIndex => "unique-index",
+            Self::MissingColumn => "missing-column",
+            Self::Trigger => "trigger",
+            Self::Rule => "rule",
+            Self::Check => "check",
+            Self::DependentColumn => "dependent-column",
+            Self::RowSecurity => "row-security",
+            Self::ReplicaIdentity => "replica-identity",
+        }
+    }
+}
+
+impl Finding {
+    pub(crate) fn new(layout: &Layout, kind: Kind, severity: Severity, hint: impl Into<String>) -> Self {
+        let table = layout.table.name.clone();
+        Self { table, column: None, kind, object: None, severity, hint: hint.into() }
+    }
+
+    pub(crate) fn on(self, column: &str) -> Self {
+        Self { column: Some(column.into()), ..self }
+    }
+
+    pub(crate) fn of(self, object: impl Into<String>) -> Self {
+        Self { object: Some(object.into()), ..self }
+    }
+
+    /// The finding in one line, without its hint.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let column = self.column.as_ref().map(|column| format!(".{column}")).unwrap_or_default();
+        let object = self.object.as_ref().map(|object| format!(" {object}")).unwrap_or_default();
+        format!("{}{column}: {}{object}", self.table, self.kind.label())
+    }
+}
+
+/// Asks the database what stands in the way of moving the store's tables to a form.
+///
+/// Nothing is refused in a table without pending rows: what is there already goes on working.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn findings(store: &TokenStore, to: WriteFormat) -> Result<Vec<Finding>, StoreError> {
+    let mut all = Vec::new();
+    for layout in store.layouts() {
+        let mut found = of_layout(layout);
+        found.extend(store.database().obstacles(layout).await?);
+        if found.iter().any(|finding| finding.severity == Severity::Refuse)
+            && pending(store, layout, to).await? == 0
+        {
+            // An empty table shows its key's faults before the first row comes to harm.
+            let is_empty = store.database().count(layout, Range::default()).await? == 0;
+            let stays = |finding: &Finding| is_empty && finding.kind == Kind::KeyNotUnique;
+            found
+                .iter_mut()
+                .filter(|finding| !stays(finding))
+                .for_each(|finding| finding.severity = Severity::Warn);
+        }
+        all.extend(found);
+    }
+    Ok(all)
+}
+
+/// What the columns and the key say by themselves.
+fn of_layout(layout: &Layout) -> Vec<Finding> {
+    let mut found = Vec::new();
+    if let Some(reason) = &layout.facts.not_unique {
+        let hint =
+            "name the columns that identify a row, or add a unique index that covers every row of the table";
+        found.push(Finding::new(layout, Kind::KeyNotUnique, Severity::Refuse, hint).of(reason.clone()));
+    }
+    for name in layout.table.key.iter().chain(&layout.table.owner) {
+        if let Some(column) = layout.column(name).filter(|column| !column.kind.is_canonical()) {
+            let hint = "values are bound to the text of this column, and equal values of its type may have several: \
+                        use a text, integer, uuid, boolean or numeric(p,s) column";
+            let finding = Finding::new(layout, Kind::NoCanonicalText, Severity::Refuse, hint);
+            found.push(finding.on(name).of(column.declared.clone()));
+        }
+    }
+    for name in &layout.table.tokens {
+        let Some(column) = layout.column(name) else { continue };
+        if column.is_generated {
+            let hint = "the database computes this column: name the column that it is computed from";
+            found.push(Finding::new(layout, Kind::GeneratedColumn, Severity::Refuse, hint).on(name));
+        } else if !column.holds_text {
+            let finding =
+                Finding::new(layout, Kind::ColumnType, Severity::Refuse, type_hint(&column.declared));
+            found.push(finding.on(name).of(column.declared.clone()));
+        }
+    }
+    if let Some(updated) = layout.table.updated.as_deref().filter(|name| !layout.has(name)) {
+        let hint = "the profile's `updated` names a column that the table does not have: it is never set";
+        found.push(Finding::new(layout, Kind::MissingColumn, Severity::Warn, hint).on(updated));
+    }
+    found
+}
+
+/// The text that makes bytes or documents out of a column must be chosen by its owner.
+fn type_hint(declared: &str) -> String {
+    match declared {
+        "bytea" => {
+            "envelopes are text: add a text column, fill it with convert_from(…, 'UTF8') if the bytes are \
+                    UTF-8 text or with encode(…, 'base64') if they are not, and change every reader first"
+                .into()
+        }
+        "json" | "jsonb" => "envelopes are no JSON: move the value into a text column of its own".into(),
+        _ => format!("envelopes are text, and {declared} does not hold every text: change its type to text"),
+    }
+}
+
+/// Whether the profile accepts that an index over this column finds nothing after sealing.
+pub(crate) fn accepts_lost_index(layout: &Layout, _column: &str) -> bool {
+    layout.table.lost_indexes == LostIndexes::Accept
+}
+
+/// Characters of the largest envelope for a value of so many bytes: a wrapped key of about 200 bytes, the header of
+/// version 3 and base64 of the value with its nonce and tag.
+pub(crate) fn envelope_length(value: u64) -> u64 {
+    const HEADER: u64 = 500;
+    HEADER + (value + 28).div_ceil(3) * 4
+}
+
+/// The finding about a column that does not hold the envelope of its largest value.
+pub(crate) fn too_short(layout: &Layout, column: &str, declared: &str, largest: u64) -> Finding {
+    let hint = format!(
+        "the envelope of its largest value may take {} characters: change its type to text",
+        envelope_length(largest)
+    );
+    Finding::new(layout, Kind::ColumnLength, Severity::Refuse, hint).on(column).of(declared)
+}
+
+/// The finding about an index over a token column.
+pub(crate) fn lost_index(layout: &Layout, column: &str, index: &str, unique: bool) -> Finding {
+    let (kind, what) = match unique {
+        true => (Kind::UniqueIndex, "guarantees nothing: equal values have different envelopes"),
+        false => (Kind::Index, "finds nothing: a query by value matches no envelope"),
+    };
+    let hint = format!(
+        "after sealing this index {what}. If nothing relies on it, drop it or set lost_indexes = \"accept\" in the profile"
+    );
+    Finding::new(layout, kind, Severity::Refuse, hint).on(column).of(index)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::envelope_length;
+
+    #[test]
+    fn an_envelope_is_longer_than_its_value() {
+        assert_eq!(envelope_length(0), 540);
+        assert!(envelope_length(3_000) > 4_500);
+    }
+}

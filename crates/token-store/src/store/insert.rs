@@ -1,0 +1,98 @@
+//! Adding a row, sealed for the key and owner that the database stores.
+
+use super::put::{altered, refused};
+use super::{NewToken, TokenKey, TokenStore, Written};
+use crate::database::Kind;
+use crate::database::insert::{Inserted, NewRow};
+use crate::database::layout::Layout;
+use crate::database::row::{StoredKey, StoredRow, row_name};
+use crate::error::StoreError;
+
+impl TokenStore {
+    /// Adds the row, sealed for the key and owner that the database stores.
+    pub(super) async fn insert(
+        &self,
+        layout: &Layout,
+        key: &TokenKey,
+        token: &NewToken,
+    ) -> Result<Option<Written>, StoreError> {
+        let Some(mut row) = self.blank_row(layout, key, token).await? else {
+            let (table, row) = (layout.table.name.clone(), row_name(&layout.table.key, key.values()));
+            return Err(StoreError::KeyNotStorable { table, row });
+        };
+        let mut given: Vec<bool> = row.owner.iter().map(Option::is_some).collect();
+        let nulls = token.plain.iter().filter(|(_, value)| value.is_none());
+        for (column, _) in nulls {
+            let index = layout.table.owner.iter().position(|owner| owner == column);
+            index.into_iter().for_each(|index| given[index] = true);
+        }
+        loop {
+            let change = self.seal_row(layout, row, token).await?;
+            let owner = layout.table.owner.iter().zip(&change.old.owner).zip(&given);
+            let owner = owner.filter(|(_, given)| **given);
+            let plain = token.plain.iter().filter(|(column, _)| !layout.table.owner.contains(column));
+            let new = NewRow {
+                change: &change,
+                owner: owner.map(|((column, value), _)| (column.as_str(), value.as_deref())).collect(),
+                plain: plain.map(|(column, value)| (column.as_str(), value.as_deref())).collect(),
+            };
+            match self
+                .database()
+                .insert(layout, &new)
+                .await
+                .map_err(|error| refused(layout, &change.old, error))?
+            {
+                Inserted::Written => return Ok(Some(self.wrote(layout, &change))),
+                Inserted::Exists => return Ok(None),
+                // The database gave the row an owner that the caller left out: it is sealed for that one.
+                Inserted::Other(Some(stored))
+                    if given.iter().any(|given| !given) && stored.key[..] == change.old.key[..] =>
+                {
+                    row = StoredRow { owner: stored.owner, ..change.old };
+                    given.iter_mut().for_each(|given| *given = true);
+                }
+                Inserted::Other(_) => return Err(altered(layout, &change.old)),
+            }
+        }
+    }
+
+    /// A row that does not exist yet, its key and owner as the database would store them; `None` where it could not.
+    async fn blank_row(
+        &self,
+        layout: &Layout,
+        key: &TokenKey,
+        token: &NewToken,
+    ) -> Result<Option<StoredRow>, StoreError> {
+        let table = &layout.table;
+        let set = |name: &String| {
+            let plain = token.plain.iter().rev().find(|(column, _)| column == name);
+            plain.map_or_else(|| key.owner(name), |(_, value)| value.as_deref())
+        };
+        let owner = table.owner.iter().map(|name| (name.as_str(), set(name)));
+        let keys =
+            table.key.iter().zip(key.values()).map(|(name, text)| (name.as_str(), Some(text.as_str())));
+        let columns: Vec<(&str, Option<&str>)> = keys.chain(owner).collect();
+        let given: Vec<(&str, &str)> =
+            columns.iter().filter_map(|(name, text)| Some((*name, (*text)?))).collect();
+        let is_plain_text = |(name, _): &(&str, &str)| {
+            layout.column(name).is_some_and(|column| column.kind == Kind::Text && column.limit.is_none())
+        };
+        let texts = match given.iter().all(is_plain_text) {
+            true => Some(given.iter().map(|(_, text)| (*text).to_owned()).collect()),
+            false => self.database().canonical(layout, &given).await?,
+        };
+        // The database's answer is believed only where it is another text of the same value.
+        let is_same = |texts: &Vec<String>| {
+            let mut pairs = given.iter().zip(texts);
+            pairs.all(|((column, given), stored)| layout.kind(column).same(given, stored))
+        };
+        let Some(texts) = texts.filter(is_same) else { return Ok(None) };
+        let mut texts = texts.into_iter();
+        let mut canonical: Vec<Option<String>> =
+            columns.iter().map(|(_, text)| text.and_then(|_| texts.next())).collect();
+        let owner = canonical.split_off(table.key.len());
+        let key = StoredKey::of_texts(canonical.into_iter().map(Option::unwrap_or_default).collect());
+        let nothing = std::iter::repeat_with(|| Ok(None)).take(layout.content_columns());
+        Ok(Some(StoredRow { owner, ..StoredRow::assemble(layout, key, nothing) }))
+    }
+}

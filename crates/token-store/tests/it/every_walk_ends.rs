@@ -1,0 +1,141 @@
+//! Every walk over a table ends, whatever its keys are, and holds a bounded part of the table at a time.
+
+use token_store::WriteFormat;
+use token_store::findings::{Kind, Severity, findings};
+use token_store::status::{status, workload};
+
+use crate::support::{Keys, Sql, migrate, profile_of, shown, verified};
+
+async fn keys_of(db: &Sql, definition: &str, rows: &[&str]) -> Keys {
+    db.execute("DROP TABLE IF EXISTS t").await;
+    db.execute(&format!("CREATE TABLE t ({definition})")).await;
+    for (n, key) in rows.iter().enumerate() {
+        db.execute(&format!("INSERT INTO t (id, tok) VALUES ({key}, 'token {n}')")).await;
+    }
+    Keys::toml(&profile_of("t", &["id"], &["tok"], ""))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_of_sqlite_are_walked_as_they_are_stored() {
+    let db = Sql::sqlite().await;
+    for (definition, rows, canonical) in [
+        ("id, tok TEXT, PRIMARY KEY (id)", &["1", "2", "10", "9"][..], true),
+        ("id, tok TEXT, PRIMARY KEY (id)", &["'a'", "'b'", "'10'"][..], true),
+        ("id, tok TEXT, PRIMARY KEY (id)", &["1", "'1'", "2"][..], false),
+        ("id INT PRIMARY KEY, tok TEXT", &["1", "'a1'", "'b'", "20"][..], true),
+        ("id REAL PRIMARY KEY, tok TEXT", &["1.0/3", "2.0/3", "1", "1e300"][..], false),
+        ("id NUMERIC PRIMARY KEY, tok TEXT", &["1.0/3", "'x'", "7"][..], false),
+        ("id DECIMAL(10,2) PRIMARY KEY, tok TEXT", &["5", "6"][..], true),
+        ("id TEXT COLLATE NOCASE PRIMARY KEY, tok TEXT", &["'a'", "'B'", "'c'"][..], true),
+        ("id INT PRIMARY KEY, tok TEXT) STRICT, WITHOUT ROWID --", &["3", "1", "2"][..], true),
+        ("id ANY PRIMARY KEY, tok TEXT) STRICT --", &["3", "1", "2"][..], true),
+    ] {
+        let keys = keys_of(&db, definition, rows).await;
+        let store = keys.store(&db).await;
+        let total = rows.len() as u64;
+        assert_eq!(status(&store).await.unwrap().total, total, "{definition} {rows:?}");
+        assert_eq!(workload(&store).await.unwrap().rows, total, "{definition} {rows:?}");
+        assert_eq!(verified(&store).await.rows, total, "{definition} {rows:?}");
+        let found = findings(&store, WriteFormat::KmsEnvelope).await.unwrap();
+        let refused = found.iter().any(|f| f.kind == Kind::NoCanonicalText && f.severity == Severity::Refuse);
+        assert_eq!(refused, !canonical, "{definition} {rows:?}: {found:?}");
+        let report = migrate(&store, WriteFormat::KmsEnvelope).await;
+        assert_eq!((report.scanned, report.conflicts), (total, 0), "{definition} {rows:?}: {report:?}");
+        assert_eq!(report.migrated + report.failed, total, "{definition} {rows:?}: {report:?}");
+        assert_eq!(report.left, report.failed, "{definition} {rows:?}");
+        let report = verified(&store).await;
+        assert_eq!((report.rows, report.failed), (total, 0), "{definition} {rows:?}: {report:?}");
+        if canonical {
+            assert_eq!(report.plaintext, 0, "{definition} {rows:?}");
+            let names = db.rows("SELECT CAST(id AS TEXT) FROM t").await;
+            for name in names.into_iter().flatten().flatten() {
+                let key = token_store::TokenKey::from_values([name]);
+                assert!(
+                    shown(store.get(&key).await.unwrap().column("tok")).is_some(),
+                    "{definition} {key:?}"
+                );
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_of_postgresql_are_walked_in_their_own_order() {
+    let db = Sql::postgres(test_support::part!(postgres)).await;
+    db.execute("CREATE EXTENSION IF NOT EXISTS citext").await;
+    for (definition, rows, canonical) in [
+        ("id float8 PRIMARY KEY, tok text", &["1.0/3", "2.0/3", "'NaN'", "1e300"][..], false),
+        ("id numeric PRIMARY KEY, tok text", &["2.50", "1.0/3", "7"][..], false),
+        ("id timestamptz PRIMARY KEY, tok text", &["'2020-01-01'", "now()"][..], false),
+        ("id citext PRIMARY KEY, tok text", &["'a'", "'B'"][..], false),
+        ("id bytea PRIMARY KEY, tok text", &["'\\x00'", "'\\xff'"][..], false),
+        ("id numeric(8,3) PRIMARY KEY, tok text", &["2.5", "1.0/3", "7"][..], true),
+        ("id date PRIMARY KEY, tok text", &["'2020-01-01'", "'1999-12-31'"][..], false),
+        ("id bool PRIMARY KEY, tok text", &["true", "false"][..], true),
+    ] {
+        let keys = keys_of(&db, definition, rows).await;
+        let store = keys.store(&db).await;
+        let found = findings(&store, WriteFormat::KmsEnvelope).await.unwrap();
+        let refused = found.iter().any(|f| f.kind == Kind::NoCanonicalText && f.severity == Severity::Refuse);
+        assert_eq!(refused, !canonical, "{definition}: {found:?}");
+        let report = migrate(&store, WriteFormat::KmsEnvelope).await;
+        let total = rows.len() as u64;
+        assert_eq!((report.migrated, report.left), (total, 0), "{definition}: {report:?}");
+        let report = verified(&store).await;
+        assert_eq!((report.rows, report.ok), (total, total), "{definition}: {report:?}");
+    }
+}
+
+on_each_database! {
+    async fn large_values_are_taken_a_few_at_a_time(db) {
+        db.execute("CREATE TABLE t (id integer PRIMARY KEY, tok text)").await;
+        let large = "x".repeat(900_000);
+        for n in 0..14 {
+            db.run(&format!("INSERT INTO t VALUES ({n}, $1)"), &[Some(&large)]).await;
+        }
+        let keys = Keys::toml(&profile_of("t", &["id"], &["tok"], ""));
+        let store = keys.store(&db).await;
+        let mut most = 0;
+        let mut before = 0;
+        let options = crate::support::to(WriteFormat::KmsEnvelope, 500);
+        let stop = token_store::migration::StopFlag::default();
+        let outcome = token_store::migration::run(&store, &options, &stop, |report| {
+            most = most.max(report.scanned - before);
+            before = report.scanned;
+        })
+        .await;
+        assert_eq!((outcome.report.migrated, outcome.report.left), (14, 0), "{outcome:?}");
+        assert!(most <= 6, "{most} rows of 900 kB at once");
+        assert_eq!(verified(&store).await.ok, 14);
+    }
+
+    async fn only_rows_with_the_value_are_looked_at(db) {
+        db.execute("CREATE TABLE t (id integer PRIMARY KEY, tenant bigint, tok text)").await;
+        for n in 0..12 {
+            db.execute(&format!("INSERT INTO t VALUES ({n}, {}, 'token {n}')", n % 3)).await;
+        }
+        let keys = Keys::toml(&profile_of("t", &["id"], &["tok"], "filter = \"id > 2\""));
+        let store = keys.store(&db).await.only_where(&[("tenant".into(), "01".into())]).await.unwrap();
+        assert_eq!(status(&store).await.unwrap().total, 3);
+        let report = migrate(&store, WriteFormat::KmsEnvelope).await;
+        assert_eq!((report.scanned, report.migrated, report.left), (3, 3, 0));
+        assert_eq!(verified(&store).await.ok, 3);
+        let all = keys.store(&db).await;
+        assert_eq!(migrate(&all, WriteFormat::KmsEnvelope).await.migrated, 6);
+        let store = keys.store(&db).await;
+        assert!(store.clone().only_where(&[("nothing".into(), "1".into())]).await.is_err());
+        if db.is_postgres() {
+            assert!(store.only_where(&[("tenant".into(), "x".into())]).await.is_err());
+        }
+    }
+
+    async fn a_row_that_was_skipped_is_left(db) {
+        db.execute("CREATE TABLE t (id text UNIQUE, tok text)").await;
+        db.execute("INSERT INTO t VALUES ('a', 'one'), (NULL, 'two'), (NULL, 'three')").await;
+        let store = Keys::toml(&profile_of("t", &["id"], &["tok"], "")).store(&db).await;
+        let found = findings(&store, WriteFormat::KmsEnvelope).await.unwrap();
+        assert!(found.iter().any(|f| f.kind == Kind::NullKey && f.severity == Severity::Refuse), "{found:?}");
+        let report = migrate(&store, WriteFormat::KmsEnvelope).await;
+        assert_eq!((report.migrated, report.left), (1, 2));
+    }
+}
