@@ -3,7 +3,7 @@
 use anyhow::{Context, bail};
 
 /// Everything that `--require` may name.
-pub(crate) const KNOWN_PARTS: [&str; 15] = [
+pub(crate) const KNOWN_PARTS: [&str; 14] = [
     "postgres",
     "mariadb",
     "docker",
@@ -18,7 +18,6 @@ pub(crate) const KNOWN_PARTS: [&str; 15] = [
     "alertmanager",
     "kustomize",
     "python",
-    "clients",
 ];
 
 #[derive(Debug, Default)]

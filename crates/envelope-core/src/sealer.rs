@@ -1,5 +1,7 @@
 //! The sealer: what a service calls to seal and open a value for a cell.
 
+mod prepared;
+
 use std::sync::Arc;
 
 use secrecy::SecretString;
@@ -12,6 +14,8 @@ use crate::format::{MAX_PLAINTEXT_LEN, kms_envelope};
 use crate::key::{DataKey, WrappedDataKey};
 use crate::provider::{ErrorClass, KeyProvider};
 use crate::rewrap::{Rewrapped, StoredKey};
+
+pub use self::prepared::PreparedKey;
 
 /// Which envelope new values are written in. Both are always read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

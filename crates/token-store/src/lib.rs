@@ -16,6 +16,7 @@ mod cipher;
 mod database;
 pub mod error;
 pub mod findings;
+pub mod kind;
 pub mod metrics;
 pub mod migration;
 mod plan;
@@ -30,6 +31,9 @@ mod write_format;
 pub use cipher::{FailureObserver, PlaintextPolicy, TokenCipher, UserKeys};
 pub use database::{Database, Timeouts};
 pub use error::StoreError;
+pub use kind::ErrorKind;
 pub use profile::Profile;
-pub use store::{NewToken, Token, TokenKey, TokenStore, TokenSummary, Written};
+pub use store::{
+    NewToken, Prepared, SealedText, StoredText, Token, TokenKey, TokenRow, TokenStore, TokenSummary, Written,
+};
 pub use write_format::WriteFormat;

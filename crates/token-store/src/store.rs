@@ -2,8 +2,11 @@
 
 mod find;
 mod insert;
+mod prepared;
 mod put;
 mod reseal;
+mod rows;
+mod text;
 mod token;
 
 use std::collections::{BTreeMap, HashSet};
@@ -13,6 +16,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures_util::future::join_all;
 use secrecy::SecretString;
 
+pub use self::prepared::Prepared;
+pub use self::rows::TokenRow;
+pub use self::text::{SealedText, StoredText};
 pub use self::token::{NewToken, Token, TokenKey, TokenSummary, Written};
 use crate::audit::Trail;
 use crate::cipher::{Recorded, TokenCipher};
@@ -31,6 +37,8 @@ pub struct TokenStore {
     layouts: Arc<[Layout]>,
     actor: Arc<str>,
     reseal_on_read: bool,
+    /// Data keys that a write takes before it asks the key service.
+    prepared: Option<Arc<prepared::Cells>>,
 }
 
 struct Inner {
@@ -96,7 +104,7 @@ impl TokenStore {
             rows_by_version,
         };
         let (inner, layouts) = (Arc::new(inner), layouts.into());
-        Ok(Self { inner, layouts, actor: "unnamed".into(), reseal_on_read: false })
+        Ok(Self { inner, layouts, actor: "unnamed".into(), reseal_on_read: false, prepared: None })
     }
 
     /// Says who asks, for the [audit events](crate::audit): the name of the service or of the operator.

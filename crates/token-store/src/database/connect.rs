@@ -66,6 +66,14 @@ impl Database {
         Self::open(url, true, timeouts).await
     }
 
+    /// Works on a pool that exists: `sqlx::PgPool` or `sqlx::SqlitePool`.
+    ///
+    /// Its settings are the caller's. The pool may lead through a pooler such as pgbouncer: every statement of the store
+    /// is in a transaction, and none is prepared for later.
+    pub fn from_pool(pool: impl Into<Self>) -> Self {
+        pool.into()
+    }
+
     async fn open(url: &str, read_only: bool, timeouts: Timeouts) -> Result<Self, StoreError> {
         let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
         let pool = match scheme {
@@ -75,12 +83,24 @@ impl Database {
             }
             #[cfg(feature = "sqlite")]
             "sqlite" => Pool::Sqlite(super::sqlite::connect(url, read_only).await?),
-            #[cfg(feature = "mysql")]
-            "mysql" | "mariadb" => Pool::MySql(super::mysql::connect(url, read_only, timeouts).await?),
-            "" => return Err(address("it is none of postgres://…, mysql://… and sqlite://…")),
+            "" => return Err(address("it is neither postgres://… nor sqlite://…")),
             other => return Err(address(format!("this build has no support for {other}://"))),
         };
         Ok(Self { pool })
+    }
+}
+
+#[cfg(feature = "postgres")]
+impl From<sqlx::PgPool> for Database {
+    fn from(pool: sqlx::PgPool) -> Self {
+        Self { pool: Pool::Postgres(super::postgres::of_pool(pool)) }
+    }
+}
+
+#[cfg(feature = "sqlite")]
+impl From<sqlx::SqlitePool> for Database {
+    fn from(pool: sqlx::SqlitePool) -> Self {
+        Self { pool: Pool::Sqlite(super::sqlite::of_pool(pool)) }
     }
 }
 

@@ -99,6 +99,7 @@ impl StopFlag {
 
 /// How a run ended: always with a report, even where the key service or the database gave up on the way.
 #[derive(Debug)]
+#[must_use = "a run that ended early, or with failures, says so here"]
 #[non_exhaustive]
 pub struct Outcome<R> {
     /// What was done until then.

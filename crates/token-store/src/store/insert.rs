@@ -57,7 +57,7 @@ impl TokenStore {
     }
 
     /// A row that does not exist yet, its key and owner as the database would store them; `None` where it could not.
-    async fn blank_row(
+    pub(super) async fn blank_row(
         &self,
         layout: &Layout,
         key: &TokenKey,

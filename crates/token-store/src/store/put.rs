@@ -23,7 +23,7 @@ const ATTEMPTS: u32 = 8;
 const WRITE: &str = "write";
 
 /// What becomes of one token of a row.
-enum Cell {
+pub(super) enum Cell {
     Null,
     /// Its new text, and the key it is under.
     Sealed(Text, Option<String>),
@@ -71,6 +71,31 @@ impl TokenStore {
             }
         }
         Err(StoreError::Contended { table, row: name })
+    }
+
+    /// The row of a key, or the one that would be made for it.
+    pub(super) async fn row_or_blank(
+        &self,
+        layout: &Layout,
+        key: &TokenKey,
+    ) -> Result<StoredRow, StoreError> {
+        if let Some(row) = self.find(layout, key).await? {
+            return Ok(row);
+        }
+        let blank = self.blank_row(layout, key, &NewToken::new()).await?;
+        blank.ok_or_else(|| self.key_not_storable(layout, key))
+    }
+
+    pub(super) fn key_not_storable(&self, layout: &Layout, key: &TokenKey) -> StoreError {
+        let (table, row) = (layout.table.name.clone(), row_name(&layout.table.key, key.values()));
+        StoreError::KeyNotStorable { table, row }
+    }
+
+    pub(super) fn check_token(&self, layout: &Layout, column: &str) -> Result<(), StoreError> {
+        if layout.table.tokens.iter().any(|name| name == column) {
+            return Ok(());
+        }
+        Err(StoreError::NoTokenColumn { table: layout.table.name.clone(), column: column.into() })
     }
 
     /// Tokens, version columns and plain columns in one statement, for the owner that the row has.
@@ -196,7 +221,7 @@ impl TokenStore {
         self.seal_cell(layout, row, format, secret, &row.binding(layout, column)).await
     }
 
-    async fn seal_cell(
+    pub(super) async fn seal_cell(
         &self,
         layout: &Layout,
         row: &StoredRow,
@@ -204,6 +229,15 @@ impl TokenStore {
         secret: &SecretString,
         binding: &Binding<'_>,
     ) -> Result<Cell, StoreError> {
+        if let (WriteFormat::KmsEnvelope, Some(prepared), Some(sealer)) =
+            (format, &self.prepared, self.cipher().key_service())
+        {
+            let sealed = prepared.seal(sealer, secret, binding);
+            let sealed = sealed.map_err(|source| seal_error(layout, row, binding.column(), source))?;
+            if let Some(sealed) = sealed {
+                return Ok(Cell::Sealed(Zeroizing::new(sealed.text), sealed.key_id));
+            }
+        }
         let sealed = self.cipher().seal(format, secret, binding).await;
         let sealed = sealed.map_err(|source| seal_error(layout, row, binding.column(), source))?;
         Ok(Cell::Sealed(Zeroizing::new(sealed.text), sealed.key_id))

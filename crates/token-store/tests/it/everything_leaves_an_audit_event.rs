@@ -136,7 +136,7 @@ async fn a_migration_tells_of_every_row_and_of_its_beginning_and_end() {
 
     let mut dry = to(WriteFormat::KmsEnvelope, 3);
     dry.run.dry_run = true;
-    migration::run(&store, &dry, &StopFlag::default(), |_| {}).await;
+    let _ = migration::run(&store, &dry, &StopFlag::default(), |_| {}).await;
     let events: Vec<String> = ear.audit().iter().map(|heard| heard.field("event").to_owned()).collect();
     assert_eq!(
         events,
@@ -159,7 +159,7 @@ async fn a_rewrap_a_verification_and_a_resealing_are_told() {
     assert_one(&ear.audit(), Level::INFO, audit::ROW_RESEALED, &of_row("reseal", &row));
 
     keys.memory().rotate();
-    migration::rewrap(&store, &RewrapOptions::default(), &StopFlag::default(), |_| {}).await;
+    let _ = migration::rewrap(&store, &RewrapOptions::default(), &StopFlag::default(), |_| {}).await;
     let heard = ear.audit();
     let begin = [("operation", "rewrap"), ("key", "memory:2"), ("dry_run", "false")];
     assert_one(&heard, Level::INFO, audit::RUN_STARTED, &begin);

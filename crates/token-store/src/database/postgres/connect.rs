@@ -65,6 +65,11 @@ pub(in crate::database) async fn connect(
     Ok(Connections { pool, read_only, pooled, timeouts })
 }
 
+/// A pool of the caller's. Whether it leads through a pooler is not known, so it is used as if it did.
+pub(in crate::database) fn of_pool(pool: sqlx::PgPool) -> Connections {
+    Connections { pool, read_only: false, pooled: true, timeouts: Timeouts::default() }
+}
+
 /// Opens one connection, which reports at once what is wrong where a pool keeps trying and then only says that time ran
 /// out, and asks whether its settings are the server's.
 async fn is_direct(options: &PgConnectOptions) -> Result<bool, DatabaseError> {

@@ -23,7 +23,7 @@ use super::connect::Timeouts;
 use super::row::{Cell, NoText};
 use crate::error::DatabaseError;
 
-pub(super) use connect::connect;
+pub(super) use connect::{connect, of_pool};
 pub(super) use swap::Session;
 
 /// A pool of connections, and what is known of them.

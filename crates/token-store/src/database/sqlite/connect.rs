@@ -40,6 +40,11 @@ pub(in crate::database) async fn connect(url: &str, read_only: bool) -> Result<C
     }
 }
 
+/// A pool of the caller's.
+pub(in crate::database) fn of_pool(pool: sqlx::SqlitePool) -> Connections {
+    Connections { pool }
+}
+
 /// A third slash makes a path absolute, which often is not meant.
 fn check_file(url: &str, file: &Path) -> Result<(), StoreError> {
     let is_missing = file.is_absolute() && url.starts_with("sqlite:///") && !file.exists();

@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 use super::row::{Cell, Class, NoText};
 use crate::error::DatabaseError;
 
-pub(super) use connect::connect;
+pub(super) use connect::{connect, of_pool};
 pub(super) use swap::Session;
 
 /// A pool of connections to a file.

@@ -1,0 +1,189 @@
+//! What a service needs beside `get` and `put`: its own pool, its own statements, many rows, some columns, and a write
+//! that cannot fail for the key service.
+
+use envelope_core::ErrorClass;
+use futures_util::StreamExt as _;
+use secrecy::{ExposeSecret as _, SecretString};
+use test_support::faults::Fault;
+use token_store::{Database, ErrorKind, NewToken, StoredText, TokenKey, TokenStore};
+
+use crate::support::{Keys, Sql, VodRow, create_vod_tender, insert_vod, shown};
+
+fn key(channel: &str) -> TokenKey {
+    TokenKey::new("twitch", channel)
+}
+
+fn both(access: &str, refresh: &str) -> NewToken {
+    NewToken::new().access_token(access).refresh_token(refresh)
+}
+
+async fn own_pool(db: &Sql) -> Database {
+    if db.is_postgres() {
+        Database::from_pool(sqlx::PgPool::connect(db.url()).await.unwrap())
+    } else {
+        Database::from_pool(sqlx::SqlitePool::connect(db.url()).await.unwrap())
+    }
+}
+
+async fn damage(db: &Sql, channel: &str, column: &str) {
+    let sql = format!(
+        "UPDATE oauth_tokens SET {column} = substr({column}, 1, length({column}) - 8) || 'AAAAAAA=' \
+         WHERE channel = '{channel}'"
+    );
+    db.execute(&sql).await;
+}
+
+on_each_database! {
+    async fn a_store_works_on_the_pool_of_its_service(db) {
+        create_vod_tender(&db).await;
+        let keys = Keys::new("vod-tender");
+        let store = TokenStore::open(own_pool(&db).await, keys.profile.clone(), keys.cipher()).await.unwrap();
+        store.put(&key("one"), both("access", "refresh")).await.unwrap();
+        let token = store.get(&key("one")).await.unwrap();
+        assert_eq!(shown(token.access_token()), Some("access"));
+        assert!(store.delete(&key("one")).await.unwrap());
+    }
+
+    async fn only_the_columns_that_are_asked_for_are_opened_and_paid_for(db) {
+        create_vod_tender(&db).await;
+        let keys = Keys::new("vod-tender").decorated(|without_cache| without_cache);
+        let store = keys.store(&db).await;
+        store.put(&key("one"), both("access", "refresh")).await.unwrap();
+        damage(&db, "one", "refresh_token").await;
+        keys.faults().reset_calls();
+        let mut row = store.get_columns(&key("one"), &["access_token"]).await.unwrap();
+        assert_eq!(keys.faults().calls("unwrap"), 1);
+        assert_eq!(shown(row.token("access_token").unwrap()), Some("access"));
+        assert!(row.token("refresh_token").unwrap().is_none(), "it was not asked for");
+        assert_eq!(row.take("access_token").unwrap().unwrap().expose_secret(), "access");
+        assert_eq!((row.encryption_version(), row.encryption_method()), (Some(2), Some("kms-envelope")));
+
+        let row = store.get_columns(&key("one"), &["access_token", "refresh_token"]).await.unwrap();
+        assert_eq!(shown(row.token("access_token").unwrap()), Some("access"));
+        let error = row.token("refresh_token").unwrap_err();
+        assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Unopenable, false));
+
+        let error = store.get_columns(&key("one"), &["scope"]).await.unwrap_err();
+        assert_eq!(error.kind().http_status(), 400);
+        let error = store.get_columns(&key("two"), &["access_token"]).await.unwrap_err();
+        assert_eq!(error.kind().http_status(), 404);
+    }
+
+    async fn a_stream_opens_every_row_in_order_and_a_broken_one_spoils_no_other(db) {
+        const ROWS: usize = 1_203;
+        create_vod_tender(&db).await;
+        let keys = Keys::new("vod-tender").v3().decorated(|inner| {
+            std::sync::Arc::new(kms_provider::Caching::new(std::sync::Arc::new(crate::support::OneDataKey::new(inner))))
+        });
+        let store = keys.store(&db).await;
+        let channel = |number: usize| format!("{number:05}");
+        for number in 0..ROWS {
+            match number % 3 {
+                0 => insert_vod(&db, &VodRow::plain(&channel(number), &format!("access {number}"), "r")).await,
+                1 => insert_vod(&db, &VodRow::direct(&channel(number), &format!("access {number}"), "r")).await,
+                _ => {
+                    let token = both(&format!("access {number}"), "r");
+                    store.put(&key(&channel(number)), token).await.map(drop).unwrap();
+                }
+            }
+        }
+        damage(&db, &channel(1_001), "access_token").await;
+        let columns = ["access_token"];
+        let mut number = 0;
+        let mut rows = std::pin::pin!(store.rows(None, &columns).unwrap());
+        while let Some(row) = rows.next().await {
+            let row = row.unwrap();
+            assert_eq!(row.key(), ["twitch".to_owned(), channel(number)]);
+            match row.token("access_token") {
+                Ok(token) => assert_eq!(shown(token), Some(format!("access {number}").as_str())),
+                Err(error) => assert_eq!((number, error.kind()), (1_001, ErrorKind::Unopenable)),
+            }
+            number += 1;
+        }
+        assert_eq!(number, ROWS);
+
+        let wanted = [7, 3, 9_999, 5];
+        let many = store.get_many(wanted.map(|number| key(&channel(number))), &columns);
+        let many: Vec<_> = many.collect().await;
+        let texts = many.iter().map(|row| row.as_ref().ok().and_then(|row| shown(row.token("access_token").ok()?)));
+        assert_eq!(texts.collect::<Vec<_>>(), [Some("access 7"), Some("access 3"), None, Some("access 5")]);
+    }
+
+    async fn texts_of_the_services_own_statements_open_and_are_sealed(db) {
+        create_vod_tender(&db).await;
+        let keys = Keys::new("vod-tender");
+        let store = keys.store(&db).await;
+        insert_vod(&db, &VodRow::plain("plain", "access p", "refresh p")).await;
+        insert_vod(&db, &VodRow::direct("direct", "access d", "refresh d")).await;
+        store.put(&key("sealed"), both("access s", "refresh s")).await.unwrap();
+        let columns = ["channel", "access_token", "encryption_version", "encryption_key_id"];
+        for row in db.table("oauth_tokens", &columns).await {
+            let [Some(channel), Some(text), version, key_id] = &row[..] else { panic!("{row:?}") };
+            let version = version.as_ref().map(|version| version.parse().unwrap());
+            let stored = StoredText::marked(text, version, key_id.as_deref());
+            let opened = store.open_text(&key(channel), "access_token", stored).await.unwrap();
+            assert_eq!(opened.expose_secret(), format!("access {}", &channel[..1]));
+            if channel == "sealed" {
+                let moved = store.open_text(&key("plain"), "access_token", stored).await.unwrap_err();
+                assert_eq!(moved.kind(), ErrorKind::Unopenable);
+                assert!(store.open_text(&key(channel), "refresh_token", stored).await.is_err());
+            }
+        }
+        let value = SecretString::from("written by the service");
+        let sealed = store.seal_text(&key("sealed"), "access_token", &value).await.unwrap();
+        let version = sealed.encryption_version.to_string();
+        db.run(
+            db.either(
+                "UPDATE oauth_tokens SET access_token = $1, encryption_version = $2::int, encryption_key_id = $3 \
+                 WHERE channel = 'sealed'",
+                "UPDATE oauth_tokens SET access_token = ?1, encryption_version = ?2, encryption_key_id = ?3 \
+                 WHERE channel = 'sealed'",
+            ),
+            &[Some(&sealed.text), Some(&version), sealed.encryption_key_id.as_deref()],
+        )
+        .await;
+        let token = store.get(&key("sealed")).await.unwrap();
+        assert_eq!(shown(token.access_token()), Some("written by the service"));
+        assert_eq!(shown(token.refresh_token()), Some("refresh s"));
+    }
+
+    async fn what_was_prepared_is_written_while_the_key_service_is_away(db) {
+        create_vod_tender(&db).await;
+        let keys = Keys::new("vod-tender").decorated(|without_cache| without_cache);
+        let store = keys.store(&db).await;
+        store.put(&key("one"), both("old", "old")).await.unwrap();
+        let away = || keys.faults().always(Fault::Fail(ErrorClass::Unavailable));
+
+        // The key service is away before the grant: nothing is spent.
+        away();
+        let error = store.prepare(&key("one")).await.unwrap_err();
+        assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Unavailable, true));
+
+        // It goes away during the grant: what the provider gave is written, into an old row and a new one.
+        for channel in ["one", "new"] {
+            keys.faults().heal();
+            let prepared = store.prepare(&key(channel)).await.unwrap();
+            away();
+            keys.faults().reset_calls();
+            store.put_prepared(prepared, both("granted", "successor")).await.unwrap();
+            assert_eq!(keys.faults().total_calls(), 0, "{channel}");
+            keys.faults().heal();
+            let token = store.get(&key(channel)).await.unwrap();
+            let tokens = (shown(token.access_token()), shown(token.refresh_token()));
+            assert_eq!(tokens, (Some("granted"), Some("successor")), "{channel}");
+        }
+    }
+
+    async fn a_prepared_write_carries_over_what_others_wrote_meanwhile(db) {
+        create_vod_tender(&db).await;
+        let keys = Keys::new("vod-tender");
+        let store = keys.store(&db).await;
+        store.put(&key("one"), both("old access", "old refresh")).await.unwrap();
+        let prepared = store.prepare(&key("one")).await.unwrap();
+        store.put(&key("one"), both("theirs", "their refresh")).await.unwrap();
+        store.put_prepared(prepared, NewToken::new().access_token("mine")).await.unwrap();
+        let token = store.get(&key("one")).await.unwrap();
+        let tokens = (shown(token.access_token()), shown(token.refresh_token()));
+        assert_eq!(tokens, (Some("mine"), Some("their refresh")));
+    }
+}
