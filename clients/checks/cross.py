@@ -284,7 +284,7 @@ def main():
     postgres = os.environ.get("TOKENSEAL_TEST_POSTGRES_URL", "")
     if postgres and not postgres.startswith("unavailable"):
         retries = no_writer_loses_an_update(check, postgres)
-        said = f"{check.held} held; 8 writers beside migrate lost nothing, {retries} swaps repeated"
+        said = f"{check.held} held; 8 writers next to migrate lost nothing, {retries} swaps repeated"
     print(said)
 
 

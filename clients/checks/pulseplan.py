@@ -12,7 +12,7 @@ import psycopg
 from cross import Check
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from psycopg.rows import dict_row
-from tokenseal import NotAuthentic, Sealer
+from tokenseal import KeyServiceError, NotAuthentic, Sealer
 
 from common import ROOT
 
@@ -48,9 +48,13 @@ def refresh(sealer, url, ids, retries):
         left = list(ids) * ROUNDS
         while left:
             row = database.execute("SELECT * FROM oauth_tokens WHERE id = %s", (left[0],)).fetchone()
-            statement = sealer.update(
-                table="oauth_tokens", old=row, set={"access_token": str(int(read(sealer, row)) + 1)}
-            )
+            try:
+                following = str(int(read(sealer, row)) + 1)
+                statement = sealer.update(table="oauth_tokens", old=row, set={"access_token": following})
+            except KeyServiceError as error:
+                if not error.is_retryable:
+                    raise
+                continue
             if database.execute(*statement).rowcount == 1:
                 left.pop(0)
             else:
@@ -93,7 +97,7 @@ def main():
                 check.held += 1
         finally:
             database.execute(f"DROP SCHEMA {schema} CASCADE")
-    print(f"{check.held} held; {HANDLERS} handlers beside migrate lost nothing, {len(retries)} swaps repeated")
+    print(f"{check.held} held; {HANDLERS} handlers next to migrate lost nothing, {len(retries)} swaps repeated")
 
 
 def run(check, sealer, url, ids):

@@ -160,11 +160,11 @@ def parts():
     lacking = {name: "prepare.py ended early" for name in ("python", "node", "go", "go-adapters")}
     for line in done.stdout.splitlines():
         try:
-            told = json.loads(line)
+            part = json.loads(line)
         except ValueError:
             print(line, file=sys.stderr)
             continue
-        lacking[told["part"]] = told.get("unavailable")
+        lacking[part["part"]] = part.get("unavailable")
     for name, variable in (("moto", MOTO), ("postgres", POSTGRES)):
         url = os.environ.get(variable, "")
         lacking[name] = None
@@ -187,8 +187,8 @@ def main():
         reason = next((f"{need}: {lacking[need]}" for need in needs if lacking[need] is not None), None)
         outcome, said = ("not run", reason) if reason else ended(check, program)
         failed |= outcome == "failed"
-        told = {"check": name, "outcome": outcome, "said": said, "seconds": round(time.monotonic() - start, 1)}
-        print(json.dumps(told), flush=True)
+        line = {"check": name, "outcome": outcome, "said": said, "seconds": round(time.monotonic() - start, 1)}
+        print(json.dumps(line), flush=True)
     sys.exit(1 if failed else 0)
 
 

@@ -314,7 +314,7 @@ func TestAnAnswerForAnotherKeyOrNoneOfKMSSealsNothing(t *testing.T) {
 	}
 }
 
-func TestFailuresOfTheKeyServiceAreToldApartAndCarryNoTextOfIt(t *testing.T) {
+func TestFailuresOfTheKeyServiceAreDistinguishedAndCarryNoTextOfIt(t *testing.T) {
 	for code, kind := range map[string]string{
 		"AccessDeniedException": "denied", "ExpiredTokenException": "denied", "NotFoundException": "not_found",
 		"DisabledException": "disabled", "KMSInvalidStateException": "pending_deletion", "ThrottlingException": "throttled",

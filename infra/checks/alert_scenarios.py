@@ -186,7 +186,7 @@ def errors(operation, label, series):
 BURNS = ["TokensealDecryptErrorRate", "TokensealReadSloFastBurn", "TokensealReadSloSlowBurn"]
 CLASS_ALERTS = {
     "denied": "TokensealKmsDenied", "not_found": "TokensealKmsKeyNotFound", "disabled": "TokensealKmsKeyDisabled",
-    "pending_deletion": "TokensealKmsKeyPendingDeletion", "throttled": "TokensealKmsThrottled",
+    "pending_deletion": "TokensealKmsKeyPendingDeletion", "version_retired": "TokensealKeyVersionRetired", "throttled": "TokensealKmsThrottled",
     "unavailable": "TokensealKmsUnavailable", "timeout": "TokensealKmsTimeout",
     "context_mismatch_or_corrupt": "TokensealContextMismatchOrCorrupt", "wrong_key": "TokensealWrongKey",
     "invalid_request": "TokensealInvalidRequest", "misconfigured": "TokensealMisconfigured",

@@ -40,7 +40,7 @@ BEFORE = {
     r"aws secretsmanager rotate-secret": lambda world: None,
 }
 # Exit codes other than 0 that are an answer.
-ANSWERS = {r"^migrate-tokens (verify|status --check)": {4}, r"^manage-secrets scan": {3, 4}, r"^migrate-tokens rollback": {3}}
+ANSWERS = {r"^migrate-tokens .*vault:": {2, 5}, r"^migrate-tokens (verify|status --check)": {4}, r"^manage-secrets scan": {3, 4}, r"^migrate-tokens rollback": {3}}
 # Commands that the emulator does not know, or that need a running AWS: their arguments are checked by `aws` itself.
 ARGUMENTS_ONLY = r"aws (cloudtrail (validate-logs|lookup-events|get-event-selectors)|secretsmanager rotate-secret|logs tail|kms disable-key|service-quotas|kms revoke-grant)"
 
@@ -137,6 +137,8 @@ class World:
         self.wrap("manage-secrets", self.programs["manage-secrets"], amazon | {"KMS_KEY_ID": table["KMS_KEY_ID"], "KMS_MASTER_KEY": table["KMS_MASTER_KEY"]})
         self.wrap("aws", common.VENV / "bin" / "aws", amazon)
         self.wrap("kubectl", shutil.which("kubectl"), {"KUBECONFIG": self.servers.kubeconfig})
+        # OpenBao's and Vault's commands: there is no server here, so they are only read.
+        self.write("bao", "#!/bin/sh\nexit 0\n")
         self.write("terraform", f'#!/bin/sh\nexec "{shutil.which("terraform") or "true"}" "$1" -help >/dev/null\n')
 
     def wrap(self, name, program, variables):

@@ -3,6 +3,7 @@
 use crate::options::Options;
 use crate::report::Report;
 
+mod clients;
 mod clippy;
 mod deny;
 mod docs;
@@ -22,7 +23,7 @@ pub(crate) struct Step {
     pub(crate) run: fn(&Options) -> anyhow::Result<Report>,
 }
 
-pub(crate) const STEPS: [Step; 9] = [
+pub(crate) const STEPS: [Step; 10] = [
     Step { name: "fmt", summary: "the code is formatted", run: fmt::run },
     Step {
         name: "clippy",
@@ -35,6 +36,11 @@ pub(crate) const STEPS: [Step; 9] = [
         name: "fuzz",
         summary: "every parser against unthought-of inputs: a minute each, seconds in ci",
         run: fuzz::run,
+    },
+    Step {
+        name: "clients",
+        summary: "the clients in Python, Node and Go, against each other, the programs and real servers",
+        run: clients::run,
     },
     Step { name: "layers", summary: "crates depend only on what they may", run: layers::run },
     Step { name: "deny", summary: "licences, banned crates, sources, advisories", run: deny::run },

@@ -1,8 +1,8 @@
-/** The Node client behind lines of JSON: one job a line on standard input, one answer a line on standard output. */
+/** The Node client, driven by lines of JSON: a job per line on standard input, an answer per line on standard output. */
 
 import { createInterface } from "node:readline";
 
-import { Profile, Sealer, TokensealError } from "../../node/src/index.js";
+import { KeyServiceError, Profile, Sealer, TokensealError } from "../../node/src/index.js";
 
 const sdk = await import(process.env.KMS_PACKAGE);
 const kms = new sdk.KMS({
@@ -50,22 +50,30 @@ async function increment(sealer, { database, channels }) {
   let retries = 0;
   while (left.length > 0) {
     const { rows: [row] } = await client.query("SELECT * FROM oauth_tokens WHERE channel = $1", [left[0]]);
-    const number = Number(
-      await sealer.open(row.access_token, {
-        table: "oauth_tokens",
-        column: "access_token",
-        row: { provider: row.provider, channel: row.channel },
-        version: row.encryption_version,
-        keyId: row.encryption_key_id,
-      }),
-    );
-    const { sql, params } = await sealer.update({ table: "oauth_tokens", old: row, set: { access_token: String(number + 1) } });
-    const { rowCount } = await client.query(sql, params);
+    let statement;
+    try {
+      statement = await next(sealer, row);
+    } catch (error) {
+      if (error instanceof KeyServiceError && error.isRetryable) continue;
+      throw error;
+    }
+    const { rowCount } = await client.query(statement.sql, statement.params);
     if (rowCount === 1) left.shift();
     else retries += 1;
   }
   await client.end();
   return retries;
+}
+
+async function next(sealer, row) {
+  const text = await sealer.open(row.access_token, {
+    table: "oauth_tokens",
+    column: "access_token",
+    row: { provider: row.provider, channel: row.channel },
+    version: row.encryption_version,
+    keyId: row.encryption_key_id,
+  });
+  return sealer.update({ table: "oauth_tokens", old: row, set: { access_token: String(Number(text) + 1) } });
 }
 
 for await (const line of createInterface({ input: process.stdin })) {
@@ -74,7 +82,7 @@ for await (const line of createInterface({ input: process.stdin })) {
     answer = await run(JSON.parse(line));
   } catch (error) {
     if (!(error instanceof TokensealError)) throw error;
-    answer = { error: error.name };
+    answer = { error: error.name, kind: error.kind };
   }
   process.stdout.write(`${JSON.stringify(answer)}\n`);
 }

@@ -1,4 +1,4 @@
-"""The Python client behind lines of JSON: one job a line on standard input, one answer a line on standard output."""
+"""The Python client, driven by lines of JSON: a job per line on standard input, an answer per line on standard output."""
 
 import json
 import os
@@ -6,7 +6,7 @@ import sys
 import time
 
 import boto3
-from tokenseal import FromDatabase, Profile, Sealer, TokensealError
+from tokenseal import FromDatabase, KeyServiceError, Profile, Sealer, TokensealError
 
 
 def sealer(job):
@@ -67,8 +67,13 @@ def increment(made, job):
             cell = {"table": "oauth_tokens", "column": "access_token"}
             key = {"provider": FromDatabase(row["provider"]), "channel": row["channel"]}
             marks = {"version": row["encryption_version"], "key_id": row["encryption_key_id"]}
-            number = int(made.open(row["access_token"], **cell, row=key, **marks))
-            statement = made.update(table="oauth_tokens", old=row, set={"access_token": str(number + 1)})
+            try:
+                number = int(made.open(row["access_token"], **cell, row=key, **marks))
+                statement = made.update(table="oauth_tokens", old=row, set={"access_token": str(number + 1)})
+            except KeyServiceError as error:
+                if not error.is_retryable:
+                    raise
+                continue
             if database.execute(*statement).rowcount == 1:
                 left.pop(0)
             else:
@@ -82,7 +87,7 @@ def main():
         try:
             answer = run(json.loads(line), sealers)
         except TokensealError as error:
-            answer = {"error": type(error).__name__}
+            answer = {"error": type(error).__name__, **({"kind": error.kind} if hasattr(error, "kind") else {})}
         print(json.dumps(answer), flush=True)
 
 

@@ -81,7 +81,7 @@ func TestValuesAreSealedAndOpenedWithTheSDK(t *testing.T) {
 	}
 }
 
-func TestAKeyThatIsNotThereAndAServiceThatIsAwayAreToldApart(t *testing.T) {
+func TestAKeyThatIsNotThereAndAServiceThatIsAwayAreDistinguished(t *testing.T) {
 	for url, kind := range map[string]string{os.Getenv("TOKENSEAL_TEST_MOTO_URL"): "not_found", "http://127.0.0.1:9": "unavailable"} {
 		sealer, err := tokenseal.New(awskms.New(client(t, url)), tokenseal.Config{KeyID: "alias/none-of-that-name"})
 		if err != nil {

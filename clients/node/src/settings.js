@@ -48,7 +48,7 @@ function fileContent(name, path) {
       text = new TextDecoder("utf-8", { fatal: true }).decode(readFileSync(path));
     }
   } catch {
-    // Told below: the system's words name nothing more.
+    // Reported below; the system has no more to say.
   }
   if (text === undefined) {
     throw new ConfigurationError(`${name}_FILE does not name a readable text file of at most ${MAX_FILE_LEN} bytes`);

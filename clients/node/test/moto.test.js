@@ -48,7 +48,7 @@ test("values under another key open only where it is allowed", { skip }, async (
   assert.equal(await both.open(text, VOD_CELL), CANARY);
 });
 
-test("a key that is not there and a service that is away are told apart", { skip }, async () => {
+test("a key that is not there and a service that is away are distinguished", { skip }, async () => {
   const kind = async (kms) => {
     const sealer = new Sealer({ kms, keyId: "alias/none-of-that-name", profile: "vod-tender" });
     return sealer.seal("x", VOD_CELL).then(() => "sealed", (error) => error.kind);

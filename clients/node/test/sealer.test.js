@@ -216,7 +216,7 @@ test("an answer for another key, or none of KMS, is an error and seals nothing",
   await assert.rejects(vod(kms).open(text, VOD_CELL), KeyServiceError);
 });
 
-test("failures of the key service are told apart and carry no text of it", async () => {
+test("failures of the key service are distinguished and carry no text of it", async () => {
   const kinds = {
     AccessDeniedException: "denied", ExpiredTokenException: "denied", NotFoundException: "not_found",
     DisabledException: "disabled", KMSInvalidStateException: "pending_deletion", ThrottlingException: "throttled",

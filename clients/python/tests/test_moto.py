@@ -64,7 +64,7 @@ def test_values_under_another_key_open_only_where_it_is_allowed(key: tuple[Any, 
     assert Sealer(kms, other, "vod-tender", [alias]).open(sealed.text, **VOD_CELL) == CANARY
 
 
-def test_a_key_that_is_not_there_and_a_service_that_is_away_are_told_apart(key: tuple[Any, str, str]) -> None:
+def test_a_key_that_is_not_there_and_a_service_that_is_away_are_distinguished(key: tuple[Any, str, str]) -> None:
     kms, alias, _ = key
     with pytest.raises(KeyServiceError) as failed:
         Sealer(kms, "alias/none-of-that-name", "vod-tender").seal("x", **VOD_CELL)

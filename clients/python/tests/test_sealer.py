@@ -318,7 +318,7 @@ FAILURES = {
 
 
 @pytest.mark.parametrize(("code", "kind"), FAILURES.items())
-def test_failures_of_the_key_service_are_told_apart_and_carry_no_text_of_it(code: str, kind: str) -> None:
+def test_failures_of_the_key_service_are_distinguished_and_carry_no_text_of_it(code: str, kind: str) -> None:
     kms = MemoryKms()
     sealed = vod(kms).seal(CANARY, **VOD_CELL)
     kms.failure = KmsFailure(code)

@@ -2,6 +2,8 @@
 //!
 //! Nothing here goes through the code under test: rows are put in and read back as any other program would.
 
+mod definitions;
+
 use std::path::{Path, PathBuf};
 
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
@@ -69,8 +71,15 @@ impl Sql {
     /// # Panics
     /// It does not answer.
     pub async fn mariadb(database: mariadb::TestDatabase) -> Self {
-        let pool =
-            sqlx::mysql::MySqlPoolOptions::new().max_connections(2).idle_timeout(None).max_lifetime(None);
+        let pool = sqlx::mysql::MySqlPoolOptions::new()
+            .max_connections(2)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            // Quotes, backslashes and assignments as the other databases take them.
+            .after_connect(|connection, _| {
+                let sql = "SET SESSION sql_mode = CONCAT(@@sql_mode, ',ANSI_QUOTES,NO_BACKSLASH_ESCAPES,SIMULTANEOUS_ASSIGNMENT')";
+                Box::pin(async move { sqlx::Executor::execute(connection, sql).await.map(drop) })
+            });
         let pool = pool.connect(database.url()).await.expect("the database answers");
         Self { url: database.url().to_owned(), pool: Pool::MariaDb(pool, database) }
     }
@@ -140,7 +149,9 @@ impl Sql {
         let done = match &self.pool {
             Pool::Sqlite(pool, _) => sqlx::raw_sql(safe(sql)).execute(pool).await.map(drop),
             Pool::Postgres(pool, _) => sqlx::raw_sql(safe(sql)).execute(pool).await.map(drop),
-            Pool::MariaDb(pool, _) => sqlx::raw_sql(safe(sql)).execute(pool).await.map(drop),
+            Pool::MariaDb(pool, _) => {
+                sqlx::raw_sql(safe(&definitions::adapted(sql))).execute(pool).await.map(drop)
+            }
         };
         done.unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
@@ -191,10 +202,14 @@ impl Sql {
                 let row = |row: &sqlx::postgres::PgRow| (0..row.len()).map(|at| row.try_get(at)).collect();
                 rows.iter().map(row).collect()
             }),
-            Pool::MariaDb(pool, _) => sqlx::query(safe(sql)).fetch_all(pool).await.and_then(|rows| {
-                let row = |row: &sqlx::mysql::MySqlRow| (0..row.len()).map(|at| row.try_get(at)).collect();
-                rows.iter().map(row).collect()
-            }),
+            Pool::MariaDb(pool, _) => sqlx::query(safe(&sql.replace(" AS text)", " AS char)")))
+                .fetch_all(pool)
+                .await
+                .and_then(|rows| {
+                    let row =
+                        |row: &sqlx::mysql::MySqlRow| (0..row.len()).map(|at| row.try_get(at)).collect();
+                    rows.iter().map(row).collect()
+                }),
         };
         rows.unwrap_or_else(|error| panic!("{sql}: {error}"))
     }

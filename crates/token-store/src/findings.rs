@@ -75,6 +75,8 @@ pub enum Kind {
     DependentColumn,
     /// Row-level security.
     RowSecurity,
+    /// An engine without transactions.
+    Engine,
     /// A published table whose rows cannot be identified by a subscriber.
     ReplicaIdentity,
 }
@@ -98,6 +100,7 @@ impl Kind {
             Self::Check => "check",
             Self::DependentColumn => "dependent-column",
             Self::RowSecurity => "row-security",
+            Self::Engine => "engine",
             Self::ReplicaIdentity => "replica-identity",
         }
     }

@@ -110,6 +110,8 @@ impl Settings {
         let mut reader = Reader::new(lookup);
         reader.refuse_what_is_no_text();
         endpoints::check(&mut reader, endpoints);
+        #[cfg(feature = "vault")]
+        ["VAULT_TOKEN", "VAULT_SECRET_ID"].into_iter().for_each(|name| reader.refuse_twice(name));
         let environment = reader.environment();
         let profile = reader.profile();
         let settings = Self {

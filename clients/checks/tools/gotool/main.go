@@ -1,4 +1,4 @@
-// The Go client behind lines of JSON: one job a line on standard input, one answer a line on standard output.
+// The Go client, driven by lines of JSON: a job per line on standard input, an answer per line on standard output.
 package main
 
 import (
@@ -61,6 +61,10 @@ func main() {
 		answer, err := run(asked)
 		if err != nil {
 			answer = map[string]any{"error": nameOf(err)}
+			var failed *tokenseal.KeyServiceError
+			if errors.As(err, &failed) {
+				answer["kind"] = failed.Kind
+			}
 		}
 		if err := answers.Encode(answer); err != nil {
 			log.Fatal(err)
@@ -151,16 +155,11 @@ func increment(sealer *tokenseal.Sealer, asked job) (retries int, err error) {
 			Table: "oauth_tokens", Column: "access_token", Version: row["encryption_version"], KeyID: keyID,
 			Row: map[string]any{"provider": row["provider"], "channel": row["channel"]},
 		}
-		opened, err := sealer.Open(ctx, fmt.Sprintf("%s", row["access_token"]), cell)
-		if err != nil {
-			return retries, err
+		statement, err := next(sealer, row, cell)
+		var failed *tokenseal.KeyServiceError
+		if errors.As(err, &failed) && failed.IsRetryable() {
+			continue
 		}
-		number, err := strconv.Atoi(opened)
-		if err != nil {
-			log.Fatal("the token is not the number that was written")
-		}
-		set := map[string]any{"access_token": strconv.Itoa(number + 1)}
-		statement, err := sealer.Update(ctx, tokenseal.Update{Table: "oauth_tokens", Old: row, Set: set})
 		if err != nil {
 			return retries, err
 		}
@@ -175,6 +174,19 @@ func increment(sealer *tokenseal.Sealer, asked job) (retries int, err error) {
 		}
 	}
 	return retries, nil
+}
+
+func next(sealer *tokenseal.Sealer, row map[string]any, cell tokenseal.Cell) (tokenseal.Statement, error) {
+	opened, err := sealer.Open(ctx, fmt.Sprintf("%s", row["access_token"]), cell)
+	if err != nil {
+		return tokenseal.Statement{}, err
+	}
+	number, err := strconv.Atoi(opened)
+	if err != nil {
+		log.Fatal("the token is not the number that was written")
+	}
+	set := map[string]any{"access_token": strconv.Itoa(number + 1)}
+	return sealer.Update(ctx, tokenseal.Update{Table: "oauth_tokens", Old: row, Set: set})
 }
 
 func read(database *sql.DB, channel string) (map[string]any, error) {

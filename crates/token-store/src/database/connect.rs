@@ -83,7 +83,9 @@ impl Database {
             }
             #[cfg(feature = "sqlite")]
             "sqlite" => Pool::Sqlite(super::sqlite::connect(url, read_only).await?),
-            "" => return Err(address("it is neither postgres://… nor sqlite://…")),
+            #[cfg(feature = "mysql")]
+            "mysql" | "mariadb" => Pool::MySql(super::mysql::connect(url, read_only, timeouts).await?),
+            "" => return Err(address("it is none of postgres://…, mysql://… and sqlite://…")),
             other => return Err(address(format!("this build has no support for {other}://"))),
         };
         Ok(Self { pool })

@@ -14,6 +14,10 @@ pub(crate) fn read(refusal: &dyn Refusal) -> DatabaseError {
     if let Some(error) = refusal.try_downcast_ref::<sqlx::sqlite::SqliteError>() {
         return super::sqlite::errors::read(error);
     }
+    #[cfg(feature = "mysql")]
+    if let Some(error) = refusal.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>() {
+        return super::mysql::errors::read(error);
+    }
     let code = refusal.code().map(Into::into);
     DatabaseError { message: "database refused".into(), code, unreachable: false, scope: Scope::Whole }
 }

@@ -27,6 +27,8 @@ pub(crate) struct Facts {
     pub(crate) not_unique: Option<String>,
     /// Whether triggers, rules or policies may change or keep out what is written.
     pub(crate) is_guarded: bool,
+    /// Whether the table's engine has no transactions, so that nothing could be undone.
+    pub(crate) lacks_transactions: bool,
 }
 
 /// What guarantees that a key names at most one row.

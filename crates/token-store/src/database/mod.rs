@@ -6,6 +6,8 @@ mod errors;
 mod identity;
 pub(crate) mod insert;
 pub(crate) mod layout;
+#[cfg(feature = "mysql")]
+mod mysql;
 #[cfg(feature = "postgres")]
 mod postgres;
 pub(crate) mod row;
@@ -46,6 +48,8 @@ pub struct Database {
 
 #[derive(Clone)]
 enum Pool {
+    #[cfg(feature = "mysql")]
+    MySql(mysql::Connections),
     #[cfg(feature = "postgres")]
     Postgres(postgres::Connections),
     #[cfg(feature = "sqlite")]
@@ -56,6 +60,11 @@ enum Pool {
 macro_rules! in_room {
     ($database:expr, $room:ident, $connections:ident => $call:expr) => {
         match $database.pool {
+            #[cfg(feature = "mysql")]
+            Pool::MySql(ref $connections) => {
+                use mysql as $room;
+                $call
+            }
             #[cfg(feature = "postgres")]
             Pool::Postgres(ref $connections) => {
                 use postgres as $room;

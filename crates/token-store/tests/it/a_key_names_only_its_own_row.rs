@@ -81,6 +81,56 @@ async fn a_key_that_sqlite_would_coerce_or_compare_loosely_is_no_rows() {
     names(&db, "VARCHAR(4)", "abcdef", &["abcdef"], &["abcd"]).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_mariadb_would_compare_loosely_cut_or_coerce_is_no_rows() {
+    let db = Sql::mariadb(test_support::part!(mariadb)).await;
+    names(&db, "varchar(32)", "Bob", &["Bob"], &["bob", "BOB", "Bob ", "Bób", " Bob"]).await;
+    names(&db, "varchar(32) COLLATE utf8mb4_bin", "Bob", &["Bob"], &["bob", "Bob "]).await;
+    let long = "x".repeat(32);
+    names(&db, "varchar(32)", &long, &[&long], &[&format!("{long}mallory"), &format!("{long} "), "x"]).await;
+    names(&db, "char(4)", "ab", &["ab"], &["ab  ", "AB", "abcde", " ab"]).await;
+    names(&db, "varchar(32) CHARACTER SET latin1", "é?", &["é?"], &["éж", "e?", "É?"]).await;
+    names(&db, "int", "007", &["7", "007", " 7"], &["7x", "7.4", "abc", "", "99999999999"]).await;
+    names(&db, "int(5) unsigned zerofill", "7", &["7", "00007"], &["7x", "-7", "4294967296"]).await;
+    names(
+        &db,
+        "bigint unsigned",
+        "18446744073709551615",
+        &["18446744073709551615"],
+        &["18446744073709551614", "-1"],
+    )
+    .await;
+    names(
+        &db,
+        "bigint",
+        "9007199254740993",
+        &["9007199254740993"],
+        &["9007199254740992", "9007199254740994"],
+    )
+    .await;
+    names(&db, "decimal(6,2)", "2.5", &["2.50", "2.5", "02.500"], &["2.504", "2.51", "x", "99999"]).await;
+    let uuid = "6f9619ff-8b86-d011-b42d-00cf4fc964ff";
+    names(&db, "uuid", &uuid.to_uppercase(), &[uuid, &uuid.to_uppercase()], &["mallory", "", &uuid[1..]])
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_key_that_differs_in_case_or_trailing_spaces_only_is_refused_on_mariadb_and_changes_nothing() {
+    let db = Sql::mariadb(test_support::part!(mariadb)).await;
+    let keys = table(&db, "varchar(32)").await;
+    let store = keys.store(&db).await;
+    put(&store, "Bob", "victim's").await.unwrap();
+    let before = db.table("accounts", &["id", "token"]).await;
+    for key in ["bob", "BOB", "Bob "] {
+        let calls = keys.faults().calls("generate");
+        let done = put(&store, key, "mallory's").await;
+        assert!(done.is_err(), "{key:?}");
+        // Not one attempt after the other, as for a row that others keep changing.
+        assert!(keys.faults().calls("generate") - calls <= 2, "{key:?}: {done:?}");
+    }
+    assert_eq!(db.table("accounts", &["id", "token"]).await, before);
+}
+
 on_each_database! {
     async fn a_new_row_is_sealed_for_the_owner_that_the_database_gives_it(db) {
         db.execute("CREATE TABLE accounts (id text PRIMARY KEY, tenant text DEFAULT 'acme', token text)").await;

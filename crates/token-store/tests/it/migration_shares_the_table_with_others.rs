@@ -51,6 +51,27 @@ on_each_database! {
         assert!(distribution(&store).await.iter().all(|group| group.0 == Some(2)));
     }
 
+    async fn a_token_that_changed_in_case_or_trailing_spaces_only_survives(db) {
+        create_vod_tender(&db).await;
+        for (channel, token) in [("one", "Token"), ("two", "Token")] {
+            insert_vod(&db, &VodRow::plain(channel, token, "refresh")).await;
+        }
+        let keys = Keys::new("vod-tender");
+        let store = keys.store(&db).await;
+        keys.faults().next_for("generate", 2, Fault::Hold);
+        let run = tokio::spawn({
+            let store = store.clone();
+            async move { migrate(&store, WriteFormat::KmsEnvelope).await }
+        });
+        keys.faults().wait_for_calls("generate", 2).await;
+        db.execute("UPDATE oauth_tokens SET access_token = 'tOKEN' WHERE channel = 'one'").await;
+        db.execute("UPDATE oauth_tokens SET access_token = 'Token ' WHERE channel = 'two'").await;
+        keys.faults().heal();
+        run.await.unwrap();
+        assert_eq!(both(&store.get(&one()).await.unwrap()), (Some("tOKEN"), Some("refresh")));
+        assert_eq!(both(&store.get(&TokenKey::new("twitch", "two")).await.unwrap()), (Some("Token "), Some("refresh")));
+    }
+
     async fn a_token_refreshed_into_an_envelope_between_read_and_write_survives(db) {
         create_vod_tender(&db).await;
         insert_vod(&db, &VodRow::direct("one", "old", "old refresh")).await;

@@ -89,7 +89,7 @@ impl Case {
 
     async fn create(&self, db: &Sql) {
         db.execute("DROP TABLE IF EXISTS t").await;
-        let key = db.either(self.key.0, self.key.1);
+        let key = if db.is_mariadb() { self.key.0 } else { db.either(self.key.0, self.key.1) };
         let primary = if self.two_columns { "id, part" } else { "id" };
         db.execute(&format!(
             "CREATE TABLE t (id {key} NOT NULL, part text NOT NULL DEFAULT 'p', tenant text DEFAULT 'acme', marked integer, \
@@ -117,6 +117,17 @@ impl Case {
                 "AFTER UPDATE ON t WHEN NEW.marked = 1 BEGIN UPDATE t SET v = 7 WHERE id = NEW.id; END",
             ),
         };
+        if db.is_mariadb() {
+            let marked = match self.meddles {
+                Meddles::Refuses => "SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = OLD.tok",
+                Meddles::KeepsBack => "SET NEW.tok = OLD.tok",
+                Meddles::Afterwards => "SET NEW.v = 7",
+                Meddles::Rewrites | Meddles::Not => "SET NEW.tok = LOWER(NEW.tok)",
+            };
+            let body = format!("BEGIN IF NEW.marked = 1 THEN {marked}; END IF; END");
+            db.execute(&format!("CREATE TRIGGER meddles BEFORE UPDATE ON t FOR EACH ROW {body}")).await;
+            return;
+        }
         if !db.is_postgres() {
             db.execute(&format!("CREATE TRIGGER meddles {sqlite}")).await;
             return;

@@ -103,7 +103,9 @@ on_each_database! {
         db.execute("CREATE TABLE slack_connection (id text PRIMARY KEY, access_token text, refresh_token text)").await;
         assert_eq!(schema::check(&database, &autonomous).await.unwrap().absent.len(), 3);
     }
+}
 
+on_postgresql_and_sqlite! {
     async fn a_key_that_does_not_name_one_row_is_refused(db) {
         for table in [
             "CREATE TABLE oauth_tokens (provider text, channel text, access_token text, refresh_token text, expires_at text, scope text)",
@@ -128,7 +130,9 @@ on_each_database! {
         let found = findings(&store, WriteFormat::KmsEnvelope).await.unwrap();
         assert!(found.iter().all(|finding| finding.kind != Kind::KeyNotUnique), "{found:?}");
     }
+}
 
+on_each_database! {
     async fn names_that_need_quotes_are_quoted(db) {
         db.execute(r#"CREATE TABLE "Order ""x""" ("the id" text PRIMARY KEY, "select" text)"#).await;
         let toml = r#"

@@ -102,6 +102,93 @@ async fn a_trigger_of_postgresql_that_rewrites_a_row_leaves_that_row_as_it_was()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trigger_of_mariadb_that_rewrites_or_refuses_a_row_leaves_that_row_as_it_was() {
+    for body in [
+        "IF NEW.id = 'r13' THEN SET NEW.token = LOWER(NEW.token); END IF",
+        "IF NEW.id = 'r13' THEN SET NEW.token = CONCAT(NEW.token, ' '); END IF",
+        "IF NEW.id = 'r13' THEN SET NEW.id = 'moved'; END IF",
+        "IF NEW.id = 'r13' THEN SET NEW.id = 'R13'; END IF",
+        "IF NEW.id = 'r13' THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = OLD.token; END IF",
+        "IF NEW.id = 'r13' THEN INSERT INTO nowhere VALUES (1); END IF",
+    ] {
+        let db = Sql::mariadb(test_support::part!(mariadb)).await;
+        let keys = table(&db).await;
+        let store = keys.store(&db).await;
+        db.execute(&format!("CREATE TRIGGER t BEFORE UPDATE ON users FOR EACH ROW BEGIN {body}; END")).await;
+        // Once for a store that was opened before the trigger came about, and once for one that knows of it.
+        assert_failed(&store, ONE_ROW).await;
+        let fresh = keys.store(&db).await;
+        let again = migrate(&fresh, WriteFormat::KmsEnvelope).await;
+        assert_eq!((again.failed, again.already), (1, ROWS as u64 - 1), "{body}");
+        let told = format!("{:?}", again.failures);
+        assert!(!told.contains("Token 13"), "{told}");
+        let written = fresh
+            .put(&TokenKey::from_values(["r13"]), NewToken::new().column("token", Some("New".into())))
+            .await;
+        assert!(written.is_err(), "{body}: {written:?}");
+        assert_eq!(
+            shown(fresh.get(&TokenKey::from_values(["r13"])).await.unwrap().column("token")),
+            Some("Token 13")
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_of_mariadb_without_transactions_is_refused_and_nothing_is_written() {
+    let db = Sql::mariadb(test_support::part!(mariadb)).await;
+    let keys = table(&db).await;
+    db.execute("ALTER TABLE users ENGINE=MyISAM").await;
+    let before = db.table("users", &["id", "token"]).await;
+    let store = keys.store(&db).await;
+    let found = token_store::findings::findings(&store, WriteFormat::KmsEnvelope).await.unwrap();
+    let kinds: Vec<_> = found.iter().map(|finding| (finding.kind.label(), finding.severity)).collect();
+    assert!(kinds.contains(&("engine", token_store::findings::Severity::Refuse)), "{found:?}");
+    let outcome = token_store::migration::run(
+        &store,
+        &to(WriteFormat::KmsEnvelope, 7),
+        &token_store::migration::StopFlag::default(),
+        |_| {},
+    )
+    .await;
+    assert!(outcome.ended_by.is_some() && outcome.report.migrated == 0, "{:?}", outcome.report);
+    assert_eq!(db.table("users", &["id", "token"]).await, before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_envelope_that_does_not_fit_its_column_on_mariadb_is_a_named_failure_and_never_cut() {
+    let db = Sql::mariadb(test_support::part!(mariadb)).await;
+    db.execute("CREATE TABLE users (id varchar(20) PRIMARY KEY, token varchar(60))").await;
+    for n in 0..ROWS {
+        db.execute(&format!("INSERT INTO users VALUES ('r{n:02}', 'Token {n:02}')")).await;
+    }
+    let keys = Keys::toml(&profile_of("users", &["id"], &["token"], ""));
+    let store = keys.store(&db).await;
+    let found = token_store::findings::findings(&store, WriteFormat::KmsEnvelope).await.unwrap();
+    assert!(found.iter().any(|finding| finding.kind.label() == "column-length"), "{found:?}");
+    let all: Vec<String> = (0..ROWS).map(|n| format!("id=r{n:02}")).collect();
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    assert_failed(&store, &all).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn text_of_mariadb_is_refused_where_an_envelope_would_pass_its_65535_bytes() {
+    let db = Sql::mariadb(test_support::part!(mariadb)).await;
+    db.execute("CREATE TABLE users (id varchar(20) PRIMARY KEY, token tinytext)").await;
+    db.execute("ALTER TABLE users MODIFY token text").await;
+    let keys = Keys::toml(&profile_of("users", &["id"], &["token"], ""));
+    let store = keys.store(&db).await;
+    for (bytes, is_refused) in [(40_000, false), (60_000, true)] {
+        db.run("REPLACE INTO users VALUES ('a', $1)", &[Some(&"x".repeat(bytes))]).await;
+        let found = token_store::findings::findings(&store, WriteFormat::KmsEnvelope).await.unwrap();
+        assert_eq!(
+            found.iter().any(|finding| finding.kind.label() == "column-length"),
+            is_refused,
+            "{bytes}: {found:?}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rules_and_policies_of_postgresql_keep_rows_back_and_not_the_others() {
     let db = Sql::postgres(test_support::part!(postgres)).await;
     let keys = table(&db).await;
@@ -145,7 +232,7 @@ async fn a_trigger_of_sqlite_that_rewrites_a_row_leaves_that_row_as_it_was() {
     }
 }
 
-on_each_database! {
+on_postgresql_and_sqlite! {
     async fn an_inserted_row_that_the_database_changes_is_not_there(db) {
         db.execute("CREATE TABLE users (id text PRIMARY KEY, token text)").await;
         if db.is_postgres() {
@@ -161,7 +248,9 @@ on_each_database! {
         assert!(matches!(put("UPPER").await, Err(StoreError::Altered { .. })));
         assert_eq!(db.rows("SELECT id FROM users").await, [[Some("low".to_owned())]]);
     }
+}
 
+on_each_database! {
     async fn a_row_whose_owner_changes_meanwhile_is_sealed_for_the_new_owner(db) {
         db.execute("CREATE TABLE users (id text PRIMARY KEY, tenant text, token text)").await;
         for id in ["one", "two"] {

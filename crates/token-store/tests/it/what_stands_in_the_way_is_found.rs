@@ -36,7 +36,9 @@ on_each_database! {
     async fn a_plain_table_is_in_no_ones_way(db) {
         assert_found(&db, &[TABLE, ROW], &["id"], "", &[]).await;
     }
+}
 
+on_postgresql_and_sqlite! {
     async fn an_index_over_a_token_column_is_refused_until_it_is_accepted(db) {
         for (index, kind) in [
             ("CREATE INDEX i ON users (email)", Kind::Index),
@@ -53,7 +55,9 @@ on_each_database! {
         let constraint = "CREATE TABLE users (id integer PRIMARY KEY, email text UNIQUE)";
         assert_found(&db, &[constraint, ROW], &["id"], "", &[(Kind::UniqueIndex, Refuse)]).await;
     }
+}
 
+on_postgresql_and_sqlite! {
     async fn a_key_that_is_not_guaranteed_is_refused(db) {
         let table = "CREATE TABLE users (id integer NOT NULL, tenant integer NOT NULL DEFAULT 1, name text NOT NULL DEFAULT 'x', email text)";
         for index in [
@@ -68,7 +72,9 @@ on_each_database! {
             assert_found(&db, &[table, index, ROW], &["id", "tenant"], "", &[]).await;
         }
     }
+}
 
+on_each_database! {
     async fn a_column_of_updated_that_does_not_exist_is_named(db) {
         assert_found(&db, &[TABLE, ROW], &["id"], "updated = \"updated_att\"", &[(Kind::MissingColumn, Warn)]).await;
     }

@@ -56,10 +56,20 @@ impl<'a> Reader<'a> {
         self.problems.push(Problem { variable, message });
     }
 
+    /// Refuses a secret that is set twice, whatever needs it.
+    #[cfg(feature = "vault")]
+    pub(super) fn refuse_twice(&mut self, name: &'static str) {
+        if self.text(name).is_some() && self.file_of(name).is_some() {
+            self.problem(name, format_args!("and {} are both set: unset one of them", file_variable(name)));
+        }
+    }
+
     /// Adds the problems of a part that was read apart.
     #[cfg(feature = "vault")]
     pub(super) fn add(&mut self, error: &SettingsError) {
-        self.problems.extend(error.problems.iter().cloned());
+        let new = error.problems.iter().filter(|problem| !self.problems.contains(problem));
+        let new: Vec<Problem> = new.cloned().collect();
+        self.problems.extend(new);
     }
 
     /// Adds an error that a parser returned.

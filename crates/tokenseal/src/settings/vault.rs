@@ -43,9 +43,7 @@ fn auth(reader: &mut Reader<'_>) -> Auth {
         let value = reader.text("VAULT_SECRET_ID").map(|id| SecretId::Value(id.trim().into()));
         let file = reader.text("VAULT_SECRET_ID_FILE").map(|file| SecretId::File(file.trim().into()));
         match (value, file) {
-            (Some(_), Some(_)) => {
-                reader.problem("VAULT_SECRET_ID", "and VAULT_SECRET_ID_FILE are both set: unset one of them")
-            }
+            (Some(_), Some(_)) => reader.refuse_twice("VAULT_SECRET_ID"),
             (None, None) => reader.problem("VAULT_SECRET_ID_FILE", "is not set, and VAULT_ROLE_ID needs it"),
             (Some(id), None) | (None, Some(id)) => ways.push(Auth::app_role(role.trim(), id)),
         }

@@ -20,7 +20,7 @@ async fn only_a_certificate_of_the_configured_authority_is_trusted() {
     let made = rcgen::generate_simple_self_signed(names).unwrap();
     let (cert, key) = (directory.path().join("cert.pem"), directory.path().join("key.pem"));
     std::fs::write(&cert, made.cert.pem()).unwrap();
-    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    std::fs::write(&key, made.key_pair.serialize_pem()).unwrap();
     let (server, port) = Server::with_tls(&cert, &key).await.unwrap();
     let path = a_secret(server.bao(), "tls").await;
     let at = |host: &str, ca: Option<&std::path::Path>| {

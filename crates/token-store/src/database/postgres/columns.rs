@@ -95,6 +95,7 @@ pub(in crate::database) async fn describe(
         unique: found.filter(|_| !inherited),
         not_unique,
         is_guarded: relation.is_none_or(|row| is_true(row, 3)),
+        lacks_transactions: false,
     }))
 }
 

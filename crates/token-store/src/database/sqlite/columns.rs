@@ -57,7 +57,14 @@ pub(in crate::database) async fn describe(
     let triggers = connections.rows(triggers, &params[..1]).await?;
     let is_guarded = triggers.first().is_none_or(|row| integer(row, 0) > 0)
         || columns.iter().any(|column| table.tokens.contains(&column.name) && !stores_as_sent(column));
-    Ok(Some(Facts { schema: None, columns, unique: found, not_unique, is_guarded }))
+    Ok(Some(Facts {
+        schema: None,
+        columns,
+        unique: found,
+        not_unique,
+        is_guarded,
+        lacks_transactions: false,
+    }))
 }
 
 fn column(row: &SqliteRow, rowid: Option<&str>) -> Option<Column> {
