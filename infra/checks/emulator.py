@@ -31,7 +31,7 @@ def moto(name="moto"):
     log = open(common.TARGET / f"{name}.log", "w")
     server = subprocess.Popen(
         [common.VENV / "bin" / "moto_server", "-H", "127.0.0.1", "-p", str(port)], stdout=log, stderr=log,
-        env={**os.environ, "AWS_DEFAULT_REGION": REGION},
+        env={**os.environ, "AWS_DEFAULT_REGION": REGION, "MOTO_IAM_LOAD_MANAGED_POLICIES": "true"},
     )
     url = f"http://127.0.0.1:{port}"
     try:
