@@ -69,7 +69,8 @@ impl Database {
     /// Works on a pool that exists: `sqlx::PgPool` or `sqlx::SqlitePool`.
     ///
     /// Its settings are the caller's. The pool may lead through a pooler such as pgbouncer: every statement of the store
-    /// is in a transaction, and none is prepared for later.
+    /// is in a transaction, and none is prepared for later. MariaDB and MySQL have no such way: the sessions of the store
+    /// need settings of their own, which [`connect`](Self::connect) makes.
     pub fn from_pool(pool: impl Into<Self>) -> Self {
         pool.into()
     }

@@ -1,4 +1,4 @@
-//! What a service needs beside `get` and `put`: its own pool, its own statements, many rows, some columns, and a write
+//! What a service needs besides `get` and `put`: its own pool, its own statements, many rows, some columns, and a write
 //! that cannot fail for the key service.
 
 use envelope_core::ErrorClass;
@@ -17,33 +17,39 @@ fn both(access: &str, refresh: &str) -> NewToken {
     NewToken::new().access_token(access).refresh_token(refresh)
 }
 
-async fn own_pool(db: &Sql) -> Database {
-    if db.is_postgres() {
-        Database::from_pool(sqlx::PgPool::connect(db.url()).await.unwrap())
-    } else {
-        Database::from_pool(sqlx::SqlitePool::connect(db.url()).await.unwrap())
-    }
+/// Changes the end of a stored text.
+async fn damage(db: &Sql, channel: &str, column: &str) {
+    let rows = db.table("oauth_tokens", &["channel", column]).await;
+    let text =
+        rows.iter().find(|row| row[0].as_deref() == Some(channel)).and_then(|row| row[1].clone()).unwrap();
+    let damaged = format!("{}AAAAAAA=", &text[..text.len() - 8]);
+    let sql = format!("UPDATE oauth_tokens SET {column} = $1 WHERE channel = $2");
+    db.run(&sql, &[Some(&damaged), Some(channel)]).await;
 }
 
-async fn damage(db: &Sql, channel: &str, column: &str) {
-    let sql = format!(
-        "UPDATE oauth_tokens SET {column} = substr({column}, 1, length({column}) - 8) || 'AAAAAAA=' \
-         WHERE channel = '{channel}'"
-    );
-    db.execute(&sql).await;
+async fn works_on(database: Database, db: &Sql) {
+    create_vod_tender(db).await;
+    let keys = Keys::new("vod-tender");
+    let store = TokenStore::open(database, keys.profile.clone(), keys.cipher()).await.unwrap();
+    store.put(&key("one"), both("access", "refresh")).await.unwrap();
+    let token = store.get(&key("one")).await.unwrap();
+    assert_eq!(shown(token.access_token()), Some("access"));
+    assert!(store.delete(&key("one")).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_store_works_on_the_sqlite_pool_of_its_service() {
+    let db = Sql::sqlite().await;
+    works_on(Database::from_pool(sqlx::SqlitePool::connect(db.url()).await.unwrap()), &db).await;
+}
+
+#[tokio::test]
+async fn a_store_works_on_the_postgresql_pool_of_its_service() {
+    let db = Sql::postgres(test_support::part!(postgres)).await;
+    works_on(Database::from_pool(sqlx::PgPool::connect(db.url()).await.unwrap()), &db).await;
 }
 
 on_each_database! {
-    async fn a_store_works_on_the_pool_of_its_service(db) {
-        create_vod_tender(&db).await;
-        let keys = Keys::new("vod-tender");
-        let store = TokenStore::open(own_pool(&db).await, keys.profile.clone(), keys.cipher()).await.unwrap();
-        store.put(&key("one"), both("access", "refresh")).await.unwrap();
-        let token = store.get(&key("one")).await.unwrap();
-        assert_eq!(shown(token.access_token()), Some("access"));
-        assert!(store.delete(&key("one")).await.unwrap());
-    }
-
     async fn only_the_columns_that_are_asked_for_are_opened_and_paid_for(db) {
         create_vod_tender(&db).await;
         let keys = Keys::new("vod-tender").decorated(|without_cache| without_cache);
@@ -133,12 +139,8 @@ on_each_database! {
         let sealed = store.seal_text(&key("sealed"), "access_token", &value).await.unwrap();
         let version = sealed.encryption_version.to_string();
         db.run(
-            db.either(
-                "UPDATE oauth_tokens SET access_token = $1, encryption_version = $2::int, encryption_key_id = $3 \
-                 WHERE channel = 'sealed'",
-                "UPDATE oauth_tokens SET access_token = ?1, encryption_version = ?2, encryption_key_id = ?3 \
-                 WHERE channel = 'sealed'",
-            ),
+            "UPDATE oauth_tokens SET access_token = $1, encryption_version = CAST($2 AS integer), \
+             encryption_key_id = $3 WHERE channel = 'sealed'",
             &[Some(&sealed.text), Some(&version), sealed.encryption_key_id.as_deref()],
         )
         .await;
