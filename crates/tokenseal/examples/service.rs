@@ -70,7 +70,7 @@ async fn refresh(State(service): State<Service>, Path(channel): Path<String>) ->
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Stands for the request to the provider's token endpoint.
+/// Takes the place of the request to the provider's token endpoint.
 async fn grant(refresh_token: &str) -> (String, String) {
     (format!("access for {}", refresh_token.len()), "the successor".to_owned())
 }

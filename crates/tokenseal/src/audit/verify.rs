@@ -125,7 +125,7 @@ impl Chains<'_> {
         if chain.next() != number {
             return Ok(Err("a line of the chain is missing, or is given twice"));
         }
-        // Not in constant time: whoever runs this has the file and the key.
+        // Not in constant time: the operator who runs this has the file and the key.
         if chain.add(line.covered) != line.mac {
             return Ok(Err("the line was changed"));
         }
