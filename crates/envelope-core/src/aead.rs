@@ -3,12 +3,12 @@
 use aes_gcm::Aes256Gcm;
 use aes_gcm::aead::array::typenum::Unsigned;
 use aes_gcm::aead::{AeadCore, AeadInOut, Nonce, Tag};
-use rand::Rng;
 use secrecy::{SecretSlice, SecretString};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::error::OpenError;
 use crate::format::FormatError;
+use crate::random;
 
 /// Length of a GCM nonce in bytes (NIST SP 800-38D, section 5.2.1.1: 96 bits).
 pub(crate) const NONCE_LEN: usize = 12;
@@ -41,7 +41,7 @@ pub(crate) fn split_tag(sealed: &[u8]) -> Option<(&[u8], &[u8])> {
 /// A fresh random nonce of the cipher's length.
 pub(crate) fn random_nonce<C: AeadCore>() -> Nonce<C> {
     let mut nonce = Nonce::<C>::default();
-    rand::rng().fill_bytes(&mut nonce);
+    random::fill(&mut nonce);
     nonce
 }
 

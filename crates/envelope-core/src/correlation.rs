@@ -14,7 +14,7 @@ impl CorrelationId {
     /// Makes a name for a failure that has none yet.
     #[must_use]
     pub fn random() -> Self {
-        Self(rand::random())
+        Self(u64::from_be_bytes(crate::random::bytes()))
     }
 }
 

@@ -19,6 +19,23 @@ pub enum OpenError {
     /// The value was sealed without its row's identity, and the configuration demands bound values.
     #[error("value is not bound to its row, and unbound values are refused")]
     UnboundRefused,
+    /// The value is weaker than what is read here.
+    #[error("value is of the form {format}, and the floor is {floor}")]
+    BelowFloor {
+        /// The format of the stored value.
+        format: Format,
+        /// The weakest form that is read.
+        floor: &'static str,
+    },
+    /// The value is in a format that is read only where the deployment says that its rows may have it.
+    #[error("value is of the form {format}, which the profile does not name among its sources")]
+    SourceRefused {
+        /// The format of the stored value.
+        format: Format,
+    },
+    /// The value does not say which purpose it was sealed for, and such values are no longer accepted here.
+    #[error("value does not carry its purpose, and such values are refused here")]
+    UnlabelledRefused,
     /// What the value was sealed with is not configured.
     #[error("reading {format} values needs {variable}")]
     MissingKey {
@@ -68,6 +85,9 @@ impl OpenError {
             Self::Malformed(_) | Self::NotText | Self::Context(_) => "malformed",
             Self::NotAuthentic => ErrorClass::ContextMismatchOrCorrupt.label(),
             Self::UnboundRefused => "unbound",
+            Self::BelowFloor { .. } => "below_floor",
+            Self::SourceRefused { .. } => "not_a_source",
+            Self::UnlabelledRefused => "unlabelled",
             Self::MissingKey { .. } => "missing_key",
             Self::PlaintextRefused => "plaintext_forbidden",
             Self::UnknownDataKey { .. } => "unknown_data_key",

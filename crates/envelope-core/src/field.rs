@@ -9,9 +9,14 @@ use crate::context::EncryptionContext;
 use crate::error::{OpenError, SealError};
 use crate::format::MAX_PLAINTEXT_LEN;
 use crate::format::bound::{self, Suite};
-use crate::format::node_json::{self, DataKeyRing};
+use crate::format::node_json::{self, Accepted, DataKeyRing};
 use crate::key::DataKey;
 use crate::provider::KeyProvider;
+use crate::purpose::Purpose;
+
+/// A field without a purpose is read as well: the canonical binding that it is associated with begins with a zero byte,
+/// which neither a secret's name nor a row's key has.
+const FIELD: Accepted = Accepted::OrUnlabelled(Purpose::Field);
 
 /// What seals fields, and so the format that they are stored in.
 #[derive(Clone, Copy)]
@@ -62,7 +67,8 @@ pub async fn encrypt_field_bytes(
             bound::seal(suite, &generated.key.0, &generated.wrapped, binding, value)
         }
         FieldKeys::Ring(ring) => {
-            Ok(node_json::seal(ring, Some(&binding.canonical()?), value, milliseconds_since_1970()))
+            let aad = binding.canonical()?;
+            Ok(node_json::seal(ring, Purpose::Field, Some(&aad), value, milliseconds_since_1970()))
         }
     }
 }
@@ -84,7 +90,7 @@ pub async fn decrypt_field(
             let (envelope, key) = unwrap(provider, context, stored).await?;
             envelope.open(&key, binding)
         }
-        FieldKeys::Ring(ring) => node_json::open_text(ring, Some(&binding.canonical()?), stored),
+        FieldKeys::Ring(ring) => node_json::open_text(ring, FIELD, Some(&binding.canonical()?), stored),
     }
 }
 
@@ -105,7 +111,7 @@ pub async fn decrypt_field_bytes(
             let (envelope, key) = unwrap(provider, context, stored).await?;
             envelope.open_bytes(&key, binding)
         }
-        FieldKeys::Ring(ring) => node_json::open(ring, Some(&binding.canonical()?), stored),
+        FieldKeys::Ring(ring) => node_json::open(ring, FIELD, Some(&binding.canonical()?), stored),
     }
 }
 

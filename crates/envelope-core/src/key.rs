@@ -4,7 +4,6 @@ use std::fmt;
 use std::sync::OnceLock;
 
 use aes_gcm::{Aes256Gcm, KeyInit};
-use rand::Rng;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 /// Length of every data key: 256 bits.
@@ -25,10 +24,10 @@ pub struct DataKey {
 }
 
 impl DataKey {
-    /// Makes a random key, from the thread's cryptographic generator.
+    /// Makes a random key, from the [operating system](crate::random).
     #[must_use]
     pub fn generate() -> Self {
-        Self::from_fn(|bytes| rand::rng().fill_bytes(bytes))
+        Self::from_fn(|bytes| crate::random::fill(bytes))
     }
 
     /// Takes over key bytes from a key service or a key file. The caller wipes its own copy.

@@ -13,11 +13,15 @@ pub mod error;
 pub mod field;
 pub mod format;
 pub mod key;
+pub mod ledger;
 pub mod provider;
+pub mod purpose;
+pub mod random;
 pub mod rewrap;
 pub mod sealer;
 
 mod aead;
+mod message_key;
 mod text;
 
 pub use binding::{Binding, BindingPolicy};
@@ -27,4 +31,5 @@ pub use error::{OpenError, SealError};
 pub use format::{Format, detect};
 pub use key::{DataKey, WrappedDataKey};
 pub use provider::{ErrorClass, KeyError, KeyProvider};
+pub use purpose::Purpose;
 pub use sealer::{EnvelopeFormat, Opened, Sealed, Sealer};

@@ -19,11 +19,7 @@
 use aes_gcm::Aes256Gcm;
 use aes_gcm::aead::{AeadInOut, KeyInit, Nonce};
 use chacha20poly1305::ChaCha20Poly1305;
-use hkdf::Hkdf;
-use rand::Rng;
 use secrecy::{SecretSlice, SecretString};
-use sha2::Sha512;
-use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::aead;
@@ -32,6 +28,8 @@ use crate::context::push_length;
 use crate::error::{OpenError, SealError};
 use crate::format::{FormatError, MAX_PLAINTEXT_LEN};
 use crate::key::{DataKey, MAX_WRAPPED_LEN, WrappedDataKey};
+use crate::message_key::{COMMITMENT_LEN, ID_LEN, MessageKey};
+use crate::random;
 use crate::text::{decode_base64url, push_base64url};
 
 /// How every value of this format begins.
@@ -40,9 +38,8 @@ pub(crate) const MARK: &str = "kms:v3:";
 /// Begins the associated data, so that no other use of a data key can be mistaken for this one.
 const LABEL: &[u8] = b"tokenseal bound envelope v3\0";
 const VERSION: u8 = 3;
-const ID_LEN: usize = 32;
 const COMMITMENT_AT: usize = 4 + ID_LEN;
-const HEADER_LEN: usize = COMMITMENT_AT + 32;
+const HEADER_LEN: usize = COMMITMENT_AT + COMMITMENT_LEN;
 const MAX_LEN: usize = HEADER_LEN + 2 + MAX_WRAPPED_LEN + 4 + MAX_PLAINTEXT_LEN + aead::TAG_LEN;
 
 /// How a bound envelope derives its keys and seals its payload.
@@ -162,11 +159,8 @@ impl Envelope {
 
     fn open_payload(&self, key: &DataKey, binding: &Binding<'_>) -> Result<Zeroizing<Vec<u8>>, OpenError> {
         let header = self.header();
-        let derived = Derived::new(key, self.suite.id(), &header[4..COMMITMENT_AT]);
-        // Before anything is decrypted: under a key that the value does not commit to, no plaintext is ever made.
-        if !bool::from(derived.commitment.ct_eq(&header[COMMITMENT_AT..])) {
-            return Err(OpenError::NotAuthentic);
-        }
+        let derived = derive(self.suite.id(), key, &header[4..COMMITMENT_AT]);
+        derived.check(&header[COMMITMENT_AT..])?;
         let aad = associated_data(header, &binding.canonical()?);
         let (ciphertext, tag) = aead::split_tag(self.payload()).ok_or(FormatError::TooShort)?;
         match self.suite {
@@ -187,9 +181,7 @@ pub fn seal(
     binding: &Binding<'_>,
     plaintext: &[u8],
 ) -> Result<String, SealError> {
-    let mut message_id = [0; ID_LEN];
-    rand::rng().fill_bytes(&mut message_id);
-    seal_with_id(suite, key, wrapped, binding, plaintext, &message_id)
+    seal_with_id(suite, key, wrapped, binding, plaintext, &random::bytes())
 }
 
 /// Puts a re-wrapped data key beside an untouched payload.
@@ -213,7 +205,7 @@ fn seal_with_id(
         return Err(SealError::TooLong { actual: plaintext.len(), limit: MAX_PLAINTEXT_LEN });
     }
     let binding = binding.canonical()?;
-    let derived = Derived::new(key, suite.id(), message_id);
+    let derived = derive(suite.id(), key, message_id);
     let mut header = [0; HEADER_LEN];
     header[0] = VERSION;
     header[1..3].copy_from_slice(&suite.id().to_be_bytes());
@@ -228,27 +220,11 @@ fn seal_with_id(
 }
 
 /// What the data key yields for one message (AWS Encryption SDK, `framework/algorithm-suites.md`).
-struct Derived {
-    content_key: Zeroizing<[u8; 32]>,
-    commitment: [u8; 32],
+fn derive(suite_id: u16, key: &DataKey, message_id: &[u8]) -> MessageKey {
+    MessageKey::derive(key, message_id, &[&suite_id.to_be_bytes(), b"DERIVEKEY"], &[b"COMMITKEY"])
 }
 
-impl Derived {
-    fn new(key: &DataKey, suite_id: u16, message_id: &[u8]) -> Self {
-        let hkdf = Hkdf::<Sha512>::new(Some(message_id), key.expose_secret());
-        let mut derived = Self { content_key: Zeroizing::default(), commitment: [0; 32] };
-        expand(&hkdf, &[&suite_id.to_be_bytes(), b"DERIVEKEY"], &mut derived.content_key);
-        expand(&hkdf, &[b"COMMITKEY"], &mut derived.commitment);
-        derived
-    }
-}
-
-fn expand(hkdf: &Hkdf<Sha512>, info: &[&[u8]], out: &mut [u8; 32]) {
-    #[expect(clippy::expect_used, reason = "HKDF-SHA-512 gives up to 16,320 bytes (RFC 5869, section 2.3)")]
-    hkdf.expand_multi_info(info, out).expect("32 bytes are within HKDF's limit");
-}
-
-fn seal_with<C: AeadInOut + KeyInit>(derived: &Derived, aad: &[u8], plaintext: &[u8]) -> Vec<u8> {
+fn seal_with<C: AeadInOut + KeyInit>(derived: &MessageKey, aad: &[u8], plaintext: &[u8]) -> Vec<u8> {
     let mut payload = Vec::with_capacity(plaintext.len() + aead::TAG_LEN);
     payload.extend_from_slice(plaintext);
     let tag = aead::seal_in_place(&content_cipher::<C>(derived), &Nonce::<C>::default(), aad, &mut payload);
@@ -257,7 +233,7 @@ fn seal_with<C: AeadInOut + KeyInit>(derived: &Derived, aad: &[u8], plaintext: &
 }
 
 fn open_with<C: AeadInOut + KeyInit>(
-    derived: &Derived,
+    derived: &MessageKey,
     aad: &[u8],
     ciphertext: &[u8],
     tag: &[u8],
@@ -265,7 +241,7 @@ fn open_with<C: AeadInOut + KeyInit>(
     aead::open_detached(&content_cipher::<C>(derived), &Nonce::<C>::default(), aad, ciphertext, tag)
 }
 
-fn content_cipher<C: KeyInit>(derived: &Derived) -> C {
+fn content_cipher<C: KeyInit>(derived: &MessageKey) -> C {
     #[expect(clippy::expect_used, reason = "both ciphers take keys of 32 bytes")]
     C::new_from_slice(derived.content_key.as_ref()).expect("content keys are 32 bytes")
 }

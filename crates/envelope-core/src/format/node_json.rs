@@ -1,24 +1,37 @@
-//! Node KMSService's envelope: a JSON object that names its data key and carries IV, tag and ciphertext.
+//! Node KMSService's envelope: a JSON object that names its data key and carries tag and ciphertext.
 //!
+//! Version 1 is what Node KMSService writes:
 //! `{"v":1,"alg":"aes-256-gcm","keyId":"…","iv":base64[12],"tag":base64[16],"ciphertext":base64,"aad":base64|null,"timestamp":ms}`.
-//! Whatever the caller names as associated data binds a value; the `aad` inside it is a claim that must agree and is
-//! never used. Nothing authenticates `timestamp`, and nothing depends on it. `keyId` only selects a key: another one
-//! does not open the value.
+//! It is sealed under the data key itself and says nothing about its purpose. Nothing authenticates `timestamp`.
+//!
+//! Version 2 is this project's own:
+//! `{"v":2,"alg":"aes-256-gcm-hkdf-sha512-commit","purpose":"secret","keyId":"…","messageId":base64[32],"commitment":base64[32],"tag":base64[16],"ciphertext":base64,"aad":base64|null,"timestamp":ms}`.
+//! Its content key is derived from the data key for this purpose and this message, it commits to its data key and to all
+//! that it is associated with, and all of its fields are authenticated. It has one spelling: fields in this order, without white space.
+//!
+//! In both, the caller names the associated data; the `aad` inside is a claim that must agree and is never used.
+//! `keyId` only selects a key: another one does not open the value.
+
+mod labelled;
+mod unlabelled;
 
 use std::sync::Arc;
 
 use secrecy::{SecretSlice, SecretString};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer};
 use zeroize::Zeroizing;
 
 use crate::aead;
 use crate::error::OpenError;
-use crate::format::{FormatError, MAX_PLAINTEXT_LEN};
+use crate::format::FormatError;
 use crate::key::DataKey;
-use crate::text::{check_json_spelling, decode_base64, encode_base64};
+use crate::ledger::Ledger;
+use crate::purpose::Purpose;
+use crate::text::{check_json_spelling, decode_base64};
 
-const VERSION: u64 = 1;
-const ALGORITHM: &str = "aes-256-gcm";
+pub use labelled::seal;
+pub use unlabelled::seal as seal_unlabelled;
+
 /// Longest data key id, in bytes.
 const MAX_KEY_ID_LEN: usize = 256;
 
@@ -29,17 +42,37 @@ pub trait DataKeyRing: Send + Sync {
 
     /// The key that new values are sealed under, and its id of 1 to 256 bytes.
     fn active(&self) -> (String, Arc<DataKey>);
+
+    /// What the ring remembers of the stores under its keys, if it can.
+    fn ledger(&self) -> Option<&dyn Ledger> {
+        None
+    }
+}
+
+/// Which values a reader opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accepted {
+    /// Those that were sealed for this purpose.
+    Only(Purpose),
+    /// Those as well that carry no purpose, because they were written before there were any.
+    OrUnlabelled(Purpose),
 }
 
 /// A parsed envelope.
 #[derive(Debug)]
 pub struct Envelope {
     key_id: String,
-    iv: Vec<u8>,
+    body: Body,
     tag: Vec<u8>,
     ciphertext: Vec<u8>,
     aad: Option<Vec<u8>>,
     timestamp: u64,
+}
+
+#[derive(Debug)]
+enum Body {
+    Unlabelled { iv: Vec<u8> },
+    Labelled { purpose: Purpose, message_id: Vec<u8>, commitment: Vec<u8> },
 }
 
 impl Envelope {
@@ -48,27 +81,17 @@ impl Envelope {
     /// # Errors
     /// [`FormatError`] for a missing, unknown or repeated field, and for a field that is not what it should be.
     pub fn parse(text: &str) -> Result<Self, FormatError> {
+        #[derive(Deserialize)]
+        struct Head {
+            v: u64,
+        }
         check_json_spelling(text)?;
-        let fields: Fields<String> = serde_json::from_str(text).map_err(|_| FormatError::Json)?;
-        if fields.v != VERSION {
-            return Err(FormatError::UnknownVersion);
+        let head: Head = serde_json::from_str(text).map_err(|_| FormatError::Json)?;
+        match head.v {
+            unlabelled::VERSION => unlabelled::parse(text),
+            labelled::VERSION => labelled::parse(text),
+            _ => Err(FormatError::UnknownVersion),
         }
-        if fields.alg != ALGORITHM {
-            return Err(FormatError::UnknownSuite);
-        }
-        if fields.key_id.is_empty() || fields.key_id.len() > MAX_KEY_ID_LEN {
-            return Err(FormatError::Json);
-        }
-        let (iv, tag) = (decode_base64(&fields.iv)?, decode_base64(&fields.tag)?);
-        let ciphertext = decode_base64(&fields.ciphertext)?;
-        if iv.len() < aead::NONCE_LEN || tag.len() < aead::TAG_LEN {
-            return Err(FormatError::TooShort);
-        }
-        if iv.len() > aead::NONCE_LEN || tag.len() > aead::TAG_LEN || ciphertext.len() > MAX_PLAINTEXT_LEN {
-            return Err(FormatError::TooLong);
-        }
-        let aad = fields.aad.as_deref().map(decode_base64).transpose()?;
-        Ok(Self { key_id: fields.key_id, iv, tag, ciphertext, aad, timestamp: fields.timestamp })
     }
 
     /// The data key that the value names.
@@ -77,87 +100,101 @@ impl Envelope {
         &self.key_id
     }
 
-    /// When the value was made, in milliseconds since 1970, as it says itself: not authenticated.
+    /// The purpose that the value was sealed for, as it says itself; none in version 1.
+    #[must_use]
+    pub fn claimed_purpose(&self) -> Option<Purpose> {
+        match self.body {
+            Body::Unlabelled { .. } => None,
+            Body::Labelled { purpose, .. } => Some(purpose),
+        }
+    }
+
+    /// When the value was made, in milliseconds since 1970, as it says itself.
     #[must_use]
     pub fn claimed_timestamp(&self) -> u64 {
         self.timestamp
     }
 
-    fn open(&self, ring: &dyn DataKeyRing, aad: Option<&[u8]>) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+    fn open(
+        &self,
+        ring: &dyn DataKeyRing,
+        accepted: Accepted,
+        aad: Option<&[u8]>,
+    ) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+        let (Accepted::Only(purpose) | Accepted::OrUnlabelled(purpose)) = accepted;
+        match self.claimed_purpose() {
+            None if matches!(accepted, Accepted::Only(_)) => return Err(OpenError::UnlabelledRefused),
+            Some(claimed) if claimed != purpose => return Err(OpenError::NotAuthentic),
+            _ => {}
+        }
         if self.aad.as_deref() != aad {
             return Err(OpenError::NotAuthentic);
         }
         let key = ring
             .data_key(&self.key_id)
             .ok_or_else(|| OpenError::UnknownDataKey { id: self.key_id.as_str().into() })?;
-        let aad = aad.unwrap_or_default();
-        aead::open_detached(key.aes256gcm(), &self.iv, aad, &self.ciphertext, &self.tag)
+        match &self.body {
+            Body::Unlabelled { iv } => {
+                aead::open_detached(key.aes256gcm(), iv, aad.unwrap_or_default(), &self.ciphertext, &self.tag)
+            }
+            Body::Labelled { message_id, commitment, .. } => {
+                labelled::open(self, &key, purpose, message_id, commitment)
+            }
+        }
     }
-}
-
-/// Seals a value under the ring's active key, bound to `aad`. The empty value becomes the empty string.
-///
-/// The text is what the old program's `JSON.stringify` makes: no white space, fields in this order.
-#[must_use]
-pub fn seal(ring: &dyn DataKeyRing, aad: Option<&[u8]>, plaintext: &[u8], timestamp_ms: u64) -> String {
-    if plaintext.is_empty() {
-        return String::new();
-    }
-    let (key_id, key) = ring.active();
-    let iv = aead::random_nonce::<aes_gcm::Aes256Gcm>();
-    let mut buffer = plaintext.to_vec();
-    let tag = aead::seal_in_place(key.aes256gcm(), &iv, aad.unwrap_or_default(), &mut buffer);
-    let claim = aad.map(encode_base64);
-    let fields = Fields {
-        v: VERSION,
-        alg: ALGORITHM,
-        key_id: key_id.as_str(),
-        iv: &encode_base64(&iv),
-        tag: &encode_base64(&tag),
-        ciphertext: &encode_base64(&buffer),
-        aad: claim.as_deref(),
-        timestamp: timestamp_ms,
-    };
-    #[expect(clippy::expect_used, reason = "a struct of strings and integers always serializes")]
-    serde_json::to_string(&fields).expect("fields serialize")
 }
 
 /// Opens a value that must be bound to `aad`, whatever it says inside.
 ///
 /// # Errors
-/// [`OpenError::Malformed`], [`OpenError::NotAuthentic`], or [`OpenError::UnknownDataKey`].
-pub fn open(ring: &dyn DataKeyRing, aad: Option<&[u8]>, text: &str) -> Result<SecretSlice<u8>, OpenError> {
+/// [`OpenError::Malformed`], [`OpenError::NotAuthentic`], also for a value of another purpose,
+/// [`OpenError::UnlabelledRefused`] or [`OpenError::UnknownDataKey`].
+pub fn open(
+    ring: &dyn DataKeyRing,
+    accepted: Accepted,
+    aad: Option<&[u8]>,
+    text: &str,
+) -> Result<SecretSlice<u8>, OpenError> {
     if text.is_empty() {
         return Ok(SecretSlice::default());
     }
-    Ok(aead::into_secret_slice(Envelope::parse(text)?.open(ring, aad)?))
+    Ok(aead::into_secret_slice(Envelope::parse(text)?.open(ring, accepted, aad)?))
 }
 
 /// Opens a value as [`open`] does, and demands that it is UTF-8 text.
 ///
 /// # Errors
 /// As for [`open`], and [`OpenError::NotText`].
-pub fn open_text(ring: &dyn DataKeyRing, aad: Option<&[u8]>, text: &str) -> Result<SecretString, OpenError> {
+pub fn open_text(
+    ring: &dyn DataKeyRing,
+    accepted: Accepted,
+    aad: Option<&[u8]>,
+    text: &str,
+) -> Result<SecretString, OpenError> {
     if text.is_empty() {
         return Ok(SecretString::default());
     }
-    aead::into_secret_string(Envelope::parse(text)?.open(ring, aad)?)
+    aead::into_secret_string(Envelope::parse(text)?.open(ring, accepted, aad)?)
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields, bound(deserialize = "S: Deserialize<'de>"))]
-struct Fields<S> {
-    v: u64,
-    alg: S,
-    #[serde(rename = "keyId")]
-    key_id: S,
-    iv: S,
-    tag: S,
-    ciphertext: S,
-    // Named explicitly, an absent field is an error; serde would read it as null otherwise.
-    #[serde(deserialize_with = "null_or")]
-    aad: Option<S>,
-    timestamp: u64,
+/// Whether a text is of the version that carries its purpose, well-formed or not.
+#[must_use]
+pub fn is_labelled(text: &str) -> bool {
+    text.starts_with(labelled::START)
+}
+
+/// Decodes a field of exactly `length` bytes.
+fn exactly(text: &str, length: usize) -> Result<Vec<u8>, FormatError> {
+    let bytes = decode_base64(text)?;
+    match bytes.len() {
+        actual if actual < length => Err(FormatError::TooShort),
+        actual if actual > length => Err(FormatError::TooLong),
+        _ => Ok(bytes),
+    }
+}
+
+fn check_key_id(key_id: &str) -> Result<(), FormatError> {
+    if key_id.is_empty() || key_id.len() > MAX_KEY_ID_LEN { Err(FormatError::Json) } else { Ok(()) }
 }
 
 fn null_or<'de, S: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<S>, D::Error> {

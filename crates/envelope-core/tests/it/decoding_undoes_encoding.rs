@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use secrecy::ExposeSecret;
 
 use crate::support::memory::{MemoryKms, OneKey};
-use crate::support::{now, pairs, vectors};
+use crate::support::{ANY, now, pairs, vectors};
 
 fn parse_everything(text: &str) {
     let _ = detect(text);
@@ -88,8 +88,8 @@ proptest! {
     fn json_values_come_back(value in proptest::collection::vec(any::<u8>(), 1..300), id in "\\PC{1,40}", aad in proptest::option::of(".{0,40}"), timestamp in any::<u64>()) {
         let ring = OneKey(id.clone(), Arc::new(DataKey::generate()));
         let aad = aad.as_deref().map(str::as_bytes);
-        let text = node_json::seal(&ring, aad, &value, timestamp);
-        let opened = node_json::open(&ring, aad, &text).unwrap();
+        let text = node_json::seal_unlabelled(&ring, aad, &value, timestamp);
+        let opened = node_json::open(&ring, ANY, aad, &text).unwrap();
         prop_assert_eq!(opened.expose_secret(), value.as_slice());
         let envelope = node_json::Envelope::parse(&text).unwrap();
         prop_assert_eq!((envelope.key_id(), envelope.claimed_timestamp()), (id.as_str(), timestamp));
@@ -123,8 +123,8 @@ fn the_empty_string_stays_the_empty_string() {
     let ring = OneKey::generate();
     assert_eq!(direct_aes::seal(&ring.1, ""), "");
     assert_eq!(pulseplan_local::seal(&ring.1, NonZeroU32::MIN, ""), "");
-    assert_eq!(node_json::seal(&ring, None, b"", 0), "");
-    assert_eq!(node_json::open(&ring, None, "").unwrap().expose_secret(), b"");
+    assert_eq!(node_json::seal_unlabelled(&ring, None, b"", 0), "");
+    assert_eq!(node_json::open(&ring, ANY, None, "").unwrap().expose_secret(), b"");
     let kms = Arc::new(MemoryKms::new());
     for format in [EnvelopeFormat::V2, EnvelopeFormat::V3] {
         let sealer = Sealer::new(kms.clone(), pairs(&[])).unwrap().with_format(format).unwrap();
@@ -137,11 +137,11 @@ fn the_empty_string_stays_the_empty_string() {
 #[test]
 fn a_json_envelope_is_what_json_stringify_makes() {
     let ring = OneKey::generate();
-    let text = node_json::seal(&ring, Some(b"name"), b"x", 1_761_500_000_000);
+    let text = node_json::seal_unlabelled(&ring, Some(b"name"), b"x", 1_761_500_000_000);
     let ends = [
         r#"{"v":1,"alg":"aes-256-gcm","keyId":"ring-1","iv":""#,
         r#","aad":"bmFtZQ==","timestamp":1761500000000}"#,
     ];
     assert!(text.starts_with(ends[0]) && text.ends_with(ends[1]), "{text}");
-    assert!(node_json::seal(&ring, None, b"x", 7).ends_with(r#","aad":null,"timestamp":7}"#));
+    assert!(node_json::seal_unlabelled(&ring, None, b"x", 7).ends_with(r#","aad":null,"timestamp":7}"#));
 }

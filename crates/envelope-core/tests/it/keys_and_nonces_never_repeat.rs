@@ -59,7 +59,7 @@ fn local_and_json_seals_under_one_key_repeat_no_iv() {
     });
     let ring = OneKey::generate();
     assert_no_repetition::<16>(50_000, || {
-        let text = node_json::seal(&ring, None, b"x", 0);
+        let text = node_json::seal_unlabelled(&ring, None, b"x", 0);
         let at = text.find("\"iv\":\"").unwrap() + 6;
         text.as_bytes()[at..at + 16].try_into().unwrap()
     });

@@ -8,7 +8,7 @@ use secrecy::ExposeSecret;
 
 use crate::support::memory::{KEY_ID, MemoryKms, OneKey};
 use crate::support::vectors::user_context;
-use crate::support::{now, pairs};
+use crate::support::{ANY, now, pairs};
 
 fn home() -> Binding<'static> {
     Binding::new("oauth_tokens", "access_token")
@@ -159,8 +159,8 @@ fn a_key_that_is_not_allowed_is_refused_without_a_call() {
 #[test]
 fn a_json_envelope_is_bound_to_what_the_caller_names() {
     let ring = OneKey::generate();
-    let text = node_json::seal(&ring, Some(b"DB_PASSWORD"), b"secret", 1_761_500_000_000);
-    let open = |text: &str, aad: Option<&[u8]>| node_json::open(&ring, aad, text);
+    let text = node_json::seal_unlabelled(&ring, Some(b"DB_PASSWORD"), b"secret", 1_761_500_000_000);
+    let open = |text: &str, aad: Option<&[u8]>| node_json::open(&ring, ANY, aad, text);
     assert_eq!(open(&text, Some(b"DB_PASSWORD")).unwrap().expose_secret(), b"secret");
     for aad in [Some(&b"API_KEY"[..]), Some(b""), None] {
         assert!(matches!(open(&text, aad), Err(OpenError::NotAuthentic)));

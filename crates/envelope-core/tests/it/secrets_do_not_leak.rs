@@ -13,7 +13,7 @@ use secrecy::{SecretSlice, SecretString};
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 use crate::support::memory::{MemoryKms, OneKey};
-use crate::support::{now, pairs, vectors};
+use crate::support::{ANY, now, pairs, vectors};
 
 /// Does not compile if a type has the trait: the method would then be ambiguous.
 macro_rules! assert_lacks {
@@ -108,7 +108,7 @@ fn errors_do_not_quote_what_they_refuse() {
             pulseplan_local::Envelope::parse(text).map(drop).map_err(OpenError::from),
             now(pulseplan_kms::open(&kms, text, &context)).map(drop),
             now(autonomous::open(&kms, text)).map(drop),
-            node_json::open(&ring, None, text).map(drop),
+            node_json::open(&ring, ANY, None, text).map(drop),
             bound::Envelope::parse(text).map(drop).map_err(OpenError::from),
             envelope_core::detect(text).map(drop).map_err(OpenError::from),
         ];

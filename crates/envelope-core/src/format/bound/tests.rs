@@ -36,9 +36,9 @@ struct Cell {
 }
 
 impl Vector {
-    fn derived(&self) -> Derived {
+    fn derived(&self) -> MessageKey {
         let suite = self.suite.as_deref().and_then(|id| id.strip_prefix("0x")).unwrap();
-        Derived::new(&self.key(), u16::from_str_radix(suite, 16).unwrap(), &bytes(&self.message_id))
+        derive(u16::from_str_radix(suite, 16).unwrap(), &self.key(), &bytes(&self.message_id))
     }
 
     fn key(&self) -> DataKey {

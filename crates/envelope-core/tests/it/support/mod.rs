@@ -6,6 +6,12 @@ pub mod vectors;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
+use envelope_core::Purpose;
+use envelope_core::format::node_json::Accepted;
+
+/// Values with and without a purpose.
+pub const ANY: Accepted = Accepted::OrUnlabelled(Purpose::Secret);
+
 /// Runs a future that never has to wait.
 pub fn now<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {

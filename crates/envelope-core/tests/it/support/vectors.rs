@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
 use super::memory::{KEY_ID, MemoryKms, OneKey};
-use super::{now, pairs};
+use super::{ANY, now, pairs};
 
 #[derive(Deserialize)]
 struct File {
@@ -92,7 +92,9 @@ impl Vector {
                 let key = Arc::new(self.data_key.as_deref().unwrap().parse().unwrap());
                 let ring = OneKey(self.data_key_id.clone().unwrap(), key);
                 let aad = self.aad.clone();
-                Box::new(move |text| node_json::open_text(&ring, aad.as_deref().map(str::as_bytes), text))
+                Box::new(move |text| {
+                    node_json::open_text(&ring, ANY, aad.as_deref().map(str::as_bytes), text)
+                })
             }
             other => panic!("vector of an unknown format: {other}"),
         })

@@ -1,0 +1,88 @@
+//! Purposes: what a key is used for, and a derived key for each, so that nothing made for one use opens in another.
+
+use hkdf::Hkdf;
+use sha2::Sha512;
+
+use crate::key::DataKey;
+
+/// Begins the derivation of every purpose's key.
+const LABEL: &[u8] = b"tokenseal purpose v1\0";
+
+/// What a key of a ring, or a master key, is used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Purpose {
+    /// A token in a row of a table.
+    Token,
+    /// A field of a record, sealed with [`field`](crate::field).
+    Field,
+    /// A value of the local secret store.
+    Secret,
+    /// What the local secret store says about its values: stages, versions, expiry, tags.
+    SecretMetadata,
+    /// Wrapping data keys for tokens.
+    DataKey,
+    /// Recognizing the key that wrapped a data key: a commitment to it, no secret.
+    DataKeyCommitment,
+    /// A backup of secrets.
+    Backup,
+    /// A sealed file.
+    SealedFile,
+    /// The chain of an audit trail.
+    Audit,
+    /// A blind index.
+    Index,
+}
+
+impl Purpose {
+    /// Every purpose.
+    pub const ALL: [Self; 10] = [
+        Self::Token,
+        Self::Field,
+        Self::Secret,
+        Self::SecretMetadata,
+        Self::DataKey,
+        Self::DataKeyCommitment,
+        Self::Backup,
+        Self::SealedFile,
+        Self::Audit,
+        Self::Index,
+    ];
+
+    /// The purpose's name in derivations and in values that name it: lower-case ASCII, unique, and never changed.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Field => "field",
+            Self::Secret => "secret",
+            Self::SecretMetadata => "secret-metadata",
+            Self::DataKey => "data-key",
+            Self::DataKeyCommitment => "data-key-commitment",
+            Self::Backup => "backup",
+            Self::SealedFile => "sealed-file",
+            Self::Audit => "audit",
+            Self::Index => "index",
+        }
+    }
+
+    /// The purpose with this name.
+    #[must_use]
+    pub fn from_label(label: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|purpose| purpose.label() == label)
+    }
+
+    /// The key that serves this purpose and no other: HKDF-SHA-512 (RFC 5869) of `key`, without salt, with the info
+    /// `tokenseal purpose v1`, a zero byte and the [label](Self::label).
+    ///
+    /// The labels differ, so the keys are independent: none says anything about another or about `key`.
+    #[must_use]
+    pub fn derive(self, key: &DataKey) -> DataKey {
+        let hkdf = Hkdf::<Sha512>::new(None, key.expose_secret());
+        DataKey::from_fn(|out| {
+            #[expect(clippy::expect_used, reason = "HKDF-SHA-512 gives up to 16,320 bytes")]
+            hkdf.expand_multi_info(&[LABEL, self.label().as_bytes()], out)
+                .expect("32 bytes are within its limit");
+        })
+    }
+}
