@@ -40,6 +40,11 @@ impl<'a> KmsArn<'a> {
         self.key_id().is_some_and(|id| id.starts_with("mrk-"))
     }
 
+    /// Whether another ARN is of the same partition, Region and account.
+    pub(crate) fn is_near(&self, other: &Self) -> bool {
+        (self.partition, self.region, self.account) == (other.partition, other.region, other.account)
+    }
+
     /// The same resource in another Region.
     pub(crate) fn in_region<'b>(self, region: &'b str) -> KmsArn<'b>
     where

@@ -2,6 +2,7 @@
 //!
 #![doc = include_str!("../README.md")]
 
+pub mod answers;
 #[cfg(feature = "aws")]
 pub mod aws;
 pub mod caching;

@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use aes_gcm::{Aes256Gcm, KeyInit};
 use async_trait::async_trait;
 use envelope_core::provider::{ErrorClass, GeneratedDataKey, KeyDescription};
 use envelope_core::{DataKey, EncryptionContext, KeyError, KeyProvider, WrappedDataKey};
@@ -10,14 +9,14 @@ use secrecy::SecretSlice;
 
 use crate::counting::{CallCounts, Counters};
 use crate::redact::shown;
-use crate::wrapping::{self, Parsed};
+use crate::wrapping::{self, Parsed, WrappingKey};
 
 /// An in-memory key service with keys `memory:1`, `memory:2`, …; whatever it wrapped is lost with it.
 ///
 /// It behaves like the real ones, contexts and claims included, so that a test that passes with it says something.
 pub struct Memory {
     // By number, from 1; the last one is the current key.
-    keys: RwLock<Vec<Arc<Aes256Gcm>>>,
+    keys: RwLock<Vec<Arc<WrappingKey>>>,
     counters: Counters,
 }
 
@@ -38,8 +37,8 @@ impl Memory {
     /// Encrypts a value itself, as AWS KMS `Encrypt` does; [`KeyProvider::decrypt`] opens it.
     #[must_use]
     pub fn encrypt_direct(&self, plaintext: &[u8], context: &EncryptionContext) -> Vec<u8> {
-        let (number, cipher) = self.current();
-        wrapping::seal(&cipher, DIRECT, &number.to_string(), plaintext, context).into()
+        let (number, key) = self.current();
+        key.seal(DIRECT, &number.to_string(), plaintext, context).into()
     }
 
     /// The calls made so far.
@@ -48,7 +47,7 @@ impl Memory {
         self.counters.snapshot()
     }
 
-    fn current(&self) -> (usize, Arc<Aes256Gcm>) {
+    fn current(&self) -> (usize, Arc<WrappingKey>) {
         let keys = self.read();
         #[expect(clippy::expect_used, reason = "`new` makes a key and nothing removes one")]
         (keys.len(), keys.last().expect("there is always a key").clone())
@@ -59,7 +58,7 @@ impl Memory {
         &self,
         bytes: &'a [u8],
         claim: Option<&str>,
-    ) -> Result<(Parsed<'a>, Arc<Aes256Gcm>), KeyError> {
+    ) -> Result<(Parsed<'a>, Arc<WrappingKey>), KeyError> {
         let parsed = Parsed::parse(bytes);
         let inside = parsed.as_ref().and_then(|parsed| parsed.id.parse::<usize>().ok());
         if let Some(claim) = claim
@@ -73,7 +72,7 @@ impl Memory {
         Ok((parsed, cipher.ok_or_else(|| foreign("unknown number"))?))
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, Vec<Arc<Aes256Gcm>>> {
+    fn read(&self) -> RwLockReadGuard<'_, Vec<Arc<WrappingKey>>> {
         self.keys.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -146,8 +145,8 @@ impl KeyProvider for Memory {
 /// The purpose under which a value is encrypted directly.
 const DIRECT: &[u8] = b"tokenseal direct value v1\0";
 
-fn new_key() -> Arc<Aes256Gcm> {
-    Arc::new(Aes256Gcm::new(DataKey::generate().expose_secret().into()))
+fn new_key() -> Arc<WrappingKey> {
+    Arc::new(WrappingKey::new(&DataKey::generate(), None))
 }
 
 fn key_id(number: usize) -> String {
@@ -155,12 +154,12 @@ fn key_id(number: usize) -> String {
 }
 
 fn wrap(
-    cipher: &Aes256Gcm,
+    under: &WrappingKey,
     number: usize,
     key: &DataKey,
     context: &EncryptionContext,
 ) -> Result<WrappedDataKey, KeyError> {
-    name(wrapping::wrap(cipher, &number.to_string(), key, context), number)
+    name(under.wrap(&number.to_string(), key, context)?, number)
 }
 
 fn name(bytes: Box<[u8]>, number: usize) -> Result<WrappedDataKey, KeyError> {

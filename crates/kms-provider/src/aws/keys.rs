@@ -64,11 +64,48 @@ impl AllowedKeys {
         self.keys[0].text()
     }
 
-    /// Learns from an answer which key the configured alias stands for.
-    pub(super) fn learn_current(&self, arn: &str) {
-        if let AllowedKey::Alias(alias) = &self.keys[0] {
-            self.remember(alias, arn.into());
+    /// Compares the key that an answer names with the one that the call named, before anything of the answer is used.
+    ///
+    /// An alias is resolved: by what was learnt in the last minutes, and anew where that differs, because the alias may
+    /// have been pointed at another key.
+    ///
+    /// # Errors
+    /// [`ErrorClass::WrongKey`] if they differ, and the errors of `resolve`.
+    pub(super) async fn check_answer<F>(
+        &self,
+        asked: &str,
+        answered: &str,
+        resolve: impl Fn(String) -> F,
+    ) -> Result<(), KeyError>
+    where
+        F: Future<Output = Result<String, KeyError>> + Send + 'static,
+    {
+        if alias_name(asked).is_none() {
+            return if is_answer_of(asked, answered) { Ok(()) } else { Err(not_asked_for(answered)) };
         }
+        for oldest in [ALIAS_TTL, Duration::ZERO] {
+            let arn = self.resolved(asked, oldest, &resolve).await?;
+            if is_answer_of(&arn, answered) && is_near(asked, answered) {
+                return Ok(());
+            }
+        }
+        Err(not_asked_for(answered))
+    }
+
+    /// Compares the key that KMS describes with the one that it was asked about; what an alias stands for is learnt.
+    ///
+    /// # Errors
+    /// [`ErrorClass::WrongKey`] if they differ.
+    pub(super) fn learn(&self, asked: &str, described: &str) -> Result<(), KeyError> {
+        if alias_name(asked).is_none() {
+            return if is_answer_of(asked, described) { Ok(()) } else { Err(not_asked_for(described)) };
+        }
+        if !is_answer_of(described, described) || !is_near(asked, described) {
+            return Err(not_asked_for(described));
+        }
+        let resolved = Resolved { arn: described.into(), at: Instant::now() };
+        lock(&self.aliases).insert(asked.into(), resolved);
+        Ok(())
     }
 
     /// Turns a claim into the keys to try.
@@ -153,10 +190,6 @@ impl AllowedKeys {
         lock(&self.aliases).get(alias).cloned()
     }
 
-    fn remember(&self, alias: &str, arn: Arc<str>) {
-        lock(&self.aliases).insert(alias.into(), Resolved { arn, at: Instant::now() });
-    }
-
     fn foreign(&self, claim: &str) -> KeyError {
         KeyError::new(ErrorClass::WrongKey, format!("wrapped under {}, which is not allowed", shown(claim))).with_hint(
             "add the key to KMS_ALLOWED_KEYS if it is yours, for example after an alias was pointed at another key",
@@ -211,12 +244,40 @@ impl AllowedKey {
     }
 }
 
+/// Whether an answer's key is the one that the call named; for an alias, `arn` is what it stands for.
+///
+/// KMS answers with the ARN of the key in its own Region. An id is compared with the ARN's; so is anything else that KMS
+/// may have made a key of.
+fn is_answer_of(asked: &str, answered: &str) -> bool {
+    let answered_key = KmsArn::parse(answered).filter(|arn| arn.key_id().is_some());
+    answered_key.is_some() && is_same_key(asked, answered)
+}
+
 /// Whether two key ARNs, two ids, or one of each, name the same key.
 fn is_same_key(own: &str, claim: &str) -> bool {
     match (own.starts_with("arn:"), claim.starts_with("arn:")) {
         (true, true) => own == claim || are_replicas(own, claim),
         _ => key_id(own).is_some() && key_id(own) == key_id(claim),
     }
+}
+
+/// Whether a key is where the alias's own ARN says: the same partition, Region and account.
+fn is_near(alias: &str, answered: &str) -> bool {
+    match (KmsArn::parse(alias), KmsArn::parse(answered)) {
+        (Some(alias), Some(answered)) => alias.is_near(&answered),
+        // A bare name is of the Region and account of the credentials, which only KMS knows.
+        _ => true,
+    }
+}
+
+fn not_asked_for(answered: &str) -> KeyError {
+    KeyError::new(
+        ErrorClass::WrongKey,
+        format!("the key service answered for {}, which is not the key that was asked for", shown(answered)),
+    )
+    .with_hint(
+        "nothing was stored; check AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_KMS, the Region and the network path to the key service",
+    )
 }
 
 /// Whether two ARNs name a multi-Region key in different Regions.

@@ -16,6 +16,7 @@ use envelope_core::provider::ErrorClass;
 use std::time::Duration;
 
 use self::keys::AllowedKeys;
+use crate::answers::LastKeys;
 use crate::arn::KmsArn;
 
 /// How long making a connection may take.
@@ -37,8 +38,15 @@ pub const MAX_ATTEMPTS: u32 = 3;
 /// configured key is tried first, then each other allowed one.
 ///
 /// Keys are configured as ARNs, bare ids or aliases. To compare a claimed ARN with a configured alias, the alias is
-/// resolved by one `DescribeKey`, and the answer is kept for five minutes. After an alias was pointed at another key,
+/// resolved by one `DescribeKey`, and the answer is kept for five minutes. So are the keys that answers name. After an alias was pointed at another key,
 /// what the earlier key wrapped opens only if that key's ARN is allowed (`KMS_ALLOWED_KEYS`).
+///
+/// # What answers are checked for
+///
+/// The key that an answer names is compared with the one that the call named, an alias with what it stands for; a data key
+/// of another length than 32 bytes, a wrapped key of an impossible length and a data key that is among the last
+/// [4,096](crate::answers::WINDOW) are errors. So nothing is sealed or stored on the word of somebody who answers in the
+/// place of KMS without knowing the key.
 ///
 /// # Permissions
 ///
@@ -55,6 +63,7 @@ pub const MAX_ATTEMPTS: u32 = 3;
 pub struct Aws {
     client: Client,
     keys: AllowedKeys,
+    last: LastKeys,
 }
 
 impl Aws {
@@ -115,7 +124,8 @@ impl Aws {
         key: impl Into<String>,
         allowed: impl IntoIterator<Item = impl Into<String>>,
     ) -> Self {
-        Self { client, keys: AllowedKeys::new(key.into(), allowed.into_iter().map(Into::into)) }
+        let keys = AllowedKeys::new(key.into(), allowed.into_iter().map(Into::into));
+        Self { client, keys, last: LastKeys::default() }
     }
 }
 

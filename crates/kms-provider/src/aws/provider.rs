@@ -33,8 +33,9 @@ impl KeyProvider for Aws {
         else {
             return Err(not_an_answer(Operation::GenerateDataKey));
         };
-        self.keys.learn_current(&arn);
+        self.check_answer(key_id, &arn).await?;
         let key = DataKey::from_slice(&plaintext).map_err(|_| not_an_answer(Operation::GenerateDataKey))?;
+        self.last.accept(&key)?;
         Ok(GeneratedDataKey::new(Arc::new(key), named(wrapped.into_inner(), &arn)?))
     }
 
@@ -69,13 +70,17 @@ impl KeyProvider for Aws {
                 .destination_key_id(self.keys.current())
                 .set_source_encryption_context(pairs(context))
                 .set_destination_encryption_context(pairs(context));
-            request.send().await.map_err(|error| map_error(Operation::ReEncrypt, pin, error))
+            let answer = request.send().await.map_err(|error| map_error(Operation::ReEncrypt, pin, error))?;
+            let source =
+                answer.source_key_id.as_deref().ok_or_else(|| not_an_answer(Operation::ReEncrypt))?;
+            self.check_answer(pin, source).await?;
+            Ok(answer)
         });
         let answer = answer.await?;
         let (Some(rewrapped), Some(arn)) = (answer.ciphertext_blob, answer.key_id) else {
             return Err(not_an_answer(Operation::ReEncrypt));
         };
-        self.keys.learn_current(&arn);
+        self.check_answer(self.keys.current(), &arn).await?;
         // Only KMS knows which key the bytes are really under, so that they were already under the current one is seen
         // from its answer and not from the claim.
         let unchanged = answer.source_key_id.as_ref() == Some(&arn);
@@ -86,7 +91,7 @@ impl KeyProvider for Aws {
         let key_id = self.keys.current();
         let metadata = describe(&self.client, key_id).await?;
         let arn = metadata.arn.ok_or_else(|| not_an_answer(Operation::DescribeKey))?;
-        self.keys.learn_current(&arn);
+        self.keys.learn(key_id, &arn)?;
         match metadata.key_state {
             None | Some(KeyState::Enabled) => Ok(KeyDescription::new(arn, "aws-kms")),
             Some(state) => Err(unusable(&arn, &state)),
@@ -120,21 +125,33 @@ impl Aws {
                 .ciphertext_blob(Blob::new(ciphertext))
                 .key_id(pin)
                 .set_encryption_context(pairs(context));
-            request.send().await.map_err(|error| map_error(Operation::Decrypt, pin, error))
+            let mut answer =
+                request.send().await.map_err(|error| map_error(Operation::Decrypt, pin, error))?;
+            // Taken out first, so that it is wiped whatever is wrong with the rest.
+            let plaintext =
+                secret(answer.plaintext.take()).ok_or_else(|| not_an_answer(Operation::Decrypt))?;
+            let arn = answer.key_id.as_deref().ok_or_else(|| not_an_answer(Operation::Decrypt))?;
+            self.check_answer(pin, arn).await?;
+            Ok(plaintext)
         });
-        secret(answer.await?.plaintext).ok_or_else(|| not_an_answer(Operation::Decrypt))
+        answer.await
+    }
+
+    async fn check_answer(&self, asked: &str, answered: &str) -> Result<(), KeyError> {
+        self.keys.check_answer(asked, answered, |alias| self.resolve(alias)).await
+    }
+
+    /// Asks KMS for the ARN of an alias's key.
+    fn resolve(&self, alias: String) -> impl Future<Output = Result<String, KeyError>> + Send + 'static {
+        let client = self.client.clone();
+        async move {
+            let arn = describe(&client, &alias).await?.arn;
+            arn.ok_or_else(|| not_an_answer(Operation::DescribeKey))
+        }
     }
 
     async fn pins(&self, claim: Option<&str>) -> Result<Vec<String>, KeyError> {
-        self.keys
-            .pins(claim, |alias| {
-                let client = self.client.clone();
-                async move {
-                    let arn = describe(&client, &alias).await?.arn;
-                    arn.ok_or_else(|| not_an_answer(Operation::DescribeKey))
-                }
-            })
-            .await
+        self.keys.pins(claim, |alias| self.resolve(alias)).await
     }
 }
 

@@ -36,11 +36,14 @@ pub(super) fn stamp(path: &Path) -> Result<Stamp, KeyringError> {
 /// Waits until no other process writes, and keeps others from writing until the file handle is dropped.
 ///
 /// The lock is on a file beside the keyring, which stays: the keyring itself is replaced, and a lock on it would be
-/// a lock on what it was. Reading needs no lock, because every version that can be seen is whole.
+/// a lock on what it was. Reading needs no lock, because every version that can be seen is whole. The lock file belongs to
+/// the owner of the keyring, whoever made it, and no link is followed to it.
 pub(super) fn lock(path: &Path) -> Result<File, KeyringError> {
     let beside = with_suffix(path, ".lock");
-    let open = owner::private(OpenOptions::new().write(true).create(true)).open(&beside);
-    let file = open.map_err(KeyringError::io("open the lock of", path))?;
+    let mut options = OpenOptions::new();
+    let options = owner::refuse_links(owner::private(options.write(true).create(true)));
+    let file = options.open(&beside).map_err(KeyringError::io("open the lock of", path))?;
+    owner::share_lock(&file, path).map_err(KeyringError::io("keep the owner of the lock of", path))?;
     file.lock().map_err(KeyringError::io("lock", path))?;
     Ok(file)
 }
@@ -107,6 +110,8 @@ mod owner {
 
     use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 
+    use rustix::fs::OFlags;
+
     use super::*;
 
     /// The owner may do everything, the group may read: more is more than a key file needs.
@@ -114,6 +119,28 @@ mod owner {
 
     pub(super) fn private(options: &mut OpenOptions) -> &mut OpenOptions {
         options.mode(0o600)
+    }
+
+    /// Neither follows a link nor waits at a pipe.
+    pub(super) fn refuse_links(options: &mut OpenOptions) -> &mut OpenOptions {
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        options.custom_flags(i32::try_from(flags.bits()).unwrap_or_default())
+    }
+
+    /// Gives the lock to the owner of the keyring, or of its directory while there is none: a lock that root has made
+    /// would lock a service out.
+    pub(super) fn share_lock(lock: &File, keyring: &Path) -> io::Result<()> {
+        let parent = keyring.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let wanted = fs::metadata(keyring).or_else(|_| fs::metadata(parent.unwrap_or(Path::new("."))))?;
+        let now = lock.metadata()?;
+        if now.uid() == wanted.uid() || now.uid() != rustix::process::geteuid().as_raw() {
+            return Ok(());
+        }
+        match fchown(lock, Some(wanted.uid()), Some(wanted.gid())) {
+            // Only root can give a file away; anybody else's lock is at least no worse than before.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            outcome => outcome,
+        }
     }
 
     pub(super) fn refuse_exposed(path: &Path, metadata: &Metadata) -> Result<(), KeyringError> {
@@ -149,6 +176,14 @@ mod owner {
 
     pub(super) fn private(options: &mut OpenOptions) -> &mut OpenOptions {
         options
+    }
+
+    pub(super) fn refuse_links(options: &mut OpenOptions) -> &mut OpenOptions {
+        options
+    }
+
+    pub(super) fn share_lock(_: &File, _: &Path) -> io::Result<()> {
+        Ok(())
     }
 
     pub(super) fn refuse_exposed(_: &Path, _: &Metadata) -> Result<(), KeyringError> {

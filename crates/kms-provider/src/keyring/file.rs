@@ -4,6 +4,7 @@ use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use envelope_core::ledger::StoreRecord;
 use serde::{Deserialize, Serialize};
 
 use super::error::KeyringError;
@@ -11,7 +12,8 @@ use super::master::{CHECK_LEN, Master, WRAPPED_LEN};
 use super::ring::{Ring, RingKey};
 
 const FORMAT: &str = "tokenseal-keyring";
-const VERSION: u64 = 1;
+/// The version that is written. Version 1 has no `stores`.
+const VERSION: u64 = 2;
 
 /// Writes a ring as the text of a file.
 pub(super) fn encode(ring: &Ring, master: &Master) -> Vec<u8> {
@@ -26,6 +28,7 @@ pub(super) fn encode(ring: &Ring, master: &Master) -> Vec<u8> {
         version: VERSION,
         master_check: STANDARD.encode(master.check()),
         keys: keys.collect(),
+        stores: Some(ring.stores.iter().map(StoreText::from).collect()),
         seal: String::new(),
     };
     document.seal = STANDARD.encode(master.seal(&document.sealed_bytes()));
@@ -59,7 +62,8 @@ pub(super) fn decode(path: &Path, text: &[u8], master: &Master) -> Result<Ring, 
         keys.push(key.ok_or_else(|| damaged("one of its keys does not unwrap"))?);
     }
     let active = active.ok_or_else(|| damaged("it has no active key"))?;
-    Ring::new(keys, active).ok_or_else(|| damaged("two of its keys have the same id"))
+    let stores = document.stores.into_iter().flatten().map(StoreRecord::from).collect();
+    Ring::new(keys, active, stores).ok_or_else(|| damaged("two of its keys have the same id"))
 }
 
 #[derive(Serialize, Deserialize)]
@@ -69,6 +73,8 @@ struct Document {
     version: u64,
     master_check: String,
     keys: Vec<KeyText>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stores: Option<Vec<StoreText>>,
     seal: String,
 }
 
@@ -81,9 +87,34 @@ struct KeyText {
     wrapped: String,
 }
 
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoreText {
+    id: String,
+    path: String,
+    revision: u64,
+    labelled: bool,
+    resealed: bool,
+}
+
+impl From<&StoreRecord> for StoreText {
+    fn from(record: &StoreRecord) -> Self {
+        let StoreRecord { id, path, revision, labelled, resealed, .. } = record.clone();
+        Self { id, path, revision, labelled, resealed }
+    }
+}
+
+impl From<StoreText> for StoreRecord {
+    fn from(text: StoreText) -> Self {
+        let mut record = Self::new(text.id, text.path);
+        (record.revision, record.labelled, record.resealed) = (text.revision, text.labelled, text.resealed);
+        record
+    }
+}
+
 impl Document {
-    /// What the seal covers: the version and, in the file's order, every field of every key, each text behind its
-    /// big-endian `u32` length.
+    /// What the seal covers: the version and, in the file's order, every field of every key and, from version 2 on, of
+    /// every store, each text behind its big-endian `u32` length.
     fn sealed_bytes(&self) -> Vec<u8> {
         let mut out = Vec::new();
         out.extend_from_slice(&self.version.to_be_bytes());
@@ -94,6 +125,19 @@ impl Document {
                 out.extend_from_slice(text.as_bytes());
             }
             out.push(key.active.into());
+        }
+        if self.version >= 2 {
+            let stores = self.stores.as_deref().unwrap_or_default();
+            push_length(&mut out, stores.len());
+            for store in stores {
+                for text in [&store.id, &store.path] {
+                    push_length(&mut out, text.len());
+                    out.extend_from_slice(text.as_bytes());
+                }
+                out.extend_from_slice(&store.revision.to_be_bytes());
+                out.push(store.labelled.into());
+                out.push(store.resealed.into());
+            }
         }
         out
     }
@@ -112,10 +156,16 @@ fn parse(path: &Path, text: &[u8]) -> Result<Document, KeyringError> {
     if head.format != FORMAT {
         return Err(refused(1, 1));
     }
-    if head.version != VERSION {
+    if !(1..=VERSION).contains(&head.version) {
         return Err(KeyringError::UnknownVersion { path: path.into(), version: head.version });
     }
-    serde_json::from_slice(text).map_err(|error| refused(error.line(), error.column()))
+    let document: Document =
+        serde_json::from_slice(text).map_err(|error| refused(error.line(), error.column()))?;
+    // The seal of version 1 covers no stores, so that such a file has none.
+    match document.stores.is_some() == (document.version >= 2) {
+        true => Ok(document),
+        false => Err(refused(1, 1)),
+    }
 }
 
 fn decode_base64(text: &str) -> Option<Vec<u8>> {

@@ -2,11 +2,10 @@
 
 use aes_gcm::aead::AeadInOut;
 use aes_gcm::{Aes256Gcm, KeyInit, Nonce, Tag};
-use envelope_core::DataKey;
 use envelope_core::key::DATA_KEY_LEN;
+use envelope_core::{DataKey, random};
 use hkdf::Hkdf;
 use hmac::{Hmac, Mac};
-use rand::Rng;
 use sha2::Sha256;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -51,7 +50,7 @@ impl Master {
         let mut out = [0; WRAPPED_LEN];
         let (nonce, rest) = out.split_at_mut(NONCE_LEN);
         let (body, tag) = rest.split_at_mut(DATA_KEY_LEN);
-        rand::rng().fill_bytes(nonce);
+        random::fill(nonce);
         body.copy_from_slice(key.expose_secret());
         let nonce = Nonce::try_from(&*nonce).expect("the slice has the nonce's length");
         let sealed = self.wrap.encrypt_inout_detached(&nonce, &associated_data(id), body.into());
@@ -90,9 +89,8 @@ impl Master {
     }
 }
 
-/// The key with which a ring key wraps data keys. It is not the ring key itself, which seals the local secret store's
-/// envelopes: what is made for one use can never be presented to the other.
-pub(super) fn wrapping_cipher(ring_key: &DataKey) -> Aes256Gcm {
+/// The key with which a ring key wrapped data keys before wrapped data keys had a commitment. It opens those.
+pub(super) fn uncommitted_cipher(ring_key: &DataKey) -> Aes256Gcm {
     let mut key: [u8; DATA_KEY_LEN] = derived(ring_key, b"tokenseal keyring v1 data key");
     let cipher = Aes256Gcm::new((&key).into());
     key.zeroize();

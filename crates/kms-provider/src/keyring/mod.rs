@@ -7,10 +7,14 @@
 //! ```json
 //! {
 //!   "format": "tokenseal-keyring",
-//!   "version": 1,
+//!   "version": 2,
 //!   "master_check": "<b64 of 16 bytes derived from the master key>",
 //!   "keys": [
 //!     { "id": "dk-5f2c…", "created_at": "2025-01-31T12:00:00Z", "active": true, "wrapped": "<b64 of 60 bytes>" }
+//!   ],
+//!   "stores": [
+//!     { "id": "<32 hexadecimal digits>", "path": "/srv/secrets.db", "revision": 7, "labelled": true,
+//!       "resealed": false }
 //!   ],
 //!   "seal": "<b64 of 32 bytes>"
 //! }
@@ -20,9 +24,13 @@
 //!   `tokenseal keyring v1 wrap`, with the associated data `tokenseal keyring v1 key`, a zero byte and the id.
 //! - `seal` is HMAC-SHA-256 under the derivation `tokenseal keyring v1 seal`, over the version as big-endian `u64`, the
 //!   number of keys as big-endian `u32` and, key by key in the file's order, `id`, `created_at` and `wrapped` (each
-//!   text as it stands, behind its big-endian `u32` length) and one byte for `active`. So nobody without the master key
-//!   can add a key, drop one, or make an old one active again. Putting back an older copy of the whole file is the
-//!   one change that a file cannot betray.
+//!   text as it stands, after its big-endian `u32` length) and one byte for `active`; then the number of stores as
+//!   big-endian `u32` and, store by store, `id` and `path` (as above), `revision` as big-endian `u64` and one byte each
+//!   for `labelled` and `resealed`. So no one without the master key can add a key, drop one, make an old one active again, or change what
+//!   is remembered of a store. The seal also commits to the master key: no file opens under two. Putting back an older
+//!   copy of the whole file is the one change that a file cannot show.
+//! - `stores` is the [ledger](envelope_core::ledger) of local secret stores whose values are under these keys. Version 1 of
+//!   the file has none; it is read, and the next change writes version 2.
 //! - `master_check` is the derivation `tokenseal keyring v1 check`. It tells a wrong master key from a damaged file.
 //!
 //! A write goes to `<file>.tmp` and is renamed over the file, under a lock on `<file>.lock`; the owner and the group's
@@ -34,16 +42,22 @@
 //!
 //! # A wrapped data key
 //!
-//! `"K" || 0x01 || id length (u8) || id || nonce[12] || ciphertext[32] || tag[16]`: AES-256-GCM under the ring key's
-//! derivation `tokenseal keyring v1 data key`, with the associated data `tokenseal data key v1`, a zero byte,
-//! `id length || id` and the canonical encryption context.
+//! `"K" || 0x02 || id length (u8) || id || commitment[32] || nonce[12] || ciphertext[32] || tag[16]`: AES-256-GCM under the
+//! ring key's derivation for the [purpose](envelope_core::Purpose) `data-key`, with the associated data
+//! `tokenseal data key v1`, a zero byte, `id length || id` and the canonical encryption context. The commitment is the ring
+//! key's derivation for the purpose `data-key-commitment`; it is compared before anything is decrypted.
 //!
-//! Nonces are random, so one key may wrap 2³² data keys (NIST SP 800-38D, section 8.3): rotate before that.
+//! `"K" || 0x01` has no commitment, and its cipher has the ring key's HKDF-SHA-256 derivation
+//! `tokenseal keyring v1 data key`. It is read and no longer written.
+//!
+//! Nonces are random, so one key may wrap 2³² data keys (NIST SP 800-38D, section 8.3). A process warns at a quarter of
+//! that and stops there; rotate once a year, which is long before.
 
 mod disk;
 mod error;
 mod export;
 mod file;
+mod ledger;
 mod master;
 mod provider;
 mod ring;
@@ -275,7 +289,7 @@ impl Keyring {
         }
         let _reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
         if disk::stamp(&self.path)? != self.loaded.load().stamp {
-            self.loaded.store(Arc::new(Loaded::read(&self.path, &self.path, &self.master)?));
+            self.keep(Loaded::read(&self.path, &self.path, &self.master)?);
         }
         Ok(self.loaded.load_full())
     }
@@ -293,8 +307,14 @@ impl Keyring {
         if changed {
             loaded.stamp = disk::replace(&target, &file::encode(&loaded.ring, &self.master))?;
         }
-        self.loaded.store(Arc::new(loaded));
+        self.keep(loaded);
         Ok(outcome)
+    }
+
+    /// Takes over a version of the file; what was counted so far still counts.
+    fn keep(&self, mut loaded: Loaded) {
+        loaded.ring.count_with(&self.loaded.load().ring);
+        self.loaded.store(Arc::new(loaded));
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use envelope_core::format::node_json::DataKeyRing;
+use envelope_core::ledger::Ledger;
 use envelope_core::provider::{ErrorClass, GeneratedDataKey, KeyDescription};
 use envelope_core::{DataKey, EncryptionContext, KeyError, KeyProvider, WrappedDataKey};
 
@@ -68,13 +69,13 @@ impl Keyring {
         }
         let parsed = parsed.ok_or_else(wrapping::does_not_open)?;
         let key = self.find(parsed.id)?.ok_or_else(|| foreign(&format!("{PREFIX}{}", parsed.id)))?;
-        let opened = parsed.unwrap(&key.cipher, context)?;
+        let opened = parsed.unwrap(&key.wrapping, context)?;
         Ok((key, opened))
     }
 }
 
 fn wrap(under: &RingKey, key: &DataKey, context: &EncryptionContext) -> Result<WrappedDataKey, KeyError> {
-    named(wrapping::wrap(&under.cipher, &under.id, key, context), under)
+    named(under.wrapping.wrap(&under.id, key, context)?, under)
 }
 
 fn named(bytes: Box<[u8]>, under: &RingKey) -> Result<WrappedDataKey, KeyError> {
@@ -102,5 +103,9 @@ impl DataKeyRing for Keyring {
 
     fn active(&self) -> (String, Arc<DataKey>) {
         self.active_data_key()
+    }
+
+    fn ledger(&self) -> Option<&dyn Ledger> {
+        Some(self)
     }
 }

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use aes_gcm::Aes256Gcm;
-use envelope_core::DataKey;
+use envelope_core::ledger::StoreRecord;
+use envelope_core::{DataKey, random};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::master::{Master, WRAPPED_LEN, wrapping_cipher};
+use super::master::{Master, WRAPPED_LEN, uncommitted_cipher};
+use crate::wrapping::WrappingKey;
 
 /// What stands before the id in the key id of everything that a keyring wraps.
 pub(super) const PREFIX: &str = "keyring:";
@@ -19,6 +20,8 @@ const MAX_ID_LEN: usize = 255;
 pub(super) struct Ring {
     pub(super) keys: Vec<Arc<RingKey>>,
     active: Arc<RingKey>,
+    /// What is remembered of the stores whose values are under these keys.
+    pub(super) stores: Vec<StoreRecord>,
 }
 
 /// One key of a ring.
@@ -30,26 +33,26 @@ pub(super) struct RingKey {
     pub(super) created_at: Box<str>,
     /// The key itself.
     pub(super) key: Arc<DataKey>,
-    /// The prepared cipher that wraps data keys under it.
-    pub(super) cipher: Aes256Gcm,
+    /// The key derived from it that wraps data keys.
+    pub(super) wrapping: Arc<WrappingKey>,
     /// The key as the file has it, kept so that rewriting the file changes nothing else.
     pub(super) stored: [u8; WRAPPED_LEN],
 }
 
 impl Ring {
     /// Puts keys together; none if there is no such active key or two ids are the same.
-    pub(super) fn new(keys: Vec<RingKey>, active: usize) -> Option<Self> {
+    pub(super) fn new(keys: Vec<RingKey>, active: usize, stores: Vec<StoreRecord>) -> Option<Self> {
         let keys: Vec<_> = keys.into_iter().map(Arc::new).collect();
         let mut ids: Vec<&str> = keys.iter().map(|key| &*key.id).collect();
         ids.sort_unstable();
         let active = keys.get(active)?.clone();
         ids.windows(2).all(|pair| pair[0] != pair[1]).then_some(())?;
-        Some(Self { keys, active })
+        Some(Self { keys, active, stores })
     }
 
     pub(super) fn with_first(key: RingKey) -> Self {
         let key = Arc::new(key);
-        Self { keys: vec![key.clone()], active: key }
+        Self { keys: vec![key.clone()], active: key, stores: Vec::new() }
     }
 
     /// The same keys, wrapped under another master key.
@@ -59,7 +62,21 @@ impl Ring {
             true => active.clone(),
             false => Arc::new(key.rekeyed(master)),
         };
-        Self { keys: self.keys.iter().map(rekeyed).collect(), active }
+        Self { keys: self.keys.iter().map(rekeyed).collect(), active, stores: self.stores.clone() }
+    }
+
+    /// Goes on counting, for every key that it shares with an earlier version of the ring.
+    pub(super) fn count_with(&mut self, earlier: &Self) {
+        let Self { keys, active, .. } = self;
+        let is_active: Vec<bool> = keys.iter().map(|key| Arc::ptr_eq(key, active)).collect();
+        for (key, is_active) in keys.iter_mut().zip(is_active) {
+            if let Some(before) = earlier.get(&key.id) {
+                *key = Arc::new(key.counting_with(before));
+                if is_active {
+                    *active = key.clone();
+                }
+            }
+        }
     }
 
     pub(super) fn active(&self) -> &Arc<RingKey> {
@@ -87,8 +104,7 @@ impl Ring {
 impl RingKey {
     /// Makes a random key with a random id.
     pub(super) fn generate(master: &Master) -> Self {
-        let suffix: [u8; 8] = rand::random();
-        let id = format!("dk-{:016x}", u64::from_be_bytes(suffix));
+        let id = format!("dk-{:016x}", u64::from_be_bytes(random::bytes()));
         Self::wrap(id, DataKey::generate(), master)
     }
 
@@ -109,14 +125,25 @@ impl RingKey {
         Some(Self::prepare(id, created_at, key, stored))
     }
 
+    /// The same key, which wraps with the prepared cipher and the count of an earlier instance.
+    fn counting_with(&self, before: &Self) -> Self {
+        let wrapping =
+            if super::same_key(&before.key, &self.key) { &before.wrapping } else { &self.wrapping };
+        Self { wrapping: wrapping.clone(), ..self.with_stored(self.stored) }
+    }
+
     fn rekeyed(&self, master: &Master) -> Self {
+        self.with_stored(master.wrap(&self.id, &self.key))
+    }
+
+    fn with_stored(&self, stored: [u8; WRAPPED_LEN]) -> Self {
         Self {
             id: self.id.clone(),
             key_id: self.key_id.clone(),
             created_at: self.created_at.clone(),
             key: self.key.clone(),
-            cipher: self.cipher.clone(),
-            stored: master.wrap(&self.id, &self.key),
+            wrapping: self.wrapping.clone(),
+            stored,
         }
     }
 
@@ -125,7 +152,7 @@ impl RingKey {
             key_id: format!("{PREFIX}{id}").into(),
             id: id.into(),
             created_at: created_at.into(),
-            cipher: wrapping_cipher(&key),
+            wrapping: Arc::new(WrappingKey::new(&key, Some(uncommitted_cipher(&key)))),
             key: Arc::new(key),
             stored,
         }

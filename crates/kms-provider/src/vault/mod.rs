@@ -9,6 +9,7 @@ use envelope_core::KeyError;
 use vault_client::{VaultClient, VaultOptions};
 
 use self::keys::Keys;
+use crate::answers::LastKeys;
 use crate::uri::TransitKey;
 
 /// Transit of OpenBao or Vault as a key service: data keys are made and wrapped by one configured key.
@@ -53,6 +54,7 @@ use crate::uri::TransitKey;
 pub struct Vault {
     client: VaultClient,
     keys: Keys,
+    last: LastKeys,
 }
 
 impl Vault {
@@ -72,7 +74,7 @@ impl Vault {
     /// Uses `key` for new data keys; what was wrapped under `allowed` keys opens too.
     #[must_use]
     pub fn new(client: VaultClient, key: TransitKey, allowed: impl IntoIterator<Item = TransitKey>) -> Self {
-        Self { client, keys: Keys::new(key, allowed) }
+        Self { client, keys: Keys::new(key, allowed), last: LastKeys::default() }
     }
 }
 

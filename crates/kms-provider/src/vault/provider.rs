@@ -60,6 +60,7 @@ impl KeyProvider for Vault {
         let answer = answer.map_err(|error| map_error(OPERATION, key, error))?;
         let made: Generated<'_> = answer.data().map_err(|_| not_an_answer(OPERATION))?;
         let plaintext = data_key(made.plaintext).ok_or_else(|| not_an_answer(OPERATION))?;
+        self.last.accept(&plaintext)?;
         Ok(GeneratedDataKey::new(Arc::new(plaintext), named(made.ciphertext, key, OPERATION)?))
     }
 

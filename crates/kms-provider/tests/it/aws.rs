@@ -130,14 +130,14 @@ async fn an_alias_is_resolved_once_for_everybody() {
 }
 
 #[tokio::test]
-async fn what_generate_learns_about_an_alias_saves_the_question() {
+async fn what_an_alias_stands_for_is_asked_once_for_making_and_opening() {
     let emulator = Emulator::start();
     let key = emulator.create_key_with_alias("alias/tokens").await;
     let aws = aws(&emulator, "alias/tokens", &[]);
     let made = aws.generate(&row(1)).await.unwrap();
     assert_eq!(made.wrapped.key_id(), Some(key.arn.as_str()), "the key, not the alias that was asked for");
     aws.unwrap(&made.wrapped, &row(1)).await.unwrap();
-    assert_eq!(emulator.faults().calls("DescribeKey"), 0);
+    assert_eq!(emulator.faults().calls("DescribeKey"), 1);
 }
 
 #[tokio::test]
