@@ -136,6 +136,9 @@ pub enum SourceError {
         #[source]
         cause: OpenError,
     },
+    /// The store is not as its last change left it.
+    #[error("the store is not trusted")]
+    Untrusted(#[from] Untrusted),
     /// The file behind the source cannot be read, written or understood.
     #[error("storage failed: could not {operation}")]
     Storage {
@@ -147,9 +150,33 @@ pub enum SourceError {
     },
 }
 
+/// Why a local store is not taken for what it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Untrusted {
+    /// An older copy of the file was put back.
+    #[error("the file is an older copy than the key ring remembers")]
+    RolledBack,
+    /// Something that does not have the keys changed the file.
+    #[error("the file was changed by another program")]
+    Changed,
+    /// The key that the file was sealed under is not in the ring.
+    #[error("the file was sealed under a key that is not in the key ring")]
+    Key,
+}
+
+impl From<OpenError> for Untrusted {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::UnknownDataKey { .. } => Self::Key,
+            _ => Self::Changed,
+        }
+    }
+}
+
 impl SourceError {
     /// Every class, for a counter that wants each of them to exist from the start.
-    pub const CLASSES: [&'static str; 17] = [
+    pub const CLASSES: [&'static str; 18] = [
         "not_found",
         "no_such_stage",
         "expired",
@@ -165,6 +192,7 @@ impl SourceError {
         "unsupported",
         "development_only",
         "sealed",
+        "untrusted",
         "storage",
         "name",
     ];
@@ -189,6 +217,7 @@ impl SourceError {
             Self::Unsupported { .. } => "unsupported",
             Self::DevelopmentOnly { .. } => "development_only",
             Self::Sealed { .. } => "sealed",
+            Self::Untrusted(_) => "untrusted",
             Self::Storage { .. } => "storage",
         }
     }
@@ -241,6 +270,10 @@ impl SourceError {
             Self::DevelopmentOnly { .. } => "move the file into a secret store with `manage-secrets import`",
             Self::Sealed { .. } => {
                 "check KMS_MASTER_KEY and the keyring; restore the store from a backup if damaged"
+            }
+            Self::Untrusted(Untrusted::Key) => "use the keyring that the store was written with",
+            Self::Untrusted(_) => {
+                "if you restored or edited it yourself, accept it with `accept-restore`; otherwise restore a backup and find out who did"
             }
             Self::Storage { .. } => "check that the file exists, is writable and is a secret store",
         })

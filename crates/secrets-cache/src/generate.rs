@@ -9,6 +9,8 @@ use secrecy::SecretString;
 pub fn alphanumeric(length: usize) -> SecretString {
     // Filled to its exact capacity, so that no shorter copy is left behind by growing.
     let mut text = String::with_capacity(length);
-    text.extend(rand::rng().sample_iter(Alphanumeric).take(length).map(char::from));
+    text.extend(
+        rand::rand_core::UnwrapErr(rand::rngs::SysRng).sample_iter(Alphanumeric).take(length).map(char::from),
+    );
     SecretString::from(text)
 }

@@ -129,6 +129,8 @@ pub struct SecretMetadata {
     pub rotation: Option<RotationPolicy>,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
+    /// Whether all this is as it was stored, as far as its source can tell. A value of a secret that is not is refused.
+    pub is_authentic: bool,
 }
 
 impl SecretMetadata {
@@ -144,6 +146,7 @@ impl SecretMetadata {
             rotate_by: None,
             rotation: None,
             tags: BTreeMap::new(),
+            is_authentic: true,
         }
     }
 
@@ -188,7 +191,7 @@ impl VersionMetadata {
 
 /// How often a secret wants a new value, and how long the old one stays readable afterwards.
 ///
-/// As text: `30d`, or `every=30d,grace=12h`.
+/// As text: `30d`, or `every=30d,grace=12h`; a hundred years at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RotationPolicy {
     /// The age at which a value is due for rotation.
@@ -198,6 +201,9 @@ pub struct RotationPolicy {
 }
 
 impl RotationPolicy {
+    /// The longest time of a policy: a hundred years.
+    pub const LONGEST: Duration = Duration::from_secs(36_525 * 24 * 60 * 60);
+
     /// How long a replaced value stays readable unless a policy says otherwise: a day.
     pub const DEFAULT_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -231,11 +237,15 @@ impl FromStr for RotationPolicy {
             }
         }
         let every = every.filter(|every| !every.is_zero()).ok_or(PolicyError)?;
-        Ok(Self { every, grace: grace.unwrap_or(Self::DEFAULT_GRACE) })
+        let grace = grace.unwrap_or(Self::DEFAULT_GRACE);
+        if every > Self::LONGEST || grace > Self::LONGEST {
+            return Err(PolicyError);
+        }
+        Ok(Self { every, grace })
     }
 }
 
 /// A text is not a rotation policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a rotation policy such as `30d` or `every=30d,grace=12h`")]
+#[error("not a rotation policy such as `30d` or `every=30d,grace=12h`, of a hundred years at most")]
 pub struct PolicyError;

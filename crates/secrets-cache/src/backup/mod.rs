@@ -13,13 +13,14 @@ use std::sync::Arc;
 use envelope_core::DataKey;
 
 use crate::error::SourceError;
-use crate::sealed_stream::StreamError;
+use crate::sealed_stream::{Existing, Opens, StreamError, StreamKind};
 use crate::source::SecretSource;
 
 pub use restore::{NotRestored, Plan, Restored};
 pub use write::Written;
 
-/// Writes all secrets of a source into a sealed file, which appears only when it is whole.
+/// Writes all secrets of a source into a sealed file, which appears only when it is whole. A file that is there already is
+/// an error unless `existing` says to replace it.
 ///
 /// `label` says in words which key opens it. Secrets that the source does not give out, expired ones for instance,
 /// are left out and reported.
@@ -31,16 +32,42 @@ pub async fn write(
     key: Arc<DataKey>,
     label: &str,
     path: &Path,
+    existing: Existing,
 ) -> Result<Written, BackupError> {
-    write::write(source, key, label, path).await
+    write::write(source, key, label, path, existing).await
+}
+
+/// Whether a backup from before sealed files said what they are is read. Such a file cannot be told from another file that
+/// was sealed under the same key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unlabelled {
+    /// It is read.
+    #[default]
+    Accept,
+    /// It is refused.
+    Refuse,
+}
+
+impl Unlabelled {
+    fn opens(self) -> Opens {
+        match self {
+            Self::Accept => Opens::OrUnlabelled(StreamKind::Backup),
+            Self::Refuse => Opens::Only(StreamKind::Backup),
+        }
+    }
 }
 
 /// Reads a whole backup, and tells what restoring it would change.
 ///
 /// # Errors
 /// [`BackupError`].
-pub async fn plan(path: &Path, key: Arc<DataKey>, target: &dyn SecretSource) -> Result<Plan, BackupError> {
-    restore::plan(path, key, target).await
+pub async fn plan(
+    path: &Path,
+    key: Arc<DataKey>,
+    unlabelled: Unlabelled,
+    target: &dyn SecretSource,
+) -> Result<Plan, BackupError> {
+    restore::plan(path, key, unlabelled, target).await
 }
 
 /// Restores a backup: secrets that differ get the value from the backup as their new version, and those that are
@@ -54,9 +81,10 @@ pub async fn plan(path: &Path, key: Arc<DataKey>, target: &dyn SecretSource) -> 
 pub async fn restore(
     path: &Path,
     key: Arc<DataKey>,
+    unlabelled: Unlabelled,
     target: &dyn SecretSource,
 ) -> Result<Restored, BackupError> {
-    restore::restore(path, key, target).await
+    restore::restore(path, key, unlabelled, target).await
 }
 
 /// Why a backup was not written, or not restored.

@@ -13,7 +13,7 @@ use futures_util::stream;
 use tokio::sync::mpsc;
 
 use super::record::Records;
-use super::{BackupError, blocking};
+use super::{BackupError, Unlabelled, blocking};
 use crate::error::SourceError;
 use crate::name::SecretName;
 use crate::sealed_stream::StreamReader;
@@ -76,9 +76,10 @@ pub struct Restored {
 pub(super) async fn plan(
     path: &Path,
     key: Arc<DataKey>,
+    unlabelled: Unlabelled,
     target: &dyn SecretSource,
 ) -> Result<Plan, BackupError> {
-    let mut differences = Differences::new(path, key, target);
+    let mut differences = Differences::new(path, key, unlabelled, target);
     while differences.next().await?.is_some() {}
     Ok(differences.plan)
 }
@@ -86,10 +87,11 @@ pub(super) async fn plan(
 pub(super) async fn restore(
     path: &Path,
     key: Arc<DataKey>,
+    unlabelled: Unlabelled,
     target: &dyn SecretSource,
 ) -> Result<Restored, BackupError> {
-    authenticate(path, Arc::clone(&key)).await?;
-    let mut differences = Differences::new(path, key, target);
+    authenticate(path, Arc::clone(&key), unlabelled).await?;
+    let mut differences = Differences::new(path, key, unlabelled, target);
     if !target.is_transactional() {
         return one_by_one(differences).await;
     }
@@ -140,18 +142,22 @@ async fn one_by_one(mut differences: Differences<'_>) -> Result<Restored, Backup
 }
 
 /// Reads the whole file and keeps nothing.
-async fn authenticate(path: &Path, key: Arc<DataKey>) -> Result<(), BackupError> {
+async fn authenticate(path: &Path, key: Arc<DataKey>, unlabelled: Unlabelled) -> Result<(), BackupError> {
     let path = path.to_owned();
     blocking(move || {
-        let mut records = open(&path, &key)?;
+        let mut records = open(&path, &key, unlabelled)?;
         while records.next()?.is_some() {}
         Ok(())
     })
     .await
 }
 
-fn open(path: &Path, key: &DataKey) -> Result<Records<StreamReader<BufReader<File>>>, BackupError> {
-    Records::new(StreamReader::new(BufReader::new(File::open(path)?), key)?)
+fn open(
+    path: &Path,
+    key: &DataKey,
+    unlabelled: Unlabelled,
+) -> Result<Records<StreamReader<BufReader<File>>>, BackupError> {
+    Records::new(StreamReader::new(BufReader::new(File::open(path)?), key, unlabelled.opens())?)
 }
 
 /// The versions in a backup that the target does not have, in the order to store them in.
@@ -165,10 +171,10 @@ struct Differences<'a> {
 }
 
 impl<'a> Differences<'a> {
-    fn new(path: &Path, key: Arc<DataKey>, target: &'a dyn SecretSource) -> Self {
+    fn new(path: &Path, key: Arc<DataKey>, unlabelled: Unlabelled, target: &'a dyn SecretSource) -> Self {
         let (send, read) = mpsc::channel(16);
         let path = path.to_owned();
-        tokio::task::spawn_blocking(move || read_records(&path, &key, &send));
+        tokio::task::spawn_blocking(move || read_records(&path, &key, unlabelled, &send));
         Self { target, read, page: Vec::new(), ready: VecDeque::new(), is_done: false, plan: Plan::default() }
     }
 
@@ -249,8 +255,13 @@ impl<'a> Differences<'a> {
     }
 }
 
-fn read_records(path: &Path, key: &DataKey, send: &mpsc::Sender<Result<NewSecret, BackupError>>) {
-    let all = open(path, key).and_then(|mut records| {
+fn read_records(
+    path: &Path,
+    key: &DataKey,
+    unlabelled: Unlabelled,
+    send: &mpsc::Sender<Result<NewSecret, BackupError>>,
+) {
+    let all = open(path, key, unlabelled).and_then(|mut records| {
         while let Some(record) = records.next()? {
             if send.blocking_send(Ok(record)).is_err() {
                 break;

@@ -62,6 +62,9 @@ impl Inner {
         };
         let entry = Arc::new(entry);
         self.kept.insert(Arc::clone(key), Arc::clone(&entry)).await;
+        if self.forgotten.get(key).await.is_some_and(|at| at >= asked) {
+            self.kept.invalidate(key).await;
+        }
         Ok(entry)
     }
 

@@ -47,6 +47,8 @@ struct Inner {
     options: options::Options,
     kept: Cache<Arc<str>, Arc<Entry>>,
     flights: Cache<Arc<str>, Arc<Flight>>,
+    /// When a name was last forgotten: an answer that was asked for before is not kept.
+    forgotten: Cache<Arc<str>, Instant>,
     /// Held while names are fetched together, so that the same ones are not fetched twice at once.
     together: Mutex<()>,
     janitor: OnceLock<()>,
@@ -153,11 +155,14 @@ impl SecretsCache {
         Ok(())
     }
 
-    /// Forgets a secret, also the value kept for outages.
+    /// Forgets a secret, also the value kept for outages. A fetch that is under way does not bring it back.
     pub async fn forget(&self, name: &str) {
         if let Ok(name) = SecretName::new(name) {
             for stage in [Stage::Current, Stage::Previous, Stage::Pending] {
-                self.inner.kept.invalidate(&key(&name, &stage)).await;
+                let key = key(&name, &stage);
+                // Noted first: a fetch that is under way sees it, before or after it keeps its answer.
+                self.inner.forgotten.insert(Arc::clone(&key), Instant::now()).await;
+                self.inner.kept.invalidate(&key).await;
             }
         }
     }
@@ -232,6 +237,7 @@ impl Inner {
     async fn run_pending_tasks(&self) {
         self.kept.run_pending_tasks().await;
         self.flights.run_pending_tasks().await;
+        self.forgotten.run_pending_tasks().await;
     }
 
     fn count(

@@ -162,6 +162,9 @@ impl Builder {
             .expire_after(OwnEnd)
             .build();
         let flights = Cache::builder().max_capacity(10_000).time_to_idle(Duration::from_secs(60)).build();
+        // Longer than any fetch that may be under way.
+        let forgotten =
+            Cache::builder().time_to_live(self.options.deadline + Duration::from_secs(60)).build();
         SecretsCache {
             inner: Arc::new(Inner {
                 source,
@@ -170,6 +173,7 @@ impl Builder {
                 options: self.options,
                 kept,
                 flights,
+                forgotten,
                 together: Mutex::new(()),
                 janitor: OnceLock::new(),
             }),

@@ -6,7 +6,9 @@ use sqlx::Row;
 use tokio::task::JoinHandle;
 
 use super::read::now_ms;
-use super::{ID, LocalStore, rows, write};
+use super::record::{self, Version};
+use super::writing::{Writing, failed};
+use super::{ID, LocalStore, rows};
 use crate::audit::{self, Record};
 use crate::error::SourceError;
 use crate::name::SecretName;
@@ -39,21 +41,31 @@ impl LocalStore {
     /// # Errors
     /// [`SourceError::Storage`]; then nothing was removed.
     pub async fn clean_up(&self, retention: Duration) -> Result<CleanedUp, SourceError> {
-        let failed = write::failed(CLEAN_UP);
         let now = now_ms();
-        let mut transaction = write::begin(self, CLEAN_UP).await?;
-        let query = sqlx::query("DELETE FROM secrets WHERE expires_ms <= ? RETURNING name");
-        let query = query.bind(now.saturating_sub(rows::duration_ms(retention)));
-        let gone = query.fetch_all(&mut *transaction).await.map_err(&failed)?;
-        let secrets: Vec<SecretName> =
-            gone.iter().filter_map(|row| SecretName::new(row.get("name")).ok()).collect();
-        let query = sqlx::query("DELETE FROM versions WHERE until_ms <= ?").bind(now);
-        let versions = query.execute(&mut *transaction).await.map_err(&failed)?.rows_affected();
+        let mut writing = Writing::begin(self, CLEAN_UP).await?;
+        let gone = "SELECT id FROM secrets WHERE expires_ms <= ?";
+        let mut secrets = Vec::new();
+        for record in due(&mut writing, gone, now.saturating_sub(rows::duration_ms(retention))).await? {
+            run(&mut writing, "DELETE FROM secrets WHERE id = ?", record.id).await?;
+            writing.removed(&record.name);
+            secrets.extend(SecretName::new(&record.name));
+        }
+        let mut versions = 0;
+        let over = "SELECT DISTINCT secret AS id FROM versions WHERE until_ms <= ?";
+        for record in due(&mut writing, over, now).await? {
+            let is_over = |version: &&Version| version.until_ms.is_some_and(|until| until <= now);
+            for version in record.versions.iter().filter(is_over) {
+                versions += run(&mut writing, "DELETE FROM versions WHERE id = ?", version.id).await?;
+            }
+            writing.seal(record.id).await?;
+        }
+        if secrets.is_empty() && versions == 0 {
+            return Ok(CleanedUp::default());
+        }
         let query = "INSERT INTO counters (name, value) VALUES ('cleaned_up', ?) \
                      ON CONFLICT (name) DO UPDATE SET value = value + excluded.value";
-        let count = i64::try_from(gone.len()).unwrap_or(i64::MAX);
-        sqlx::query(query).bind(count).execute(&mut *transaction).await.map_err(&failed)?;
-        write::commit(transaction, CLEAN_UP).await?;
+        run(&mut writing, query, i64::try_from(secrets.len()).unwrap_or(i64::MAX)).await?;
+        writing.commit().await?;
         for name in &secrets {
             audit::noted(audit::SECRET_EXPIRED, Record::of(name).source(ID).outcome("removed"));
         }
@@ -74,4 +86,37 @@ impl LocalStore {
             }
         }))
     }
+}
+
+/// The secrets that a query names, of which what it went by is authentic: a time that somebody else has set removes nothing.
+async fn due(
+    writing: &mut Writing<'_>,
+    query: &'static str,
+    at: i64,
+) -> Result<Vec<record::Record>, SourceError> {
+    let rows = sqlx::query(query).bind(at).fetch_all(writing.connection()).await;
+    let mut due = Vec::new();
+    for row in rows.map_err(failed(CLEAN_UP))? {
+        let Some(record) = writing.record(row.get("id")).await? else {
+            continue;
+        };
+        let name = SecretName::new(&record.name)?;
+        match writing.check(&record, &name) {
+            Ok(()) => {
+                writing.check_bucket(&name).await?;
+                due.push(record);
+            }
+            Err(error) => tracing::warn!(
+                secret = %name,
+                class = error.class(),
+                "secret is not as it was stored, and is not cleaned up"
+            ),
+        }
+    }
+    Ok(due)
+}
+
+async fn run(writing: &mut Writing<'_>, query: &'static str, value: i64) -> Result<u64, SourceError> {
+    let done = sqlx::query(query).bind(value).execute(writing.connection()).await;
+    Ok(done.map_err(failed(CLEAN_UP))?.rows_affected())
 }

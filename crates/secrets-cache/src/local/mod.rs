@@ -2,27 +2,39 @@
 //!
 //! Names, tags and times are in the clear; values are JSON envelopes (`envelope_core::format::node_json`) under a
 //! ring of data keys, each bound to its secret's name: a value moved to another name in the file does not open.
-//! What nothing in the file can show is that an older envelope of the *same* name was put back.
+//!
+//! Every secret has a seal over its name, times, tags, stages and values, and the file has one over all secrets and the
+//! number of the last change, which the ring remembers: a change by anything else than this program, and an older copy of
+//! one secret or of the whole file, is refused. The ring's own file is what has to be kept apart for that.
+//!
+//! Reading needs no write access to the file, its directory or the ring.
 //!
 //! Every change is one transaction, so a program killed in the middle has changed nothing, and several processes
 //! may use the file at once.
 
 mod cleanup;
+mod head;
 mod read;
+mod record;
 mod reseal;
 mod rows;
 mod schema;
 mod sealing;
+mod status;
+mod trust;
 mod write;
+mod writing;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use envelope_core::format::node_json::DataKeyRing;
+use envelope_core::ledger::{StoreRecord, refuses_unlabelled};
 use futures_util::stream::BoxStream;
 use sqlx::SqlitePool;
 
+use self::writing::Writing;
 use crate::audit::{self, Record};
 use crate::error::SourceError;
 use crate::name::SecretName;
@@ -31,16 +43,20 @@ use crate::source::{ListPage, ListRequest, NewSecret, SecretSource, Stored};
 use crate::value::SecretValue;
 
 pub use cleanup::{CleanUp, CleanedUp};
-pub use read::{KeyUse, StoreStatus};
 pub use reseal::{ResealFailure, ResealReport};
+pub use status::{KeyUse, StoreStatus};
 
 const ID: &str = "local";
+const OPEN: &str = "open the store";
+const REMEMBER: &str = "read the key ring";
 
 /// A store in a SQLite file.
 #[derive(Clone)]
 pub struct LocalStore {
     pool: SqlitePool,
     ring: Arc<dyn DataKeyRing>,
+    /// The file's path, as the ring remembers it.
+    path: Arc<str>,
 }
 
 impl LocalStore {
@@ -63,7 +79,11 @@ impl LocalStore {
     pub async fn open(path: impl AsRef<Path>, ring: Arc<dyn DataKeyRing>) -> Result<Self, SourceError> {
         let pool = schema::connect(path.as_ref()).await?;
         audit::done(audit::KMS_INITIALIZED, Record::default().source(ID).key(&ring.active().0));
-        Ok(Self { pool, ring })
+        let store = Self { pool, ring, path: writing::shown(path.as_ref()).into() };
+        if schema::is_empty(&store.pool).await? {
+            Writing::begin(&store, OPEN).await?.commit().await?;
+        }
+        Ok(store)
     }
 
     /// The keyring of a store whose keyring is not named elsewhere: `<file>.keyring`, beside it.
@@ -77,6 +97,22 @@ impl LocalStore {
     /// Closes the file. Dropping the store does so as well, a little later.
     pub async fn close(&self) {
         self.pool.close().await;
+    }
+
+    /// Whether values that do not carry their purpose are refused everywhere under the ring, because a
+    /// [re-sealing](Self::reseal) was complete.
+    ///
+    /// # Errors
+    /// [`SourceError::Storage`] if the key ring does not say.
+    pub fn refuses_unlabelled(&self) -> Result<bool, SourceError> {
+        let stores = self.remembered()?;
+        Ok(refuses_unlabelled(&stores))
+    }
+
+    /// What the ring remembers of stores; nothing, if it cannot remember.
+    fn remembered(&self) -> Result<Vec<StoreRecord>, SourceError> {
+        let records = self.ring.ledger().map(|ledger| ledger.records()).transpose();
+        Ok(records.map_err(writing::failed_ring(REMEMBER))?.unwrap_or_default())
     }
 
     /// Takes over a value from the Node service: opens its envelope and stores it, sealed anew under its name.

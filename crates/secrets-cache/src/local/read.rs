@@ -2,126 +2,82 @@
 
 use std::collections::HashMap;
 
+use envelope_core::format::node_json::Accepted;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 use time::OffsetDateTime;
 
+use super::record::{Record, Version};
+use super::trust::Trust;
 use super::{ID, LocalStore, rows, sealing};
 use crate::error::{self, SourceError};
-use crate::inventory::Inventory;
 use crate::name::SecretName;
 use crate::secret::{Secret, SecretMetadata, Stage};
 use crate::source::{ListPage, ListRequest};
 
-const STATUS: &str = "count what is in the store";
-
-/// What the store holds, without any value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct StoreStatus {
-    /// Secrets and versions, expired and due.
-    pub inventory: Inventory,
-    /// Expired secrets that were cleaned up since the store was made.
-    pub cleaned_up: u64,
-    /// Versions by the data key that they are sealed under.
-    pub keys: Vec<KeyUse>,
-}
-
-/// How many versions are sealed under a data key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct KeyUse {
-    /// The data key.
-    pub key_id: String,
-    /// Whether it is the one that new values are sealed under.
-    pub active: bool,
-    /// Versions under it.
-    pub versions: u64,
-}
-
-impl LocalStore {
-    /// Counts what is in the store.
-    ///
-    /// # Errors
-    /// [`SourceError::Storage`].
-    pub async fn status(&self) -> Result<StoreStatus, SourceError> {
-        let failed = |error| SourceError::storage(STATUS, error);
-        let query = "SELECT count(*) AS secrets, (SELECT count(*) FROM versions) AS versions, \
-                     count(*) FILTER (WHERE expires_ms <= ?1) AS expired, \
-                     count(*) FILTER (WHERE changed_ms + every_ms <= ?1) AS due, \
-                     (SELECT coalesce(sum(value), 0) FROM counters WHERE name = 'cleaned_up') AS cleaned_up \
-                     FROM secrets";
-        let row = sqlx::query(query).bind(now_ms()).fetch_one(&self.pool).await.map_err(failed)?;
-        let count = |column| row.get::<i64, _>(column).unsigned_abs();
-        let inventory = Inventory {
-            secrets: count("secrets"),
-            versions: count("versions"),
-            expired: count("expired"),
-            due: count("due"),
-        };
-        let query = "SELECT key_id, count(*) AS versions FROM versions GROUP BY key_id ORDER BY key_id";
-        let keys = sqlx::query(query).fetch_all(&self.pool).await.map_err(failed)?;
-        let active = self.ring.active().0;
-        let key = |row: &SqliteRow| {
-            let key_id: String = row.get("key_id");
-            KeyUse {
-                active: key_id == active,
-                versions: row.get::<i64, _>("versions").unsigned_abs(),
-                key_id,
-            }
-        };
-        Ok(StoreStatus { inventory, cleaned_up: count("cleaned_up"), keys: keys.iter().map(key).collect() })
-    }
-}
-
-const VALUE: &str = "SELECT s.name, s.expires_ms, v.version, v.stage, v.is_binary, v.created_ms, v.until_ms, \
-                     e.envelope FROM secrets s LEFT JOIN versions v ON v.secret = s.id AND v.stage = ?1 \
-                     LEFT JOIN envelopes e ON e.version = v.id";
-
 pub(super) async fn get(store: &LocalStore, name: &SecretName, stage: &Stage) -> Result<Secret, SourceError> {
-    let query = sqlx::query(AssertSqlSafe(format!("{VALUE} WHERE s.name = ?2")));
-    let row = query.bind(stage.label()).bind(name.as_str()).fetch_optional(&store.pool).await;
-    let row = row.map_err(|error| SourceError::storage(error::GET, error))?;
-    secret(store, name, stage, row.as_ref())
+    let failed = |error| SourceError::storage(error::GET, error);
+    let known = store.remembered()?;
+    // A transaction, so that a secret and what it is checked against are of one moment.
+    let mut transaction = store.pool.begin().await.map_err(failed)?;
+    let trust = Trust::read(store, &mut transaction, &known).await?;
+    let record = find(&mut transaction, name, &trust).await.map_err(failed)?;
+    if let Some(record) = &record {
+        trust.check(record, name)?;
+    }
+    trust.check_absence_or_presence(&mut transaction, name).await?;
+    secret(store, name, stage, record.as_ref(), trust.accepted())
 }
 
 pub(super) async fn get_many(
     store: &LocalStore,
     names: &[SecretName],
 ) -> Result<Vec<Result<Secret, SourceError>>, SourceError> {
-    let query = format!("{VALUE} WHERE s.name IN (SELECT value FROM json_each(?2))");
+    let failed = |error| SourceError::storage(error::GET_MANY, error);
+    let known = store.remembered()?;
+    let mut transaction = store.pool.begin().await.map_err(failed)?;
+    let trust = Trust::read(store, &mut transaction, &known).await?;
     let wanted = serde_json::json!(names.iter().map(SecretName::as_str).collect::<Vec<_>>()).to_string();
-    let query = sqlx::query(AssertSqlSafe(query)).bind(Stage::Current.label().to_owned()).bind(wanted);
-    let found = query.fetch_all(&store.pool).await.map_err(|e| SourceError::storage(error::GET_MANY, e))?;
-    let found: HashMap<&str, &SqliteRow> = found.iter().map(|row| (row.get("name"), row)).collect();
-    let answer = |name: &SecretName| secret(store, name, &Stage::Current, found.get(name.as_str()).copied());
+    let query = "SELECT id FROM secrets WHERE name IN (SELECT value FROM json_each(?))";
+    let ids = sqlx::query(query).bind(wanted).fetch_all(&mut *transaction).await.map_err(failed)?;
+    let ids: Vec<i64> = ids.iter().map(|row| row.get(0)).collect();
+    let records = Record::load(&mut transaction, &ids, trust.has_seals()).await.map_err(failed)?;
+    trust.check_buckets(&mut transaction, names).await?;
+    let records: HashMap<&str, &Record> = records.iter().map(|record| (&*record.name, record)).collect();
+    let answer = |name: &SecretName| {
+        let record = records.get(name.as_str()).copied();
+        record.map_or(Ok(()), |record| trust.check(record, name))?;
+        secret(store, name, &Stage::Current, record, trust.accepted())
+    };
     Ok(names.iter().map(answer).collect())
 }
 
 pub(super) async fn describe(store: &LocalStore, name: &SecretName) -> Result<SecretMetadata, SourceError> {
     let failed = |error| SourceError::storage(error::DESCRIBE, error);
-    let mut connection = store.pool.acquire().await.map_err(failed)?;
-    let query = format!("SELECT {} FROM secrets s WHERE s.name = ?", rows::COLUMNS);
-    let query = sqlx::query(AssertSqlSafe(query)).bind(name.as_str());
-    let row = query.fetch_optional(&mut *connection).await.map_err(failed)?;
-    let row = row.ok_or_else(|| SourceError::NotFound { name: name.clone() })?;
-    let page = vec![rows::metadata(&row)?];
-    let mut page = rows::complete(&mut connection, page).await.map_err(failed)?;
-    page.pop().ok_or_else(|| SourceError::NotFound { name: name.clone() })
+    let known = store.remembered()?;
+    let mut transaction = store.pool.begin().await.map_err(failed)?;
+    let trust = Trust::read(store, &mut transaction, &known).await?;
+    let record = find(&mut transaction, name, &trust).await.map_err(failed)?;
+    if let Some(record) = &record {
+        trust.check(record, name)?;
+    }
+    trust.check_absence_or_presence(&mut transaction, name).await?;
+    rows::metadata(&record.ok_or_else(|| SourceError::NotFound { name: name.clone() })?)
 }
 
 pub(super) async fn list(store: &LocalStore, request: &ListRequest) -> Result<ListPage, SourceError> {
     let failed = |error| SourceError::storage(error::LIST, error);
-    // A transaction, so that a page's secrets, versions and tags are of one moment.
+    let known = store.remembered()?;
     let mut transaction = store.pool.begin().await.map_err(failed)?;
+    let trust = Trust::read(store, &mut transaction, &known).await?;
+    if request.cursor.is_none() {
+        trust.check_all(&mut transaction).await?;
+    }
     // Names order by their bytes, and U+10FFFF is the greatest that a name can go on with.
-    let query = format!(
-        "SELECT {} FROM secrets s WHERE s.name > ?1 AND s.name >= ?2 AND s.name < ?2 || char(1114111) \
+    let query = "SELECT s.id, s.name FROM secrets s WHERE s.name > ?1 AND s.name >= ?2 AND s.name < ?2 || char(1114111) \
          AND NOT EXISTS (SELECT 1 FROM json_each(?3) wanted WHERE NOT EXISTS \
             (SELECT 1 FROM tags t WHERE t.secret = s.id AND t.name = wanted.key AND t.value = wanted.value)) \
-         ORDER BY s.name LIMIT ?4",
-        rows::COLUMNS
-    );
+         ORDER BY s.name LIMIT ?4";
     let limit = request.limit.max(1);
     let tags = serde_json::json!(request.tags).to_string();
     let found = sqlx::query(AssertSqlSafe(query))
@@ -132,33 +88,50 @@ pub(super) async fn list(store: &LocalStore, request: &ListRequest) -> Result<Li
         .fetch_all(&mut *transaction)
         .await
         .map_err(failed)?;
-    let page: Vec<(i64, SecretMetadata)> = found.iter().map(rows::metadata).collect::<Result<_, _>>()?;
-    let next = page.last().filter(|_| page.len() == limit).map(|(_, last)| last.name.to_string());
-    Ok(ListPage::new(rows::complete(&mut transaction, page).await.map_err(failed)?, next))
+    let ids: Vec<i64> = found.iter().map(|row: &SqliteRow| row.get("id")).collect();
+    let next = found.last().filter(|_| found.len() == limit).map(|last| last.get::<String, _>("name"));
+    let records = Record::load(&mut transaction, &ids, trust.has_seals()).await.map_err(failed)?;
+    let listed = |record: &Record| -> Result<SecretMetadata, SourceError> {
+        let mut secret = rows::metadata(record)?;
+        secret.is_authentic = trust.is_authentic(record);
+        Ok(secret)
+    };
+    Ok(ListPage::new(records.iter().map(listed).collect::<Result<_, _>>()?, next))
+}
+
+async fn find(
+    connection: &mut SqliteConnection,
+    name: &SecretName,
+    trust: &Trust<'_>,
+) -> Result<Option<Record>, sqlx::Error> {
+    let query = sqlx::query("SELECT id FROM secrets WHERE name = ?").bind(name.as_str());
+    let Some(row) = query.fetch_optional(&mut *connection).await? else {
+        return Ok(None);
+    };
+    let records = Record::load(connection, &[row.get(0)], trust.has_seals()).await?;
+    Ok(records.into_iter().next())
 }
 
 fn secret(
     store: &LocalStore,
     name: &SecretName,
     stage: &Stage,
-    row: Option<&SqliteRow>,
+    record: Option<&Record>,
+    accepted: Accepted,
 ) -> Result<Secret, SourceError> {
-    let row = row.ok_or_else(|| SourceError::NotFound { name: name.clone() })?;
+    let record = record.ok_or_else(|| SourceError::NotFound { name: name.clone() })?;
     let now = now_ms();
-    let expires: Option<i64> = row.get("expires_ms");
-    if let Some(at) = expires.filter(|&at| at <= now) {
+    if let Some(at) = record.expires_ms.filter(|&at| at <= now) {
         return Err(SourceError::Expired { name: name.clone(), at: rows::time(at) });
     }
-    let missing = || SourceError::NoSuchStage { name: name.clone(), stage: stage.clone() };
-    let version: String = row.get::<Option<_>, _>("version").ok_or_else(missing)?;
-    if row.get::<Option<i64>, _>("until_ms").is_some_and(|until| until <= now) {
-        return Err(missing());
-    }
-    let envelope = row.get::<Option<&str>, _>("envelope").unwrap_or_default();
-    let value = sealing::open(&*store.ring, name, envelope, row.get("is_binary"))?;
+    let served = |version: &&Version| version.until_ms.is_none_or(|until| until > now);
+    let version = record.version(stage.label()).filter(served);
+    let version =
+        version.ok_or_else(|| SourceError::NoSuchStage { name: name.clone(), stage: stage.clone() })?;
+    let value = sealing::open(&*store.ring, name, &version.envelope, version.is_binary, accepted)?;
     Ok(Secret::new(name.clone(), value, ID)
-        .with_version(version, vec![stage.clone()])
-        .with_times(Some(rows::time(row.get("created_ms"))), expires.map(rows::time)))
+        .with_version(version.version.clone(), vec![stage.clone()])
+        .with_times(Some(rows::time(version.created_ms)), record.expires_ms.map(rows::time)))
 }
 
 pub(super) fn now_ms() -> i64 {

@@ -1,62 +1,46 @@
 //! From the file's rows to what is known about secrets.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection};
 use time::OffsetDateTime;
 
+use super::record::Record;
 use crate::error::SourceError;
 use crate::name::SecretName;
 use crate::secret::{RotationPolicy, SecretMetadata, Stage, VersionMetadata};
 
-/// The columns that [`metadata`] reads.
-pub(super) const COLUMNS: &str =
-    "s.id, s.name, s.created_ms, s.changed_ms, s.expires_ms, s.every_ms, s.grace_ms";
-
-pub(super) fn metadata(row: &SqliteRow) -> Result<(i64, SecretMetadata), SourceError> {
-    let mut secret = SecretMetadata::new(SecretName::new(row.get("name"))?);
-    secret.created = Some(time(row.get("created_ms")));
-    let changed = time(row.get("changed_ms"));
+pub(super) fn metadata(record: &Record) -> Result<SecretMetadata, SourceError> {
+    let mut secret = SecretMetadata::new(SecretName::new(&record.name)?);
+    secret.created = Some(time(record.created_ms));
+    let changed = time(record.changed_ms);
     secret.changed = Some(changed);
-    secret.expires = row.get::<Option<i64>, _>("expires_ms").map(time);
-    secret.rotation = policy(row);
-    secret.rotate_by = secret.rotation.map(|policy| changed + policy.every);
-    Ok((row.get("id"), secret))
+    secret.expires = record.expires_ms.map(time);
+    secret.rotation = policy(record);
+    // A policy from before there was a limit may lead beyond the last day that there is: it is due then.
+    secret.rotate_by =
+        secret.rotation.map(|policy| changed.checked_add(signed(policy.every)).unwrap_or_else(last));
+    secret.versions = record.versions.iter().map(version).collect();
+    secret.tags = record.tags.iter().cloned().collect();
+    Ok(secret)
 }
 
-/// Adds versions and tags to a page of secrets; values are in a table that is not touched.
-pub(super) async fn complete(
-    connection: &mut SqliteConnection,
-    page: Vec<(i64, SecretMetadata)>,
-) -> Result<Vec<SecretMetadata>, sqlx::Error> {
-    let ids = serde_json::json!(page.iter().map(|(id, _)| id).collect::<Vec<_>>()).to_string();
-    let mut versions: HashMap<i64, Vec<VersionMetadata>> = HashMap::new();
-    let query = "SELECT secret, version, stage, created_ms FROM versions \
-                 WHERE secret IN (SELECT value FROM json_each(?)) ORDER BY secret, stage";
-    for row in sqlx::query(query).bind(&ids).fetch_all(&mut *connection).await? {
-        let stage = Stage::from(row.get::<&str, _>("stage"));
-        let created = Some(time(row.get("created_ms")));
-        let version = VersionMetadata::new(row.get::<String, _>("version"), vec![stage], created);
-        versions.entry(row.get("secret")).or_default().push(version);
-    }
-    let mut tags: HashMap<i64, Vec<(String, String)>> = HashMap::new();
-    let query = "SELECT secret, name, value FROM tags WHERE secret IN (SELECT value FROM json_each(?))";
-    for row in sqlx::query(query).bind(&ids).fetch_all(&mut *connection).await? {
-        tags.entry(row.get("secret")).or_default().push((row.get("name"), row.get("value")));
-    }
-    let complete = |(id, mut secret): (i64, SecretMetadata)| {
-        secret.versions = versions.remove(&id).unwrap_or_default();
-        secret.tags = tags.remove(&id).into_iter().flatten().collect();
-        secret
-    };
-    Ok(page.into_iter().map(complete).collect())
+fn version(version: &super::record::Version) -> VersionMetadata {
+    let stage = Stage::from(version.stage.as_str());
+    VersionMetadata::new(version.version.clone(), vec![stage], Some(time(version.created_ms)))
+}
+
+/// The last second that has a date: the end of the year 9999.
+fn last() -> OffsetDateTime {
+    OffsetDateTime::from_unix_timestamp(253_402_300_799).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+}
+
+fn signed(duration: Duration) -> time::Duration {
+    time::Duration::try_from(duration).unwrap_or(time::Duration::MAX)
 }
 
 pub(super) fn time(ms: i64) -> OffsetDateTime {
     let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000);
-    at.unwrap_or(OffsetDateTime::UNIX_EPOCH)
+    at.unwrap_or_else(|_| if ms > 0 { last() } else { OffsetDateTime::UNIX_EPOCH })
 }
 
 pub(super) fn milliseconds(at: OffsetDateTime) -> i64 {
@@ -67,9 +51,8 @@ pub(super) fn duration_ms(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-pub(super) fn policy(row: &SqliteRow) -> Option<RotationPolicy> {
-    let duration =
-        |column| row.get::<Option<i64>, _>(column).map(|ms| Duration::from_millis(ms.unsigned_abs()));
-    let grace = duration("grace_ms").unwrap_or(RotationPolicy::DEFAULT_GRACE);
-    duration("every_ms").map(|every| RotationPolicy { every, grace })
+fn policy(record: &Record) -> Option<RotationPolicy> {
+    let duration = |ms: Option<i64>| ms.map(|ms| Duration::from_millis(ms.unsigned_abs()));
+    let grace = duration(record.grace_ms).unwrap_or(RotationPolicy::DEFAULT_GRACE);
+    duration(record.every_ms).map(|every| RotationPolicy { every, grace })
 }

@@ -2,12 +2,13 @@
 
 use std::fs::OpenOptions;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Row, SqlitePool};
+use sqlx::{Row, SqliteConnection, SqlitePool};
 
+use super::head::bucket;
 use crate::error::SourceError;
 
 const OPEN: &str = "open the store";
@@ -15,7 +16,9 @@ const OPEN: &str = "open the store";
 const BUSY: Duration = Duration::from_secs(15);
 /// "TKSL", so that `file` and we ourselves can tell a store from other SQLite files.
 const APPLICATION_ID: i64 = 0x544b_534c;
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
+/// The version without seals.
+const UNSEALED: i64 = 1;
 
 const SCHEMA: &str = "
 CREATE TABLE secrets (
@@ -55,6 +58,24 @@ CREATE TABLE tags (
 CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
 ";
 
+/// What version 2 has beside version 1: a seal for every secret, and the head.
+const SEALS: &str = "
+ALTER TABLE secrets ADD COLUMN bucket INTEGER;
+ALTER TABLE secrets ADD COLUMN seal BLOB;
+ALTER TABLE secrets ADD COLUMN seal_key TEXT;
+CREATE INDEX secrets_by_bucket ON secrets (bucket, name);
+CREATE INDEX secrets_by_seal_key ON secrets (seal_key);
+CREATE TABLE digests (bucket INTEGER PRIMARY KEY, digest BLOB NOT NULL) STRICT;
+CREATE TABLE store (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    id TEXT NOT NULL,
+    revision INTEGER NOT NULL,
+    labelled INTEGER NOT NULL,
+    key_id TEXT NOT NULL,
+    seal BLOB NOT NULL
+) STRICT;
+";
+
 /// Makes an empty file that only its owner may read, unless there is one.
 ///
 /// SQLite gives its own side files the same permissions.
@@ -70,21 +91,72 @@ pub(super) fn create_file(path: &Path) -> Result<(), SourceError> {
     }
 }
 
+/// Opens the file for reading and writing, or for reading alone where it may not be written.
 pub(super) async fn connect(path: &Path) -> Result<SqlitePool, SourceError> {
-    let options = SqliteConnectOptions::new()
-        .filename(path)
-        .create_if_missing(false)
+    let options = SqliteConnectOptions::new().filename(path).create_if_missing(false).foreign_keys(true);
+    let options = options.busy_timeout(BUSY);
+    let writable = options
+        .clone()
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
-        .foreign_keys(true)
-        .busy_timeout(BUSY)
         // What is deleted is overwritten, so that an old envelope does not outlive its data key in the file.
         .pragma("secure_delete", "ON");
     // No idle or lifetime limit: sqlx 0.9's task for them can spin for ever once its count of idle connections wraps.
     let pool = SqlitePoolOptions::new().max_connections(4).idle_timeout(None).max_lifetime(None);
     let pool = pool.acquire_timeout(BUSY * 2);
-    let pool = loop_while_busy(|| pool.clone().connect_with(options.clone())).await.map_err(storage)?;
-    prepare(&pool).await?;
+    let opened = loop_while_busy(|| pool.clone().connect_with(writable.clone())).await;
+    let refused = match opened {
+        Ok(opened) => return recognized(opened).await,
+        Err(error) => error,
+    };
+    if is_writable(path) {
+        return Err(storage(refused));
+    }
+    // The log and its index may be there, so that SQLite can follow what others write.
+    if let Ok(opened) = pool.clone().connect_with(options.clone().read_only(true)).await
+        && let Ok(opened) = recognized(opened).await
+    {
+        return Ok(opened);
+    }
+    if has_log(path) {
+        return Err(storage(refused));
+    }
+    // Without a log nobody is writing, and SQLite need not make the files that coordinate with writers. A connection
+    // serves one request, so that it never answers from pages that have been replaced since.
+    let pool = pool.after_release(|_, _| Box::pin(async { Ok(false) }));
+    recognized(pool.connect_with(options.read_only(true).immutable(true)).await.map_err(storage)?).await
+}
+
+/// Whether this process may write the file, and make others next to it.
+#[cfg(unix)]
+fn is_writable(path: &Path) -> bool {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    [path, directory].iter().all(|path| rustix::fs::access(*path, rustix::fs::Access::WRITE_OK).is_ok())
+}
+
+#[cfg(not(unix))]
+fn is_writable(path: &Path) -> bool {
+    OpenOptions::new().write(true).open(path).is_ok()
+}
+
+/// Whether there is a write-ahead log with something in it.
+fn has_log(path: &Path) -> bool {
+    std::fs::metadata(side_file(path, "-wal")).is_ok_and(|log| log.len() > 0)
+}
+
+/// A file that SQLite keeps next to the store.
+fn side_file(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// Refuses a file that is something else than a store, without writing to it. An empty file becomes a store with the
+/// first change.
+async fn recognized(pool: SqlitePool) -> Result<SqlitePool, SourceError> {
+    let mut connection = pool.acquire().await.map_err(storage)?;
+    kind(&mut connection).await?;
+    drop(connection);
     Ok(pool)
 }
 
@@ -105,25 +177,61 @@ where
     }
 }
 
-async fn prepare(pool: &SqlitePool) -> Result<(), SourceError> {
-    // Immediate, so that of two processes opening a new file one makes the tables and the other finds them.
-    let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await.map_err(storage)?;
-    let number = async |connection: &mut sqlx::SqliteConnection, query: &'static str| {
-        sqlx::query(query).fetch_one(connection).await.map(|row| row.get::<i64, _>(0)).map_err(storage)
-    };
-    let application = number(&mut transaction, "PRAGMA application_id").await?;
-    let version = number(&mut transaction, "PRAGMA user_version").await?;
-    let tables = number(&mut transaction, "SELECT count(*) FROM sqlite_schema").await?;
-    match (application, version, tables) {
-        (APPLICATION_ID, VERSION, _) => return Ok(()),
-        (0, 0, 0) => {}
-        (APPLICATION_ID, version, _) => return Err(SourceError::storage(OPEN, Unknown::Version(version))),
-        _ => return Err(SourceError::storage(OPEN, Unknown::File)),
+/// What a file is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Nothing yet.
+    Empty,
+    /// A store of the version without seals.
+    Unsealed,
+    /// A store.
+    Sealed,
+}
+
+/// Tells what the file is.
+pub(super) async fn kind(connection: &mut SqliteConnection) -> Result<Kind, SourceError> {
+    let mut numbers = [0; 3];
+    let queries = ["PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_schema"];
+    for (number, query) in numbers.iter_mut().zip(queries) {
+        *number = sqlx::query(query).fetch_one(&mut *connection).await.map_err(storage)?.get(0);
     }
-    sqlx::raw_sql(SCHEMA).execute(&mut *transaction).await.map_err(storage)?;
-    let marks = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}");
-    sqlx::raw_sql(sqlx::AssertSqlSafe(marks)).execute(&mut *transaction).await.map_err(storage)?;
-    transaction.commit().await.map_err(storage)
+    match numbers {
+        [APPLICATION_ID, VERSION, _] => Ok(Kind::Sealed),
+        [APPLICATION_ID, UNSEALED, _] => Ok(Kind::Unsealed),
+        [0, 0, 0] => Ok(Kind::Empty),
+        [APPLICATION_ID, version, _] => Err(SourceError::storage(OPEN, Unknown::Version(version))),
+        _ => Err(SourceError::storage(OPEN, Unknown::File)),
+    }
+}
+
+/// Whether the file was made and never filled.
+pub(super) async fn is_empty(pool: &SqlitePool) -> Result<bool, SourceError> {
+    let mut connection = pool.acquire().await.map_err(storage)?;
+    Ok(kind(&mut connection).await? == Kind::Empty)
+}
+
+/// Makes the tables of the first version in an empty file, and tells whether it was empty. Within a transaction, so that of
+/// two processes that open a new file one makes the tables and the other finds them.
+pub(super) async fn prepare(connection: &mut SqliteConnection) -> Result<bool, SourceError> {
+    let is_new = kind(connection).await? == Kind::Empty;
+    if is_new {
+        sqlx::raw_sql(SCHEMA).execute(&mut *connection).await.map_err(storage)?;
+        let marks = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {UNSEALED}");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(marks)).execute(&mut *connection).await.map_err(storage)?;
+    }
+    Ok(is_new)
+}
+
+/// Brings a file of the first version to this one. Its secrets have no seals yet.
+pub(super) async fn upgrade(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    sqlx::raw_sql(SEALS).execute(&mut *connection).await?;
+    for row in sqlx::query("SELECT id, name FROM secrets").fetch_all(&mut *connection).await? {
+        let query = sqlx::query("UPDATE secrets SET bucket = ? WHERE id = ?");
+        let query = query.bind(i64::from(bucket(row.get("name")))).bind(row.get::<i64, _>("id"));
+        query.execute(&mut *connection).await?;
+    }
+    let mark = format!("PRAGMA user_version = {VERSION}");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(mark)).execute(connection).await.map(drop)
 }
 
 /// A file that is not a store of this program.

@@ -2,10 +2,10 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use envelope_core::OpenError;
 use envelope_core::correlation::CorrelationId;
 use envelope_core::format::{FormatError, MAX_PLAINTEXT_LEN, node_json};
-use node_json::DataKeyRing;
+use envelope_core::{OpenError, Purpose};
+use node_json::{Accepted, DataKeyRing};
 use secrecy::ExposeSecret;
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
@@ -15,6 +15,19 @@ use crate::audit::{self, Record};
 use crate::error::{SourceError, Unfit};
 use crate::name::SecretName;
 use crate::value::SecretValue;
+
+/// Values of other systems carry no purpose.
+const FOREIGN: Accepted = Accepted::OrUnlabelled(Purpose::Secret);
+
+/// What is opened: values of this store and, unless every value carries its purpose, those from before there were any.
+pub(super) fn accepted(labelled: bool) -> Accepted {
+    if labelled { Accepted::Only(Purpose::Secret) } else { Accepted::OrUnlabelled(Purpose::Secret) }
+}
+
+/// What the store says about a secret, or its value, is not what the last change left.
+pub(super) fn not_authentic(name: &SecretName, cause: OpenError) -> SourceError {
+    Unopened::told(name, ID, cause).into_error(name)
+}
 
 /// A value as it is stored.
 pub(super) struct Sealed {
@@ -30,7 +43,7 @@ pub(super) struct Unopened {
 }
 
 impl Unopened {
-    fn told(name: &SecretName, source: &'static str, cause: OpenError) -> Self {
+    pub(super) fn told(name: &SecretName, source: &'static str, cause: OpenError) -> Self {
         let correlation_id = audit::did_not_open(Record::of(name).source(source), &cause);
         Self { correlation_id, cause }
     }
@@ -83,8 +96,9 @@ pub(super) fn open(
     name: &SecretName,
     envelope: &str,
     is_binary: bool,
+    accepted: Accepted,
 ) -> Result<SecretValue, SourceError> {
-    let value = open_value(ring, name, envelope, is_binary);
+    let value = open_value(ring, name, envelope, is_binary, accepted);
     if value.is_ok() {
         audit::done(audit::DATA_DECRYPTED, Record::of(name).source(ID));
     }
@@ -92,9 +106,14 @@ pub(super) fn open(
 }
 
 /// Seals a stored value anew under the active data key, without looking at it.
-pub(super) fn reseal(ring: &dyn DataKeyRing, name: &SecretName, envelope: &str) -> Result<Sealed, Unopened> {
+pub(super) fn reseal(
+    ring: &dyn DataKeyRing,
+    name: &SecretName,
+    envelope: &str,
+    accepted: Accepted,
+) -> Result<Sealed, Unopened> {
     let aad = Some(name.as_str().as_bytes());
-    let opened = not_empty(envelope).and_then(|envelope| node_json::open(ring, aad, envelope));
+    let opened = not_empty(envelope).and_then(|envelope| node_json::open(ring, accepted, aad, envelope));
     let opened = opened.map_err(|cause| Unopened::told(name, ID, cause))?;
     Ok(seal_bytes(ring, name, opened.expose_secret()))
 }
@@ -106,7 +125,7 @@ pub(super) fn open_foreign(
     aad: Option<&[u8]>,
     envelope: &str,
 ) -> Result<SecretValue, SourceError> {
-    let opened = node_json::open_text(ring, aad, envelope).map(SecretValue::from);
+    let opened = node_json::open_text(ring, FOREIGN, aad, envelope).map(SecretValue::from);
     opened.map_err(|cause| Unopened::told(name, "import", cause).into_error(name))
 }
 
@@ -115,9 +134,10 @@ fn open_value(
     name: &SecretName,
     envelope: &str,
     is_binary: bool,
+    accepted: Accepted,
 ) -> Result<SecretValue, OpenError> {
     let aad = Some(name.as_str().as_bytes());
-    let text = node_json::open_text(ring, aad, not_empty(envelope)?)?;
+    let text = node_json::open_text(ring, accepted, aad, not_empty(envelope)?)?;
     if !is_binary {
         return Ok(SecretValue::from(text));
     }
@@ -132,7 +152,7 @@ fn not_empty(envelope: &str) -> Result<&str, OpenError> {
 
 fn seal_bytes(ring: &dyn DataKeyRing, name: &SecretName, plaintext: &[u8]) -> Sealed {
     let now = OffsetDateTime::now_utc().unix_timestamp().unsigned_abs() * 1_000;
-    let envelope = node_json::seal(ring, Some(name.as_str().as_bytes()), plaintext, now);
+    let envelope = node_json::seal(ring, Purpose::Secret, Some(name.as_str().as_bytes()), plaintext, now);
     // Read back from the envelope: the ring may have got another active key a moment ago.
     let key_id = node_json::Envelope::parse(&envelope).map(|envelope| envelope.key_id().to_owned());
     let key_id = key_id.unwrap_or_default();

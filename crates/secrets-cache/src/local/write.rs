@@ -1,14 +1,17 @@
 //! Changing the store: each function is one transaction.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use envelope_core::random;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
-use rand::Rng;
-use sqlx::{Row, Sqlite, SqliteConnection, Transaction};
+use sqlx::{Row, SqliteConnection};
+use time::OffsetDateTime;
 
 use super::read::now_ms;
 use super::sealing::{self, Sealed};
+use super::writing::{Writing, failed};
 use super::{LocalStore, rows};
 use crate::error::{self, SourceError};
 use crate::name::SecretName;
@@ -18,9 +21,9 @@ use crate::value::SecretValue;
 
 pub(super) async fn put(store: &LocalStore, secret: &NewSecret) -> Result<Stored, SourceError> {
     let sealed = seal(store, secret)?;
-    let mut transaction = begin(store, error::PUT).await?;
-    let stored = insert(&mut transaction, secret, &sealed).await.map_err(failed(error::PUT))?;
-    commit(transaction, error::PUT).await?;
+    let mut writing = Writing::begin(store, error::PUT).await?;
+    let stored = insert(&mut writing, secret, &sealed, error::PUT).await?;
+    writing.commit().await?;
     Ok(stored)
 }
 
@@ -28,15 +31,17 @@ pub(super) async fn put_all(
     store: &LocalStore,
     mut secrets: BoxStream<'_, Result<NewSecret, SourceError>>,
 ) -> Result<u64, SourceError> {
-    let mut transaction = begin(store, error::PUT).await?;
+    let mut writing = Writing::begin(store, error::PUT).await?;
     let mut stored = 0;
     while let Some(secret) = secrets.next().await {
         let secret = secret?;
         let sealed = seal(store, &secret)?;
-        insert(&mut transaction, &secret, &sealed).await.map_err(failed(error::PUT))?;
+        insert(&mut writing, &secret, &sealed, error::PUT).await?;
         stored += 1;
     }
-    commit(transaction, error::PUT).await?;
+    if stored > 0 {
+        writing.commit().await?;
+    }
     Ok(stored)
 }
 
@@ -47,84 +52,79 @@ pub(super) async fn rotate(
 ) -> Result<Stored, SourceError> {
     let secret = NewSecret::new(name.clone(), value.duplicate());
     let sealed = sealing::seal(&*store.ring, name, value, error::ROTATE)?;
-    let mut transaction = begin(store, error::ROTATE).await?;
+    let mut writing = Writing::begin(store, error::ROTATE).await?;
     // Asked inside the transaction: a secret deleted a moment ago must not come back.
-    let known = find(&mut transaction, name).await.map_err(failed(error::ROTATE))?;
+    let known = writing.find(name).await?;
     known.ok_or_else(|| SourceError::NotFound { name: name.clone() })?;
-    let stored = insert(&mut transaction, &secret, &sealed).await.map_err(failed(error::ROTATE))?;
-    commit(transaction, error::ROTATE).await?;
+    let stored = insert(&mut writing, &secret, &sealed, error::ROTATE).await?;
+    writing.commit().await?;
     Ok(stored)
 }
 
 pub(super) async fn promote(store: &LocalStore, name: &SecretName) -> Result<Stored, SourceError> {
     let failed = failed(error::PROMOTE);
-    let mut transaction = begin(store, error::PROMOTE).await?;
-    let known = find(&mut transaction, name).await.map_err(&failed)?;
-    let id = known.ok_or_else(|| SourceError::NotFound { name: name.clone() })?;
-    let pending = sqlx::query("SELECT version FROM versions WHERE secret = ? AND stage = ?")
-        .bind(id)
-        .bind(Stage::Pending.label().to_owned())
-        .fetch_optional(&mut *transaction)
-        .await
-        .map_err(&failed)?;
+    let mut writing = Writing::begin(store, error::PROMOTE).await?;
+    let known = writing.find(name).await?.ok_or_else(|| SourceError::NotFound { name: name.clone() })?;
     let missing = || SourceError::NoSuchStage { name: name.clone(), stage: Stage::Pending };
-    let version: String = pending.ok_or_else(missing)?.get(0);
-    retire_current(&mut transaction, id, now_ms()).await.map_err(&failed)?;
+    let version = known.version(Stage::Pending.label()).ok_or_else(missing)?.version.clone();
+    retire_current(writing.connection(), known.id, now_ms()).await.map_err(&failed)?;
     sqlx::query("UPDATE versions SET stage = ? WHERE secret = ? AND stage = ?")
         .bind(Stage::Current.label().to_owned())
-        .bind(id)
+        .bind(known.id)
         .bind(Stage::Pending.label().to_owned())
-        .execute(&mut *transaction)
+        .execute(writing.connection())
         .await
         .map_err(&failed)?;
-    commit(transaction, error::PROMOTE).await?;
+    writing.seal(known.id).await?;
+    writing.commit().await?;
     Ok(Stored::new(version, false))
 }
 
+/// Deletes a secret, also one whose seal does not hold: it is the way out where only one is not as it was.
 pub(super) async fn delete(store: &LocalStore, name: &SecretName) -> Result<(), SourceError> {
-    let mut transaction = begin(store, error::DELETE).await?;
-    let query = sqlx::query("DELETE FROM secrets WHERE name = ?").bind(name.as_str());
-    let deleted = query.execute(&mut *transaction).await.map_err(failed(error::DELETE))?;
-    commit(transaction, error::DELETE).await?;
-    match deleted.rows_affected() {
-        0 => Err(SourceError::NotFound { name: name.clone() }),
-        _ => Ok(()),
-    }
-}
-
-pub(super) async fn begin(
-    store: &LocalStore,
-    operation: &'static str,
-) -> Result<Transaction<'static, Sqlite>, SourceError> {
-    // Immediate: a transaction that reads first and writes later would fail, not wait, when another wrote between.
-    store.pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed(operation))
-}
-
-pub(super) async fn commit(
-    transaction: Transaction<'static, Sqlite>,
-    operation: &'static str,
-) -> Result<(), SourceError> {
-    transaction.commit().await.map_err(failed(operation))
-}
-
-pub(super) fn failed(operation: &'static str) -> impl Fn(sqlx::Error) -> SourceError {
-    move |error| SourceError::storage(operation, error)
+    let mut writing = Writing::begin(store, error::DELETE).await?;
+    let id = writing.id_of(name).await?.ok_or_else(|| SourceError::NotFound { name: name.clone() })?;
+    writing.check_bucket(name).await?;
+    let query = sqlx::query("DELETE FROM secrets WHERE id = ?").bind(id);
+    query.execute(writing.connection()).await.map_err(failed(error::DELETE))?;
+    writing.removed(name.as_str());
+    writing.commit().await
 }
 
 fn seal(store: &LocalStore, secret: &NewSecret) -> Result<Sealed, SourceError> {
     if !matches!(secret.stage, Stage::Current | Stage::Pending) {
         return Err(SourceError::Invalid { operation: error::PUT, cause: Some(Arc::new(UnfitStage)) });
     }
+    let is_too_long = |time: Duration| time > RotationPolicy::LONGEST;
+    let latest = OffsetDateTime::now_utc() + RotationPolicy::LONGEST;
+    if secret.expires.is_some_and(|at| at > latest)
+        || secret.rotation.is_some_and(|policy| is_too_long(policy.every) || is_too_long(policy.grace))
+    {
+        return Err(SourceError::Invalid { operation: error::PUT, cause: Some(Arc::new(UnfitTime)) });
+    }
     sealing::seal(&*store.ring, &secret.name, &secret.value, error::PUT)
 }
 
 async fn insert(
+    writing: &mut Writing<'_>,
+    secret: &NewSecret,
+    sealed: &Sealed,
+    operation: &'static str,
+) -> Result<Stored, SourceError> {
+    let before = writing.find(&secret.name).await?.map(|record| record.id);
+    let inserted = insert_rows(writing.connection(), secret, sealed, before).await;
+    let (id, version) = inserted.map_err(failed(operation))?;
+    writing.seal(id).await?;
+    Ok(Stored::new(version, before.is_none()))
+}
+
+async fn insert_rows(
     connection: &mut SqliteConnection,
     secret: &NewSecret,
     sealed: &Sealed,
-) -> Result<Stored, sqlx::Error> {
+    before: Option<i64>,
+) -> Result<(i64, String), sqlx::Error> {
     let now = now_ms();
-    let before = find(connection, &secret.name).await?;
     let id = match before {
         Some(id) => id,
         None => create(connection, &secret.name, now).await?,
@@ -149,12 +149,7 @@ async fn insert(
     let query = sqlx::query("INSERT INTO envelopes (version, envelope) VALUES (?, ?)");
     query.bind(row.get::<i64, _>(0)).bind(sealed.envelope.clone()).execute(&mut *connection).await?;
     describe(connection, id, secret).await?;
-    Ok(Stored::new(version, before.is_none()))
-}
-
-async fn find(connection: &mut SqliteConnection, name: &SecretName) -> Result<Option<i64>, sqlx::Error> {
-    let query = sqlx::query("SELECT id FROM secrets WHERE name = ?").bind(name.as_str());
-    Ok(query.fetch_optional(connection).await?.map(|row| row.get(0)))
+    Ok((id, version))
 }
 
 async fn create(connection: &mut SqliteConnection, name: &SecretName, now: i64) -> Result<i64, sqlx::Error> {
@@ -208,10 +203,13 @@ async fn describe(connection: &mut SqliteConnection, id: i64, secret: &NewSecret
 
 /// A random version name, as long as a UUID's.
 fn new_version() -> String {
-    let mut bytes = [0; 16];
-    rand::rng().fill_bytes(&mut bytes);
-    hex::encode(bytes)
+    hex::encode(random::bytes::<16>())
 }
+
+/// A time beyond every use, which would overflow when it is added to another.
+#[derive(Debug, thiserror::Error)]
+#[error("an expiry or a rotation policy may be a hundred years long at most")]
+struct UnfitTime;
 
 /// Values are stored as current or as pending.
 #[derive(Debug, thiserror::Error)]

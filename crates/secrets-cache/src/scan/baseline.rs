@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use rand::Rng;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -46,7 +45,7 @@ struct Accepted {
 impl Default for Baseline {
     fn default() -> Self {
         let mut salt = [0; 16];
-        rand::rng().fill_bytes(&mut salt);
+        envelope_core::random::fill(&mut salt);
         Self {
             version: VERSION,
             salt: hex::encode(salt),

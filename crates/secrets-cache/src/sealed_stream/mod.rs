@@ -5,21 +5,25 @@
 //! | bytes | what |
 //! | --- | --- |
 //! | 8 | `TKSTREAM` |
-//! | 1 | version: 1 |
+//! | 1 | version: 2 |
 //! | 1 | suite: 1, AES-256-GCM and HKDF-SHA-512 |
+//! | 1 | kind: 1, a backup of secrets; 2, a sealed file |
 //! | 1 | length of the label |
 //! | 0–255 | label, UTF-8: a word on which key to open it with, for people |
 //! | 32 | salt, random |
 //! | 32 | key commitment |
 //! | … | chunks: each 65,536 bytes of plaintext, the last one 0 to 65,536, and a 16-byte tag behind each |
 //!
-//! HKDF-SHA-512 (RFC 5869) with the key as its input, the salt, and `tokenseal sealed stream` followed by the header
-//! up to and without the salt as its info, gives 71 bytes: the content key (32), the nonce prefix (7) and the
+//! HKDF-SHA-512 (RFC 5869) with the key for the [purpose](envelope_core::Purpose) of its kind as its input, the salt, and
+//! `tokenseal sealed stream` followed by the header up to and without the salt as its info, gives 71 bytes: the content key (32), the nonce prefix (7) and the
 //! commitment (32). The commitment is compared before anything is decrypted, so that a wrong key is told apart from
 //! damage, and no file opens to two plaintexts under two keys. A chunk's nonce is the prefix, its number as a
 //! big-endian `u32`, and a byte that is 1 for the last chunk and else 0: the STREAM construction of Hoang,
 //! Reyhanitabar, Rogaway and Vizár (2015), so chunks cannot be moved, dropped or repeated. A stream is at most
 //! 2^32 chunks, or 256 TiB.
+//!
+//! Version 1 has no kind, and the key itself as the input of the derivation, for backups and sealed files alike. It is
+//! read where the reader accepts it, and not written any more.
 
 mod files;
 mod reader;
@@ -27,12 +31,14 @@ mod writer;
 
 use aead_stream::{NewStream, StreamBE32};
 use aes_gcm::{Aes256Gcm, KeyInit};
-use envelope_core::DataKey;
+use durable_file::FileError;
+use envelope_core::{DataKey, Purpose};
 use hkdf::Hkdf;
 use sha2::Sha512;
 use zeroize::Zeroizing;
 
-pub(crate) use files::Unfinished;
+pub use durable_file::Existing;
+pub(crate) use files::{commit, options};
 pub use files::{open_file, seal_file};
 pub use reader::StreamReader;
 pub use writer::StreamWriter;
@@ -43,7 +49,9 @@ pub const CHUNK_LEN: usize = 65_536;
 pub const MAX_LABEL_LEN: usize = 255;
 
 const MAGIC: [u8; 8] = *b"TKSTREAM";
-const VERSION: u8 = 1;
+/// The version without a kind.
+const UNLABELLED: u8 = 1;
+const VERSION: u8 = 2;
 const SUITE: u8 = 1;
 const TAG_LEN: usize = 16;
 const SALT_LEN: usize = 32;
@@ -53,6 +61,58 @@ const NONCE_PREFIX_LEN: usize = 7;
 const INFO: &[u8] = b"tokenseal sealed stream";
 
 type Stream = StreamBE32<Aes256Gcm>;
+
+/// What a stream is. Each kind has a key of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StreamKind {
+    /// A backup of secrets.
+    Backup,
+    /// Any file.
+    File,
+}
+
+impl StreamKind {
+    fn byte(self) -> u8 {
+        match self {
+            Self::Backup => 1,
+            Self::File => 2,
+        }
+    }
+
+    fn from_byte(byte: u8) -> Option<Self> {
+        [Self::Backup, Self::File].into_iter().find(|kind| kind.byte() == byte)
+    }
+
+    fn purpose(self) -> Purpose {
+        match self {
+            Self::Backup => Purpose::Backup,
+            Self::File => Purpose::SealedFile,
+        }
+    }
+}
+
+/// Which streams a reader opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opens {
+    /// Those of this kind.
+    Only(StreamKind),
+    /// Those as well that do not say their kind, because they were written before there were any.
+    OrUnlabelled(StreamKind),
+    /// Every stream.
+    Any,
+}
+
+impl Opens {
+    fn check(self, kind: Option<StreamKind>) -> Result<(), StreamError> {
+        match (self, kind) {
+            (Self::Any, _) | (Self::OrUnlabelled(_), None) => Ok(()),
+            (Self::Only(_), None) => Err(StreamError::Unlabelled),
+            (Self::Only(wanted) | Self::OrUnlabelled(wanted), Some(kind)) if wanted == kind => Ok(()),
+            (Self::Only(_) | Self::OrUnlabelled(_), Some(_)) => Err(StreamError::OtherKind),
+        }
+    }
+}
 
 /// Why a stream was not sealed, or does not open.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +124,12 @@ pub enum StreamError {
     /// It is of a version or suite that this program does not know.
     #[error("sealed stream of an unknown version")]
     UnknownVersion,
+    /// It is a backup where a sealed file is expected, or the other way round.
+    #[error("sealed stream of another kind")]
+    OtherKind,
+    /// It does not say what kind it is, and such streams are refused here.
+    #[error("sealed stream does not say whether it is a backup, and such streams are refused here")]
+    Unlabelled,
     /// It was sealed under another key, or its header was changed.
     #[error("sealed stream does not belong to this key, or its header is damaged")]
     WrongKey,
@@ -79,6 +145,9 @@ pub enum StreamError {
     /// Reading or writing failed.
     #[error("cannot read or write a sealed stream")]
     Io(#[from] std::io::Error),
+    /// The file was not written, or must not be.
+    #[error(transparent)]
+    File(#[from] FileError),
 }
 
 impl StreamError {
@@ -87,6 +156,11 @@ impl StreamError {
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
             Self::NotSealed => "check the path: this file was not written by a backup or by seal-file",
+            Self::OtherKind => "`restore` reads what `backup` wrote; `open-file` opens both",
+            Self::Unlabelled => {
+                "check that `backup` wrote it, then accept it with `restore --unlabelled`: it is of a version that did not say"
+            }
+            Self::File(error) => return Some(error.hint()),
             Self::UnknownVersion => "use the version of the program that wrote it, or a newer one",
             Self::WrongKey => "use the key that it was sealed with; the label in the file says which",
             Self::Damaged | Self::Truncated => "use another copy; nothing of this one was used",
@@ -97,10 +171,13 @@ impl StreamError {
 }
 
 /// The header without salt and commitment: what is authenticated by the derivation.
-fn preamble(label: &str) -> Result<Vec<u8>, StreamError> {
+fn preamble(kind: Option<StreamKind>, label: &str) -> Result<Vec<u8>, StreamError> {
     let length = u8::try_from(label.len()).map_err(|_| StreamError::TooLong)?;
     let mut preamble = MAGIC.to_vec();
-    preamble.extend_from_slice(&[VERSION, SUITE, length]);
+    match kind {
+        Some(kind) => preamble.extend_from_slice(&[VERSION, SUITE, kind.byte(), length]),
+        None => preamble.extend_from_slice(&[UNLABELLED, SUITE, length]),
+    }
     preamble.extend_from_slice(label.as_bytes());
     Ok(preamble)
 }
@@ -108,11 +185,13 @@ fn preamble(label: &str) -> Result<Vec<u8>, StreamError> {
 /// The cipher of a stream, and the commitment that belongs in its header.
 fn derive(
     key: &DataKey,
+    kind: Option<StreamKind>,
     preamble: &[u8],
     salt: &[u8; SALT_LEN],
 ) -> Result<(Stream, [u8; COMMITMENT_LEN]), StreamError> {
     let mut okm = Zeroizing::new([0; KEY_LEN + NONCE_PREFIX_LEN + COMMITMENT_LEN]);
-    let hkdf = Hkdf::<Sha512>::new(Some(salt), key.expose_secret());
+    let of_kind = kind.map(|kind| kind.purpose().derive(key));
+    let hkdf = Hkdf::<Sha512>::new(Some(salt), of_kind.as_ref().unwrap_or(key).expose_secret());
     hkdf.expand_multi_info(&[INFO, preamble], okm.as_mut_slice()).map_err(|_| StreamError::TooLong)?;
     let (content_key, rest) = okm.split_at(KEY_LEN);
     let (nonce_prefix, rest) = rest.split_at(NONCE_PREFIX_LEN);

@@ -8,8 +8,8 @@ use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::{
-    CHUNK_LEN, COMMITMENT_LEN, MAGIC, SALT_LEN, SUITE, Stream, StreamError, TAG_LEN, VERSION, derive,
-    preamble,
+    CHUNK_LEN, COMMITMENT_LEN, MAGIC, Opens, SALT_LEN, SUITE, Stream, StreamError, StreamKind, TAG_LEN,
+    UNLABELLED, VERSION, derive, preamble,
 };
 
 /// Opens a sealed stream.
@@ -30,17 +30,19 @@ pub struct StreamReader<R: Read> {
 }
 
 impl<R: Read> StreamReader<R> {
-    /// Begins to open a stream.
+    /// Begins to open a stream, if it is one that `opens` accepts.
     ///
     /// # Errors
-    /// [`StreamError::NotSealed`], [`StreamError::UnknownVersion`], [`StreamError::WrongKey`],
-    /// [`StreamError::Truncated`] or [`StreamError::Io`].
-    pub fn new(mut inner: R, key: &DataKey) -> Result<Self, StreamError> {
+    /// [`StreamError::NotSealed`], [`StreamError::UnknownVersion`], [`StreamError::OtherKind`],
+    /// [`StreamError::Unlabelled`], [`StreamError::WrongKey`], [`StreamError::Truncated`] or [`StreamError::Io`].
+    pub fn new(mut inner: R, key: &DataKey, opens: Opens) -> Result<Self, StreamError> {
+        let kind = read_kind(&mut inner)?;
+        opens.check(kind)?;
         let label = read_label(&mut inner)?;
-        let preamble = preamble(&label)?;
+        let preamble = preamble(kind, &label)?;
         let (salt, commitment): ([u8; SALT_LEN], [u8; COMMITMENT_LEN]) =
             (take(&mut inner)?, take(&mut inner)?);
-        let (stream, expected) = derive(key, &preamble, &salt)?;
+        let (stream, expected) = derive(key, kind, &preamble, &salt)?;
         if !bool::from(commitment.ct_eq(&expected)) {
             return Err(StreamError::WrongKey);
         }
@@ -121,7 +123,7 @@ impl<R: Read> Read for StreamReader<R> {
     }
 }
 
-fn read_label(inner: &mut impl Read) -> Result<String, StreamError> {
+fn read_kind(inner: &mut impl Read) -> Result<Option<StreamKind>, StreamError> {
     let magic: [u8; MAGIC.len()] = take(inner).map_err(|error| match error {
         StreamError::Truncated => StreamError::NotSealed,
         error => error,
@@ -129,10 +131,18 @@ fn read_label(inner: &mut impl Read) -> Result<String, StreamError> {
     if magic != MAGIC {
         return Err(StreamError::NotSealed);
     }
-    let [version, suite, length]: [u8; 3] = take(inner)?;
-    if (version, suite) != (VERSION, SUITE) {
-        return Err(StreamError::UnknownVersion);
+    match take(inner)? {
+        [UNLABELLED, SUITE] => Ok(None),
+        [VERSION, SUITE] => {
+            let [kind] = take(inner)?;
+            StreamKind::from_byte(kind).map(Some).ok_or(StreamError::UnknownVersion)
+        }
+        _ => Err(StreamError::UnknownVersion),
     }
+}
+
+fn read_label(inner: &mut impl Read) -> Result<String, StreamError> {
+    let [length] = take(inner)?;
     let mut label = vec![0; usize::from(length)];
     inner.read_exact(&mut label).map_err(truncated)?;
     // A label that is not text was changed, and the derivation would say so.

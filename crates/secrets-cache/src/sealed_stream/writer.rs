@@ -3,11 +3,10 @@
 use std::io::{self, Write};
 
 use aead_stream::StreamPrimitive;
-use envelope_core::DataKey;
-use rand::Rng;
+use envelope_core::{DataKey, random};
 use zeroize::Zeroizing;
 
-use super::{CHUNK_LEN, SALT_LEN, Stream, StreamError, TAG_LEN, derive, preamble};
+use super::{CHUNK_LEN, SALT_LEN, Stream, StreamError, StreamKind, TAG_LEN, derive, preamble};
 
 /// Seals what is written to it. A stream that is not [finished](Self::finish) does not open.
 pub struct StreamWriter<W: Write> {
@@ -18,15 +17,14 @@ pub struct StreamWriter<W: Write> {
 }
 
 impl<W: Write> StreamWriter<W> {
-    /// Begins a stream. `label` says in words which key opens it; it is readable, and may be empty.
+    /// Begins a stream of a kind. `label` says in words which key opens it; it is readable, and may be empty.
     ///
     /// # Errors
     /// [`StreamError::TooLong`] for the label, [`StreamError::Io`].
-    pub fn new(mut inner: W, key: &DataKey, label: &str) -> Result<Self, StreamError> {
-        let preamble = preamble(label)?;
-        let mut salt = [0; SALT_LEN];
-        rand::rng().fill_bytes(&mut salt);
-        let (stream, commitment) = derive(key, &preamble, &salt)?;
+    pub fn new(mut inner: W, key: &DataKey, kind: StreamKind, label: &str) -> Result<Self, StreamError> {
+        let preamble = preamble(Some(kind), label)?;
+        let salt: [u8; SALT_LEN] = random::bytes();
+        let (stream, commitment) = derive(key, Some(kind), &preamble, &salt)?;
         inner.write_all(&preamble)?;
         inner.write_all(&salt)?;
         inner.write_all(&commitment)?;

@@ -1,9 +1,14 @@
 //! Reads within the time to live cost no call, however many there are, and values leave memory when they should.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use secrets_cache::{SecretSource, SecretsCache, SourceError};
+use async_trait::async_trait;
+use secrets_cache::source::memory::MemorySource;
+use secrets_cache::source::{ListPage, ListRequest, Stored};
+use secrets_cache::{NewSecret, Secret, SecretName, SecretSource, SecretsCache, SourceError, Stage};
+use tokio::sync::Notify;
 
 use crate::support::{Flaky, new, outage, text};
 
@@ -156,5 +161,64 @@ async fn memory_is_bounded_by_number_and_by_bytes() {
             }
         }
         assert!((1..=bound).contains(&kept()), "{} are kept, {bound} are allowed", kept());
+    }
+}
+
+/// Reads at once, and answers when it is let.
+#[derive(Default)]
+struct Held {
+    memory: MemorySource,
+    asked: Notify,
+    answers: Notify,
+    holds: AtomicBool,
+}
+
+#[async_trait]
+impl SecretSource for Held {
+    fn id(&self) -> Arc<str> {
+        "held".into()
+    }
+
+    async fn get(&self, name: &SecretName, stage: &Stage) -> Result<Secret, SourceError> {
+        let answer = self.memory.get(name, stage).await;
+        if self.holds.load(Ordering::SeqCst) {
+            self.asked.notify_one();
+            self.answers.notified().await;
+        }
+        answer
+    }
+
+    async fn list(&self, request: &ListRequest) -> Result<ListPage, SourceError> {
+        self.memory.list(request).await
+    }
+
+    async fn put(&self, secret: &NewSecret) -> Result<Stored, SourceError> {
+        self.memory.put(secret).await
+    }
+}
+
+#[tokio::test]
+async fn a_fetch_that_is_under_way_does_not_bring_back_what_was_forgotten_or_replaced() {
+    for replaces in [false, true] {
+        let source = Arc::new(Held::default());
+        source.memory.put(&new("a", "old")).await.unwrap();
+        source.holds.store(true, Ordering::SeqCst);
+        let cache = SecretsCache::new(source.clone());
+        let reading = {
+            let cache = cache.clone();
+            tokio::spawn(async move { text(&*cache.get("a").await.unwrap()).to_owned() })
+        };
+        source.asked.notified().await;
+        source.holds.store(false, Ordering::SeqCst);
+        match replaces {
+            true => cache.put(&new("a", "new")).await.unwrap(),
+            false => {
+                source.memory.put(&new("a", "new")).await.unwrap();
+                cache.forget("a").await;
+            }
+        }
+        source.answers.notify_one();
+        assert_eq!(reading.await.unwrap(), "old", "it was asked for before");
+        assert_eq!(text(&*cache.get("a").await.unwrap()), "new", "replaced through the cache: {replaces}");
     }
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use envelope_core::DataKey;
 use futures_util::StreamExt;
-use secrets_cache::backup::{self, BackupError};
+use secrets_cache::backup::{self, BackupError, Unlabelled};
 use secrets_cache::local::LocalStore;
-use secrets_cache::sealed_stream::{StreamError, seal_file};
+use secrets_cache::sealed_stream::{Existing, StreamError, StreamKind, seal_file};
 use secrets_cache::secret::RotationPolicy;
 use secrets_cache::source::memory::MemorySource;
 use secrets_cache::{NewSecret, SecretSource, SecretValue, Stage};
@@ -45,15 +45,15 @@ async fn filled(directory: &Path) -> LocalStore {
 async fn all_of_it_comes_back_elsewhere_and_twice_is_once() {
     let directory = tempfile::tempdir().unwrap();
     let (from, file) = (filled(directory.path()).await, directory.path().join("backup"));
-    let written = backup::write(&from, key(), "test", &file).await.unwrap();
+    let written = backup::write(&from, key(), "test", &file, Existing::Replace).await.unwrap();
     assert_eq!((written.secrets, written.versions), (702, 703));
     assert_eq!(written.left_out, [(name("gone"), "expired")]);
     let (local, memory) = (local(directory.path(), "to.db").await, MemorySource::new());
     let targets: [&dyn SecretSource; 2] = [&local, &memory];
     for target in targets {
-        let plan = backup::plan(&file, key(), target).await.unwrap();
+        let plan = backup::plan(&file, key(), Unlabelled::Refuse, target).await.unwrap();
         assert_eq!((plan.added.len(), plan.changed.len(), plan.unchanged), (702, 0, 0));
-        let restored = backup::restore(&file, key(), target).await.unwrap();
+        let restored = backup::restore(&file, key(), Unlabelled::Refuse, target).await.unwrap();
         assert_eq!((restored.versions, restored.plan), (703, plan));
         let full = target.describe(&name("full")).await.unwrap();
         assert_eq!(full.tags["team"], "red");
@@ -63,7 +63,7 @@ async fn all_of_it_comes_back_elsewhere_and_twice_is_once() {
         assert_eq!(text(&target.get(&name("full"), &Stage::Previous).await.unwrap()), "1");
         assert_eq!(target.get(&name("bytes"), &Stage::Current).await.unwrap().value.expose_bytes(), [0, 255]);
         assert_eq!(text(&target.get(&name("many/699"), &Stage::Current).await.unwrap()), "value \"699\"\n");
-        let again = backup::restore(&file, key(), target).await.unwrap();
+        let again = backup::restore(&file, key(), Unlabelled::Refuse, target).await.unwrap();
         assert_eq!((again.versions, again.plan.unchanged), (0, 702));
     }
 }
@@ -72,18 +72,18 @@ async fn all_of_it_comes_back_elsewhere_and_twice_is_once() {
 async fn a_dry_run_says_what_would_change_and_changes_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let (store, file) = (filled(directory.path()).await, directory.path().join("backup"));
-    backup::write(&store, key(), "test", &file).await.unwrap();
+    backup::write(&store, key(), "test", &file, Existing::Replace).await.unwrap();
     store.put(&new("many/1", "changed since")).await.unwrap();
     store.delete(&name("many/2")).await.unwrap();
     store.put(&new("only here", "stays")).await.unwrap();
     let before = store.status().await.unwrap();
-    let plan = backup::plan(&file, key(), &store).await.unwrap();
+    let plan = backup::plan(&file, key(), Unlabelled::Refuse, &store).await.unwrap();
     assert_eq!(
         (plan.added.as_slice(), plan.changed.as_slice()),
         (&[name("many/2")][..], &[name("many/1")][..])
     );
     assert_eq!(store.status().await.unwrap(), before);
-    backup::restore(&file, key(), &store).await.unwrap();
+    backup::restore(&file, key(), Unlabelled::Refuse, &store).await.unwrap();
     assert_eq!(text(&store.get(&name("many/1"), &Stage::Current).await.unwrap()), "value \"1\"\n");
     assert_eq!(text(&store.get(&name("only here"), &Stage::Current).await.unwrap()), "stays");
 }
@@ -92,9 +92,9 @@ async fn a_dry_run_says_what_would_change_and_changes_nothing() {
 async fn a_wrong_key_and_damage_are_told_and_restore_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let (from, file) = (filled(directory.path()).await, directory.path().join("backup"));
-    backup::write(&from, key(), "test", &file).await.unwrap();
+    backup::write(&from, key(), "test", &file, Existing::Replace).await.unwrap();
     let target = local(directory.path(), "to.db").await;
-    let wrong = backup::restore(&file, Arc::new(DataKey::generate()), &target).await;
+    let wrong = backup::restore(&file, Arc::new(DataKey::generate()), Unlabelled::Refuse, &target).await;
     assert!(matches!(wrong, Err(BackupError::Stream(StreamError::WrongKey))));
     let whole = std::fs::read(&file).unwrap();
     let mut flipped = whole.clone();
@@ -102,16 +102,20 @@ async fn a_wrong_key_and_damage_are_told_and_restore_nothing() {
     flipped[near_the_end] ^= 1;
     for damaged in [flipped, whole[..whole.len() - 1].to_vec(), whole[..200].to_vec()] {
         std::fs::write(&file, damaged).unwrap();
-        let refused = backup::restore(&file, key(), &target).await;
+        let refused = backup::restore(&file, key(), Unlabelled::Refuse, &target).await;
         assert!(
             matches!(refused, Err(BackupError::Stream(StreamError::Damaged | StreamError::Truncated))),
             "{refused:?}"
         );
-        backup::plan(&file, key(), &target).await.unwrap_err();
+        backup::plan(&file, key(), Unlabelled::Refuse, &target).await.unwrap_err();
     }
     std::fs::write(directory.path().join("other"), "a sealed file of something else").unwrap();
-    seal_file(&key(), "test", &directory.path().join("other"), &file).unwrap();
-    assert!(matches!(backup::restore(&file, key(), &target).await, Err(BackupError::Content)));
+    seal_file(&key(), StreamKind::File, "test", &directory.path().join("other"), &file, Existing::Replace)
+        .unwrap();
+    for unlabelled in [Unlabelled::Accept, Unlabelled::Refuse] {
+        let refused = backup::restore(&file, key(), unlabelled, &target).await;
+        assert!(matches!(refused, Err(BackupError::Stream(StreamError::OtherKind))));
+    }
     assert_eq!(target.status().await.unwrap().inventory.secrets, 0);
 }
 
@@ -120,10 +124,31 @@ async fn a_source_that_fails_leaves_no_file() {
     let directory = tempfile::tempdir().unwrap();
     let source = Flaky::with(&[("a", "1")]).await;
     source.fail(outage());
-    let failed = backup::write(&*source, key(), "test", &directory.path().join("backup")).await;
+    let failed =
+        backup::write(&*source, key(), "test", &directory.path().join("backup"), Existing::Replace).await;
     assert!(matches!(failed, Err(BackupError::Source(_))), "{failed:?}");
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
     source.heal();
-    let nowhere = backup::write(&*source, key(), "test", &directory.path().join("no/such/backup")).await;
-    assert!(matches!(nowhere, Err(BackupError::Stream(StreamError::Io(_)))), "{nowhere:?}");
+    let nowhere =
+        backup::write(&*source, key(), "test", &directory.path().join("no/such/backup"), Existing::Replace)
+            .await;
+    assert!(matches!(nowhere, Err(BackupError::Stream(StreamError::File(_)))), "{nowhere:?}");
+}
+
+/// A backup of the program before backups said that they are, under the bytes 0 to 31: two secrets, three versions.
+const EARLIER: &[u8] = include_bytes!("../vectors/backup_v1");
+
+#[tokio::test]
+async fn a_backup_of_the_first_version_is_restored_where_such_are_accepted() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("backup");
+    std::fs::write(&file, EARLIER).unwrap();
+    let key = Arc::new(DataKey::from_slice(&std::array::from_fn::<u8, 32, _>(|at| at as u8)).unwrap());
+    let target = local(directory.path(), "to.db").await;
+    let refused = backup::restore(&file, key.clone(), Unlabelled::Refuse, &target).await;
+    assert!(matches!(refused, Err(BackupError::Stream(StreamError::Unlabelled))));
+    assert_eq!(target.status().await.unwrap().inventory.secrets, 0);
+    let restored = backup::restore(&file, key, Unlabelled::Accept, &target).await.unwrap();
+    assert_eq!((restored.plan.added.len(), restored.versions), (2, 3));
+    assert_eq!(text(&target.get(&name("api/key"), &Stage::Current).await.unwrap()), "second");
 }

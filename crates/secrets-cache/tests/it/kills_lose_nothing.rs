@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use envelope_core::DataKey;
 use futures_util::StreamExt;
+use secrets_cache::backup::Unlabelled;
 use secrets_cache::local::LocalStore;
+use secrets_cache::sealed_stream::Existing;
 use secrets_cache::source::{ListRequest, list_all};
 use secrets_cache::{SecretSource, Stage, backup};
 
@@ -53,7 +55,9 @@ async fn child() {
             store.reseal(|report| println!("ack {}", report.resealed)).await.unwrap();
         }
         "restore" => {
-            backup::restore(&Path::new(&directory).join("backup"), master(), &store).await.unwrap();
+            backup::restore(&Path::new(&directory).join("backup"), master(), Unlabelled::Refuse, &store)
+                .await
+                .unwrap();
         }
         _ => panic!("no such job"),
     }
@@ -173,7 +177,9 @@ async fn while_restoring() {
     for round in 0..6 {
         let directory = prepared(2, true).await;
         let store = check(directory.path()).await;
-        backup::write(&store, master(), "test", &directory.path().join("backup")).await.unwrap();
+        backup::write(&store, master(), "test", &directory.path().join("backup"), Existing::Replace)
+            .await
+            .unwrap();
         let secrets = (0..MANY).map(|n| Ok(new(&format!("secret-{n}"), &format!("new-{n}"))));
         store.put_all(futures_util::stream::iter(secrets).boxed()).await.unwrap();
         store.close().await;

@@ -40,7 +40,7 @@ async fn a_renamed_an_emptied_and_a_changed_value_do_not_open() {
     raw(&path, "UPDATE secrets SET name = 'moved' WHERE id = 1").await;
     raw(&path, "UPDATE envelopes SET envelope = '' WHERE version = 2").await;
     let claim =
-        "UPDATE envelopes SET envelope = replace(envelope, '\"v\":1', '\"v\":1,\"x\":1') WHERE version = 3";
+        "UPDATE envelopes SET envelope = replace(envelope, '\"v\":2', '\"v\":2,\"x\":1') WHERE version = 3";
     raw(&path, claim).await;
     for secret in ["moved", "emptied", "changed"] {
         let answer = store.get(&name(secret), &Stage::Current).await;

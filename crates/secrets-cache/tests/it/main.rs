@@ -30,6 +30,8 @@ mod sealed_streams_betray_every_change;
 mod secrets_manager_is_asked_sparingly;
 #[cfg(all(feature = "secrets-manager", feature = "local-store"))]
 mod secrets_manager_names_what_fails;
+#[cfg(feature = "local-store")]
+mod the_local_store_is_as_it_was_left;
 mod typed_reads_never_show_values;
 #[cfg(feature = "vault")]
 mod vault_versions_are_kept_apart;

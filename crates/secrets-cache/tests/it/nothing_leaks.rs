@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use envelope_core::DataKey;
+use secrets_cache::backup::Unlabelled;
 use secrets_cache::local::LocalStore;
 use secrets_cache::scan::Scanner;
+use secrets_cache::sealed_stream::Existing;
 use secrets_cache::source::audited::Audited;
 use secrets_cache::source::dotenv::Dotenv;
 use secrets_cache::source::secrets_manager::SecretsManager;
@@ -116,18 +118,21 @@ async fn anywhere() {
     // Under a ring that lacks the key, the same value fails to open.
     let wrong = LocalStore::open(directory.path().join("store.db"), Ring::of(1)).await.unwrap();
     let error = wrong.get(&name("a"), &Stage::Current).await.unwrap_err();
-    let failures = wrong.reseal(|_| ()).await.unwrap().failed;
-    let unopened = [error.correlation_id().unwrap(), failures[0].correlation_id];
+    told.push(whole(&wrong.reseal(|_| ()).await.unwrap_err()));
+    let again = wrong.get(&name("a"), &Stage::Current).await.unwrap_err();
+    let unopened = [&error, &again].map(|error| error.correlation_id().unwrap());
     assert!(unopened[0] != unopened[1] && whole(&error).contains(&unopened[0].to_string()));
     told.push(whole(&error));
 
     let key = Arc::new(DataKey::generate());
-    backup::write(&*audited, key.clone(), "test", &directory.path().join("backup")).await.unwrap();
+    backup::write(&*audited, key.clone(), "test", &directory.path().join("backup"), Existing::Replace)
+        .await
+        .unwrap();
     let aws = Emulator::start();
     let manager = Arc::new(SecretsManager::new(aws.secrets_manager()));
     told.push(format!(
         "{:?}",
-        backup::restore(&directory.path().join("backup"), key, &*manager).await.unwrap()
+        backup::restore(&directory.path().join("backup"), key, Unlabelled::Refuse, &*manager).await.unwrap()
     ));
     manager.rotate(&name("a"), &value(CANARY)).await.unwrap();
     use_source(manager.clone(), &mut told).await;

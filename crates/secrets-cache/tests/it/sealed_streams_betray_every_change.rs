@@ -4,10 +4,10 @@ use std::io::{Read, Write};
 
 use envelope_core::DataKey;
 use secrets_cache::sealed_stream::{
-    CHUNK_LEN, StreamError, StreamReader, StreamWriter, open_file, seal_file,
+    CHUNK_LEN, Existing, Opens, StreamError, StreamKind, StreamReader, StreamWriter, open_file, seal_file,
 };
 
-const HEADER_LEN: usize = 8 + 3 + LABEL.len() + 64;
+const HEADER_LEN: usize = 8 + 4 + LABEL.len() + 64;
 const LABEL: &str = "the test's";
 
 fn key(n: u8) -> DataKey {
@@ -19,13 +19,21 @@ fn plaintext(length: usize) -> Vec<u8> {
 }
 
 fn seal(plaintext: &[u8]) -> Vec<u8> {
-    let mut writer = StreamWriter::new(Vec::new(), &key(1), LABEL).unwrap();
+    seal_as(StreamKind::File, plaintext)
+}
+
+fn seal_as(kind: StreamKind, plaintext: &[u8]) -> Vec<u8> {
+    let mut writer = StreamWriter::new(Vec::new(), &key(1), kind, LABEL).unwrap();
     writer.write_all(plaintext).unwrap();
     writer.finish().unwrap()
 }
 
 fn open(sealed: &[u8], key: &DataKey) -> Result<Vec<u8>, StreamError> {
-    let mut reader = StreamReader::new(sealed, key)?;
+    open_as(Opens::Only(StreamKind::File), sealed, key)
+}
+
+fn open_as(opens: Opens, sealed: &[u8], key: &DataKey) -> Result<Vec<u8>, StreamError> {
+    let mut reader = StreamReader::new(sealed, key, opens)?;
     let mut opened = Vec::new();
     while let Some(chunk) = reader.next_chunk()? {
         opened.extend_from_slice(chunk);
@@ -40,7 +48,7 @@ fn every_length_comes_back() {
         let chunks = length.div_ceil(CHUNK_LEN).max(1);
         assert_eq!(sealed.len(), HEADER_LEN + length + 16 * chunks);
         assert_eq!(open(&sealed, &key(1)).unwrap(), plaintext(length));
-        let mut reader = StreamReader::new(sealed.as_slice(), &key(1)).unwrap();
+        let mut reader = StreamReader::new(sealed.as_slice(), &key(1), Opens::Any).unwrap();
         assert_eq!(reader.label(), LABEL);
         let mut read = Vec::new();
         reader.read_to_end(&mut read).unwrap();
@@ -105,18 +113,90 @@ fn files_appear_whole_or_not_at_all() {
     let path = |name: &str| directory.path().join(name);
     let text = plaintext(200_000);
     std::fs::write(path("plain"), &text).unwrap();
-    seal_file(&key(1), LABEL, &path("plain"), &path("sealed")).unwrap();
-    open_file(&key(1), &path("sealed"), &path("opened")).unwrap();
+    seal_file(&key(1), StreamKind::File, LABEL, &path("plain"), &path("sealed"), Existing::Refuse).unwrap();
+    open_file(&key(1), &path("sealed"), &path("opened"), Existing::Refuse).unwrap();
     assert_eq!(std::fs::read(path("opened")).unwrap(), text);
     let mut damaged = std::fs::read(path("sealed")).unwrap();
     let last = damaged.len() - 1;
     damaged[last] ^= 1;
     std::fs::write(path("damaged"), damaged).unwrap();
-    assert!(matches!(open_file(&key(1), &path("damaged"), &path("opened")), Err(StreamError::Damaged)));
+    assert!(matches!(
+        open_file(&key(1), &path("damaged"), &path("opened"), Existing::Replace),
+        Err(StreamError::Damaged)
+    ));
     assert_eq!(std::fs::read(path("opened")).unwrap(), text, "what was there is still there");
-    assert!(matches!(open_file(&key(1), &path("damaged"), &path("new")), Err(StreamError::Damaged)));
+    assert!(matches!(
+        open_file(&key(1), &path("damaged"), &path("new"), Existing::Refuse),
+        Err(StreamError::Damaged)
+    ));
     let mut left: Vec<_> =
         std::fs::read_dir(directory.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     left.sort();
     assert_eq!(left, ["damaged", "opened", "plain", "sealed"]);
+}
+
+#[test]
+fn a_stream_of_each_kind_opens_as_that_kind_and_as_no_other() {
+    let kinds = [StreamKind::Backup, StreamKind::File];
+    for kind in kinds {
+        let sealed = seal_as(kind, b"x");
+        for wanted in kinds {
+            for opens in [Opens::Only(wanted), Opens::OrUnlabelled(wanted)] {
+                let opened = open_as(opens, &sealed, &key(1));
+                match kind == wanted {
+                    true => assert_eq!(opened.unwrap(), b"x"),
+                    false => assert!(matches!(opened, Err(StreamError::OtherKind)), "{opened:?}"),
+                }
+            }
+            // A header that was changed to the wanted kind does not help: each kind has a key of its own.
+            let mut forged = sealed.clone();
+            forged[10] = seal_as(wanted, b"")[10];
+            let opened = open_as(Opens::Only(wanted), &forged, &key(1));
+            assert_eq!(opened.is_ok(), kind == wanted);
+        }
+        assert_eq!(open_as(Opens::Any, &sealed, &key(1)).unwrap(), b"x");
+        let mut unknown = sealed;
+        unknown[10] = 3;
+        assert!(matches!(open_as(Opens::Any, &unknown, &key(1)), Err(StreamError::UnknownVersion)));
+    }
+}
+
+/// A file that the program sealed before streams said their kind, under the bytes 0 to 31.
+const EARLIER: &[u8] = include_bytes!("../vectors/sealed_file_v1");
+
+#[test]
+fn a_stream_of_the_first_version_opens_only_where_such_are_accepted() {
+    let key = DataKey::from_slice(&std::array::from_fn::<u8, 32, _>(|at| at as u8)).unwrap();
+    for kind in [StreamKind::Backup, StreamKind::File] {
+        for opens in [Opens::OrUnlabelled(kind), Opens::Any] {
+            assert_eq!(open_as(opens, EARLIER, &key).unwrap(), b"a sealed file\n");
+        }
+        let refused = open_as(Opens::Only(kind), EARLIER, &key);
+        assert!(matches!(refused, Err(StreamError::Unlabelled)));
+        // A stream of today that says it is of the first version does not open.
+        let mut lowered = seal_as(kind, b"x");
+        lowered[8] = 1;
+        lowered.remove(10);
+        assert!(matches!(open_as(Opens::Any, &lowered, &self::key(1)), Err(StreamError::WrongKey)));
+    }
+}
+
+#[test]
+fn a_file_that_appears_in_the_last_moment_is_not_replaced_and_no_link_is_followed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    std::fs::write(path("plain"), "x").unwrap();
+    std::fs::write(path("there"), "somebody's").unwrap();
+    std::os::unix::fs::symlink(path("there"), path("link")).unwrap();
+    std::os::unix::fs::symlink(path("nowhere"), path("dangling")).unwrap();
+    for to in ["there", "link", "dangling"] {
+        let refused =
+            seal_file(&key(1), StreamKind::File, LABEL, &path("plain"), &path(to), Existing::Refuse);
+        assert!(matches!(refused, Err(StreamError::File(_))), "{to}: {refused:?}");
+    }
+    assert_eq!(std::fs::read(path("there")).unwrap(), b"somebody's");
+    assert!(!path("nowhere").exists());
+    seal_file(&key(1), StreamKind::File, LABEL, &path("plain"), &path("link"), Existing::Replace).unwrap();
+    assert!(path("link").symlink_metadata().unwrap().is_symlink(), "the link stays one");
+    assert_ne!(std::fs::read(path("there")).unwrap(), b"somebody's");
 }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use aws_sdk_secretsmanager::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_secretsmanager::{Client, Config};
 use envelope_core::DataKey;
-use secrets_cache::backup;
+use secrets_cache::backup::{self, Unlabelled};
 use secrets_cache::error::Unfit;
 use secrets_cache::name::NameError;
+use secrets_cache::sealed_stream::Existing;
 use secrets_cache::source::memory::MemorySource;
 use secrets_cache::source::prefixed::Prefixed;
 use secrets_cache::source::secrets_manager::SecretsManager;
@@ -115,13 +116,13 @@ async fn a_restore_does_all_it_can_and_lists_the_rest() {
         full.put(&new(secret, &format!("{CANARY} {secret}"))).await.unwrap();
     }
     full.put(&new("large", &"x".repeat(70_000))).await.unwrap();
-    backup::write(&full, Arc::clone(&key), "test", &file).await.unwrap();
+    backup::write(&full, Arc::clone(&key), "test", &file, Existing::Refuse).await.unwrap();
     let aws = Emulator::start();
     let target = SecretsManager::new(aws.secrets_manager());
     target.put(&new("gone", "old")).await.unwrap();
     target.delete(&name("gone")).await.unwrap();
-    let planned = backup::plan(&file, Arc::clone(&key), &target).await.unwrap();
-    let restored = backup::restore(&file, Arc::clone(&key), &target).await.unwrap();
+    let planned = backup::plan(&file, Arc::clone(&key), Unlabelled::Refuse, &target).await.unwrap();
+    let restored = backup::restore(&file, Arc::clone(&key), Unlabelled::Refuse, &target).await.unwrap();
     let failed = |plan: &backup::Plan| {
         let mut failed: Vec<(String, &str)> =
             plan.failed.iter().map(|f| (f.name.to_string(), f.class)).collect();

@@ -2,13 +2,14 @@
 #![allow(dead_code, reason = "which of it is used depends on the features")]
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use envelope_core::DataKey;
 use envelope_core::format::node_json::DataKeyRing;
+use envelope_core::ledger::{Ledger, LedgerError, StoreRecord};
 use secrecy::SecretString;
 use secrets_cache::source::memory::MemorySource;
 use secrets_cache::source::{ListPage, ListRequest, Stored};
@@ -57,6 +58,54 @@ impl DataKeyRing for Ring {
     fn active(&self) -> (String, Arc<DataKey>) {
         let ring = self.0.lock().unwrap();
         (ring.0.clone(), ring.1[&ring.0].clone())
+    }
+}
+
+/// A ring that remembers stores, as a keyring does.
+pub(crate) struct Remembering {
+    ring: Arc<Ring>,
+    pub(crate) stores: Mutex<Vec<StoreRecord>>,
+    pub(crate) read_only: AtomicBool,
+}
+
+impl Remembering {
+    pub(crate) fn new(ring: Arc<Ring>) -> Arc<Self> {
+        Arc::new(Self { ring, stores: Mutex::default(), read_only: AtomicBool::new(false) })
+    }
+
+    /// The record of the one store.
+    pub(crate) fn record(&self) -> StoreRecord {
+        let stores = self.stores.lock().unwrap();
+        assert_eq!(stores.len(), 1);
+        stores[0].clone()
+    }
+}
+
+impl DataKeyRing for Remembering {
+    fn data_key(&self, id: &str) -> Option<Arc<DataKey>> {
+        self.ring.data_key(id)
+    }
+
+    fn active(&self) -> (String, Arc<DataKey>) {
+        self.ring.active()
+    }
+
+    fn ledger(&self) -> Option<&dyn Ledger> {
+        Some(self)
+    }
+}
+
+impl Ledger for Remembering {
+    fn records(&self) -> Result<Vec<StoreRecord>, LedgerError> {
+        Ok(self.stores.lock().unwrap().clone())
+    }
+
+    fn update(&self, change: &mut dyn FnMut(&mut Vec<StoreRecord>)) -> Result<(), LedgerError> {
+        if self.read_only.load(Ordering::SeqCst) {
+            return Err(LedgerError::ReadOnly);
+        }
+        change(&mut self.stores.lock().unwrap());
+        Ok(())
     }
 }
 
