@@ -209,6 +209,7 @@ pub(crate) fn source_exit(error: &SourceError) -> Exit {
         | SourceError::Throttled { .. }
         | SourceError::Unavailable { .. }
         | SourceError::Timeout { .. }
+        | SourceError::Untrusted(_)
         | SourceError::Storage { .. } => Exit::KeyService,
         SourceError::Name(_)
         | SourceError::Unfit { .. }
@@ -305,7 +306,19 @@ pub(crate) fn open_hint(error: &OpenError) -> Option<String> {
             "check ENCRYPTION_CONTEXT, the key, and whether the value was copied here from another row"
         }
         OpenError::MissingKey { variable, .. } => return Some(format!("set {variable}")),
-        OpenError::UnboundRefused => "run `migrate-tokens migrate --rebind` with BINDING=accept-unbound",
+        OpenError::UnboundRefused => {
+            "run `migrate-tokens migrate --rebind` with BINDING=accept-unbound, or with --below-floor"
+        }
+        OpenError::BelowFloor { .. } => {
+            "if the value is where it belongs, `migrate-tokens migrate --below-floor` (with --rebind for envelopes) moves it; \
+             the floor is READ_FLOOR, else `floor` in the profile"
+        }
+        OpenError::SourceRefused { .. } => {
+            "if rows of this profile may hold such values, name the format in the profile: sources = [\"node-json\"]"
+        }
+        OpenError::UnlabelledRefused => {
+            "`reseal` of the local store under this keyring was completed: values without a purpose are refused; write the value again"
+        }
         OpenError::PlaintextRefused => "set PLAINTEXT_POLICY=allow-read and run `migrate-tokens migrate`",
         OpenError::DevelopmentToken => "replace the token; a development token has no place in production",
         OpenError::Key(error) => return error.hint().map(Into::into),

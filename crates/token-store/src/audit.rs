@@ -39,6 +39,8 @@ pub const ROW_REWRAPPED: &str = "row_rewrapped";
 pub const ROW_RELOCATED: &str = "row_relocated";
 /// A migration or a rewrap began.
 pub const RUN_STARTED: &str = "run_started";
+/// Before [`RUN_STARTED`]: the run may read values below the floor.
+pub const BELOW_FLOOR: &str = "below_floor_allowed";
 /// A migration or a rewrap ended; `outcome` tells how.
 pub const RUN_FINISHED: &str = "run_finished";
 /// A verification ended; `outcome` tells how.

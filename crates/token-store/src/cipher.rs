@@ -5,16 +5,20 @@ mod user_keys;
 
 use std::sync::Arc;
 
-use envelope_core::format::node_json::{self, DataKeyRing};
+use envelope_core::format::node_json::{self, Accepted, DataKeyRing};
 use envelope_core::format::{FormatError, autonomous, direct_aes, pulseplan_kms};
+use envelope_core::ledger::refuses_unlabelled;
 use envelope_core::sealer::EnvelopeFormat;
-use envelope_core::{Binding, DataKey, ErrorClass, Format, OpenError, SealError, Sealer};
+use envelope_core::{
+    Binding, BindingPolicy, DataKey, ErrorClass, Format, OpenError, Purpose, SealError, Sealer,
+};
 use secrecy::{ExposeSecret, SecretString};
 
 pub(crate) use stored::Recorded;
 pub use user_keys::UserKeys;
 
 use crate::error::SealFailure;
+use crate::floor::{Floor, Rules};
 use crate::profile::{LegacyFormat, Profile};
 use crate::write_format::WriteFormat;
 
@@ -51,6 +55,10 @@ pub struct TokenCipher {
     fallback: bool,
     observer: Option<FailureObserver>,
     sealer_only_opens: bool,
+    read_floor: Option<Floor>,
+    below_floor: bool,
+    /// What is read, once the profile is known.
+    rules: Rules,
 }
 
 /// An opened cell.
@@ -121,6 +129,42 @@ impl TokenCipher {
     #[must_use]
     pub fn with_plaintext_policy(mut self, policy: PlaintextPolicy) -> Self {
         self.plaintext = policy;
+        self
+    }
+
+    /// Says which form of a value is the weakest that is read, whatever the profile says.
+    #[must_use]
+    pub fn with_read_floor(mut self, floor: Floor) -> Self {
+        self.read_floor = Some(floor);
+        self
+    }
+
+    /// Reads below the floor, for one run that moves what is there. What it moves is made as good as what was sealed by
+    /// this program: an operator has to be sure that every value is where it belongs.
+    #[must_use]
+    pub fn with_reading_below_floor(mut self) -> Self {
+        self.below_floor = true;
+        self
+    }
+
+    /// The weakest form of a value that is read.
+    #[must_use]
+    pub fn floor(&self) -> Floor {
+        self.rules.floor
+    }
+
+    /// Whether values below the floor are read.
+    #[must_use]
+    pub fn reads_below_floor(&self) -> bool {
+        self.below_floor
+    }
+
+    /// Settles what is read in the tables of a profile.
+    pub(crate) fn for_profile(mut self, profile: &Profile) -> Self {
+        let binding = self.sealer.as_ref().map_or(BindingPolicy::default(), Sealer::policy);
+        self.rules = Rules::new(self.read_floor, profile, binding, self.plaintext, self.below_floor);
+        let opening = self.rules.opening();
+        self.sealer = self.sealer.map(|sealer| sealer.with_policy(opening));
         self
     }
 
@@ -198,12 +242,12 @@ impl TokenCipher {
         binding: &Binding<'_>,
     ) -> Result<OpenedCell, OpenError> {
         let format = Self::classify(text, recorded)?;
+        if !text.is_empty() {
+            self.rules.decide(format, None)?;
+        }
         let unbound = |plaintext| Ok(OpenedCell { plaintext, format, bound: false });
         match format {
             Format::Plaintext if text.is_empty() => unbound(SecretString::default()),
-            Format::Plaintext if self.plaintext == PlaintextPolicy::Forbid => {
-                Err(OpenError::PlaintextRefused)
-            }
             Format::Plaintext => unbound(SecretString::from(text)),
             Format::DirectAes => {
                 let key = self.direct.as_ref().ok_or(missing(format, "ENCRYPTION_KEY"))?;
@@ -232,7 +276,9 @@ impl TokenCipher {
                     Recorded::Version { key_id, .. } => key_id,
                     Recorded::Unmarked(_) => None,
                 };
-                let opened = self.sealer(format)?.open(text, key_id, binding).await?;
+                let opened = self.sealer(format)?.open(text, key_id, binding).await;
+                let opened = opened.map_err(|error| self.rules.unbound(format, error))?;
+                self.rules.decide(format, Some(opened.bound))?;
                 Ok(OpenedCell { plaintext: opened.plaintext, format, bound: opened.bound })
             }
             _ => Err(FormatError::UnknownVersion.into()),
@@ -245,9 +291,10 @@ impl TokenCipher {
         let ring = self.ring.as_ref().ok_or(missing(Format::NodeJson, "KMS_KEY_ID=keyring:<file>"))?;
         let names =
             [binding.owner_id(), binding.key_id()].into_iter().flatten().map(|name| Some(name.as_bytes()));
+        let accepted = accepted_labels(ring.as_ref());
         let mut refused = OpenError::NotAuthentic;
         for aad in names.chain([None]) {
-            match node_json::open_text(ring.as_ref(), aad, text) {
+            match node_json::open_text(ring.as_ref(), accepted, aad, text) {
                 Err(error) => refused = error,
                 opened => return opened,
             }
@@ -316,4 +363,14 @@ impl TokenCipher {
 
 fn missing(format: Format, variable: &'static str) -> OpenError {
     OpenError::MissingKey { format, variable }
+}
+
+/// A ring that remembers a local store that was re-sealed accepts no value without a purpose any more: a secret from before
+/// could be put into a row.
+fn accepted_labels(ring: &dyn DataKeyRing) -> Accepted {
+    let is_complete = ring.ledger().is_some_and(|ledger| {
+        // What is not known is not accepted.
+        ledger.records().map_or(true, |stores| refuses_unlabelled(&stores))
+    });
+    if is_complete { Accepted::Only(Purpose::Token) } else { Accepted::OrUnlabelled(Purpose::Token) }
 }

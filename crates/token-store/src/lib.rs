@@ -16,6 +16,7 @@ mod cipher;
 mod database;
 pub mod error;
 pub mod findings;
+pub mod floor;
 pub mod kind;
 pub mod metrics;
 pub mod migration;
@@ -31,6 +32,7 @@ mod write_format;
 pub use cipher::{FailureObserver, PlaintextPolicy, TokenCipher, UserKeys};
 pub use database::{Database, Timeouts};
 pub use error::StoreError;
+pub use floor::Floor;
 pub use kind::ErrorKind;
 pub use profile::Profile;
 pub use store::{

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::floor::Floor;
 use crate::write_format::WriteFormat;
 
 /// A deployment's tables and conventions.
@@ -23,6 +24,12 @@ pub struct Profile {
     /// Whether a text without any mark, in a table without version columns, is plaintext or of the legacy format.
     #[serde(default)]
     pub unmarked: Unmarked,
+    /// The weakest form of a value that is read; `READ_FLOOR` overrides it.
+    #[serde(default)]
+    pub floor: Floor,
+    /// Formats of other systems that rows may have, and that are not read otherwise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<Source>,
     /// The pairs that every encryption context of this deployment has.
     pub context: BTreeMap<String, String>,
     /// The tables, in the order in which they are worked through.
@@ -115,6 +122,16 @@ pub enum LegacyFormat {
     DirectAes,
     /// PulsePlan's per-user keys under `TOKEN_ENCRYPTION_KEY`.
     PulseplanLocal,
+}
+
+/// A format of another system that is read only where a profile names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Source {
+    /// Node KMSService's envelopes. Those of its first version do not say what they were sealed for: a secret of a local
+    /// store under the same keyring would open as a token.
+    NodeJson,
 }
 
 /// How a text without a mark is read where no version column says it.

@@ -10,6 +10,7 @@ use crate::database::layout::Layout;
 use crate::database::row::StoredRow;
 use crate::database::select::Walk;
 use crate::error::StoreError;
+use crate::floor::Floor;
 use crate::store::TokenStore;
 use crate::write_format::WriteFormat;
 
@@ -21,6 +22,11 @@ pub struct Status {
     pub total: u64,
     /// Rows that are not under the key service yet.
     pub pending: u64,
+    /// The weakest form of a value that is read.
+    pub floor: Floor,
+    /// Rows that are below the floor, as far as their marks show it: whether an envelope is bound to its row shows only
+    /// when it is opened, by `verify`.
+    pub below_floor: u64,
     /// The rows by table, version, method and key.
     pub groups: Vec<Group>,
 }
@@ -66,7 +72,7 @@ impl Group {
 /// # Errors
 /// [`StoreError::Database`].
 pub async fn status(store: &TokenStore) -> Result<Status, StoreError> {
-    let mut status = Status::default();
+    let mut status = Status { floor: store.cipher().floor(), ..Status::default() };
     for layout in store.layouts() {
         let kinds = match layout.version() {
             Some(_) => by_columns(store, layout).await?,
@@ -81,6 +87,9 @@ pub async fn status(store: &TokenStore) -> Result<Status, StoreError> {
             }
             status.groups.push(group);
         }
+    }
+    if status.floor > Floor::Any {
+        status.below_floor = status.pending;
     }
     let mut by_version = store.rows_by_version();
     by_version.values_mut().for_each(|rows| *rows = 0);

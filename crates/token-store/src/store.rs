@@ -27,6 +27,7 @@ use crate::database::layout::{Columns, Layout};
 use crate::database::row::{StoredRow, row_name};
 use crate::database::select::Range;
 use crate::error::StoreError;
+use crate::floor::Floor;
 use crate::profile::Profile;
 use crate::write_format::WriteFormat;
 
@@ -63,13 +64,18 @@ impl TokenStore {
         Self::open_with(database, profile, cipher, Columns::All).await
     }
 
-    /// Opens the profile's tables for counting, also before [`crate::schema::migrate`] has run: version columns that
+    /// Opens the profile's tables for counting what is there, and what of it is below the floor, also before [`crate::schema::migrate`] has run: version columns that
     /// are missing count as NULL.
     ///
     /// # Errors
     /// As [`open`](Self::open), but for version columns.
-    pub async fn open_for_status(database: Database, profile: Profile) -> Result<Self, StoreError> {
-        Self::open_with(database, profile, TokenCipher::new(), Columns::VersionMayLack).await
+    pub async fn open_for_status(
+        database: Database,
+        profile: Profile,
+        floor: Floor,
+    ) -> Result<Self, StoreError> {
+        let cipher = TokenCipher::new().with_read_floor(floor);
+        Self::open_with(database, profile, cipher, Columns::VersionMayLack).await
     }
 
     async fn open_with(
@@ -93,6 +99,7 @@ impl TokenStore {
         }
         let (resealed, fallback_writes) = (AtomicU64::new(0), AtomicU64::new(0));
         let (resealing, rows_by_version) = (Mutex::default(), Mutex::default());
+        let cipher = cipher.for_profile(&profile);
         let inner = Inner {
             database,
             profile,

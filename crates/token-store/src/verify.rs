@@ -33,6 +33,8 @@ pub struct VerifyReport {
     pub plaintext: u64,
     /// Envelopes that are not bound to their row although the configuration binds.
     pub unbound: u64,
+    /// Values below the floor, which are not read. They are counted in `failed` too.
+    pub below_floor: u64,
     /// Values in a format of the time before the key service, which cannot be bound to a row.
     pub legacy: u64,
     /// Whether it was stopped before its end.
@@ -164,6 +166,7 @@ enum Verdict {
     Legacy,
     Plaintext(Failure),
     Unbound(Failure),
+    BelowFloor(Failure),
     Failed(Failure),
 }
 
@@ -226,7 +229,11 @@ async fn check_value(
                 return Err(Ended::KeyService(outage.clone()));
             }
             let failure = Failure::new(&layout.table.name, name, column, error.class(), &error);
-            Ok((false, Verdict::Failed(Failure { correlation_id, ..failure })))
+            let failure = Failure { correlation_id, ..failure };
+            match error {
+                OpenError::BelowFloor { .. } => Ok((false, Verdict::BelowFloor(failure))),
+                _ => Ok((false, Verdict::Failed(failure))),
+            }
         }
     }
 }
@@ -245,6 +252,11 @@ impl VerifyReport {
             Verdict::Unbound(finding) => {
                 self.unbound += 1;
                 push(&mut self.findings, finding);
+            }
+            Verdict::BelowFloor(failure) => {
+                self.failed += 1;
+                self.below_floor += 1;
+                push(&mut self.failures, failure);
             }
             Verdict::Failed(failure) => {
                 self.failed += 1;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use envelope_core::{KeyProvider, Sealer};
-use token_store::{Database, TokenCipher, TokenStore};
+use token_store::{Database, Floor, TokenCipher, TokenStore};
 
 use crate::audit::{AuditTrail, user_and_host};
 use crate::database::{self, Access};
@@ -267,12 +267,32 @@ async fn start_audit(
     }
 }
 
+/// Without a key service new tokens are written in an older form, which is below every floor but `any`.
+fn check_floor(settings: &Settings, has_key_service: bool) -> Result<(), SettingsError> {
+    let floor = settings.floor();
+    if floor == Floor::Any || has_key_service {
+        return Ok(());
+    }
+    Err(SettingsError::of(
+        "KMS_KEY_ID",
+        format_args!("is not set, and what is written without a key service is below the floor ({floor})"),
+        "set KMS_KEY_ID, or lower the floor: READ_FLOOR, else `floor` in the profile",
+    ))
+}
+
 /// Everything that rows may be read and written with.
 fn cipher(
     settings: Settings,
     keys: Option<&KeyService>,
 ) -> Result<(TokenCipher, token_store::Profile), ConnectError> {
+    check_floor(&settings, keys.is_some())?;
     let mut cipher = TokenCipher::new().with_plaintext_policy(settings.plaintext);
+    if let Some(floor) = settings.read_floor {
+        cipher = cipher.with_read_floor(floor);
+    }
+    if settings.below_floor {
+        cipher = cipher.with_reading_below_floor();
+    }
     if let Some(service) = keys {
         let refused = |variable: &'static str, error: &dyn std::error::Error| {
             SettingsError::of(

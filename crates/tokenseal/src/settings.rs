@@ -19,7 +19,7 @@ use kms_provider::{KeyUri, ReuseLimits};
 use secrecy::SecretString;
 #[cfg(feature = "secrets")]
 use secrets_cache::source::SourceUri;
-use token_store::{PlaintextPolicy, Profile, Timeouts, UserKeys};
+use token_store::{Floor, PlaintextPolicy, Profile, Timeouts, UserKeys};
 
 pub use self::error::{Problem, SettingsError};
 use self::reader::Reader;
@@ -30,6 +30,10 @@ use crate::audit::AuditTarget;
 
 /// How to make a key for the variables that hold one.
 pub const KEY_HINT: &str = "make one with `openssl rand -base64 32`";
+
+/// What to do where a setting and the floor contradict each other.
+pub(crate) const LOWER_FLOOR: &str = "change one of them; the floor is READ_FLOOR, else `floor` in the profile, and \
+    always bound with BINDING=require and PLAINTEXT_POLICY=forbid";
 
 /// The configuration of a service or a program, parsed. No key and no address is printed.
 ///
@@ -68,6 +72,10 @@ pub struct Settings {
     pub plaintext: PlaintextPolicy,
     /// `KMS_FALLBACK`: whether a token is written in direct AES while the key service is unavailable.
     pub fallback: bool,
+    /// `READ_FLOOR`, where it is set; it overrides the profile's floor.
+    pub read_floor: Option<Floor>,
+    /// Whether this process may read below the floor: for one run that moves what is there.
+    pub below_floor: bool,
     /// `ENVIRONMENT`, `APP_ENV` or `NODE_ENV`.
     pub environment: Environment,
     /// `EMF_METRICS`: how often a line of metrics for CloudWatch is printed; never, if left out.
@@ -145,6 +153,8 @@ impl Settings {
                 ],
             ),
             fallback: reader.choice("KMS_FALLBACK", &[("off", false), ("local", true)]),
+            read_floor: reader.parsed("READ_FLOOR"),
+            below_floor: false,
             environment,
             emf_every: reader.emf_period(),
             audit_actor: reader.actor(),
@@ -179,6 +189,12 @@ impl Settings {
         matches!(self.key, Some(KeyUri::Vault(_)))
     }
 
+    /// The weakest form of a value that is read.
+    #[must_use]
+    pub fn floor(&self) -> Floor {
+        Floor::effective(self.read_floor, &self.profile, self.binding, self.plaintext)
+    }
+
     /// Refuses settings that are each right and contradict one another.
     fn check_together(&self, reader: &mut Reader<'_>) {
         if self.envelope == EnvelopeFormat::V3 && self.binding == BindingPolicy::Off {
@@ -192,6 +208,19 @@ impl Settings {
         }
         if self.fallback && !reader.is_set("ENCRYPTION_KEY") {
             reader.problem("ENCRYPTION_KEY", "is not set, and KMS_FALLBACK=local writes under it");
+        }
+        let floor = self.floor();
+        if self.fallback && floor > Floor::Any {
+            reader.problem(
+                "KMS_FALLBACK",
+                format_args!("is local, which writes below the floor ({floor}): {LOWER_FLOOR}"),
+            );
+        }
+        if self.binding == BindingPolicy::Off && floor == Floor::Bound {
+            reader.problem(
+                "BINDING",
+                format_args!("is off, which writes below the floor ({floor}): {LOWER_FLOOR}"),
+            );
         }
         if !self.reuse.is_off() && self.envelope == EnvelopeFormat::V2 {
             reader.problem(

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use envelope_core::DataKey;
 use kms_provider::KeyUri;
-use secrets_cache::backup::{self, Plan};
+use secrets_cache::backup::{self, Plan, Unlabelled};
 use secrets_cache::local::LocalStore;
-use secrets_cache::sealed_stream;
+use secrets_cache::sealed_stream::{self, Existing, StreamKind};
 use serde::Serialize;
 
 use super::Options;
@@ -37,6 +37,9 @@ pub(super) struct RestoreArgs {
     /// Only show the differences
     #[arg(long)]
     pub(super) dry_run: bool,
+    /// Accept a backup from before backups said that they are, also for a store that refuses such values
+    #[arg(long)]
+    unlabelled: bool,
 }
 
 #[derive(clap::Args)]
@@ -48,6 +51,15 @@ pub(super) struct FileArgs {
     /// Replace the file to write if it is there
     #[arg(long)]
     overwrite: bool,
+}
+
+#[derive(clap::Args)]
+pub(super) struct SealArgs {
+    #[command(flatten)]
+    files: FileArgs,
+    /// Seal it as a backup: it is what `open-file` opened from one
+    #[arg(long)]
+    as_backup: bool,
 }
 
 #[derive(Serialize)]
@@ -90,7 +102,8 @@ pub(super) async fn write(
 ) -> Result<Exit, Failure> {
     let in_use = files_in_use(settings, &options.source);
     check_target(&args.file, args.overwrite, in_use.iter().map(PathBuf::as_path))?;
-    let written = backup::write(&*opened.source, key(settings)?, LABEL, &args.file).await?;
+    let written =
+        backup::write(&*opened.source, key(settings)?, LABEL, &args.file, existing(args.overwrite)).await?;
     let left_out = written.left_out.iter();
     let report = BackupReport {
         file: args.file,
@@ -116,10 +129,11 @@ pub(super) async fn restore(
     opened: &Opened,
     options: &Options,
 ) -> Result<Exit, Failure> {
+    let unlabelled = unlabelled(&args, opened)?;
     let (plan, versions): (Plan, u64) = match args.dry_run {
-        true => (backup::plan(&args.file, key(settings)?, &*opened.source).await?, 0),
+        true => (backup::plan(&args.file, key(settings)?, unlabelled, &*opened.source).await?, 0),
         false => {
-            let restored = backup::restore(&args.file, key(settings)?, &*opened.source).await?;
+            let restored = backup::restore(&args.file, key(settings)?, unlabelled, &*opened.source).await?;
             (restored.plan, restored.versions)
         }
     };
@@ -138,13 +152,18 @@ pub(super) async fn restore(
 }
 
 pub(super) async fn seal_file(
-    args: FileArgs,
+    args: SealArgs,
     settings: &Settings,
     options: &Options,
 ) -> Result<Exit, Failure> {
+    let kind = if args.as_backup { StreamKind::Backup } else { StreamKind::File };
+    let args = args.files;
     check_target(&args.to, args.overwrite, [args.from.as_path()])?;
     let key = key(settings)?;
-    file(args, options, move |args| sealed_stream::seal_file(&key, LABEL, &args.from, &args.to)).await
+    file(args, options, move |args| {
+        sealed_stream::seal_file(&key, kind, LABEL, &args.from, &args.to, existing(args.overwrite))
+    })
+    .await
 }
 
 pub(super) async fn open_file(
@@ -154,7 +173,23 @@ pub(super) async fn open_file(
 ) -> Result<Exit, Failure> {
     check_target(&args.to, args.overwrite, [args.from.as_path()])?;
     let key = key(settings)?;
-    file(args, options, move |args| sealed_stream::open_file(&key, &args.from, &args.to)).await
+    file(args, options, move |args| {
+        sealed_stream::open_file(&key, &args.from, &args.to, existing(args.overwrite))
+    })
+    .await
+}
+
+fn existing(overwrite: bool) -> Existing {
+    if overwrite { Existing::Replace } else { Existing::Refuse }
+}
+
+/// A store in which every value carries its purpose takes no backup that carries none, unless the operator says so.
+fn unlabelled(args: &RestoreArgs, opened: &Opened) -> Result<Unlabelled, Failure> {
+    let refuses = match opened.local_if_any() {
+        Some(store) if !args.unlabelled => store.refuses_unlabelled()?,
+        _ => false,
+    };
+    Ok(if refuses { Unlabelled::Refuse } else { Unlabelled::Accept })
 }
 
 /// Refuses to replace what nobody said is to be replaced, and in any case what is read from.

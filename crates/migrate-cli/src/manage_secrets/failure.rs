@@ -47,10 +47,8 @@ impl Failed for Failure {
             Self::Read(_) => Exit::Partial,
             Self::File(FileError::Changed { .. } | FileError::Collided { .. }) => Exit::Partial,
             Self::File(_) => Exit::Usage,
-            Self::Backup(BackupError::Stream(StreamError::Io(_))) | Self::Stream(StreamError::Io(_)) => {
-                Exit::Unexpected
-            }
-            Self::Backup(_) | Self::Stream(_) => Exit::Usage,
+            Self::Backup(BackupError::Stream(error)) | Self::Stream(error) => stream_exit(error),
+            Self::Backup(_) => Exit::Usage,
         }
     }
 
@@ -100,5 +98,15 @@ impl From<ConnectError> for Failure {
 impl From<NameError> for Failure {
     fn from(error: NameError) -> Self {
         SourceError::from(error).into()
+    }
+}
+
+/// What the operating system refuses is unexpected; everything else is another file than the one that was meant.
+fn stream_exit(error: &StreamError) -> Exit {
+    match error {
+        StreamError::Io(_) | StreamError::File(FileError::Io { .. } | FileError::Attributes { .. }) => {
+            Exit::Unexpected
+        }
+        _ => Exit::Usage,
     }
 }

@@ -43,6 +43,8 @@ struct Row {
     changed: Option<String>,
     expires: Option<String>,
     expired: bool,
+    /// Whether the source vouches for all this.
+    authentic: bool,
     rotate_by: Option<String>,
     due: bool,
     rotation_policy: Option<String>,
@@ -65,6 +67,14 @@ struct StatusReport {
     due: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     cleaned_up: Option<u64>,
+    /// Whether values without a purpose and secrets without a seal are refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resealed: Option<bool>,
+    /// Whether an older copy of the file would be noticed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    notices_older_copies: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    untrusted: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     keys: Vec<Key>,
 }
@@ -81,6 +91,7 @@ struct ResealReport {
     key_id: String,
     resealed: u64,
     changed: u64,
+    complete: bool,
     failures: Vec<Failed>,
 }
 
@@ -135,11 +146,17 @@ pub(super) async fn status(opened: &Opened, options: &Options) -> Result<Exit, F
         expired: inventory.expired,
         due: inventory.due,
         cleaned_up: None,
+        resealed: None,
+        notices_older_copies: None,
+        untrusted: None,
         keys: Vec::new(),
     };
     if let Some(store) = opened.local_if_any() {
         let status = store.status().await?;
         report.cleaned_up = Some(status.cleaned_up);
+        report.resealed = Some(status.complete);
+        report.notices_older_copies = Some(status.notices_older_copies);
+        report.untrusted = status.untrusted.map(|why| why.to_string());
         let key = |key: secrets_cache::local::KeyUse| Key {
             key_id: key.key_id,
             active: key.active,
@@ -156,7 +173,30 @@ pub(super) async fn status(opened: &Opened, options: &Options) -> Result<Exit, F
             let active = if key.active { ", active" } else { "; `manage-secrets reseal` moves them" };
             format!("data key {}: {} versions{active}", key.key_id, key.versions)
         }));
+        lines.extend(trust_lines(report));
         lines.join("\n")
+    })?;
+    Ok(Exit::Done)
+}
+
+/// What a local store's status says beyond numbers.
+fn trust_lines(report: &StatusReport) -> impl Iterator<Item = String> {
+    let untrusted = report
+        .untrusted
+        .as_ref()
+        .map(|why| format!("not trusted: {why}; `manage-secrets accept-restore` accepts it"));
+    let open = (report.resealed == Some(false)).then(|| {
+        "values without a purpose and metadata without a seal are accepted: `manage-secrets reseal` ends that".into()
+    });
+    let blind = (report.notices_older_copies == Some(false))
+        .then(|| "an older copy of the file would not be noticed: the keyring is read-only, or has not been written yet".into());
+    untrusted.into_iter().chain(open).chain(blind)
+}
+
+pub(super) async fn accept_restore(opened: &Opened, options: &Options) -> Result<Exit, Failure> {
+    opened.local()?.accept_restore().await?;
+    emit(options.common.format, &serde_json::json!({ "accepted": true }), |_| {
+        "accepted as it is; run `manage-secrets reseal` next".into()
     })?;
     Ok(Exit::Done)
 }
@@ -179,6 +219,7 @@ pub(super) async fn reseal(opened: &Opened, options: &Options) -> Result<Exit, F
         key_id: done.key_id,
         resealed: done.resealed,
         changed: done.changed,
+        complete: done.complete,
         failures: done.failed.into_iter().map(failed).collect(),
     };
     emit(options.common.format, &report, |report| {
@@ -187,6 +228,9 @@ pub(super) async fn reseal(opened: &Opened, options: &Options) -> Result<Exit, F
             format!("failed: {name} version {version}: {class}, correlation id {correlation_id}")
         };
         lines.extend(report.failures.iter().map(failed));
+        if report.complete {
+            lines.push("complete: values without a purpose are refused from now on, in token tables under this keyring too".into());
+        }
         lines.join("\n")
     })?;
     Ok(if report.failures.is_empty() { Exit::Done } else { Exit::Partial })
@@ -212,6 +256,7 @@ fn row(secret: SecretMetadata, now: OffsetDateTime) -> Row {
         created: version.created.map(show_time),
     };
     Row {
+        authentic: secret.is_authentic,
         expired: secret.is_expired(now),
         due: secret.is_due(now),
         name: secret.name.to_string(),

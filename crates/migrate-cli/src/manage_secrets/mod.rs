@@ -94,11 +94,13 @@ enum Command {
     /// Bring the secrets of a backup back, into any source
     Restore(backup::RestoreArgs),
     /// Encrypt any file under KMS_MASTER_KEY
-    SealFile(backup::FileArgs),
+    SealFile(backup::SealArgs),
     /// Decrypt a file that seal-file or backup wrote
     OpenFile(backup::FileArgs),
     /// Seal everything in a local store anew, after `migrate-tokens keyring rotate`
     Reseal,
+    /// Accept a local store whose file was put back to an older copy on purpose
+    AcceptRestore,
     /// Remove from a local store what expired a while ago
     CleanUp(list::CleanUpArgs),
     /// Check configuration, connection and permissions, each with a hint
@@ -169,6 +171,7 @@ async fn with_source(
         Command::Status => list::status(opened, options).await,
         Command::CleanUp(args) => list::clean_up(args, opened, options).await,
         Command::Reseal => list::reseal(opened, options).await,
+        Command::AcceptRestore => list::accept_restore(opened, options).await,
         Command::Import(args) => import::run(args, settings, opened, options).await,
         Command::ImportNode(args) => node::run(args, opened, options).await,
         Command::Exec(args) => exec::run(args, opened, options).await,

@@ -4,7 +4,7 @@ use envelope_core::BindingPolicy;
 use serde::Serialize;
 use token_store::findings::Finding;
 use token_store::migration::{self, Failure, MigrationOptions, MigrationReport, RunOptions};
-use token_store::{WriteFormat, profile::LegacyFormat};
+use token_store::{Floor, WriteFormat, profile::LegacyFormat};
 
 use super::findings::{self, Where};
 use super::{Options, connect};
@@ -57,6 +57,10 @@ pub(super) struct How {
     /// Calls to the key service a second at most
     #[arg(long, value_name = "KMS_CALLS_PER_SECOND", value_parser = parse_rate)]
     pub(super) rate: Option<f64>,
+    /// Read and write below the floor in this run; it is audited. Be sure that every value is in its own row: what was
+    /// copied there is sealed for it
+    #[arg(long)]
+    pub(super) below_floor: bool,
 }
 
 impl How {
@@ -128,9 +132,12 @@ struct Run {
     rows: Where,
 }
 
-async fn migrate(run: Run, settings: Settings, options: Options) -> Result<Exit, CliError> {
+async fn migrate(run: Run, mut settings: Settings, options: Options) -> Result<Exit, CliError> {
     let Run { to, rebind, asks, how, rows } = run;
     check_settings(to, rebind, &settings)?;
+    let floor = settings.floor();
+    check_floor(to, floor, how.below_floor)?;
+    settings.below_floor = how.below_floor;
     let access = if how.dry_run { Access::ReadOnly } else { Access::ReadWrite };
     let services = connect(settings, access, how.load(), &options).await?;
     let services = rows.narrow(services).await?;
@@ -142,7 +149,7 @@ async fn migrate(run: Run, settings: Settings, options: Options) -> Result<Exit,
         }
         let mut report = MigrationReport::default();
         report.dry_run = how.dry_run;
-        return finish(report, findings, how.limit.is_some(), Some(error), options);
+        return finish(report, findings, how.limit.is_some(), Some(error), Vec::new(), options);
     }
     let rows_need_key_service = check_rows(&services).await?;
     if (rows_need_key_service || to == WriteFormat::KmsEnvelope)
@@ -150,7 +157,7 @@ async fn migrate(run: Run, settings: Settings, options: Options) -> Result<Exit,
     {
         let mut report = MigrationReport::default();
         report.dry_run = how.dry_run;
-        return finish(report, findings, how.limit.is_some(), Some(error), options);
+        return finish(report, findings, how.limit.is_some(), Some(error), Vec::new(), options);
     }
     let before = services.kms_calls();
     let mut migration = MigrationOptions::to(to);
@@ -169,7 +176,42 @@ async fn migrate(run: Run, settings: Settings, options: Options) -> Result<Exit,
 
     let mut report = outcome.report;
     report.kms_calls += services.kms_calls() - before;
-    finish(report, findings, how.limit.is_some(), outcome.ended_by.map(CliError::from), options)
+    let notes = floor_notes(to, floor, &report);
+    finish(report, findings, how.limit.is_some(), outcome.ended_by.map(CliError::from), notes, options)
+}
+
+/// A run that writes below the floor says so first: nothing would read what it wrote.
+fn check_floor(to: WriteFormat, floor: Floor, below_floor: bool) -> Result<(), CliError> {
+    if to == WriteFormat::KmsEnvelope || floor == Floor::Any || below_floor {
+        return Ok(());
+    }
+    Err(CliError::usage_with_hint(
+        format!(
+            "{} is below the floor ({floor}): no service with this floor would read it",
+            to.method().unwrap_or("plaintext")
+        ),
+        "set READ_FLOOR=any (or `floor = \"any\"` in the profile) for every service first, then repeat with --below-floor",
+    ))
+}
+
+/// What a finished run says about the floor.
+fn floor_notes(to: WriteFormat, floor: Floor, report: &MigrationReport) -> Vec<&'static str> {
+    let is_done = !report.dry_run
+        && !report.interrupted
+        && report.failed == 0
+        && report.conflicts == 0
+        && report.left == 0;
+    match to {
+        WriteFormat::KmsEnvelope if is_done && floor < Floor::Bound => vec![
+            "to close the door on older forms: run `verify`, then set `floor = \"bound\"` in the profile or READ_FLOOR=bound",
+        ],
+        WriteFormat::KmsEnvelope => Vec::new(),
+        _ if floor > Floor::Any => vec![
+            "services read these rows with READ_FLOOR=any (or `floor = \"any\"` in the profile); the way back is `migrate`, \
+             `verify`, then the floor as it was",
+        ],
+        _ => Vec::new(),
+    }
 }
 
 fn finish(
@@ -177,6 +219,7 @@ fn finish(
     findings: Vec<Finding>,
     limited: bool,
     ended_by: Option<CliError>,
+    notes: Vec<&'static str>,
     options: Options,
 ) -> Result<Exit, CliError> {
     let exit = match () {
@@ -186,7 +229,10 @@ fn finish(
         () => Exit::Done,
     };
     let report = Checked { report, findings };
-    print_report(report, ended_by, exit, options, |checked| lines(&checked.report))
+    print_report(report, ended_by, exit, options, |checked| {
+        let notes = notes.into_iter().map(Into::into);
+        std::iter::once(lines(&checked.report)).chain(notes).collect::<Vec<_>>().join("\n")
+    })
 }
 
 /// A report, and what stands in the way of the tables.

@@ -33,6 +33,7 @@ pub(super) async fn run(args: Args, mut settings: Settings, options: Options) ->
             settings.allowed_keys.push(before.to_string());
         }
     }
+    settings.below_floor = args.how.below_floor;
     let access = if args.how.dry_run { Access::ReadOnly } else { Access::ReadWrite };
     let services = connect(settings, access, args.how.load(), &options).await?;
     let mut rewrap = RewrapOptions::default();

@@ -1,8 +1,8 @@
 //! `status`: how the tokens are stored.
 
 use serde::Serialize;
-use token_store::TokenStore;
 use token_store::status::{KeyUse, Status, key_use, status};
+use token_store::{Floor, TokenStore};
 
 use super::Options;
 use super::findings::Where;
@@ -16,6 +16,9 @@ pub(super) struct Args {
     /// Also count values by the key that they need
     #[arg(long)]
     keys: bool,
+    /// Exit with code 4 while rows are not under the key service, or are below the floor
+    #[arg(long)]
+    check: bool,
     #[command(flatten)]
     rows: Where,
 }
@@ -31,7 +34,8 @@ struct Report {
 pub(super) async fn run(args: Args, settings: Settings, options: Options) -> Result<Exit, CliError> {
     let database = database::open(&settings, Access::ReadOnly).await?;
     // Counting needs no key, and no version columns yet.
-    let store = TokenStore::open_for_status(database, settings.profile).await?;
+    let floor = settings.floor();
+    let store = TokenStore::open_for_status(database, settings.profile, floor).await?;
     let store = args.rows.apply(store).await?;
     let keys = if args.keys { Some(key_use(&store).await?) } else { None };
     let report = Report { status: status(&store).await?, keys };
@@ -39,7 +43,8 @@ pub(super) async fn run(args: Args, settings: Settings, options: Options) -> Res
         let keys = report.keys.as_ref().map(key_lines).unwrap_or_default();
         format!("{}{keys}", lines(&report.status))
     })?;
-    Ok(Exit::Done)
+    let is_open = report.status.pending > 0 || report.status.below_floor > 0;
+    Ok(if args.check && is_open { Exit::Problems } else { Exit::Done })
 }
 
 fn key_lines(usage: &KeyUse) -> String {
@@ -65,5 +70,9 @@ pub(super) fn lines(status: &Status) -> String {
             group.count.to_string(),
         ]);
     }
-    format!("{rows}\n\n{} rows, {} not under the key service", status.total, status.pending)
+    let floor = match status.floor {
+        Floor::Any => "any: every form is read".to_owned(),
+        floor => format!("{floor}: {} rows are below it and not read", status.below_floor),
+    };
+    format!("{rows}\n\n{} rows, {} not under the key service\nfloor {floor}", status.total, status.pending)
 }

@@ -320,7 +320,7 @@ fn a_backup_replaces_no_device_and_no_pipe() {
     let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
     assert!(made.success());
     let run =
-        program.secrets(&["--source", "local:secrets.db", "backup", "pipe", "--overwrite"], "").expect(1);
-    run.says(&["no regular file"]);
+        program.secrets(&["--source", "local:secrets.db", "backup", "pipe", "--overwrite"], "").expect(2);
+    run.says(&["not a regular file"]);
     assert!(pipe.exists() && !pipe.is_file());
 }

@@ -24,3 +24,4 @@ mod scans_are_for_people_machines_and_hooks;
 mod secrets_leave_the_env_file;
 mod secrets_never_reach_the_output;
 mod tables_of_any_kind_lose_nothing;
+mod the_floor_closes_the_door;

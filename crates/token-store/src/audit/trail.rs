@@ -3,9 +3,9 @@
 use envelope_core::OpenError;
 
 use super::{
-    DECRYPTION_FAILED, FALLBACK_WRITE, PLAINTEXT_WRITTEN, ROW_MIGRATED, ROW_ROLLED_BACK, RUN_FINISHED,
-    RUN_STARTED, SCHEMA_CHANGED, TARGET, TOKEN_DELETED, TOKEN_READ, TOKEN_WRITE_FAILED, TOKEN_WRITTEN,
-    VERIFICATION_FINISHED,
+    BELOW_FLOOR, DECRYPTION_FAILED, FALLBACK_WRITE, PLAINTEXT_WRITTEN, ROW_MIGRATED, ROW_ROLLED_BACK,
+    RUN_FINISHED, RUN_STARTED, SCHEMA_CHANGED, TARGET, TOKEN_DELETED, TOKEN_READ, TOKEN_WRITE_FAILED,
+    TOKEN_WRITTEN, VERIFICATION_FINISHED,
 };
 use crate::cipher::{FALLBACK_METHOD, Recorded, TokenCipher};
 use crate::database::layout::Layout;
@@ -161,6 +161,11 @@ impl<'a> Trail<'a> {
         let (column, outcome, correlation_id) = (Some(column), Some(class), Some(id));
         emit!(warn, DECRYPTION_FAILED, Record { column, outcome, correlation_id, ..self.of(layout, row) });
         id
+    }
+
+    /// The run that begins may read values below the floor.
+    pub(crate) fn below_floor(&self) {
+        emit!(warn, BELOW_FLOOR, Record { outcome: Some("ok"), ..self.base() });
     }
 
     /// A run over all rows begins: towards this form, or under this key.

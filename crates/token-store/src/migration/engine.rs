@@ -92,6 +92,9 @@ impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
 
     pub(super) async fn finish(mut self) -> Outcome<MigrationReport> {
         let started = Instant::now();
+        if self.store.cipher().reads_below_floor() {
+            self.trail().below_floor();
+        }
         self.work.tell_start(self.trail(), self.options.dry_run);
         let ended_by = self.tables().await.err();
         self.report.interrupted |= self.stop.is_set();

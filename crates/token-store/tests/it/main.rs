@@ -31,6 +31,7 @@ mod rollback_returns_to_the_legacy_format;
 mod schema_migration_is_safe_to_repeat;
 mod stored_vectors_open_in_their_tables;
 mod the_audit_trail_is_documented;
+mod the_floor_holds_for_every_command;
 mod values_and_marks_move_together;
 mod what_is_stored_is_what_was_sent;
 mod what_stands_in_the_way_is_found;

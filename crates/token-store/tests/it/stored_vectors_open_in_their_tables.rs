@@ -12,6 +12,7 @@ use envelope_core::provider::{GeneratedDataKey, KeyDescription};
 use envelope_core::{DataKey, EncryptionContext, ErrorClass, KeyError, KeyProvider, Sealer, WrappedDataKey};
 use secrecy::SecretSlice;
 use test_support::vectors::{self, StoredFormat, Vector};
+use token_store::profile::Source;
 use token_store::{Database, Profile, StoreError, TokenCipher, TokenKey, TokenStore, UserKeys};
 
 use crate::support::{Sql, VodRow, create_vod_tender, insert_vod, shown, told};
@@ -145,7 +146,14 @@ on_each_database! {
                 let user = vector.user_id.as_ref().or(vector.aad.as_ref()).map_or("somebody", String::as_str);
                 let cells = [("id", Some(id.as_str())), ("user_id", Some(user)), ("access_token", Some(&vector.stored))];
                 db.insert("oauth_tokens", &cells).await;
-                let store = store(&db, Profile::load("pulseplan").unwrap(), &vector).await;
+                let mut profile = Profile::load("pulseplan").unwrap();
+                if format == StoredFormat::NodeJson {
+                    let store = store(&db, profile.clone(), &vector).await;
+                    let refused = store.get(&TokenKey::from_values([&id])).await.unwrap_err();
+                    assert_eq!(refused.class(), "not_a_source", "the profile does not name it");
+                    profile.sources.push(Source::NodeJson);
+                }
+                let store = store(&db, profile, &vector).await;
                 assert_opens(&store, &TokenKey::from_values([&id]), &vector).await;
 
                 let anybody = format.eq(&StoredFormat::NodeJson) && vector.aad.is_none();

@@ -125,7 +125,7 @@ impl AuditTrail {
             return Ok(());
         }
         let out = Out::open(target).map_err(|error| unwritable(&error))?;
-        let id = hex::encode(rand::random::<[u8; 16]>());
+        let id = hex::encode(envelope_core::random::bytes::<16>());
         let mut first = Fields::of(CHAIN_STARTED, &[("actor", actor)]);
         let mut key = None;
         if let Some(keys) = keys {

@@ -48,6 +48,7 @@ pub const VARIABLES: &[Variable] = &[
     Variable::plain("ENVELOPE_FORMAT"),
     Variable::plain("BINDING"),
     Variable::plain("PLAINTEXT_POLICY"),
+    Variable::plain("READ_FLOOR"),
     Variable::plain("KMS_FALLBACK"),
     Variable::plain("ENVIRONMENT"),
     Variable::plain("APP_ENV"),
