@@ -34,6 +34,9 @@ pub(super) struct Args {
     /// Open and count everything, write nothing
     #[arg(long)]
     dry_run: bool,
+    /// Read below the floor in this run; it is audited
+    #[arg(long)]
+    below_floor: bool,
 }
 
 /// One line of a map.
@@ -46,7 +49,7 @@ struct Line {
     was: BTreeMap<String, serde_json::Value>,
 }
 
-pub(super) async fn run(args: Args, settings: Settings, options: Options) -> Result<Exit, CliError> {
+pub(super) async fn run(args: Args, mut settings: Settings, options: Options) -> Result<Exit, CliError> {
     let rows = match (&args.map, &args.row, &args.was) {
         (Some(file), ..) => from_file(file, &settings)?,
         (None, Some(row), Some(was)) => {
@@ -56,6 +59,7 @@ pub(super) async fn run(args: Args, settings: Settings, options: Options) -> Res
         }
         _ => return Err(CliError::usage("--row needs --was")),
     };
+    settings.below_floor = args.below_floor;
     let access = if args.dry_run { Access::ReadOnly } else { Access::ReadWrite };
     let services = connect(settings, access, Load::EveryRow { rate: None }, &options).await?;
     let verb = if args.dry_run { "would have relocated" } else { "relocated" };

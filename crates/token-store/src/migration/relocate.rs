@@ -48,6 +48,9 @@ pub async fn relocate(
     dry_run: bool,
     mut progress: impl FnMut(&RelocateReport),
 ) -> Outcome<RelocateReport> {
+    if store.cipher().reads_below_floor() {
+        store.trail(RELOCATE).below_floor();
+    }
     let mut report = RelocateReport { dry_run, ..RelocateReport::default() };
     for (key, former) in rows {
         report.scanned += 1;
