@@ -150,13 +150,15 @@ impl Session {
         let sql = format!(
             "UPDATE {} SET {} FROM {} WHERE {}",
             table(layout),
-            sets(layout, writing, changes.len()),
+            sets(layout, writing),
             relation(layout, changes.len()),
             still_is(layout)
         );
-        let mut params = params(layout, changes);
-        params.extend(writing.plain.iter().map(|(_, value)| Param::Text(value.as_deref())));
-        Ok(bind(&sql, &params).execute(&mut *self.transaction).await?.rows_affected())
+        // The plain values come first in the text, and a bare placeholder counts on from the numbers before it.
+        let mut all: Vec<Param<'_>> =
+            writing.plain.iter().map(|(_, value)| Param::Text(value.as_deref())).collect();
+        all.extend(params(layout, changes));
+        Ok(bind(&sql, &all).execute(&mut *self.transaction).await?.rows_affected())
     }
 
     /// The places of the changes whose rows fulfil a condition.
@@ -258,7 +260,7 @@ fn sizes(layout: &Layout) -> (usize, usize, usize) {
     (layout.table.key.len(), layout.table.owner.len(), layout.table.tokens.len())
 }
 
-fn sets(layout: &Layout, writing: &Writing<'_>, rows: usize) -> String {
+fn sets(layout: &Layout, writing: &Writing<'_>) -> String {
     let (keys, owners, tokens) = sizes(layout);
     let mut sets = Vec::new();
     for (index, name) in layout.table.tokens.iter().enumerate() {
@@ -271,10 +273,8 @@ fn sets(layout: &Layout, writing: &Writing<'_>, rows: usize) -> String {
         let new = if is_number { format!("CAST({new} AS integer)") } else { new };
         sets.push(format!("{} = {new}", quote(name)));
     }
-    // The changes are bound first, so the plain values have the numbers after theirs.
-    let first = rows * (change_columns(layout) + 1) + 1;
     for (index, (name, _)) in writing.plain.iter().enumerate() {
-        sets.push(format!("{} = ?{}", quote(name), first + index));
+        sets.push(format!("{} = ?{}", quote(name), index + 1));
     }
     if let Some(updated) = layout.updated().filter(|_| writing.touch) {
         sets.push(format!("{} = CURRENT_TIMESTAMP", quote(updated)));
