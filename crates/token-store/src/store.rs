@@ -9,7 +9,7 @@ mod rows;
 mod text;
 mod token;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -48,8 +48,8 @@ struct Inner {
     cipher: TokenCipher,
     absent: Vec<String>,
     resealed: AtomicU64,
-    /// Rows that are being sealed again after a read, by table and key.
-    resealing: Mutex<HashSet<(String, String)>>,
+    /// Rows that are being sealed again after a read, by table and key, each with the row of a later read, if there was one.
+    resealing: Mutex<HashMap<(String, String), Option<StoredRow>>>,
     fallback_writes: AtomicU64,
     rows_by_version: Mutex<BTreeMap<String, u64>>,
 }

@@ -1,6 +1,6 @@
 //! Sealing anew on a read: a row in an older form is moved in the background.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{MutexGuard, PoisonError};
 
@@ -28,33 +28,53 @@ impl TokenStore {
         }
         let name = row.name(layout);
         let place = (layout.table.name.clone(), name.clone());
-        // Of several readers of one old row, the first seals it.
-        if !self.resealing().insert(place.clone()) {
+        // Of several readers of one old row the first seals it; a later one does where that fails.
+        if let Some(later) = self.resealing().get_mut(&place) {
+            *later = Some(row);
             return;
         }
+        self.resealing().insert(place.clone(), None);
         let (store, layout) = (self.clone(), layout.clone());
         let reseal = async move {
-            if let Err(error) = store.reseal(&layout, row, format).await {
-                tracing::warn!(
-                    table = layout.table.name,
-                    row = name,
-                    class = error.class(),
-                    "row was not sealed anew"
-                );
-                store.trail(RESEAL).write_failed(&layout, &name, error.class(), None);
+            let mut row = row;
+            loop {
+                let done = store.reseal(&layout, row, format).await.unwrap_or_else(|error| {
+                    tracing::warn!(
+                        table = layout.table.name,
+                        row = name,
+                        class = error.class(),
+                        "row was not sealed again"
+                    );
+                    store.trail(RESEAL).write_failed(&layout, &name, error.class(), None);
+                    false
+                });
+                match store.later_read(&place, done) {
+                    Some(later) => row = later,
+                    None => return,
+                }
             }
-            store.resealing().remove(&place);
         };
         tokio::spawn(reseal.in_current_span());
     }
 
-    fn resealing(&self) -> MutexGuard<'_, HashSet<(String, String)>> {
+    /// The row of a later read, where the one in hand was not sealed; else the row is done with.
+    fn later_read(&self, place: &(String, String), done: bool) -> Option<StoredRow> {
+        let mut resealing = self.resealing();
+        let later = resealing.get_mut(place).and_then(Option::take).filter(|_| !done);
+        if later.is_none() {
+            resealing.remove(place);
+        }
+        later
+    }
+
+    fn resealing(&self) -> MutexGuard<'_, HashMap<(String, String), Option<StoredRow>>> {
         self.inner.resealing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn reseal(&self, layout: &Layout, row: StoredRow, format: WriteFormat) -> Result<(), StoreError> {
+    /// Seals a row that is in an older form, and returns whether it needs no more of it.
+    async fn reseal(&self, layout: &Layout, row: StoredRow, format: WriteFormat) -> Result<bool, StoreError> {
         if !self.is_older(layout, &row, format) {
-            return Ok(());
+            return Ok(true);
         }
         let goal = Goal { format, rebind: false, dry_run: false };
         let name = row.name(layout);
@@ -70,19 +90,21 @@ impl TokenStore {
                     Some(Fate::Written) => {
                         self.inner.resealed.fetch_add(1, Ordering::Relaxed);
                         trail.changed(audit::ROW_RESEALED, layout, &change);
+                        Ok(true)
                     }
-                    Some(Fate::Altered) => return Err(StoreError::Altered { table, row }),
-                    Some(Fate::Refused(error)) => return Err(error.into()),
-                    Some(Fate::Unmatched) | None => {}
+                    Some(Fate::Altered) => Err(StoreError::Altered { table, row }),
+                    Some(Fate::Refused(error)) => Err(error.into()),
+                    Some(Fate::Unmatched) | None => Ok(false),
                 }
             }
             // An outage would be told for each old row that is read; the next read of this one tries again.
             RowPlan::Failed(failure) if failure.outage().is_none() => {
                 failure.tell(trail, layout, &name);
+                Ok(false)
             }
-            _ => {}
+            RowPlan::Failed(_) => Ok(false),
+            RowPlan::Already | RowPlan::WouldChange { .. } => Ok(true),
         }
-        Ok(())
     }
 
     /// Whether every token of a row is in an older form than this one: an instance that is configured for version 2
