@@ -20,7 +20,6 @@ pub(crate) enum Format {
 }
 
 /// Text from outside with its control characters shown, so that it cannot change what a terminal displays.
-#[cfg_attr(not(feature = "secrets"), expect(dead_code, reason = "only secrets have texts from outside"))]
 pub(crate) fn printable(text: &str) -> String {
     // Marks that change the direction of text can hide a part of it as well.
     let is_hidden = |c: char| {
@@ -63,12 +62,6 @@ pub(crate) fn print(text: &str) -> Result<(), CliError> {
         }
         _ => Ok(()),
     }
-}
-
-/// A text out of a database, without the characters that would drive a terminal or forge a line.
-pub(crate) fn printable(text: &str) -> String {
-    let escape = |c: char| if c.is_control() { format!("\\u{{{:x}}}", u32::from(c)) } else { c.to_string() };
-    text.chars().map(escape).collect()
 }
 
 /// Prints a line to standard error; there is nowhere to report that this failed.

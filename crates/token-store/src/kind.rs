@@ -52,7 +52,6 @@ impl StoreError {
             | Self::NotAValue { .. }
             | Self::KeyNotStorable { .. }
             | Self::Altered { .. }
-            | Self::Refused { .. }
             | Self::Seal { source: SealFailure::Envelope(SealError::TooLong { .. }), .. } => {
                 ErrorKind::Invalid
             }
