@@ -120,6 +120,18 @@ async fn nobody_listening_is_told_as_that() {
 }
 
 #[tokio::test]
+async fn no_text_of_a_failed_dispatch_is_passed_on() {
+    // Without a scheme, the SDK fails to send, and its own error holds the whole request.
+    let aws = Aws::from_config(&config("us-east-1", "localhost:4566"), ARN, NONE).unwrap();
+    let context = crate::support::context(&[("Application", "canary-9f3b1c")]);
+    let error = aws.generate(&context).await.unwrap_err();
+    let told = told(&error);
+    for part in ["canary", "Authorization", "EncryptionContext", "SdkBody", "TrentService"] {
+        assert!(!told.contains(part), "{part} in {told}");
+    }
+}
+
+#[tokio::test]
 async fn missing_credentials_are_told_as_that() {
     #[derive(Debug)]
     struct Nobody;

@@ -8,11 +8,12 @@ use secrets_cache::secret::SecretMetadata;
 use secrets_cache::source::{ListRequest, list_all};
 use serde::Serialize;
 use time::OffsetDateTime;
+use tokenseal::Settings;
 
 use super::Options;
 use super::failure::Failure;
 use super::metadata::{show_time, tag};
-use super::source::Opened;
+use super::source::{Opened, SourceUri};
 use crate::exit::Exit;
 use crate::output::{emit, note, printable, table};
 
@@ -61,6 +62,10 @@ struct Version {
 #[derive(Serialize)]
 struct StatusReport {
     source: String,
+    /// Whether a local store was made; other sources always are there.
+    initialized: bool,
+    master_key_present: bool,
+    data_keys: Vec<DataKeyReport>,
     secrets: u64,
     versions: u64,
     expired: u64,
@@ -77,6 +82,12 @@ struct StatusReport {
     untrusted: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     keys: Vec<Key>,
+}
+
+#[derive(Serialize)]
+struct DataKeyReport {
+    id: String,
+    active: bool,
 }
 
 #[derive(Serialize)]
@@ -136,11 +147,14 @@ pub(super) async fn list(args: ListArgs, opened: &Opened, options: &Options) -> 
     Ok(Exit::Done)
 }
 
-pub(super) async fn status(opened: &Opened, options: &Options) -> Result<Exit, Failure> {
+pub(super) async fn status(settings: &Settings, opened: &Opened, options: &Options) -> Result<Exit, Failure> {
     let inventory = Inventory::take(&*opened.source).await?;
     opened.metrics.observe(&inventory);
     let mut report = StatusReport {
         source: options.source.to_string(),
+        initialized: opened.local_if_any().is_some() || !matches!(options.source, SourceUri::Local(_)),
+        master_key_present: settings.master_key.is_some(),
+        data_keys: Vec::new(),
         secrets: inventory.secrets,
         versions: inventory.versions,
         expired: inventory.expired,
@@ -162,6 +176,11 @@ pub(super) async fn status(opened: &Opened, options: &Options) -> Result<Exit, F
             active: key.active,
             versions: key.versions,
         };
+        report.data_keys = status
+            .keys
+            .iter()
+            .map(|key| DataKeyReport { id: key.key_id.clone(), active: key.active })
+            .collect();
         report.keys = status.keys.into_iter().map(key).collect();
     }
     emit(options.common.format, &report, |report| {

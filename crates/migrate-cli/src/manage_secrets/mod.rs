@@ -168,7 +168,7 @@ async fn with_source(
         Command::Delete(args) => one::delete(args, opened, options).await,
         Command::Rotate(args) => rotate::run(args, opened, options).await,
         Command::List(args) => list::list(args, opened, options).await,
-        Command::Status => list::status(opened, options).await,
+        Command::Status => list::status(settings, opened, options).await,
         Command::CleanUp(args) => list::clean_up(args, opened, options).await,
         Command::Reseal => list::reseal(opened, options).await,
         Command::AcceptRestore => list::accept_restore(opened, options).await,
@@ -191,6 +191,8 @@ impl Command {
     fn if_missing(&self) -> IfMissing {
         match self {
             Self::Set(_) | Self::ImportNode(_) => IfMissing::Create,
+            // A store that was not made yet is counted as empty.
+            Self::Status => IfMissing::Pretend,
             Self::Import(import::Args { dry_run, .. })
             | Self::Restore(backup::RestoreArgs { dry_run, .. }) => {
                 if *dry_run {

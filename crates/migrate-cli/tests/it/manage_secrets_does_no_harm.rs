@@ -93,6 +93,43 @@ fn a_binary_value_is_marked_where_it_is_shown() {
 }
 
 #[test]
+fn the_status_of_a_new_store_shows_its_active_key_at_once() {
+    let place = Place::new(None);
+    let before = place.json(&["status"], 0);
+    assert_eq!((&before["initialized"], &before["master_key_present"]), (&false.into(), &true.into()));
+    assert_eq!((count(&before, "data_keys"), before["secrets"].as_u64()), (0, Some(0)));
+    assert!(!place.path().join("store.db").exists(), "a status makes no store");
+    assert!(place.run(&["set", "a"], "1").status.success());
+    assert!(place.run(&["delete", "a"], "").status.success());
+    let empty = place.json(&["status"], 0);
+    assert_eq!(
+        (&empty["initialized"], &empty["secrets"], &empty["expired"]),
+        (&true.into(), &0.into(), &0.into())
+    );
+    assert_eq!((count(&empty, "data_keys"), &empty["data_keys"][0]["active"]), (1, &true.into()), "{empty}");
+    assert!(!empty["data_keys"][0]["id"].as_str().unwrap().is_empty());
+}
+
+#[test]
+fn variables_of_the_environment_are_imported_by_name() {
+    let place = Place::new(None);
+    let run = |names: &str, code: i32| -> Value {
+        let mut command = place.command(&["import", "--from-environment", names, "--format", "json"]);
+        let output = command.env("DB_PASSWORD", "canary-1#2").env("API_KEY", "canary-2").output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
+        assert!(!String::from_utf8_lossy(&output.stdout).contains("canary"));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    assert_eq!(run("DB_PASSWORD,API_KEY", 0)["created"], serde_json::json!(["DB_PASSWORD", "API_KEY"]));
+    assert_eq!(place.json(&["get", "DB_PASSWORD", "--reveal"], 0)["value"], "canary-1#2");
+    assert_eq!(count(&run("DB_PASSWORD", 0), "unchanged"), 1);
+    run("DB_PASSWORD,MISSING", 2);
+    assert_eq!(count(&run("KMS_MASTER_KEY", 0), "kept"), 1, "what opens the store is not put into it");
+    assert_eq!(place.run(&["import", ".env", "--from-environment", "A"], "").status.code(), Some(2));
+    assert_eq!(place.run(&["import"], "").status.code(), Some(2));
+}
+
+#[test]
 fn a_list_shows_no_control_characters() {
     let place = Place::new(None);
     let tag = "note=a\u{1b}[2Jb\u{202e}c";

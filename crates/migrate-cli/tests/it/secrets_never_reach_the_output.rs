@@ -1,11 +1,17 @@
 //! Tokens, keys and passwords appear neither on standard output nor on standard error nor among the metrics, at any log
 //! level, whether a command works or fails.
 
+use std::io::Write as _;
+use std::process::Stdio;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use envelope_core::{EncryptionContext, KeyProvider as _, WrappedDataKey};
 use kms_provider::Keyring;
+use test_support::emulator::AwsFailure;
+use test_support::faults::Fault;
 use test_support::http;
+use test_support::proxy::Proxy;
 
 use crate::support::{
     DIRECT_KEY, MASTER_KEY, Program, Run, Sql, create_vod_tender, fill, insert_vod, signal, wait_for_progress,
@@ -238,11 +244,12 @@ fn a_password_in_the_databases_address() {
 /// Every command of `manage-secrets` but `get --reveal`, `open-file` and what `exec` runs.
 fn run_all_secrets(program: &Program, source: &[&str]) {
     std::fs::write(program.path().join(".env"), format!("API_KEY={TOKEN}\nPASSWORD={PASSWORD}\n")).unwrap();
-    let commands: [(&[&str], &str); 20] = [
+    let commands: [(&[&str], &str); 25] = [
         (&["import", ".env", "--dry-run"], ""),
         (&["import", ".env"], ""),
         (&["import", ".env"], ""),
         (&["scan", "."], ""),
+        (&["scan", "missing", ".env"], ""),
         (&["set", "one"], TOKEN),
         (&["set", "one", "--tag", "a=b", "--rotation-policy", "30d"], PASSWORD),
         (&["set", "json"], &format!("{{\"password\":\"{PASSWORD}\"}}")),
@@ -254,10 +261,14 @@ fn run_all_secrets(program: &Program, source: &[&str]) {
         (&["list"], ""),
         (&["status"], ""),
         (&["rotate", "one"], TOKEN),
+        (&["rotate", "json"], TOKEN),
+        (&["rotate", "json", "--field", "password"], TOKEN),
         (&["doctor"], ""),
+        (&["import", ".env", "--strip"], ""),
         (&["backup", "saved", "--overwrite"], ""),
         (&["restore", "saved"], ""),
         (&["exec", "--", "true"], ""),
+        (&["exec", "--file", "one", "--", "true"], ""),
         (&["delete", "one"], ""),
     ];
     for (command, input) in commands {
@@ -298,4 +309,96 @@ async fn by_a_command_on_secrets_in_secrets_manager() {
     program.set("AWS_ACCESS_KEY_ID", "testing").set("AWS_SECRET_ACCESS_KEY", "testing");
     run_all_secrets(&program, &["--prefix", "canaries/"]);
     program.secrets(&["--prefix", "canaries/", "get", "API_KEY", "--reveal"], "").expect(0).says(&[TOKEN]);
+}
+
+/// Commands that send, fetch or show a value.
+const TOUCHING_VALUES: [(&[&str], &str); 13] = [
+    (&["set", "one"], TOKEN),
+    (&["get", "one"], ""),
+    (&["get", "json#password"], ""),
+    (&["rotate", "one"], TOKEN),
+    (&["rotate", "json", "--field", "password"], PASSWORD),
+    (&["rotate", "json"], PASSWORD),
+    (&["import", ".env", "--overwrite", "--strip"], ""),
+    (&["exec", "--", "true"], ""),
+    (&["exec", "--file", "one", "--", "true"], ""),
+    (&["backup", "saved", "--overwrite"], ""),
+    (&["restore", "saved"], ""),
+    (&["status"], ""),
+    (&["doctor"], ""),
+];
+
+fn write_env(program: &Program) {
+    let doubtful = format!("DOUBTFUL={TOKEN}#{PASSWORD}\nOPEN=\"{TOKEN}\n");
+    std::fs::write(program.path().join(".env"), format!("API_KEY={TOKEN}\nPASSWORD={PASSWORD}\n{doubtful}"))
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn by_a_command_on_secrets_whose_source_breaks() {
+    let moto = test_support::part!(moto);
+    let proxy = Proxy::start(moto.endpoint());
+    let mut program = Program::bare();
+    program.set("KMS_MASTER_KEY", MASTER_KEY).set("AWS_ENDPOINT_URL", proxy.endpoint());
+    program.set("AWS_REGION", "us-east-1").set("AWS_MAX_ATTEMPTS", "1");
+    program.set("AWS_ACCESS_KEY_ID", "testing").set("AWS_SECRET_ACCESS_KEY", "testing");
+    let source = ["--prefix", "broken/"];
+    let all = |program: &Program| {
+        for (command, input) in TOUCHING_VALUES {
+            let position = command.iter().position(|word| *word == "--").unwrap_or(command.len());
+            let (before, after) = command.split_at(position);
+            let arguments = [&source, before, &["--log-level", "trace", "--format", "json"], after].concat();
+            assert_clean(&program.secrets(&arguments, input));
+        }
+    };
+    write_env(&program);
+    program
+        .secrets(&["--prefix", "broken/", "set", "json"], &format!("{{\"password\":\"{PASSWORD}\"}}"))
+        .expect(0);
+    all(&program);
+    for failure in [
+        AwsFailure::Error { code: "ValidationException", status: 400 },
+        AwsFailure::ACCESS_DENIED,
+        AwsFailure::INTERNAL,
+        AwsFailure::Status(502),
+        AwsFailure::Garbage,
+        AwsFailure::Truncated,
+        AwsFailure::Reset,
+        AwsFailure::Refused,
+    ] {
+        write_env(&program);
+        proxy.faults().always(Fault::Fail(failure));
+        proxy.settled().await;
+        all(&program);
+    }
+}
+
+#[test]
+fn by_a_command_on_secrets_on_a_full_disk() {
+    let mut program = Program::bare();
+    program.set("KMS_MASTER_KEY", MASTER_KEY);
+    let source = ["--source", "local:secrets.db"];
+    let json = format!("{{\"password\":\"{PASSWORD}\"}}");
+    program.secrets(&["--source", "local:secrets.db", "set", "json"], &json).expect(0);
+    program.secrets(&["--source", "local:secrets.db", "set", "one"], TOKEN).expect(0);
+    write_env(&program);
+    for (command, input) in TOUCHING_VALUES {
+        // No file grows, and nothing can be printed.
+        let script = "trap '' XFSZ; ulimit -f 0; exec \"$0\" \"$@\"";
+        let mut full = std::process::Command::new("sh");
+        full.args(["-c", script, env!("CARGO_BIN_EXE_manage-secrets")]).args(source).args(command);
+        full.current_dir(program.path()).env("KMS_MASTER_KEY", MASTER_KEY);
+        full.stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .stdout(std::fs::File::options().write(true).open("/dev/full").unwrap());
+        let mut child = full.spawn().unwrap();
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.code().is_some(), "{command:?} ends by itself: {output:?}");
+        assert_clean(&Run::of(command, output));
+    }
+    let read_back =
+        |name: &str| program.secrets(&["--source", "local:secrets.db", "get", name, "--reveal"], "");
+    read_back("one").expect(0).says(&[TOKEN]);
+    read_back("json").expect(0).says(&[PASSWORD]);
 }

@@ -167,6 +167,12 @@ impl SecretsCache {
         }
     }
 
+    /// Forgets every secret, also the values kept for outages, and wipes them from memory.
+    pub async fn clear(&self) {
+        self.inner.kept.invalidate_all();
+        self.run_pending_tasks().await;
+    }
+
     /// Drops what is due to be dropped, now. A background task does so every few seconds.
     pub async fn run_pending_tasks(&self) {
         self.inner.run_pending_tasks().await;

@@ -87,7 +87,12 @@ impl LocalStore {
                 key_id,
             }
         };
-        let (cleaned_up, keys) = (count("cleaned_up"), keys.iter().map(key).collect());
+        let cleaned_up = count("cleaned_up");
+        let mut keys: Vec<KeyUse> = keys.iter().map(key).collect();
+        // The active key also before anything is sealed under it.
+        if !keys.iter().any(|key| key.active) {
+            keys.push(KeyUse { key_id: active.clone(), active: true, versions: 0 });
+        }
         Ok(StoreStatus { inventory, cleaned_up, keys, complete, notices_older_copies, untrusted })
     }
 

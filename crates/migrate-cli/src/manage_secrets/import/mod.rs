@@ -3,11 +3,12 @@
 mod plan;
 mod report;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use durable_file::{Content, FileError, Links, NewFile, Options as FileOptions, leftovers};
 use futures_util::StreamExt as _;
 use futures_util::stream;
+use secrecy::SecretString;
 use secrets_cache::source::dotenv::{self, DotenvFile};
 use secrets_cache::{NewSecret, SecretName, SourceError};
 use std::io::Write as _;
@@ -26,7 +27,11 @@ use tokenseal::Settings;
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// The .env file
-    file: PathBuf,
+    #[arg(required_unless_present = "from_environment")]
+    file: Option<PathBuf>,
+    /// Import these environment variables of this process instead of a file
+    #[arg(long, value_delimiter = ',', value_name = "A,B", conflicts_with_all = ["file", "strip"])]
+    from_environment: Vec<SecretName>,
     /// Only print what would be done
     #[arg(long)]
     pub(super) dry_run: bool,
@@ -51,34 +56,70 @@ pub(super) async fn run(
     options: &Options,
 ) -> Result<Exit, Failure> {
     let stop = startup::stop_on_signals();
-    let content = Content::read(&args.file, Links::Follow, dotenv::MAX_FILE_LEN)?;
-    let not_env = |problem: String| {
-        Failure::usage(problem, "check the path: the file holds lines of NAME=value, in UTF-8")
+    let content = match &args.file {
+        Some(path) => Some(Content::read(path, Links::Follow, dotenv::MAX_FILE_LEN)?),
+        None => None,
     };
-    let text = dotenv::text(&content).map_err(|error| not_env(chain(&error)))?;
-    let file = DotenvFile::parse(text);
-    if let (true, Some(first)) = (file.entries.is_empty(), file.unreadable.first()) {
-        return Err(not_env(format!("{}: line {}: {}", args.file.display(), first.line, first.doubt)));
-    }
+    let file = match &content {
+        Some(content) => parse(content)?,
+        None => DotenvFile::of_settings(variables(&args.from_environment)?),
+    };
     let (plan, mut report) = plan::make(&args, settings, opened, options, &file).await?;
-    report.warnings.extend(file_warnings(&content)?);
-    // Prepared before anything is stored: a file that cannot be replaced is found out in time.
-    let stripped = match args.strip && !args.dry_run && report.is_moved() && !plan.moves.is_empty() {
-        true => Some(prepare(&file, text, &plan, content.path())?),
-        false => None,
-    };
+    let mut stripped = None;
+    if let Some(content) = &content {
+        report.warnings.extend(file_warnings(content)?);
+        // Prepared before anything is stored: a file that cannot be replaced is found out in time.
+        if args.strip && !args.dry_run && report.is_moved() && !plan.moves.is_empty() {
+            stripped = Some((prepare(&file, &plan, content)?, content));
+        }
+    }
     if !args.dry_run {
         store(&plan, opened, &stop, &mut report).await;
         if !report.interrupted {
             read_back(&plan, opened, &mut report).await?;
         }
     }
-    if let (Some(stripped), true) = (stripped, report.is_moved()) {
-        strip(stripped, &content, &mut report);
+    if let (Some((stripped, content)), true) = (stripped, report.is_moved()) {
+        strip(stripped, content, &mut report);
     }
-    emit(options.common.format, &report, |report| report.lines(&args.file))?;
+    emit(options.common.format, &report, |report| report.lines(&args.origin()))?;
     say_what_is_left(&args, &report);
     Ok(report.exit())
+}
+
+impl Args {
+    /// Where the settings come from, for people.
+    fn origin(&self) -> String {
+        self.file.as_ref().map_or_else(|| "the environment".into(), |file| file.display().to_string())
+    }
+}
+
+fn parse(content: &Content) -> Result<DotenvFile, Failure> {
+    let not_env = |problem: String| {
+        Failure::usage(problem, "check the path: the file holds lines of NAME=value, in UTF-8")
+    };
+    let file = DotenvFile::parse(dotenv::text(content).map_err(|error| not_env(chain(&error)))?);
+    match file.unreadable.first() {
+        Some(first) if file.entries.is_empty() => {
+            Err(not_env(format!("{}: line {}: {}", content.path().display(), first.line, first.doubt)))
+        }
+        _ => Ok(file),
+    }
+}
+
+fn variables(names: &[SecretName]) -> Result<Vec<(SecretName, SecretString)>, Failure> {
+    let refused = |name: &SecretName, what| {
+        Failure::usage(
+            format!("the environment variable {name} {what}"),
+            "check the names after --from-environment",
+        )
+    };
+    let read = |name: &SecretName| {
+        let value = std::env::var_os(name.as_str()).ok_or_else(|| refused(name, "is not set"))?;
+        let text = value.into_string().map_err(|_| refused(name, "is not UTF-8 text"))?;
+        Ok((name.clone(), SecretString::from(text)))
+    };
+    names.iter().map(read).collect()
 }
 
 /// What the operator should know about the file itself.
@@ -102,8 +143,9 @@ fn file_warnings(content: &Content) -> Result<Vec<String>, FileError> {
 }
 
 /// Writes the new version of the file next to it.
-fn prepare(file: &DotenvFile, text: &str, plan: &Plan, path: &Path) -> Result<NewFile, FileError> {
-    let left = file.without_values(text, |entry| plan.is_moved(&entry.name));
+fn prepare(file: &DotenvFile, plan: &Plan, content: &Content) -> Result<NewFile, Failure> {
+    let path = content.path();
+    let left = file.without_values(dotenv::text(content)?, |entry| plan.is_moved(&entry.name));
     let mut new = NewFile::begin(path, &FileOptions::replace())?;
     new.write_all(left.as_bytes()).map_err(FileError::io("write a new version of", path))?;
     new.as_file().sync_all().map_err(FileError::io("write a new version of", path))?;
@@ -168,7 +210,7 @@ async fn read_back(plan: &Plan, opened: &Opened, report: &mut Report) -> Result<
 }
 
 fn say_what_is_left(args: &Args, report: &Report) {
-    if report.total == 0 || report.stripped || report.dry_run {
+    if report.total == 0 || report.stripped || report.dry_run || args.file.is_none() {
         return;
     }
     let way_out = match (args.strip, &report.not_stripped) {
@@ -176,5 +218,5 @@ fn say_what_is_left(args: &Args, report: &Report) {
         (false, _) => "--strip removes them",
         (true, _) => "--strip removes them when every setting above is settled",
     };
-    note(&format!("the values are still in {}: {way_out}", args.file.display()));
+    note(&format!("the values are still in {}: {way_out}", args.origin()));
 }

@@ -84,7 +84,7 @@ fn refuse_unknown_names(args: &Args, file: &DotenvFile) -> Result<(), Failure> {
     let unknown = args.names.iter().chain(&args.except).find(|name| !known.contains(name));
     match unknown {
         Some(name) => Err(Failure::usage(
-            format!("{} has no setting {name}", args.file.display()),
+            format!("{} has no setting {name}", args.origin()),
             "check the names after --names or --except",
         )),
         None => Ok(()),

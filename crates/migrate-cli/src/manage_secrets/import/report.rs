@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Display;
-use std::path::Path;
 
 use secrets_cache::{SecretName, SourceError};
 use serde::Serialize;
@@ -119,7 +118,7 @@ impl Report {
         }
     }
 
-    pub(super) fn lines(&self, file: &Path) -> String {
+    pub(super) fn lines(&self, origin: &str) -> String {
         let (create, update) =
             if self.dry_run { ("would create", "would update") } else { ("created", "updated") };
         let mut lines = Vec::new();
@@ -137,8 +136,7 @@ impl Report {
         lines.extend(self.warnings.iter().map(|warning| format!("warning: {warning}")));
         lines.extend(self.not_stripped.iter().map(|reason| format!("the file was left as it is: {reason}")));
         lines.push(format!(
-            "{}: {} settings with a value, {} {create}, {} {update}, {} unchanged{}",
-            file.display(),
+            "{origin}: {} settings with a value, {} {create}, {} {update}, {} unchanged{}",
             self.total,
             self.created.len(),
             self.updated.len(),

@@ -61,6 +61,14 @@ impl DotenvFile {
         Parser { text, at: 0, line: 1, doubtful_until: None, file: Self::default() }.run()
     }
 
+    /// Settings that do not come from a file, in this order. None of them is in doubt, and the line is their position.
+    #[must_use]
+    pub fn of_settings(settings: impl IntoIterator<Item = (SecretName, SecretString)>) -> Self {
+        let entry = |(line, (name, value))| DotenvEntry { name, value, line, doubt: None, span: 0..0 };
+        let entries = (1u32..).zip(settings).map(entry).collect();
+        Self { entries, unreadable: Vec::new() }
+    }
+
     /// The text without the values of the chosen settings, and the same to the byte apart from that.
     #[must_use]
     pub fn without_values(&self, text: &str, is_chosen: impl Fn(&DotenvEntry) -> bool) -> Zeroizing<String> {
