@@ -9,6 +9,7 @@
 )]
 
 mod bound_envelopes_follow_their_vectors;
+mod cells_follow_their_vectors;
 mod contexts_are_unambiguous;
 mod damaged_values_are_typed_errors;
 mod decoding_undoes_encoding;
@@ -26,3 +27,4 @@ mod purposes_never_mix;
 mod rewrapping_leaves_the_payload;
 mod secrets_do_not_leak;
 mod support;
+mod version_2_envelopes_follow_their_vectors;

@@ -125,7 +125,8 @@ async fn every_step_with_the_key_that_is_denied_and_not_only_the_first() {
     let (region, db) = ("eu-central-1", Sql::sqlite().await);
     let proxy = Proxy::start_for_region(moto.endpoint(), region);
     fill(&db, 1).await;
-    let program = Program::on_aws(&db, proxy.endpoint(), &key_in(&moto, region).await);
+    let mut program = Program::on_aws(&db, proxy.endpoint(), &key_in(&moto, region).await);
+    program.set("AWS_REGION", region);
     proxy.faults().always(Fault::Fail(AwsFailure::ACCESS_DENIED));
 
     let report = program.json(5, &["doctor"]);

@@ -84,7 +84,7 @@ on_each_database! {
             ("ENCRYPTION_CONTEXT", "Application", &["ENCRYPTION_CONTEXT"]),
             ("ENCRYPTION_CONTEXT", "table=x", &["ENCRYPTION_CONTEXT", "table"]),
             ("DATABASE_URL", "", &["DATABASE_URL", "sqlite://"]),
-            ("DATABASE_URL", "mysql://localhost/x", &["DATABASE_URL", "mysql"]),
+            ("DATABASE_URL", "oracle://localhost/x", &["DATABASE_URL", "oracle"]),
             ("DATABASE_URL", "tokens.db", &["DATABASE_URL"]),
         ];
         for (variable, value, words) in cases {

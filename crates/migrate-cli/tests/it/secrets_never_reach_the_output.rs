@@ -201,7 +201,7 @@ on_each_database! {
             let run = program.run(&["migrate", "--log-level", "trace", "--format", format]).expect(3);
             assert_clean(&run);
             let put = program.feed(&["put", "--row", "provider=twitch,channel=two", "--format", format, "--log-level", "trace"], TOKEN);
-            assert_clean(&put.expect(6));
+            assert_clean(&put.expect(3));
         }
         insert_vod(&db, "three", 0, TOKEN, TOKEN).await;
     }

@@ -13,6 +13,7 @@ mod errors_carry_no_token;
 mod every_version_reads;
 mod every_walk_ends;
 mod everything_leaves_an_audit_event;
+mod keys_have_one_text;
 mod migration_moves_every_row;
 mod migration_shares_the_table_with_others;
 mod migration_waits_for_nobodys_lock;

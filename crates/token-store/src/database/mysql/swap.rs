@@ -16,6 +16,10 @@ const CHANGES: &str = "`tokenseal changes`";
 /// The most placeholders of a statement: the protocol counts them in 16 bits.
 const MOST_PARAMS: usize = 65_000;
 
+/// The most bytes of a value that is written together with other rows. The server gives the columns of a `UNION` of bound
+/// values a type that does not hold large ones, so that they would match no row; alone, a change is no `UNION`.
+const MOST_TOGETHER: usize = 16 << 10;
+
 /// A transaction that writes changes.
 pub(crate) struct Session {
     transaction: Transaction<'static, MySql>,
@@ -40,7 +44,10 @@ impl crate::database::swap::Session for Session {
         writing: &Writing<'_>,
         care: Care,
     ) -> Result<Attempt, DatabaseError> {
-        let outcome = self.write_and_look(layout, changes, writing).await;
+        let outcome = match changes.iter().any(|change| is_large(change)) {
+            true => self.write_one_by_one(layout, changes, writing).await,
+            false => self.write_and_look(layout, changes, writing).await,
+        };
         if let Err(error) = &outcome
             && (care == Care::One || error.is_transient())
         {
@@ -139,6 +146,22 @@ impl Session {
         Ok(attempt)
     }
 
+    async fn write_one_by_one(
+        &mut self,
+        layout: &Layout,
+        changes: &[&Change],
+        writing: &Writing<'_>,
+    ) -> Result<Attempt, DatabaseError> {
+        let mut all = Attempt::default();
+        for (place, change) in changes.iter().enumerate() {
+            let one = self.write_and_look(layout, std::slice::from_ref(change), writing).await?;
+            all.written.extend(one.written.iter().map(|_| place));
+            all.altered.extend(one.altered.iter().map(|_| place));
+            all.is_guarded |= one.is_guarded;
+        }
+        Ok(all)
+    }
+
     async fn say(&mut self, sql: &'static str) -> Result<(), DatabaseError> {
         sqlx::raw_sql(sql).execute(&mut *self.transaction).await?;
         Ok(())
@@ -149,6 +172,11 @@ impl Session {
         let rows = bind_once(sql, params).fetch_all(&mut *self.transaction).await?;
         Ok(rows.iter().map(|row| number(row, 0)).collect())
     }
+}
+
+fn is_large(change: &Change) -> bool {
+    let values = change.old.values.iter().chain(&change.values).flatten();
+    values.into_iter().any(|text| text.len() > MOST_TOGETHER)
 }
 
 /// The name of the n-th value of a change, from 0.

@@ -151,10 +151,9 @@ impl Session {
             "UPDATE {} SET {} FROM {} WHERE {}",
             table(layout),
             sets(layout, writing),
-            relation(layout, changes.len()),
+            relation(layout, changes.len(), writing.plain.len() + 1),
             still_is(layout)
         );
-        // The plain values come first in the text, and a bare placeholder counts on from the numbers before it.
         let mut all: Vec<Param<'_>> =
             writing.plain.iter().map(|(_, value)| Param::Text(value.as_deref())).collect();
         all.extend(params(layout, changes));
@@ -172,7 +171,7 @@ impl Session {
             "SELECT {} FROM {}, {} WHERE {condition}",
             source(change_columns(layout)),
             table(layout),
-            relation(layout, changes.len())
+            relation(layout, changes.len(), 1)
         );
         let params = params(layout, changes);
         let rows = bind(&sql, &params).fetch_all(&mut *self.transaction).await?;
@@ -185,10 +184,16 @@ fn source(index: usize) -> String {
     format!("{CHANGES}.column{}", index + 1)
 }
 
-/// The changes as a relation, each row with its place behind it.
-fn relation(layout: &Layout, rows: usize) -> String {
-    let row = format!("({})", vec!["?"; change_columns(layout) + 1].join(", "));
-    format!("(VALUES {}) AS {CHANGES}", vec![row.as_str(); rows].join(", "))
+/// The changes as a relation, each row with its place after it; the placeholders are numbered from `first` on, because the
+/// driver numbers bare ones from 1 whatever is before them.
+fn relation(layout: &Layout, rows: usize, first: usize) -> String {
+    let width = change_columns(layout) + 1;
+    let row = |row: usize| {
+        let places: Vec<String> =
+            (0..width).map(|column| format!("?{}", first + row * width + column)).collect();
+        format!("({})", places.join(", "))
+    };
+    format!("(VALUES {}) AS {CHANGES}", (0..rows).map(row).collect::<Vec<_>>().join(", "))
 }
 
 fn params<'a>(layout: &Layout, changes: &[&'a Change]) -> Vec<Param<'a>> {
