@@ -93,6 +93,7 @@ fn config(database_url: &str, secrets: &Path) -> Config {
     ]);
     let settings = Settings::from_variables(&|name| variables.get(name).map(Into::into));
     Config {
+        refresh_pause_file: None,
         settings: settings.expect("the settings are right"),
         log_level: LevelFilter::OFF,
         listen: ([127, 0, 0, 1], 0).into(),

@@ -41,6 +41,7 @@ impl<'a> KmsArn<'a> {
     }
 
     /// Whether another ARN is of the same partition, Region and account.
+    #[cfg(feature = "aws")]
     pub(crate) fn is_near(&self, other: &Self) -> bool {
         (self.partition, self.region, self.account) == (other.partition, other.region, other.account)
     }

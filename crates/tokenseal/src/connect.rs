@@ -123,7 +123,6 @@ pub struct Builder {
     telemetry: Telemetry,
     database: Option<Database>,
     key_service: Option<Arc<dyn KeyProvider>>,
-    #[cfg_attr(not(feature = "secrets"), expect(dead_code, reason = "this build has no secrets to open"))]
     with_secrets: bool,
     reseal_on_read: bool,
 }

@@ -216,7 +216,12 @@ async fn secrets_manager() -> Result<Arc<dyn SecretSource>, ConnectError> {
     Err(unsupported("secrets-manager"))
 }
 
-#[cfg(not(all(feature = "dotenv", feature = "local-store", feature = "secrets-manager")))]
+#[cfg(not(all(
+    feature = "dotenv",
+    feature = "local-store",
+    feature = "secrets-manager",
+    feature = "vault"
+)))]
 fn unsupported(feature: &'static str) -> ConnectError {
     let hint = format!("build with the feature `{feature}`, or choose another source of secrets");
     SettingsError::of("SECRETS_SOURCE", "names a source that this build does not support", hint).into()

@@ -1,6 +1,8 @@
 //! Metrics, liveness and readiness of a running process.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+#[cfg(feature = "metrics")]
+use std::sync::Weak;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use envelope_core::{ErrorClass, KeyProvider};

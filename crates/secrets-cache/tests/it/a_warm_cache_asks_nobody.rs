@@ -206,7 +206,7 @@ async fn a_fetch_that_is_under_way_does_not_bring_back_what_was_forgotten_or_rep
         let cache = SecretsCache::new(source.clone());
         let reading = {
             let cache = cache.clone();
-            tokio::spawn(async move { text(&*cache.get("a").await.unwrap()).to_owned() })
+            tokio::spawn(async move { text(&cache.get("a").await.unwrap()).to_owned() })
         };
         source.asked.notified().await;
         source.holds.store(false, Ordering::SeqCst);
@@ -219,6 +219,6 @@ async fn a_fetch_that_is_under_way_does_not_bring_back_what_was_forgotten_or_rep
         }
         source.answers.notify_one();
         assert_eq!(reading.await.unwrap(), "old", "it was asked for before");
-        assert_eq!(text(&*cache.get("a").await.unwrap()), "new", "replaced through the cache: {replaces}");
+        assert_eq!(text(&cache.get("a").await.unwrap()), "new", "replaced through the cache: {replaces}");
     }
 }

@@ -75,9 +75,17 @@ impl Database {
         pool.into()
     }
 
+    #[cfg_attr(
+        not(any(feature = "postgres", feature = "mysql")),
+        allow(
+            unreachable_code,
+            unused_variables,
+            reason = "SQLite has no such limits, and a build without a database opens none"
+        )
+    )]
     async fn open(url: &str, read_only: bool, timeouts: Timeouts) -> Result<Self, StoreError> {
         let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
-        let pool = match scheme {
+        let pool: Pool = match scheme {
             #[cfg(feature = "postgres")]
             "postgres" | "postgresql" => {
                 Pool::Postgres(super::postgres::connect(url, read_only, timeouts).await?)

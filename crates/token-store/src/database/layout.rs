@@ -28,6 +28,10 @@ pub(crate) struct Facts {
     /// Whether triggers, rules or policies may change or keep out what is written.
     pub(crate) is_guarded: bool,
     /// Whether the table's engine has no transactions, so that nothing could be undone.
+    #[cfg_attr(
+        not(feature = "mysql"),
+        allow(dead_code, reason = "only MariaDB has tables without transactions")
+    )]
     pub(crate) lacks_transactions: bool,
 }
 

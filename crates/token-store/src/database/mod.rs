@@ -54,6 +54,9 @@ enum Pool {
     Postgres(postgres::Connections),
     #[cfg(feature = "sqlite")]
     Sqlite(sqlite::Connections),
+    /// A build without any database: there is no pool.
+    #[cfg(not(any(feature = "postgres", feature = "sqlite", feature = "mysql")))]
+    None(std::convert::Infallible),
 }
 
 /// Calls a function of the database's own module. Every module has all of the functions that are called here.
@@ -75,8 +78,15 @@ macro_rules! in_room {
                 use sqlite as $room;
                 $call
             }
+            #[cfg(not(any(feature = "postgres", feature = "sqlite", feature = "mysql")))]
+            Pool::None(ref never) => absurd(never),
         }
     };
+}
+
+#[cfg(not(any(feature = "postgres", feature = "sqlite", feature = "mysql")))]
+fn absurd<T>(never: &std::convert::Infallible) -> T {
+    match *never {}
 }
 
 impl Database {
@@ -85,12 +95,14 @@ impl Database {
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn ping(&self) -> Result<(), StoreError> {
-        Ok(in_room!(self, room, connections => room::ping(connections).await)?)
+        let answered: Result<(), DatabaseError> =
+            in_room!(self, room, connections => room::ping(connections).await);
+        Ok(answered?)
     }
 
     /// Closes every connection.
     pub async fn close(&self) {
-        in_room!(self, room, connections => room::close(connections).await);
+        let () = in_room!(self, room, connections => room::close(connections).await);
     }
 
     /// The table as it is; `None` if it does not exist.
@@ -166,7 +178,7 @@ impl Database {
         range: Range<'_>,
         offset: u64,
     ) -> Result<Option<StoredKey>, DatabaseError> {
-        let keys = in_room!(self, room, connections => room::select::keys(connections, layout, range, 1, offset).await);
+        let keys: Result<Vec<StoredKey>, DatabaseError> = in_room!(self, room, connections => room::select::keys(connections, layout, range, 1, offset).await);
         Ok(keys?.into_iter().next())
     }
 

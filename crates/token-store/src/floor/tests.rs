@@ -54,7 +54,7 @@ fn expected(rules: &Rules, format: Format, bound: bool) -> &'static str {
         Format::KmsEnvelope if floor == Floor::Bound => "below_floor",
         Format::KmsEnvelope => "read",
         Format::BoundEnvelope => "read",
-        other => panic!("{other} is missing in the table"),
+        other => unreachable!("{other} is missing in the table"),
     }
 }
 

@@ -98,9 +98,12 @@ fn column(row: &MySqlRow) -> Option<Column> {
     })
 }
 
+/// The columns of an index with their collations.
+type IndexColumns = Vec<(String, Option<String>)>;
+
 fn unique_keys(rows: &[MySqlRow]) -> Vec<UniqueKey> {
     let mut order: Vec<String> = Vec::new();
-    let mut indexes: BTreeMap<String, Option<Vec<(String, Option<String>)>>> = BTreeMap::new();
+    let mut indexes: BTreeMap<String, Option<IndexColumns>> = BTreeMap::new();
     for row in rows {
         let Some(index) = text(row, 0) else { continue };
         if !indexes.contains_key(&index) {
