@@ -1,4 +1,4 @@
-//! The floor: the weakest form of a value that is read. [`Rules::decide`] is the one place that decides it.
+//! The floor: the weakest form of a value that is read. `Rules::decide` is the one place that decides it.
 
 use std::fmt;
 use std::str::FromStr;
