@@ -24,10 +24,11 @@ def parsed(text):
 
 
 def heartbeats(cloudwatch, dimensions, minutes):
-    end = datetime.datetime.now(datetime.timezone.utc)
+    # The end is exclusive and cut to whole seconds: a heartbeat of this moment is counted too.
+    end = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(minutes=1)
     found = cloudwatch.get_metric_statistics(
         Namespace=NAMESPACE, MetricName=METRIC, Dimensions=dimensions, Statistics=["Sum"], Period=60,
-        StartTime=end - datetime.timedelta(minutes=minutes), EndTime=end,
+        StartTime=end - datetime.timedelta(minutes=minutes + 1), EndTime=end,
     )
     return sum(point["Sum"] for point in found["Datapoints"])
 

@@ -15,6 +15,8 @@ use std::time::Duration;
 use envelope_core::format::autonomous::DevKey;
 use envelope_core::sealer::EnvelopeFormat;
 use envelope_core::{BindingPolicy, DataKey, Environment};
+#[cfg(feature = "metrics")]
+use kms_provider::metrics::emf::EmfDimensions;
 use kms_provider::{KeyUri, ReuseLimits};
 use secrecy::SecretString;
 #[cfg(feature = "secrets")]
@@ -80,6 +82,10 @@ pub struct Settings {
     pub environment: Environment,
     /// `EMF_METRICS`: how often a line of metrics for CloudWatch is printed; never, if left out.
     pub emf_every: Option<Duration>,
+    /// `EMF_DIMENSIONS`: the dimensions of these metrics. If left out, `Application` is the profile's pair of that name, or
+    /// `unnamed`, and `Environment` is the environment.
+    #[cfg(feature = "metrics")]
+    pub emf_dimensions: Option<EmfDimensions>,
     /// `AUDIT_ACTOR`: the name in audit events.
     pub audit_actor: Option<String>,
     /// `AUDIT_LOG`: where audit events are written, whatever the log level.
@@ -157,6 +163,8 @@ impl Settings {
             below_floor: false,
             environment,
             emf_every: reader.emf_period(),
+            #[cfg(feature = "metrics")]
+            emf_dimensions: reader.emf_dimensions(),
             audit_actor: reader.actor(),
             audit_log: reader.parsed("AUDIT_LOG"),
             #[cfg(feature = "vault")]

@@ -197,8 +197,7 @@ impl Telemetry {
     pub fn print_emf_to(&self, settings: &Settings, out: impl std::io::Write + Send + 'static) {
         let mut shared = self.shared();
         let Some(every) = settings.emf_every.filter(|_| shared.emf.is_none()) else { return };
-        let application = settings.profile.context.get("Application").map_or("unnamed", String::as_str);
-        let writer = EmfWriter::new(application, settings.environment.name());
+        let writer = emf_writer(settings);
         // Not the registry itself, which owns the emitter.
         let weak = Arc::downgrade(&self.shared);
         shared.emf = Some(EmfEmitter::start(writer, every, move || sample(&weak), out));
@@ -211,6 +210,15 @@ impl Telemetry {
             emf.finish();
         }
     }
+}
+
+#[cfg(feature = "metrics")]
+fn emf_writer(settings: &Settings) -> EmfWriter {
+    if let Some(dimensions) = settings.emf_dimensions.clone() {
+        return EmfWriter::with_dimensions(dimensions);
+    }
+    let application = settings.profile.context.get("Application").map_or("unnamed", String::as_str);
+    EmfWriter::new(application, settings.environment.name())
 }
 
 #[cfg(feature = "metrics")]

@@ -2,7 +2,7 @@
 //!
 //! AWS KMS publishes neither latencies nor errors of ordinary keys, so they have to come from the application. Printed to
 //! a log that CloudWatch Logs collects, each line becomes metrics of the namespace `Tokenseal` with the dimensions
-//! `Application` and `Environment`:
+//! `Application` and `Environment`, or those of [`EmfDimensions`]:
 //!
 //! | metric | unit | value |
 //! | --- | --- | --- |
@@ -12,12 +12,100 @@
 //! | `SecretReads` | Count | requests for the value of a secret since the line before |
 //! | `Heartbeat` | Count | 1: an alarm on its absence notices an emitter that died |
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value, json};
 use tokio::task::JoinHandle;
+
+/// The metrics of a line, in the order of the values in [`EmfWriter::line`].
+const METRICS: [&str; 8] = [
+    "KMSEncryptErrors",
+    "KMSDecryptErrors",
+    "KMSEncryptLatency",
+    "KMSDecryptLatency",
+    "KMSCacheHits",
+    "KMSCacheMisses",
+    "SecretReads",
+    "Heartbeat",
+];
+/// The member of a line that says what is in it.
+const DIRECTIVE: &str = "_aws";
+/// Most dimensions of a line ("Specification: embedded metric format" in the CloudWatch user guide).
+const MAX_DIMENSIONS: usize = 30;
+/// Longest name of a dimension, in characters (`Dimension` in the CloudWatch API reference).
+const MAX_NAME_LEN: usize = 255;
+/// Longest value of a dimension, in characters (`Dimension` in the CloudWatch API reference).
+const MAX_VALUE_LEN: usize = 1_024;
+
+/// The dimensions that CloudWatch keeps the metrics under: alarms see only metrics with exactly their own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EmfDimensions {
+    pairs: BTreeMap<String, String>,
+}
+
+impl EmfDimensions {
+    /// Takes 1 to 30 pairs of names (at most 255 characters) and values (at most 1,024), all printable ASCII.
+    ///
+    /// # Errors
+    /// [`EmfDimensionsError`] for what CloudWatch would drop without a word.
+    pub fn new(pairs: BTreeMap<String, String>) -> Result<Self, EmfDimensionsError> {
+        if !(1..=MAX_DIMENSIONS).contains(&pairs.len()) {
+            return Err(EmfDimensionsError::Count { actual: pairs.len() });
+        }
+        for (name, value) in &pairs {
+            if METRICS.contains(&name.as_str()) || name == DIRECTIVE {
+                return Err(EmfDimensionsError::Taken { name: name.clone() });
+            }
+            if name.starts_with(':') || !is_printable(name, MAX_NAME_LEN) {
+                return Err(EmfDimensionsError::Name { name: name.clone() });
+            }
+            if !is_printable(value, MAX_VALUE_LEN) {
+                return Err(EmfDimensionsError::Value { name: name.clone() });
+            }
+        }
+        Ok(Self { pairs })
+    }
+}
+
+/// Why CloudWatch would not take a list of dimensions.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EmfDimensionsError {
+    /// None, or too many.
+    #[error("must have 1 to {MAX_DIMENSIONS} dimensions, not {actual}")]
+    Count {
+        /// How many there are.
+        actual: usize,
+    },
+    /// A metric, or the line's own directive, has this name.
+    #[error("{name:?} is the name of another member of the line")]
+    Taken {
+        /// The name.
+        name: String,
+    },
+    /// A name that CloudWatch does not take.
+    #[error(
+        "{name:?} must be 1 to {MAX_NAME_LEN} printable ASCII characters, not all spaces, and not begin with a colon"
+    )]
+    Name {
+        /// The name.
+        name: String,
+    },
+    /// A value that CloudWatch does not take.
+    #[error("the value of {name:?} must be 1 to {MAX_VALUE_LEN} printable ASCII characters, not all spaces")]
+    Value {
+        /// The name that it belongs to.
+        name: String,
+    },
+}
+
+fn is_printable(text: &str, longest: usize) -> bool {
+    let printable = text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
+    printable && text.len() <= longest && !text.trim().is_empty()
+}
 
 /// The totals so far, and what has been timed since they were last taken.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,40 +135,45 @@ impl EmfSample {
     }
 }
 
-/// Turns samples into lines, each of which tells what was new since the one before.
+/// Turns samples into lines, each of which reports what was new since the one before.
 #[derive(Debug)]
 pub struct EmfWriter {
-    application: String,
-    environment: String,
+    dimensions: BTreeMap<String, String>,
     previous: EmfSample,
 }
 
 impl EmfWriter {
-    /// Starts from zero, with the values of the two dimensions.
+    /// Starts from zero, with the values of the two usual dimensions.
     pub fn new(application: impl Into<String>, environment: impl Into<String>) -> Self {
+        let usual = [("Application", application.into()), ("Environment", environment.into())];
         Self {
-            application: application.into(),
-            environment: environment.into(),
+            dimensions: usual.map(|(name, value)| (name.to_owned(), value)).into(),
             previous: EmfSample::default(),
         }
+    }
+
+    /// Starts from zero, with dimensions of the caller's own.
+    #[must_use]
+    pub fn with_dimensions(dimensions: EmfDimensions) -> Self {
+        Self { dimensions: dimensions.pairs, previous: EmfSample::default() }
     }
 
     /// The line for a sample, without the line break. The caller prints it, as a line of its own and with nothing before.
     pub fn line(&mut self, sample: EmfSample, now: SystemTime) -> String {
         let previous = &self.previous;
-        let metrics = [
-            ("KMSEncryptErrors", since(sample.encrypt_errors, previous.encrypt_errors)),
-            ("KMSDecryptErrors", since(sample.decrypt_errors, previous.decrypt_errors)),
-            ("KMSEncryptLatency", milliseconds(&sample.encrypt_latencies)),
-            ("KMSDecryptLatency", milliseconds(&sample.decrypt_latencies)),
-            ("KMSCacheHits", since(sample.cache_hits, previous.cache_hits)),
-            ("KMSCacheMisses", since(sample.cache_misses, previous.cache_misses)),
-            ("SecretReads", since(sample.secret_reads, previous.secret_reads)),
-            ("Heartbeat", json!(1)),
+        let values = [
+            since(sample.encrypt_errors, previous.encrypt_errors),
+            since(sample.decrypt_errors, previous.decrypt_errors),
+            milliseconds(&sample.encrypt_latencies),
+            milliseconds(&sample.decrypt_latencies),
+            since(sample.cache_hits, previous.cache_hits),
+            since(sample.cache_misses, previous.cache_misses),
+            since(sample.secret_reads, previous.secret_reads),
+            json!(1),
         ];
         let mut definitions = Vec::new();
         let mut line = Map::new();
-        for (name, value) in metrics {
+        for (name, value) in METRICS.into_iter().zip(values) {
             if value.is_null() {
                 continue;
             }
@@ -88,16 +181,15 @@ impl EmfWriter {
             definitions.push(json!({ "Name": name, "Unit": unit }));
             line.insert(name.into(), value);
         }
+        line.extend(self.dimensions.iter().map(|(name, value)| (name.clone(), json!(value))));
         let timestamp = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-        line.insert("Application".into(), json!(self.application));
-        line.insert("Environment".into(), json!(self.environment));
         line.insert(
-            "_aws".into(),
+            DIRECTIVE.into(),
             json!({
                 "Timestamp": u64::try_from(timestamp).unwrap_or(u64::MAX),
                 "CloudWatchMetrics": [{
                     "Namespace": "Tokenseal",
-                    "Dimensions": [["Application", "Environment"]],
+                    "Dimensions": [self.dimensions.keys().collect::<Vec<_>>()],
                     "Metrics": definitions,
                 }],
             }),

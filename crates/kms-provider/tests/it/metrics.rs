@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use envelope_core::{ErrorClass, KeyProvider};
-use kms_provider::metrics::emf::{EmfEmitter, EmfWriter};
+use kms_provider::metrics::emf::{EmfDimensions, EmfDimensionsError, EmfEmitter, EmfSample, EmfWriter};
 use kms_provider::metrics::{BUCKETS, METRICS, names};
 use kms_provider::{CacheOptions, Caching, KmsMetrics, Memory, Metered, Resilience, ResilienceOptions};
 use prometheus_client::encoding::text::encode;
@@ -267,6 +267,57 @@ async fn an_emf_line_tells_what_was_new_since_the_one_before() {
     let quiet = line(7);
     assert_eq!((&quiet["KMSEncryptErrors"], &quiet["SecretReads"]), (&0.into(), &0.into()));
     assert_eq!(quiet.get("KMSEncryptLatency"), None);
+}
+
+fn dimensions(pairs: &[(&str, &str)]) -> Result<EmfDimensions, EmfDimensionsError> {
+    let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    EmfDimensions::new(pairs.collect())
+}
+
+#[test]
+fn a_line_has_exactly_the_dimensions_that_were_asked_for() {
+    let pairs = [("Application", "pulseplan"), ("Environment", "qa-eu"), ("Service", "a \"b\" c")];
+    let mut writer = EmfWriter::with_dimensions(dimensions(&pairs).unwrap());
+    let line = writer.line(EmfSample::default(), SystemTime::now());
+    let line: Value = serde_json::from_str(&line).unwrap();
+    let directive = &line["_aws"]["CloudWatchMetrics"][0];
+    assert_eq!(directive["Dimensions"], serde_json::json!([["Application", "Environment", "Service"]]));
+    for (name, value) in pairs {
+        assert_eq!(line[name], value);
+    }
+    let mut writer = EmfWriter::with_dimensions(dimensions(&[("Service", "a")]).unwrap());
+    let line = writer.line(EmfSample::default(), SystemTime::now());
+    let line: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(line["_aws"]["CloudWatchMetrics"][0]["Dimensions"], serde_json::json!([["Service"]]));
+    assert_eq!((line.get("Application"), line.get("Environment")), (None, None));
+}
+
+#[test]
+fn dimensions_that_cloudwatch_would_drop_are_refused() {
+    let (name, value) = ("n".repeat(255), "v".repeat(1_024));
+    assert!(dimensions(&[(&name, &value)]).is_ok());
+    let names: Vec<String> = (0..31).map(|number| format!("name{number}")).collect();
+    let many: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "value")).collect();
+    assert!(dimensions(&many[..30]).is_ok());
+    let (long_name, long_value) = (format!("{name}n"), format!("{value}v"));
+    let cases: [(&[(&str, &str)], EmfDimensionsError); 13] = [
+        (&[], EmfDimensionsError::Count { actual: 0 }),
+        (&many, EmfDimensionsError::Count { actual: 31 }),
+        (&[("Heartbeat", "a")], EmfDimensionsError::Taken { name: "Heartbeat".into() }),
+        (&[("_aws", "a")], EmfDimensionsError::Taken { name: "_aws".into() }),
+        (&[("", "a")], EmfDimensionsError::Name { name: String::new() }),
+        (&[(" ", "a")], EmfDimensionsError::Name { name: " ".into() }),
+        (&[(":name", "a")], EmfDimensionsError::Name { name: ":name".into() }),
+        (&[("größe", "a")], EmfDimensionsError::Name { name: "größe".into() }),
+        (&[(&long_name, "a")], EmfDimensionsError::Name { name: long_name.clone() }),
+        (&[("name", "")], EmfDimensionsError::Value { name: "name".into() }),
+        (&[("name", "a\tb")], EmfDimensionsError::Value { name: "name".into() }),
+        (&[("name", "größe")], EmfDimensionsError::Value { name: "name".into() }),
+        (&[("name", &long_value)], EmfDimensionsError::Value { name: "name".into() }),
+    ];
+    for (pairs, expected) in cases {
+        assert_eq!(dimensions(pairs), Err(expected));
+    }
 }
 
 /// An output that can be looked at.

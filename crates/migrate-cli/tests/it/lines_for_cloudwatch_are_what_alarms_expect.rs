@@ -45,6 +45,16 @@ async fn of_migrate_tokens() {
     assert_eq!(printed, expected().metrics, "what is written and what is read have every metric");
     assert_eq!(total(&lines(&verified), "KMSCacheMisses"), 8);
 
+    program.set("EMF_DIMENSIONS", "Application=pulseplan,Service=tokens");
+    let verified = program.run(&["verify"]).expect(0);
+    let dimensions = [("Application", "pulseplan"), ("Service", "tokens")];
+    for line in lines(&verified) {
+        assert_eq!(line.dimensions, dimensions.map(|(name, value)| (name.into(), value.into())).into());
+    }
+    let wrong = program.set("EMF_DIMENSIONS", "Application").run(&["verify"]).expect(2);
+    wrong.says(&["EMF_DIMENSIONS", "is not name=value"]);
+    program.set("EMF_DIMENSIONS", "");
+
     let wrong = program.set("EMF_METRICS", "often").run(&["migrate"]).expect(2);
     wrong.says(&["EMF_METRICS", "must be off, or a duration such as 1m"]);
     let silent = program.set("EMF_METRICS", "off").run(&["verify"]).expect(0);

@@ -1,6 +1,7 @@
 //! Reads variables into types and collects what is wrong with them.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::num::NonZeroU32;
@@ -10,6 +11,8 @@ use std::time::Duration;
 use envelope_core::format::autonomous::DevKey;
 use envelope_core::format::pulseplan_local::MasterKey;
 use envelope_core::{DataKey, Environment, duration};
+#[cfg(feature = "metrics")]
+use kms_provider::metrics::emf::EmfDimensions;
 use kms_provider::{KeyUri, ReuseLimits};
 use secrecy::SecretString;
 use token_store::{Profile, Timeouts, UserKeys};
@@ -230,7 +233,7 @@ impl<'a> Reader<'a> {
             }
         };
         if let Some(text) = self.text("ENCRYPTION_CONTEXT") {
-            let pairs = parse_pairs(&text);
+            let pairs = parse_pairs(&text).and_then(refuse_own_names);
             match pairs
                 .and_then(|pairs| profile.clone().with_context(pairs).map_err(|error| error.to_string()))
             {
@@ -259,6 +262,19 @@ impl<'a> Reader<'a> {
             self.problem("EMF_METRICS", format_args!("is {text:?}; must be off, or a duration such as 1m"));
         }
         period
+    }
+
+    /// Pairs as in `ENCRYPTION_CONTEXT`, which CloudWatch must take as dimensions.
+    #[cfg(feature = "metrics")]
+    pub(super) fn emf_dimensions(&mut self) -> Option<EmfDimensions> {
+        let pairs = parse_pairs(&self.text("EMF_DIMENSIONS")?);
+        match pairs.and_then(|pairs| EmfDimensions::new(pairs).map_err(|error| error.to_string())) {
+            Ok(dimensions) => Some(dimensions),
+            Err(problem) => {
+                self.refused("EMF_DIMENSIONS", problem);
+                None
+            }
+        }
     }
 
     pub(super) fn choice<T: Copy>(&mut self, name: &'static str, choices: &[(&str, T)]) -> T {
@@ -299,20 +315,25 @@ impl<'a> Reader<'a> {
 }
 
 /// Reads `name=value,name=value`.
-fn parse_pairs(text: &str) -> Result<std::collections::BTreeMap<String, String>, String> {
-    let mut pairs = std::collections::BTreeMap::new();
+fn parse_pairs(text: &str) -> Result<BTreeMap<String, String>, String> {
+    let mut pairs = BTreeMap::new();
     for pair in text.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').ok_or_else(|| format!("{pair:?} is not name=value"))?;
         let (name, value) = (name.trim(), value.trim());
         if name.is_empty() || value.is_empty() {
             return Err(format!("{pair:?} has an empty name or value"));
         }
-        if matches!(name, "table" | "column") {
-            return Err(format!("{name:?} is added for each value and cannot be set"));
-        }
         if pairs.insert(name.to_owned(), value.to_owned()).is_some() {
             return Err(format!("{name:?} is given twice"));
         }
     }
     Ok(pairs)
+}
+
+/// Refuses the pairs that the store adds to a context by itself.
+fn refuse_own_names(pairs: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, String> {
+    match pairs.keys().find(|name| matches!(name.as_str(), "table" | "column")) {
+        Some(name) => Err(format!("{name:?} is added for each value and cannot be set")),
+        None => Ok(pairs),
+    }
 }

@@ -54,6 +54,7 @@ pub const VARIABLES: &[Variable] = &[
     Variable::plain("APP_ENV"),
     Variable::plain("NODE_ENV"),
     Variable::plain("EMF_METRICS"),
+    Variable::plain("EMF_DIMENSIONS"),
     Variable::plain("AUDIT_ACTOR"),
     Variable::plain("AUDIT_LOG"),
     Variable::plain("SECRETS_SOURCE"),

@@ -42,6 +42,7 @@ fn every_problem_is_reported_at_once() {
         ("ENVIRONMENT", "moon"),
         ("TOKEN_PROFILE", "unheard-of"),
         ("EMF_METRICS", "often"),
+        ("EMF_DIMENSIONS", "Application"),
         ("DATA_KEY_REUSE", "always"),
     ]);
     for name in [
@@ -53,12 +54,13 @@ fn every_problem_is_reported_at_once() {
         "ENVIRONMENT",
         "TOKEN_PROFILE",
         "EMF_METRICS",
+        "EMF_DIMENSIONS",
         "DATA_KEY_REUSE",
     ] {
         let about = problems.iter().filter(|problem| problem.starts_with(name)).count();
         assert_eq!(about, 1, "{name}: {problems:?}");
     }
-    assert_eq!(problems.len(), 9, "{problems:?}");
+    assert_eq!(problems.len(), 10, "{problems:?}");
 }
 
 #[test]
@@ -162,6 +164,25 @@ fn settings_that_contradict_one_another_are_refused() {
         let problems = problems(&variables);
         assert_eq!(problems.len(), 1, "{problems:?}");
         assert!(problems[0].starts_with(named), "{problems:?}");
+    }
+}
+
+#[test]
+fn dimensions_of_metrics_are_pairs_as_the_encryption_context_has_them() {
+    let one = read(&[("EMF_DIMENSIONS", "Application=crm, Environment=qa-eu ,table=tokens,")]).unwrap();
+    let other = read(&[("EMF_DIMENSIONS", "table=tokens,Environment=qa-eu,Application=crm")]).unwrap();
+    assert!(one.emf_dimensions.is_some());
+    assert_eq!(one.emf_dimensions, other.emf_dimensions);
+    assert_eq!(read(&[("EMF_DIMENSIONS", " ")]).unwrap().emf_dimensions, None);
+    for wrong in [",", "Application", "Application=", "=crm", "A=1,A=2", "Heartbeat=1", "Application=größe"]
+    {
+        let problems = problems(&[("EMF_DIMENSIONS", wrong)]);
+        assert_eq!(problems.len(), 1, "{wrong}: {problems:?}");
+        assert!(problems[0].starts_with("EMF_DIMENSIONS: "), "{problems:?}");
+    }
+    for own in ["table=tokens", "column=access_token"] {
+        let problems = problems(&[("ENCRYPTION_CONTEXT", own)]);
+        assert!(problems[0].contains("is added for each value and cannot be set"), "{problems:?}");
     }
 }
 
