@@ -28,9 +28,13 @@ from emulator import REGION, client  # noqa: E402
 BUCKET = "example-audit-logs"
 # prod.tfvars leaves the end of keys to this role, and the front holds callers to that.
 BREAK_GLASS = f"-var=assume_role_arn=arn:aws:iam::{emulator.ACCOUNT}:role/break-glass"
-# Without it the programs use the context's Application and ENVIRONMENT, which are the same pair here.
-NOT_READ_YET = {"EMF_DIMENSIONS"}
 STATE_BUCKET = "example-terraform-state"
+# Names and rules that an account may have for roles; the second application follows them.
+BOUNDARY = f"arn:aws:iam::{emulator.ACCOUNT}:policy/boundary"
+ROLE_NAMES = {"application": "pp-tokens", "migrator": "pp-moves", "trail": "pp-trail"}
+OWN_ROLES = [f"-var={role}_role_name={name}" for role, name in ROLE_NAMES.items()] + [
+    "-var=iam_path=/tokenseal/", f"-var=permissions_boundary={BOUNDARY}", "-var=max_session_duration=7200",
+]
 
 
 def prepare_account(url):
@@ -88,7 +92,7 @@ def more_of_it(report, work, url, first, *arguments):
     places = {}
     for name, more in {
         "second-region": ["-var=region=eu-west-1", "-var=name=vod-tender-production-eu-west-1", "-var=with_audit=false", "-var=with_config_rules=false"],
-        "second-application": ["-var=application=pulseplan"],
+        "second-application": ["-var=application=pulseplan", *OWN_ROLES],
     }.items():
         place = work / "examples" / f"complete-{name}"
         shutil.copytree(work / "examples" / "complete", place, ignore=shutil.ignore_patterns(".terraform*", "terraform.tfstate*"))
@@ -97,11 +101,23 @@ def more_of_it(report, work, url, first, *arguments):
         places[place] = more
     planned_empty(report, first, "complete, next to a second Region and a second application", *arguments)
     roles = {role["RoleName"] for role in client(url, "iam").list_roles()["Roles"]}
-    wanted = {f"{name}-application" for name in ("vod-tender-production", "vod-tender-production-eu-west-1", "pulseplan-production")}
+    wanted = {"vod-tender-production-application", "vod-tender-production-eu-west-1-application", *ROLE_NAMES.values()}
     report.check(wanted <= roles, "each has roles of its own", str(roles))
+    read_back_own_roles(report, url)
     for place, more in places.items():
         destroyed(report, place, "-var-file=prod.tfvars", BREAK_GLASS, *more)
     planned_empty(report, first, "complete, after the others were destroyed", *arguments)
+
+
+def read_back_own_roles(report, url):
+    """The roles of the second application are as its account demands, and are those that its filters watch."""
+    for name in ROLE_NAMES.values():
+        role = client(url, "iam").get_role(RoleName=name)["Role"]
+        found = (role["Path"], role.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn"), role["MaxSessionDuration"])
+        report.equal(found, ("/tokenseal/", BOUNDARY, 7200), f"{name}: its path, boundary and session length")
+    filters = client(url, "logs").describe_metric_filters(logGroupName="/aws/cloudtrail/pulseplan-production-audit")["metricFilters"]
+    for name in ROLE_NAMES.values():
+        report.check(any(name in found["filterPattern"] for found in filters), f"{name}: changes to its policies are counted")
 
 
 def read_back_key(report, url, out):
@@ -285,7 +301,7 @@ def run_migrate_tokens(report, program, url, out):
         report.equal(methods, {"kms-envelope"}, f"status knows every token as an envelope ({key})")
         # doctor prints which variables it has read: one that no program knew would not be among them.
         doctor = common.run([program, "doctor"], env=env).stdout
-        for name in set(out["environment"]) - NOT_READ_YET:
+        for name in out["environment"]:
             report.check(f"{name}={env[name]}" in doctor, f"doctor has read the output {name}", doctor)
 
 

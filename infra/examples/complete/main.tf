@@ -7,6 +7,9 @@ locals {
     Purpose     = "oauth-token"
   }
 
+  application_role_name = coalesce(var.application_role_name, "${local.name}-application")
+  migrator_role_name    = coalesce(var.migrator_role_name, "${local.name}-migrator")
+
   with_own_topic = length(var.topic_arns) < 2
 
   # The primary key's columns of vod-tender's table, besides table and column.
@@ -28,6 +31,8 @@ module "access" {
   oidc_provider_arns       = var.oidc_provider_arns
   service_account          = "${var.namespace}/${var.application}"
   migrator_service_account = "${var.namespace}/token-migrator"
+  application_role_name    = local.application_role_name
+  migrator_role_name       = local.migrator_role_name
   iam_path                 = var.iam_path
   permissions_boundary     = var.permissions_boundary
   max_session_duration     = var.max_session_duration
@@ -88,10 +93,13 @@ module "audit" {
   key_arns                = concat(local.key_arns, var.other_region_key_arns)
   watched_key_arns        = concat([module.secrets.key_arn], local.with_own_topic ? [module.alarms.topic_key_arn] : [])
   topic_arns              = local.with_own_topic ? null : values(var.topic_arns)
+  role_names              = [local.application_role_name, local.migrator_role_name]
   auditors                = var.auditors
   log_retention_days      = var.log_retention_days
+  trail_role_name         = var.trail_role_name
   iam_path                = var.iam_path
   permissions_boundary    = var.permissions_boundary
+  max_session_duration    = var.max_session_duration
   deletion_window_in_days = var.deletion_window_in_days
   tags                    = var.tags
 }

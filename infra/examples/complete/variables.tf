@@ -183,6 +183,24 @@ variable "alarms" {
   default = {}
 }
 
+variable "application_role_name" {
+  description = "The name of the application's role. If null, <name>-application."
+  type        = string
+  default     = null
+}
+
+variable "migrator_role_name" {
+  description = "The name of the migrator's role. If null, <name>-migrator."
+  type        = string
+  default     = null
+}
+
+variable "trail_role_name" {
+  description = "The name of the role that lets the trail write to its log group. If null, <name>-audit."
+  type        = string
+  default     = null
+}
+
 variable "iam_path" {
   description = "The path of the IAM roles."
   type        = string

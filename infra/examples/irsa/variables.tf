@@ -28,3 +28,27 @@ variable "oidc_provider_arn" {
     error_message = "oidc_provider_arn is the ARN of an IAM OIDC provider."
   }
 }
+
+variable "application_role_name" {
+  description = "The name of the application's role. If null, vod-tender-<environment>-application."
+  type        = string
+  default     = null
+}
+
+variable "iam_path" {
+  description = "The path of the IAM role."
+  type        = string
+  default     = "/"
+}
+
+variable "permissions_boundary" {
+  description = "ARN of a permissions boundary for the role, where the account requires one."
+  type        = string
+  default     = null
+}
+
+variable "max_session_duration" {
+  description = "Seconds that a session of the role lasts at most: 3,600 to 43,200."
+  type        = number
+  default     = 3600
+}

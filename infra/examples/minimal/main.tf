@@ -18,7 +18,8 @@ module "policies" {
 }
 
 resource "aws_iam_policy" "application" {
-  name        = "vod-tender-${var.environment}-use-data-keys"
+  name        = coalesce(var.policy_name, "vod-tender-${var.environment}-use-data-keys")
+  path        = var.iam_path
   description = "Seals and opens vod-tender's tokens"
   policy      = module.policies.application_policy
 }

@@ -18,3 +18,15 @@ variable "environment" {
     error_message = "environment is development, staging or production."
   }
 }
+
+variable "policy_name" {
+  description = "The name of the policy. If null, vod-tender-<environment>-use-data-keys."
+  type        = string
+  default     = null
+}
+
+variable "iam_path" {
+  description = "The path of the policy."
+  type        = string
+  default     = "/"
+}

@@ -39,4 +39,9 @@ module "access" {
   replica_key_arns  = [module.replica.key_arn]
   oidc_provider_arn = var.oidc_provider_arn
   service_account   = "vod-tender/vod-tender"
+
+  application_role_name = var.application_role_name
+  iam_path              = var.iam_path
+  permissions_boundary  = var.permissions_boundary
+  max_session_duration  = var.max_session_duration
 }

@@ -81,7 +81,7 @@ resource "aws_iam_role" "this" {
   name                 = "${var.role_prefix}-${each.key}"
   path                 = var.iam_path
   permissions_boundary = var.permissions_boundary
-  max_session_duration = 3600
+  max_session_duration = var.max_session_duration
 
   # Whole subjects, compared by equality: a wildcard would let every branch, or every repository, take the role.
   assume_role_policy = jsonencode({

@@ -62,3 +62,9 @@ variable "permissions_boundary" {
   type        = string
   default     = null
 }
+
+variable "max_session_duration" {
+  description = "Seconds that a session of the roles lasts at most: 3,600 to 43,200."
+  type        = number
+  default     = 3600
+}

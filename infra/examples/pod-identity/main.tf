@@ -15,6 +15,11 @@ module "access" {
   identity        = "pod-identity"
   cluster_arn     = var.cluster_arn
   service_account = "vod-tender/vod-tender"
+
+  application_role_name = var.application_role_name
+  iam_path              = var.iam_path
+  permissions_boundary  = var.permissions_boundary
+  max_session_duration  = var.max_session_duration
 }
 
 module "association" {

@@ -8,7 +8,7 @@ locals {
   name             = coalesce(var.name, "${var.application}-${var.environment}")
   trail            = coalesce(var.trail_name, "${local.name}-audit")
   log_group        = coalesce(var.log_group_name, "/aws/cloudtrail/${local.name}-audit")
-  role             = "${local.name}-audit"
+  role             = coalesce(var.trail_role_name, "${local.name}-audit")
   metric_namespace = "Tokenseal/Audit/${local.name}"
 
   topic_arn = "arn:${data.aws_partition.current.partition}:sns:${data.aws_region.current.id}:${data.aws_caller_identity.current.account_id}:${local.name}-alarms"
@@ -82,6 +82,7 @@ resource "aws_iam_role" "trail" {
 
   name                 = local.role
   path                 = var.iam_path
+  max_session_duration = var.max_session_duration
   description          = "Lets the trail write to its log group"
   assume_role_policy   = module.policies.trail_role_trust
   permissions_boundary = var.permissions_boundary

@@ -215,6 +215,28 @@ variable "permissions_boundary" {
   }
 }
 
+variable "trail_role_name" {
+  description = "The name of the role that lets the trail write to its log group. If null, <name>-audit."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.trail_role_name == null || can(regex("^[A-Za-z0-9+=,.@_-]{1,64}$", var.trail_role_name))
+    error_message = "trail_role_name is a name that IAM allows, of at most 64 characters."
+  }
+}
+
+variable "max_session_duration" {
+  description = "Seconds that a session of the trail's role lasts at most: 3,600 to 43,200."
+  type        = number
+  default     = 3600
+
+  validation {
+    condition     = var.max_session_duration >= 3600 && var.max_session_duration <= 43200 && floor(var.max_session_duration) == var.max_session_duration
+    error_message = "max_session_duration is a whole number of seconds from 3,600 to 43,200."
+  }
+}
+
 variable "deletion_window_in_days" {
   description = "Days between a scheduled deletion of the trail's key and its end: 7 to 30."
   type        = number

@@ -167,6 +167,40 @@ run "the_trail_has_its_path_boundary_and_organisation" {
   }
 }
 
+run "the_trails_role_has_its_name_and_session_length" {
+  command = plan
+
+  variables {
+    trail_role_name      = "cloudtrail-to-logs"
+    max_session_duration = 7200
+  }
+
+  assert {
+    condition     = aws_iam_role.trail[0].name == "cloudtrail-to-logs" && aws_iam_role.trail[0].max_session_duration == 7200
+    error_message = "the name and the session length reach the role"
+  }
+  assert {
+    condition     = anytrue([for filter in aws_cloudwatch_log_metric_filter.this : strcontains(filter.pattern, "cloudtrail-to-logs")])
+    error_message = "changes to the policies of the role by its own name count"
+  }
+}
+
+run "a_role_name_that_iam_refuses_is_refused" {
+  command         = plan
+  expect_failures = [var.trail_role_name]
+  variables {
+    trail_role_name = "cloudtrail/to/logs"
+  }
+}
+
+run "a_session_of_half_an_hour_is_refused" {
+  command         = plan
+  expect_failures = [var.max_session_duration]
+  variables {
+    max_session_duration = 1800
+  }
+}
+
 run "filters_without_a_log_group_are_refused" {
   command         = plan
   expect_failures = [var.with_trail]
