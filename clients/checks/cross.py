@@ -14,7 +14,7 @@ from pathlib import Path
 import boto3
 import psycopg
 
-from common import CHECKS, GOPATH, NODE, PYTHON, TARGET, go, go_environment
+from common import CHECKS, GOPATH, NODE, PYTHON, TARGET, go
 
 TEXT = 'gho_tök€n-ünï-🔑 "quoted" \\'
 FORMS = [{"format": "v2"}, {"format": "v3"}, {"format": "v3", "suite": "chacha20-poly1305"}]
@@ -59,12 +59,14 @@ class Tool:
         return json.loads(line)
 
 
-def build_go_tool():
-    link = GOPATH / "src" / "tokenseal-gotool"
+def build_go(source):
+    """Builds a program of the checks with the libraries of the adapters; returns its path."""
+    name = f"tokenseal-{source.name}"
+    link = GOPATH / "src" / name
     if not link.is_symlink():
-        link.symlink_to(CHECKS / "tools" / "gotool")
-    binary = TARGET / "gotool"
-    go("build", "-o", binary, "tokenseal-gotool", modules=False, cwd=GOPATH / "src")
+        link.symlink_to(source)
+    binary = TARGET / source.name
+    go("build", "-o", binary, name, modules=False, cwd=GOPATH / "src")
     return binary
 
 
@@ -72,7 +74,7 @@ def commands():
     return {
         "python": [PYTHON, CHECKS / "tools" / "tool.py"],
         "node": ["node", CHECKS / "tools" / "tool.mjs"],
-        "go": [build_go_tool()],
+        "go": [build_go(CHECKS / "tools" / "gotool")],
     }
 
 

@@ -128,6 +128,11 @@ def cross(program):
     return last_line(run([PYTHON, CHECKS / "cross.py", "--program", program]).stdout)
 
 
+def vod_tender(program):
+    environment = {**os.environ, "PYTHONPATH": str(CLIENTS / "python" / "src")}
+    return last_line(run([PYTHON, CHECKS / "vod_tender.py", "--program", program], env=environment).stdout)
+
+
 def pulseplan(program):
     environment = {**os.environ, "PYTHONPATH": str(CLIENTS / "python" / "src")}
     return last_line(run([PYTHON, CHECKS / "pulseplan.py", "--program", program], env=environment).stdout)
@@ -145,6 +150,7 @@ TABLE = [
     ("go", go_core, ["go"]),
     ("go-adapters", go_adapters, ["go-adapters", "moto"]),
     ("go-readme", go_readme, ["go-adapters", "moto", "postgres", "python"]),
+    ("vod-tender", vod_tender, ["python", "node", "go-adapters", "moto", "postgres"]),
     ("pulseplan", pulseplan, ["python", "node", "go-adapters", "moto", "postgres"]),
     ("cross", cross, ["python", "node", "go-adapters", "moto", "postgres"]),
 ]
