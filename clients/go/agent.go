@@ -18,7 +18,11 @@ import (
 // DefaultSocket is where the agent listens if nothing else is configured.
 const DefaultSocket = "/run/tokenseal/agent.sock"
 
-const maxAnswer = 64 << 20
+const (
+	maxAnswer = 64 << 20
+	// maxIdle is less than the agent keeps an idle connection, so that no write meets a closed one.
+	maxIdle = 10 * time.Second
+)
 
 var (
 	addressText = regexp.MustCompile(`^([^/]+):([0-9]{1,5})$`)
@@ -40,7 +44,7 @@ func NewAgentClient(socket, token string) (*AgentClient, error) {
 	if token != "" && (!tokenText.MatchString(token) || len(token) > 4096) {
 		return nil, configuration("the agent's token has characters that no header can carry")
 	}
-	transport := &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: 30 * time.Second}
+	transport := &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: maxIdle}
 	agent := &AgentClient{client: &http.Client{Transport: transport, Timeout: 30 * time.Second}, base: "http://localhost", token: token}
 	parts := addressText.FindStringSubmatch(address)
 	if parts == nil {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 type sentRequest struct{ path, body, header, authorization string }
@@ -18,6 +19,7 @@ type stubAgent struct {
 	status   int
 	answer   string
 	requests []sentRequest
+	server   *httptest.Server
 }
 
 func startAgent(t *testing.T, token string) (*stubAgent, *AgentClient) {
@@ -37,6 +39,7 @@ func startAgent(t *testing.T, token string) (*stubAgent, *AgentClient) {
 	}
 	server.Listener = listener
 	server.Start()
+	stub.server = server
 	t.Cleanup(server.Close)
 	client, err := NewAgentClient("unix:"+socket, token)
 	if err != nil {
@@ -114,6 +117,20 @@ func TestEachErrorKeepsItsStatusClassAndHint(t *testing.T) {
 		if _, err := client.Open(ctx, Item{}); !errors.Is(err, ErrAgent) || strings.Contains(err.Error(), canary) {
 			t.Fatal(err)
 		}
+	}
+}
+
+func TestAWriteAfterTheAgentClosedAnIdleConnectionTakesAnother(t *testing.T) {
+	stub, client := startAgent(t, "")
+	for range 3 {
+		if _, err := client.Put(ctx, Put{RowKey: RowKey{Row: map[string]any{"id": 7}}}); err != nil {
+			t.Fatal(err)
+		}
+		stub.server.CloseClientConnections()
+		time.Sleep(50 * time.Millisecond)
+	}
+	if len(stub.requests) != 3 {
+		t.Fatal(len(stub.requests))
 	}
 }
 

@@ -7,6 +7,8 @@ import { AgentError, ConfigurationError } from "./errors.js";
 export const DEFAULT_SOCKET = "/run/tokenseal/agent.sock";
 
 const MAX_ANSWER = 64 << 20;
+/** Milliseconds that a connection is kept idle: less than the agent keeps it, so that no write meets a closed one. */
+const MAX_IDLE = 10_000;
 
 /** Connections to the agent, kept open between calls. */
 export class AgentClient {
@@ -14,7 +16,7 @@ export class AgentClient {
   #headers = { "X-Tokenseal": "1", "Content-Type": "application/json" };
   #target;
   #timeout;
-  #agent = new Agent({ keepAlive: true, maxSockets: 64 });
+  #agent = new Agent({ keepAlive: true, maxSockets: 64, timeout: MAX_IDLE });
 
   /**
    * @param {string} socket A path, `unix:/path`, or `127.0.0.1:PORT`, which needs a token.

@@ -16,7 +16,7 @@ const CELL = { table: "oauth_tokens", column: "access_token", row: ROW };
 /** Answers one status and body to everything, and keeps what it was sent. */
 async function stub(context) {
   const socket = join(mkdtempSync(join(tmpdir(), "tokenseal-")), "agent.sock");
-  const state = { status: 200, answer: {}, headers: {}, requests: [], socket };
+  const state = { status: 200, answer: {}, headers: {}, requests: [], socket, closeIdle: () => server.closeIdleConnections() };
   const server = createServer(async (request, response) => {
     let body = "";
     for await (const part of request) body += part;
@@ -94,6 +94,16 @@ test("an answer that is none of the agent is an error without its text", async (
     state.answer = answer;
     await assert.rejects(client.open("x", CELL), (error) => error instanceof AgentError && !error.message.includes(CANARY));
   }
+});
+
+test("a write after the agent closed an idle connection takes another", async (context) => {
+  const { state, client } = await stub(context);
+  for (let turn = 0; turn < 3; turn += 1) {
+    await client.put(ROW, { a: "x" });
+    state.closeIdle();
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  assert.equal(state.requests.length, 3);
 });
 
 test("an agent that is not there is an error, and other hosts are refused", async () => {

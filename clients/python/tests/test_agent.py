@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import select
 import socketserver
 import threading
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ class Stub(socketserver.ThreadingUnixStreamServer):
     daemon_threads = True
     status = 200
     answer: object = {}
+    closes_idle = False
     headers: dict[str, str]
     requests: list[tuple[str, dict[str, str], Any]]
 
@@ -51,6 +53,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(payload)
+        self.close_connection = self.close_connection or self.server.closes_idle
 
 
 @pytest.fixture
@@ -136,6 +139,15 @@ def test_a_closed_connection_is_opened_again_for_reads(stub: Stub) -> None:
     with client(stub) as agent:
         for _ in range(3):
             agent.get(ROW)
+    assert len(stub.requests) == 3
+
+
+def test_a_write_after_the_agent_closed_an_idle_connection_takes_another(stub: Stub) -> None:
+    stub.closes_idle = True
+    with client(stub) as agent:
+        for _ in range(3):
+            agent.put(ROW, {"a": "x"})
+            select.select([agent._connection.sock], [], [], 10)  # until the agent has closed it
     assert len(stub.requests) == 3
 
 

@@ -144,6 +144,7 @@ class AgentClient:
 
     def _call(self, path: str, body: Json, *, idempotent: bool = True) -> Json:
         payload = json.dumps(body, ensure_ascii=False).encode()
+        self._forget_closed()
         reused = self._connection.sock is not None
         try:
             return self._exchange(path, payload)
@@ -157,6 +158,22 @@ class AgentClient:
         except (http.client.HTTPException, OSError):
             self._connection.close()
             raise AgentError(0, "unavailable", "the agent cannot be reached") from None
+
+    def _forget_closed(self) -> None:
+        """Drops a connection that the agent closed while it was idle: a write that fails on it is not repeated."""
+        sock = self._connection.sock
+        if sock is None:
+            return
+        timeout = sock.gettimeout()
+        sock.settimeout(0)
+        try:
+            sock.recv(1, sockets.MSG_PEEK)
+        except BlockingIOError:
+            sock.settimeout(timeout)  # nothing came in, so it is open
+        except OSError:
+            self._connection.close()
+        else:
+            self._connection.close()
 
     def _exchange(self, path: str, payload: bytes) -> Json:
         self._connection.request("POST", path, body=payload, headers=self._headers)
