@@ -13,6 +13,8 @@ mod fuzz;
 mod infra;
 mod layers;
 mod links;
+mod package;
+mod promises;
 pub(crate) mod test;
 mod test_output;
 
@@ -23,7 +25,7 @@ pub(crate) struct Step {
     pub(crate) run: fn(&Options) -> anyhow::Result<Report>,
 }
 
-pub(crate) const STEPS: [Step; 10] = [
+pub(crate) const STEPS: [Step; 11] = [
     Step { name: "fmt", summary: "the code is formatted", run: fmt::run },
     Step {
         name: "clippy",
@@ -43,11 +45,16 @@ pub(crate) const STEPS: [Step; 10] = [
         run: clients::run,
     },
     Step { name: "layers", summary: "crates depend only on what they may", run: layers::run },
+    Step { name: "package", summary: "every published crate can be packaged", run: package::run },
     Step { name: "deny", summary: "licences, banned crates, sources, advisories", run: deny::run },
     Step {
         name: "infra",
         summary: "Terraform modules, policies, alarms, dashboards, manifests, runbooks",
         run: infra::run,
     },
-    Step { name: "docs", summary: "the documentation builds, and no link in it is broken", run: docs::run },
+    Step {
+        name: "docs",
+        summary: "the documentation builds, no link in it is broken, and each promise has its tests",
+        run: docs::run,
+    },
 ];
