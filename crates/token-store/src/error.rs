@@ -237,6 +237,14 @@ pub enum StoreError {
         /// The row's key.
         row: String,
     },
+    /// The row is not what the caller has read any more, or is gone; nothing was written. Read it again.
+    #[error("{table} {row} was changed by others since it was read")]
+    Changed {
+        /// The table.
+        table: String,
+        /// The row's key.
+        row: String,
+    },
     /// Others kept changing the row; nothing was written.
     #[error("{table} {row} was changed by others during every attempt")]
     Contended {
@@ -262,7 +270,7 @@ impl StoreError {
             Self::KeyLength { .. } | Self::NotPlain { .. } | Self::NoTokenColumn { .. } => "invalid_request",
             Self::Open { source, .. } | Self::KeptToken { source, .. } => source.class(),
             Self::Seal { source, .. } => source.class(),
-            Self::Contended { .. } => "conflict",
+            Self::Contended { .. } | Self::Changed { .. } => "conflict",
         }
     }
 

@@ -12,7 +12,7 @@ pub enum ErrorKind {
     Invalid,
     /// There is no such row.
     NotFound,
-    /// Others changed the row meanwhile.
+    /// Others changed the row meanwhile: read it again.
     Conflict,
     /// A stored value does not open. A wrong row, a wrong key and damage are one answer.
     Unopenable,
@@ -56,7 +56,7 @@ impl StoreError {
                 ErrorKind::Invalid
             }
             Self::NotFound { .. } => ErrorKind::NotFound,
-            Self::Contended { .. } => ErrorKind::Conflict,
+            Self::Contended { .. } | Self::Changed { .. } => ErrorKind::Conflict,
             Self::Open { .. } | Self::KeptToken { .. } | Self::Unreadable { .. } | Self::Ambiguous { .. } => {
                 ErrorKind::Unopenable
             }

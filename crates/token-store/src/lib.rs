@@ -36,6 +36,7 @@ pub use floor::Floor;
 pub use kind::ErrorKind;
 pub use profile::Profile;
 pub use store::{
-    NewToken, Prepared, SealedText, StoredText, Token, TokenKey, TokenRow, TokenStore, TokenSummary, Written,
+    NewToken, Prepared, Revision, SealedText, StoredText, Token, TokenKey, TokenRow, TokenStore,
+    TokenSummary, Written,
 };
 pub use write_format::WriteFormat;

@@ -5,6 +5,7 @@ mod insert;
 mod prepared;
 mod put;
 mod reseal;
+mod revision;
 mod rows;
 mod text;
 mod token;
@@ -17,6 +18,7 @@ use futures_util::future::join_all;
 use secrecy::SecretString;
 
 pub use self::prepared::Prepared;
+pub use self::revision::Revision;
 pub use self::rows::TokenRow;
 pub use self::text::{SealedText, StoredText};
 pub use self::token::{NewToken, Token, TokenKey, TokenSummary, Written};
@@ -263,7 +265,7 @@ impl TokenStore {
             Some(text) => self.open_cell(self.trail("read"), layout, row, column, text).await.map(Some),
         });
         let secrets = all_at_once(opened).await?;
-        let mut token = Token::new(layout, row);
+        let mut token = Token::new(layout, row, self.content(layout, row));
         for (column, secret) in layout.table.tokens.iter().zip(secrets) {
             token.push(column, secret);
         }

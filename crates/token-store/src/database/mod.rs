@@ -249,6 +249,16 @@ impl Database {
     pub(crate) async fn delete(&self, layout: &Layout, key: &StoredKey) -> Result<bool, DatabaseError> {
         in_room!(self, room, connections => room::write::delete(connections, layout, key).await)
     }
+
+    /// Deletes a row if it still is what was read, and returns whether it was.
+    pub(crate) async fn delete_unchanged(
+        &self,
+        layout: &Layout,
+        row: StoredRow,
+    ) -> Result<bool, DatabaseError> {
+        let change = &Change::none(row);
+        in_room!(self, room, connections => room::swap::delete(connections, layout, change).await)
+    }
 }
 
 /// Quotes an identifier as the SQL standard has it.

@@ -268,6 +268,12 @@ pub(crate) fn change_values<'a>(layout: &Layout, change: &'a Change) -> Vec<Opti
 }
 
 impl Change {
+    /// No change of a row: what is compared is what was read.
+    pub(crate) fn none(old: StoredRow) -> Self {
+        let values = vec![None; old.values.len()];
+        Self { old, values, marks: Marks { version: 0, method: None, key_id: None } }
+    }
+
     /// Whether a row, read afterwards, still is what this change starts from: then it was locked, or kept out of reach.
     pub(crate) fn is_to_come(&self, now: &StoredRow) -> bool {
         now.values == self.old.values && now.version == self.old.version && now.owner == self.old.owner

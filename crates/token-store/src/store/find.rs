@@ -1,5 +1,6 @@
 //! Finding rows: the one that a caller's key names, lists in key order, and the rows that a condition leaves.
 
+use super::revision::{Revision, changed};
 use super::{TokenKey, TokenStore, TokenSummary};
 use crate::database::layout::Layout;
 use crate::database::row::{StoredRow, row_name};
@@ -74,10 +75,22 @@ impl TokenStore {
     /// # Errors
     /// [`StoreError::KeyLength`], [`StoreError::Altered`] where the database keeps the row, [`StoreError::Database`].
     pub async fn delete(&self, key: &TokenKey) -> Result<bool, StoreError> {
+        self.delete_at(key, None).await
+    }
+
+    /// Deletes a row that is at this revision still, and returns whether there was one.
+    ///
+    /// # Errors
+    /// [`StoreError::Changed`] where the row is at another revision, and those of [`delete`](Self::delete).
+    pub async fn delete_if_revision(&self, key: &TokenKey, revision: &Revision) -> Result<bool, StoreError> {
+        self.delete_at(key, Some(revision)).await
+    }
+
+    async fn delete_at(&self, key: &TokenKey, revision: Option<&Revision>) -> Result<bool, StoreError> {
         let layout = self.layout(key)?;
         let name = row_name(&layout.table.key, key.values());
         let trail = self.trail("delete");
-        match self.delete_found(layout, key).await {
+        match self.delete_found(layout, key, revision).await {
             Ok(deleted) => {
                 if deleted {
                     trail.deleted(layout, &name);
@@ -91,12 +104,25 @@ impl TokenStore {
         }
     }
 
-    async fn delete_found(&self, layout: &Layout, key: &TokenKey) -> Result<bool, StoreError> {
+    async fn delete_found(
+        &self,
+        layout: &Layout,
+        key: &TokenKey,
+        revision: Option<&Revision>,
+    ) -> Result<bool, StoreError> {
         let Some(row) = self.find(layout, key).await? else { return Ok(false) };
-        if self.database().delete(layout, &row.key).await? {
+        self.check_revision(layout, &row, revision)?;
+        let deleted = match revision {
+            None => self.database().delete(layout, &row.key).await,
+            Some(_) => self.database().delete_unchanged(layout, row).await,
+        };
+        if deleted? {
             return Ok(true);
         }
         match self.find(layout, key).await? {
+            Some(row) if self.check_revision(layout, &row, revision).is_err() => {
+                Err(changed(layout, row.name(layout)))
+            }
             Some(row) => Err(StoreError::Altered { table: layout.table.name.clone(), row: row.name(layout) }),
             None => Ok(false),
         }

@@ -6,6 +6,7 @@ use envelope_core::{Binding, OpenError};
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
+use super::revision::{Content, changed};
 use super::{NewToken, TokenKey, TokenStore, Written, all_at_once};
 use crate::cipher::FALLBACK_METHOD;
 use crate::database::Text;
@@ -39,6 +40,7 @@ impl TokenStore {
     /// stays to the byte if the row keeps its version and key, so that it does not keep the other from being replaced.
     ///
     /// # Errors
+    /// [`StoreError::Changed`] where the row is not at the revision that the caller expects,
     /// [`StoreError::NotPlain`] for a plain column that is none, [`StoreError::Seal`] where nothing may be written,
     /// [`StoreError::KeptToken`] where a broken token cannot stay as it is, [`StoreError::Open`] where the key service
     /// opens nothing or a key is not configured, [`StoreError::Contended`], [`StoreError::Database`].
@@ -59,6 +61,7 @@ impl TokenStore {
         for _ in 0..ATTEMPTS {
             let done = match self.find(layout, key).await? {
                 // The key is taken, and not by the row that it names: by one that the database takes for the same.
+                None if token.revision.is_some() => return Err(changed(layout, name)),
                 None if existed > 1 => return Err(StoreError::KeyNotStorable { table, row: name }),
                 None => {
                     existed += 1;
@@ -105,6 +108,7 @@ impl TokenStore {
         row: StoredRow,
         token: &NewToken,
     ) -> Result<Option<Written>, StoreError> {
+        self.check_revision(layout, &row, token.revision.as_ref())?;
         check_owner(layout, &row, token)?;
         let change = self.seal_row(layout, row, token).await?;
         let plain = last_of_each(layout, token);
@@ -131,7 +135,7 @@ impl TokenStore {
             self.inner.fallback_writes.fetch_add(1, Ordering::Relaxed);
         }
         self.trail(WRITE).written(layout, change);
-        Written::from(&change.marks)
+        Written::new(&change.marks, Content::of_change(layout, change, self.profile().unmarked))
     }
 
     /// Seals what is new, and carries over what stays; in direct AES where the operator has chosen that for outages.

@@ -6,6 +6,7 @@ use futures_util::future::join_all;
 use futures_util::stream::{self, Stream, StreamExt as _};
 use secrecy::SecretString;
 
+use super::revision::{Content, Revision};
 use super::{TokenKey, TokenStore};
 use crate::database::layout::Layout;
 use crate::database::row::{StoredRow, row_name};
@@ -27,6 +28,7 @@ pub struct TokenRow {
     version: Option<String>,
     method: Option<String>,
     key_id: Option<String>,
+    content: Content,
 }
 
 impl TokenRow {
@@ -95,6 +97,12 @@ impl TokenRow {
     pub fn encryption_key_id(&self) -> Option<&str> {
         self.key_id.as_deref()
     }
+
+    /// The revision of the row as it was read, whichever of its tokens were opened.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.content.revision()
+    }
 }
 
 impl fmt::Debug for TokenRow {
@@ -119,6 +127,16 @@ impl TokenStore {
             return Err(StoreError::NotFound { table: layout.table.name.clone(), row: name });
         };
         Ok(self.open_columns(layout, row, columns).await)
+    }
+
+    /// Reads a row and opens every token; one that does not open is an error of its column, and spoils no other.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Database`].
+    pub async fn get_row(&self, key: &TokenKey) -> Result<TokenRow, StoreError> {
+        let columns = &self.layout(key)?.table.tokens;
+        let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
+        self.get_columns(key, &columns).await
     }
 
     /// Reads many rows and opens these tokens of each, in the order of the keys. Rows are opened while others are read.
@@ -185,6 +203,7 @@ impl TokenStore {
             (column.clone(), opened)
         });
         let tokens = join_all(opened).await;
+        let content = self.content(layout, &row);
         trail.read(layout, &row);
         TokenRow {
             name: row.name(layout),
@@ -195,6 +214,7 @@ impl TokenStore {
             method: row.method,
             key_id: row.key_id,
             key: row.key.to_vec(),
+            content,
         }
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use secrecy::SecretString;
 
+use super::revision::{Content, Revision};
 use crate::database::layout::Layout;
 use crate::database::row::{StoredRow, row_name};
 use crate::database::swap::Marks;
@@ -57,15 +58,18 @@ impl TokenKey {
 /// A row's opened tokens. Its `Debug` shows which columns hold one, and nothing of them.
 #[derive(Debug)]
 pub struct Token {
+    owner: Vec<(String, Option<String>)>,
     tokens: Vec<(String, Option<SecretString>)>,
+    content: Content,
     plain: Vec<(String, Option<String>)>,
     version: Option<String>,
 }
 
 impl Token {
-    pub(crate) fn new(layout: &Layout, row: &StoredRow) -> Self {
+    pub(super) fn new(layout: &Layout, row: &StoredRow, content: Content) -> Self {
         let plain = layout.table.plain.iter().cloned().zip(row.plain.iter().cloned()).collect();
-        Self { tokens: Vec::new(), plain, version: row.version.clone() }
+        let owner = layout.table.owner.iter().cloned().zip(row.owner.iter().cloned()).collect();
+        Self { owner, tokens: Vec::new(), content, plain, version: row.version.clone() }
     }
 
     pub(crate) fn push(&mut self, column: &str, secret: Option<SecretString>) {
@@ -96,10 +100,22 @@ impl Token {
         self.plain.iter().find(|(column, _)| column == name)?.1.as_deref()
     }
 
+    /// An owner column; `None` for NULL and for a column that is none.
+    #[must_use]
+    pub fn owner(&self, name: &str) -> Option<&str> {
+        self.owner.iter().find(|(column, _)| column == name)?.1.as_deref()
+    }
+
     /// What `encryption_version` says, where the table has it.
     #[must_use]
     pub fn encryption_version(&self) -> Option<i64> {
         self.version.as_ref()?.parse().ok()
+    }
+
+    /// The revision of the row as it was read.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.content.revision()
     }
 }
 
@@ -108,6 +124,7 @@ impl Token {
 pub struct NewToken {
     pub(crate) tokens: Vec<(String, Option<SecretString>)>,
     pub(crate) plain: Vec<(String, Option<String>)>,
+    pub(super) revision: Option<Revision>,
 }
 
 impl NewToken {
@@ -150,6 +167,16 @@ impl NewToken {
         self
     }
 
+    /// Writes only into a row that is at this revision still; otherwise the write is a [`StoreError::Changed`], and makes
+    /// no row either.
+    ///
+    /// [`StoreError::Changed`]: crate::StoreError::Changed
+    #[must_use]
+    pub fn if_revision(mut self, revision: impl Into<Revision>) -> Self {
+        self.revision = Some(revision.into());
+        self
+    }
+
     /// What a column is set to, the last time if several; `None` if it is not set at all.
     pub(crate) fn set(&self, column: &str) -> Option<Option<&SecretString>> {
         let (_, secret) = self.tokens.iter().rev().find(|(name, _)| name == column)?;
@@ -172,11 +199,18 @@ pub struct Written {
     pub encryption_version: i32,
     /// The method in words; `direct-aes-fallback` where the key service was unavailable.
     pub encryption_method: Option<String>,
+    content: Content,
 }
 
-impl From<&Marks> for Written {
-    fn from(marks: &Marks) -> Self {
-        Self { encryption_version: marks.version, encryption_method: marks.method.clone() }
+impl Written {
+    pub(super) fn new(marks: &Marks, content: Content) -> Self {
+        Self { encryption_version: marks.version, encryption_method: marks.method.clone(), content }
+    }
+
+    /// The revision of the row as it was written.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.content.revision()
     }
 }
 

@@ -7,6 +7,7 @@ mod support;
 mod a_key_names_only_its_own_row;
 mod a_row_waits_for_its_keys_at_once;
 mod a_service_uses_its_own_pool_and_statements;
+mod a_write_applies_to_the_row_that_was_read;
 mod aws_kms_holds_the_keys;
 mod binding_follows_its_setting;
 mod errors_carry_no_token;

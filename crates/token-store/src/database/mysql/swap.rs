@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use sqlx::{MySql, Transaction};
 
-use super::sql::{as_text, column, is_key, is_same_text, table_by_key};
+use super::sql::{TABLE, as_text, column, is_key, is_same_text, table_by_key};
 use super::{Connections, Param, bind_once, columns, number, privileges};
 use crate::database::layout::Layout;
 use crate::database::swap::{Attempt, Care, Change, Locked, Writing, change_columns, change_values};
@@ -295,4 +295,22 @@ fn sets(layout: &Layout, writing: &Writing<'_>) -> String {
 /// The values of the changes, row by row.
 fn params<'a>(layout: &Layout, changes: &[&'a Change]) -> Vec<Param<'a>> {
     changes.iter().flat_map(|change| change_values(layout, change)).collect()
+}
+
+/// Deletes the row of a change if it still is what was read.
+pub(in crate::database) async fn delete(
+    connections: &Connections,
+    layout: &Layout,
+    change: &Change,
+) -> Result<bool, DatabaseError> {
+    let sql = format!(
+        "DELETE {TABLE} FROM {} STRAIGHT_JOIN {} ON {}",
+        relation(layout, 1),
+        table_by_key(layout),
+        still_is(layout)
+    );
+    let mut transaction = connections.begin().await?;
+    let query = bind_once(&sql, &params(layout, &[change]));
+    let deleted = query.execute(&mut *transaction).await?.rows_affected();
+    super::write::commit_one(transaction, deleted).await
 }

@@ -1,6 +1,7 @@
 //! Adding and deleting a row.
 
 use sqlx::mysql::MySqlDatabaseError;
+use sqlx::{MySql, Transaction};
 
 use super::errors::index_of_duplicate;
 use super::sql::{column, is_row, row_params, table_by_key};
@@ -70,6 +71,14 @@ pub(in crate::database) async fn delete(
     let sql = format!("DELETE {} FROM {} WHERE {}", sql::TABLE, table_by_key(layout), is_row(layout));
     let mut transaction = connections.begin().await?;
     let deleted = bind(&sql, &row_params(key)).execute(&mut *transaction).await?.rows_affected();
+    commit_one(transaction, deleted).await
+}
+
+/// Keeps a deletion of one row at most.
+pub(super) async fn commit_one(
+    transaction: Transaction<'_, MySql>,
+    deleted: u64,
+) -> Result<bool, DatabaseError> {
     if deleted > 1 {
         transaction.rollback().await?;
         return Err(DatabaseError::of_row("key names several rows, and none was deleted".into()));

@@ -313,6 +313,20 @@ fn params_of<'a>(layout: &Layout, changes: &[&'a Change]) -> Vec<Param<'a>> {
     columns.into_iter().map(Param::Texts).collect()
 }
 
+/// Deletes the row of a change if it still is what was read.
+pub(in crate::database) async fn delete(
+    connections: &Connections,
+    layout: &Layout,
+    change: &Change,
+) -> Result<bool, DatabaseError> {
+    let (table, conditions) = (table(layout), still_is(layout, &source));
+    let sql = format!("DELETE FROM {table} USING {} WHERE {conditions}", relation(layout));
+    let mut transaction = connections.begin().await?;
+    let query = connections.bind(&sql, &params_of(layout, &[change]));
+    let deleted = query.execute(&mut *transaction).await?.rows_affected();
+    super::write::commit_one(transaction, deleted).await
+}
+
 /// The row of a key, locked for writing.
 pub(super) fn lock_sql(layout: &Layout, wait: &str) -> String {
     format!(

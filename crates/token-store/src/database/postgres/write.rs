@@ -1,5 +1,7 @@
 //! Adding and deleting a row.
 
+use sqlx::{Postgres, Transaction};
+
 use super::sql::{cast, is_row, place, table};
 use super::swap::lock_sql;
 use super::{Connections, Param, select};
@@ -61,6 +63,14 @@ pub(in crate::database) async fn delete(
     let params: Vec<Param<'_>> = key.iter().map(|text| Param::from(text.as_str())).collect();
     let mut transaction = connections.begin().await?;
     let deleted = connections.bind(&sql, &params).execute(&mut *transaction).await?.rows_affected();
+    commit_one(transaction, deleted).await
+}
+
+/// Keeps a deletion of one row at most.
+pub(super) async fn commit_one(
+    transaction: Transaction<'_, Postgres>,
+    deleted: u64,
+) -> Result<bool, DatabaseError> {
     if deleted > 1 {
         transaction.rollback().await?;
         return Err(DatabaseError::of_row("key names several rows, and none was deleted".into()));

@@ -179,6 +179,21 @@ impl Session {
     }
 }
 
+/// Deletes the row of a change if it still is what was read.
+pub(in crate::database) async fn delete(
+    connections: &Connections,
+    layout: &Layout,
+    change: &Change,
+) -> Result<bool, DatabaseError> {
+    let (relation, conditions) = (relation(layout, 1, 1), still_is(layout));
+    let sql =
+        format!("DELETE FROM {} WHERE EXISTS (SELECT 1 FROM {relation} WHERE {conditions})", table(layout));
+    let mut transaction = connections.begin().await?;
+    let query = bind(&sql, &params(layout, &[change]));
+    let deleted = query.execute(&mut *transaction).await?.rows_affected();
+    super::write::commit_one(transaction, deleted).await
+}
+
 /// The name of the n-th value of a change, from 0; behind them is its place.
 fn source(index: usize) -> String {
     format!("{CHANGES}.column{}", index + 1)

@@ -1,5 +1,7 @@
 //! Adding and deleting a row.
 
+use sqlx::{Sqlite, Transaction};
+
 use super::select::{by_given, is_row, stored_row};
 use super::sql::{is_untyped, stored, table};
 use super::{Connections, Param, bind, text};
@@ -66,6 +68,14 @@ pub(in crate::database) async fn delete(
     let params: Vec<Param<'_>> = stored(key).collect();
     let mut transaction = connections.begin().await?;
     let deleted = bind(&sql, &params).execute(&mut *transaction).await?.rows_affected();
+    commit_one(transaction, deleted).await
+}
+
+/// Keeps a deletion of one row at most.
+pub(super) async fn commit_one(
+    transaction: Transaction<'_, Sqlite>,
+    deleted: u64,
+) -> Result<bool, DatabaseError> {
     if deleted > 1 {
         transaction.rollback().await?;
         return Err(DatabaseError::of_row("key names several rows, and none was deleted".into()));
