@@ -174,7 +174,7 @@ variable "topic_arns" {
 }
 
 variable "alarms" {
-  description = "What is different for single alarms, by their names: enabled, severity, topic_arn."
+  description = "Overrides for single alarms, by their names: enabled, severity, topic_arn."
   type = map(object({
     enabled   = optional(bool, true)
     severity  = optional(string)

@@ -1,4 +1,4 @@
-# What a pipeline needs before it can plan and apply the other examples: a bucket for Terraform's state, an identity provider
+# Resources that a pipeline needs before it can plan and apply the other examples: a bucket for Terraform's state, an identity provider
 # for the pipeline's tokens, a role that only plans, and a role that applies.
 data "aws_partition" "current" {}
 

@@ -46,7 +46,7 @@ variable "apply_subjects" {
 }
 
 variable "role_prefix" {
-  description = "What the names of the two roles start with."
+  description = "Prefix of the names of the two roles."
   type        = string
   default     = "terraform"
 }

@@ -6,7 +6,7 @@ locals {
       runbook     = "kms-unauthorized"
     }
     KMSKeyAtRisk = {
-      description = "One of our keys was disabled, replicated or moved, or its deletion was scheduled. What it wraps stops opening now, or is lost for good when the window ends."
+      description = "One of our keys was disabled, replicated or moved, or its deletion was scheduled. Values under it stop opening now, or are lost for good when the window ends."
       runbook     = "kms-key-at-risk"
     }
     KMSKeyChanged = {

@@ -9,7 +9,7 @@ locals {
   topic     = "${local.name}-alarms"
   topic_arn = "arn:${data.aws_partition.current.partition}:sns:${data.aws_region.current.id}:${data.aws_caller_identity.current.account_id}:${local.topic}"
 
-  # What the programs write in CloudWatch's embedded metric format.
+  # The metrics that the programs write in CloudWatch's embedded metric format.
   emf_namespace  = "Tokenseal"
   emf_dimensions = coalesce(var.metric_dimensions, { Application = var.application, Environment = var.environment })
 
@@ -38,7 +38,7 @@ locals {
     SecretsAtRisk            = "critical"
   }
 
-  # What is decided for each alarm: whether it is made, its severity, and the topic that it publishes to.
+  # The decisions for each alarm: whether it is made, its severity, and the topic that it publishes to.
   changes = { for name in keys(local.severities) : name => contains(keys(var.alarms), name) ? var.alarms[name] : { enabled = true, severity = null, topic_arn = null } }
   alarms = { for name, severity in local.severities : name => {
     enabled  = local.changes[name].enabled

@@ -35,7 +35,7 @@ output "dashboard_names" {
 }
 
 output "environment" {
-  description = "What the programs need in their environment besides, so that the alarms have data: one line of metrics a minute, under the dimensions that the alarms look at."
+  description = "Further variables of the programs, so that the alarms have data: one line of metrics a minute, under the dimensions that the alarms look at."
   value = {
     EMF_DIMENSIONS = join(",", [for name, value in local.emf_dimensions : "${name}=${value}"])
     EMF_METRICS    = "1m"

@@ -98,7 +98,7 @@ variable "topic_arns" {
 }
 
 variable "alarms" {
-  description = "What is different for single alarms, by their names: enabled = false leaves one out, severity is critical or warning, topic_arn sends it elsewhere. Where only Jobs run, leave HeartbeatMissing out."
+  description = "Overrides for single alarms, by their names: enabled = false leaves one out, severity is critical or warning, topic_arn sends it elsewhere. Where only Jobs run, leave HeartbeatMissing out."
   type = map(object({
     enabled   = optional(bool, true)
     severity  = optional(string)

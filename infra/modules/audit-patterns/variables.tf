@@ -1,5 +1,5 @@
 variable "key_arns" {
-  description = "The application's keys: their decrypts are counted, and what is done to them. If empty, those of every key in the account."
+  description = "The application's keys: their decrypts and changes to them are counted. If empty, those of every key in the account."
   type        = list(string)
   default     = []
 
@@ -10,7 +10,7 @@ variable "key_arns" {
 }
 
 variable "watched_key_arns" {
-  description = "Further keys of ours: what is done to them is counted, their decrypts are not. The keys of secrets, trail and topic."
+  description = "Further keys of ours: changes to them are counted, their decrypts are not. The keys of secrets, trail and topic."
   type        = list(string)
   default     = []
 
@@ -43,7 +43,7 @@ variable "role_names" {
 }
 
 variable "secret_prefixes" {
-  description = "What the names of our secrets start with, as vod-tender/production/. If empty, every secret of the account counts."
+  description = "Prefix of the names of our secrets, as vod-tender/production/. If empty, every secret of the account counts."
   type        = list(string)
   default     = []
 
@@ -98,7 +98,7 @@ variable "trail_role_names" {
 }
 
 variable "alarm_prefix" {
-  description = "What the names of our alarms and rules start with, as vod-tender-production-. If null, every alarm and rule counts."
+  description = "Prefix of the names of our alarms and rules, as vod-tender-production-. If null, every alarm and rule counts."
   type        = string
   default     = null
 

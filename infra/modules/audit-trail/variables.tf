@@ -95,7 +95,7 @@ variable "is_organization_trail" {
 }
 
 variable "key_arns" {
-  description = "The application's keys: their decrypts are counted, and what is done to them. If empty, those of every key."
+  description = "The application's keys: their decrypts and changes to them are counted. If empty, those of every key."
   type        = list(string)
   default     = []
 
@@ -106,7 +106,7 @@ variable "key_arns" {
 }
 
 variable "watched_key_arns" {
-  description = "Further keys, of secrets and of the alarms' topic: what is done to them is counted. The trail's own key always is."
+  description = "Further keys, of secrets and of the alarms' topic: changes to them are counted. The trail's own key always is."
   type        = list(string)
   default     = []
 
@@ -139,7 +139,7 @@ variable "role_names" {
 }
 
 variable "secret_prefixes" {
-  description = "What the secrets' names start with. If null, <application>/<environment>/, as module secrets calls them."
+  description = "Prefix of the secrets' names. If null, <application>/<environment>/, as module secrets calls them."
   type        = list(string)
   default     = null
 

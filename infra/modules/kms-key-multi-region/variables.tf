@@ -30,7 +30,7 @@ variable "name" {
 }
 
 variable "purpose" {
-  description = "What the key is for: its Purpose tag."
+  description = "Purpose of the key: its Purpose tag."
   type        = string
   default     = "token-encryption"
 

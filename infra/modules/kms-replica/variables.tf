@@ -40,7 +40,7 @@ variable "primary_key_arn" {
 }
 
 variable "purpose" {
-  description = "What the key is for: its Purpose tag."
+  description = "Purpose of the key: its Purpose tag."
   type        = string
   default     = "token-encryption"
 

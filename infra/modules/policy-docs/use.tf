@@ -1,4 +1,4 @@
-# What the application's role and the migrator's role may do. DescribeKey knows no encryption context: in a statement with
+# The permissions of the application's role and the migrator's role. DescribeKey knows no encryption context: in a statement with
 # a context condition it would be denied, so it has one of its own.
 locals {
   use = var.use == null ? { key_arns = ["*"], kms_direct = false, legacy_without_context = false } : var.use

@@ -1,5 +1,5 @@
 output "prefix" {
-  description = "What every name starts with: the value of manage-secrets' --prefix."
+  description = "Prefix of every name: the value of manage-secrets' --prefix."
   value       = local.prefix
 }
 

@@ -30,7 +30,7 @@ variable "name" {
 }
 
 variable "prefix" {
-  description = "What every secret's name starts with, as manage-secrets' --prefix. If null, it is <application>/<environment>/."
+  description = "Prefix of every secret's name, as manage-secrets' --prefix. If null, it is <application>/<environment>/."
   type        = string
   default     = null
 

@@ -132,7 +132,7 @@ variable "oidc_provider_arns" {
 }
 
 variable "oidc_audience" {
-  description = "What the clusters' tokens are issued for, for irsa."
+  description = "Audience of the clusters' tokens, for irsa."
   type        = string
   default     = "sts.amazonaws.com"
 
