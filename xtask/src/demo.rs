@@ -6,7 +6,7 @@ use anyhow::Context;
 
 use crate::cargo::cargo;
 
-/// The smallest build that can show the whole story: SQLite and the local keyring.
+/// The smallest build that can run the demo: SQLite and the local keyring.
 const BUILD: [&str; 9] = [
     "run",
     "--quiet",

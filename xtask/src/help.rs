@@ -11,7 +11,8 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
         ("ci", "every step from `fmt` to `docs`, and what ran and what did not"),
         ("bench", "the benches, written into docs/performance.md; --quick for a rough idea"),
         ("chaos", "a key service that fails in every way, scenario by scenario"),
-        ("demo", "the whole story on embedded parts; arguments go to `migrate-tokens demo`"),
+        ("demo", "an end-to-end demo on SQLite and a local keyring; arguments go to `migrate-tokens demo`"),
+        ("man", "man pages of both programs, written to target/man or to the directory that is named"),
         ("aws-live", "the tests against a real AWS account; needs credentials and KMS_TEST_KEY_ID"),
         ("help", "this list"),
     ];

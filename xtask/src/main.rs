@@ -10,6 +10,7 @@ mod chaos;
 mod ci;
 mod demo;
 mod help;
+mod man;
 mod options;
 mod parts;
 mod report;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         "bench" => bench::run(&args),
         "chaos" => chaos::run(&args),
         "demo" => demo::run(&args),
+        "man" => man::run(&args),
         "aws-live" => aws_live::run(&args),
         "help" | "--help" | "-h" | "" => help::run(),
         name => ci::run(name, &args),

@@ -13,24 +13,27 @@ use crate::exit::{CliError, Exit, Failed};
 use crate::output::{Format, print, print_error, report_error, sarif_is_for_scans};
 use crate::startup;
 
-/// Options that stand before or after the command.
+/// The heading in `--help` for options that every command takes; a command's own options come before them.
+pub(crate) const COMMON: &str = "Common options";
+
+/// Options that are accepted before and after the command.
 #[derive(clap::Args, Clone)]
 #[group(skip)]
 pub(crate) struct Options {
     /// Tables and lines for people, or one JSON document on standard output
-    #[arg(long, global = true, value_enum, default_value_t)]
+    #[arg(long, global = true, help_heading = COMMON, value_enum, default_value_t)]
     pub(crate) format: Format,
     /// Which log lines go to standard error: off, error, warn, info, debug or trace; audit events from info on
-    #[arg(long, global = true, default_value = "warn", value_name = "LEVEL")]
+    #[arg(long, global = true, help_heading = COMMON, default_value = "warn", value_name = "LEVEL")]
     pub(crate) log_level: LevelFilter,
-    /// Neither progress bar nor progress lines
-    #[arg(long, global = true)]
+    /// Do not show progress
+    #[arg(long, global = true, help_heading = COMMON)]
     pub(crate) no_progress: bool,
     /// Serve /metrics, /healthz and /readyz on this address while the program runs
-    #[arg(long, global = true, value_name = "ADDR")]
+    #[arg(long, global = true, help_heading = COMMON, value_name = "ADDR")]
     metrics_listen: Option<SocketAddr>,
     /// The operator's name in audit events; AUDIT_ACTOR, or user and host, if left out
-    #[arg(long, global = true, value_name = "NAME", value_parser = parse_actor)]
+    #[arg(long, global = true, help_heading = COMMON, value_name = "NAME", value_parser = parse_actor)]
     actor: Option<String>,
     #[arg(skip)]
     pub(crate) telemetry: Telemetry,

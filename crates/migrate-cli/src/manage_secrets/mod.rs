@@ -16,7 +16,7 @@ mod source;
 use std::ffi::OsString;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use self::failure::Failure;
 use self::source::{IfMissing, Opened, SourceUri};
@@ -54,14 +54,14 @@ struct Cli {
     command: Command,
 }
 
-/// Options that stand before or after the command.
+/// Options that are accepted before and after the command.
 #[derive(clap::Args, Clone)]
 struct Options {
     /// Where the secrets are: secretsmanager, local:<file.db>, dotenv:<file> or vault:<mount/path>
-    #[arg(long, global = true, default_value = "secretsmanager", value_name = "SOURCE")]
+    #[arg(long, global = true, help_heading = cli::COMMON, default_value = "secretsmanager", value_name = "SOURCE")]
     source: SourceUri,
-    /// Keep to names that begin so, such as gaara-store/prod/, and leave that part out
-    #[arg(long, global = true, value_name = "P")]
+    /// Use only names with this prefix, such as gaara-store/prod/; it is stripped
+    #[arg(long, global = true, help_heading = cli::COMMON, value_name = "P")]
     prefix: Option<String>,
     #[command(flatten)]
     common: cli::Options,
@@ -110,6 +110,12 @@ enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+}
+
+/// The command line, for man pages.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Runs the program with its arguments, the first being its own name.

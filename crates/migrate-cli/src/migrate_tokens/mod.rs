@@ -18,7 +18,7 @@ mod verify;
 
 use std::ffi::OsString;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::cli::{self, Options};
 use crate::exit::{CliError, Exit};
@@ -28,7 +28,7 @@ use tokenseal::{Settings, Tokenseal};
 
 const EXAMPLES: &str = "\
 Examples:
-  migrate-tokens demo                        the whole story on a SQLite file and a local keyring
+  migrate-tokens demo                        an end-to-end demo on a SQLite file and a local keyring
   migrate-tokens schema                      add the columns that the tables lack
   migrate-tokens status --format json        how the tokens are stored today
   migrate-tokens migrate --dry-run           what a migration would do
@@ -71,19 +71,19 @@ enum Command {
     Verify(verify::Args),
     /// Check configuration, database, schema, permissions and key service, each with a hint
     Doctor,
-    /// Reckon rows, calls, time and money of a migration, and the monthly cost after it
+    /// Estimate rows, calls, time and cost of a migration, and the monthly cost after it
     Estimate(estimate::Args),
     /// Show one token's row; its value only with --reveal
     Get(token::GetArgs),
     /// Write one token, read from standard input
     Put(token::PutArgs),
-    /// Make, list, rotate, fill or rekey the local keyring
+    /// Create, list, rotate, import into or rekey the local keyring
     Keyring(keyring::Args),
     /// Check an audit trail
     Audit(audit::Args),
     /// Print a profile, or check it against the database
     Profile(profile::Args),
-    /// Tell the whole story on embedded parts: a SQLite table and a local keyring
+    /// Run an end-to-end demo on SQLite and a local keyring
     #[cfg(feature = "sqlite")]
     Demo(demo::Args),
     /// Print a completion script for a shell
@@ -91,6 +91,12 @@ enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+}
+
+/// The command line, for man pages.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Runs the program with its arguments, the first being its own name.

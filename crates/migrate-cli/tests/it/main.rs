@@ -11,6 +11,7 @@ mod doctor_finds_what_is_wrong;
 mod every_failure_has_its_code_and_its_hint;
 mod exec_gives_secrets_to_one_program;
 mod guides_are_rehearsed;
+mod help_is_complete;
 mod imports_lose_nothing;
 mod killed_at_any_moment_nothing_is_lost;
 mod lines_for_cloudwatch_are_what_alarms_expect;
