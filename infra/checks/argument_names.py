@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Compares every resource and data source with the schema of provider 6: argument names, blocks, and required ones.
+"""Compares every resource and data source with the schema of its provider: argument names, blocks, and required ones.
 
-Provider 6 cannot be run here. Its schema is read out of bindings generated from it, as text: each class names
-its resource, and the arguments of its constructor with a default or without.
+AWS provider 6 and the Vault provider cannot be run here. Their schemas are read out of bindings generated from them, as text: each
+class names its resource, and the arguments of its constructor with a default or without.
 """
 
 import ast
@@ -17,7 +17,8 @@ import hcl2  # noqa: E402
 
 # What Terraform itself understands in any block.
 META = {"count", "for_each", "depends_on", "lifecycle", "provider", "provisioner", "connection", "dynamic", "timeouts"}
-CACHE = common.TARGET / "schema-6.json"
+CACHE = common.TARGET / "schemas.json"
+FOLDERS = ("bindings", "bindings-vault")
 
 
 def constructor(node):
@@ -45,10 +46,10 @@ def schema():
     if CACHE.exists():
         return common.load(CACHE)
     found = {"resource": {}, "data": {}, "blocks": {}}
-    for file in sorted((common.TARGET / "bindings").glob("*.py")):
+    for file in sorted(file for folder in FOLDERS for file in (common.TARGET / folder).glob("*.py")):
         for name, node in classes(ast.parse(file.read_text()).body):
             text = ast.get_docstring(node) or ""
-            link = re.search(r"/docs/(resources|data-sources)/\S+ (aws_\w+)\}", text)
+            link = re.search(r"/docs/(resources|data-sources)/\S+ ((?:aws|vault)_\w+)\}", text)
             if link and "." not in name and "Represents a" in text:
                 found["resource" if link[1] == "resources" else "data"][link[2]] = constructor(node)
             elif name.endswith("Property"):
@@ -67,10 +68,10 @@ def compare(report, what, body, arguments, blocks):
     dynamic = {plain(name) for entry in body.get("dynamic", []) for name in entry}
     given = {plain(name) for name in body if not name.startswith("__")} | dynamic
     for name in sorted(given - META):
-        report.check(name in arguments, f"{what}: provider 6 knows {name}")
+        report.check(name in arguments, f"{what}: its provider knows {name}")
     required = {name for name, argument in arguments.items() if argument["required"]} - META
     for name in sorted(required - given):
-        report.check(False, f"{what}: provider 6 requires {name}")
+        report.check(False, f"{what}: its provider requires {name}")
     for name, value in body.items():
         block = arguments.get(plain(name), {}).get("block")
         if block and isinstance(value, list):
@@ -91,7 +92,7 @@ def check_file(report, file, known):
                 for name, body in named.items():
                     type_name, label = plain(type_name), plain(name)
                     what = f"{file.relative_to(common.INFRA)}: {type_name}.{label}"
-                    if report.check(type_name in known[kind], f"{what}: provider 6 has {kind} {type_name}"):
+                    if report.check(type_name in known[kind], f"{what}: its provider has {kind} {type_name}"):
                         compare(report, what, body, known[kind][type_name], known["blocks"])
 
 
@@ -103,7 +104,11 @@ def test_comparison(report, known):
     nested = {"bucket": "b", "rule": [{"id": "x", "status": "Enabled", "expirations": []}]}
     compare(found, "x", nested, arguments, known["blocks"])
     compare(found, "y", {"primary_key": "k"}, known["resource"]["aws_kms_replica_key"], known["blocks"])
-    wanted = ["x.rule: provider 6 knows expirations", "y: provider 6 knows primary_key", "y: provider 6 requires primary_key_arn"]
+    compare(found, "z", {"name": "n", "derive": True}, known["resource"]["vault_transit_secret_backend_key"], known["blocks"])
+    wanted = [
+        "x.rule: its provider knows expirations", "y: its provider knows primary_key", "y: its provider requires primary_key_arn",
+        "z: its provider knows derive", "z: its provider requires backend",
+    ]
     report.equal(sorted(found.failures), sorted(wanted), "typos and missing arguments are found")
 
 

@@ -20,11 +20,13 @@ VENV_CHECKOV = TARGET / "venv-checkov"
 NODE = TARGET / "node"
 
 # Modules without a provider, and modules with it.
-PROVIDER_FREE = ["policy-docs", "audit-patterns"]
+PROVIDER_FREE = ["policy-docs", "audit-patterns", "openbao-policies"]
 MODULES = [
     "kms-key", "kms-key-multi-region", "kms-replica", "kms-alias", "workload-access", "pod-identity-association",
     "audit-trail", "log-bucket", "alarms", "secrets",
 ]
+# Modules whose provider no registry that the checks use has: only their names are compared with its schema.
+NAMES_ONLY = ["openbao"]
 EXAMPLES = ["minimal", "irsa", "pod-identity", "multi-region", "log-archive", "pipeline", "complete"]
 
 # What the infrastructure decides of the variables that the programs read: the output environment, name for name.

