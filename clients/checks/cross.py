@@ -96,6 +96,10 @@ class Check:
         self.directory = Path(tempfile.mkdtemp(prefix="tokenseal-clients-"))
         self.profile = self.directory / "crm.toml"
         self.profile.write_text(CRM + TYPES)
+        # The same as the program prints it, which clients may read instead.
+        self.profile_json = self.directory / "crm.json"
+        shown = self.migrate_tokens("profile", "show", database="sqlite://none.db", profile=self.profile)
+        self.profile_json.write_text(json.dumps(shown))
         self.held = 0
 
     def new_key(self):
@@ -129,20 +133,22 @@ def each_opens_what_each_sealed(check):
     cells = [
         (
             "vod-tender",
+            "vod-tender",
             VOD | {"row": {"provider": "twitch", "channel": "me"}},
             VOD | {"row": {"provider": "x", "channel": "me"}},
         ),
         (
             str(check.profile),
+            str(check.profile_json),
             {"table": "customers", "column": "email", "row": {"id": "007"}, "owner": {"tenant_id": None}},
             {"table": "customers", "column": "email", "row": {"id": 7}, "owner": {"tenant_id": "acme"}},
         ),
     ]
-    for profile, cell, moved in cells:
+    for profile, profile_of_reader, cell, moved in cells:
         for form in FORMS:
-            common = {"key": check.key, "profile": profile}
+            common = {"key": check.key, "profile": profile_of_reader}
             for writer, seal in check.tools.items():
-                sealed = seal(op="seal", value=TEXT, **common, **form, **cell)
+                sealed = seal(op="seal", value=TEXT, key=check.key, profile=profile, **form, **cell)
                 check.expect(sealed.get("key_id"), check.key, f"{writer} seals {form}")
                 for reader, tool in check.tools.items():
                     what = f"{reader} opens what {writer} sealed as {form} in {profile}"
