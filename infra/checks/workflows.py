@@ -11,7 +11,9 @@ common.enter()
 import yaml  # noqa: E402
 
 GITHUB = common.REPOSITORY / ".github"
-ECOSYSTEMS = {"cargo", "github-actions", "docker", "pip", "terraform"}
+ECOSYSTEMS = {"cargo", "github-actions", "docker", "pip", "npm", "gomod", "terraform"}
+# What each file of pinned packages is called, and the ecosystem that updates it.
+MANIFESTS = {"requirements*.txt": "pip", "pyproject.toml": "pip", "package.json": "npm", "go.mod": "gomod"}
 COOLDOWN_DAYS = 7
 
 
@@ -57,6 +59,15 @@ def check_updates(report):
     report.equal({update["package-ecosystem"] for update in updates}, ECOSYSTEMS, "dependabot looks at everything that is pinned")
     for update in updates:
         report.check(update["cooldown"]["default-days"] >= COOLDOWN_DAYS, f"{update['package-ecosystem']}: a new release waits for a week")
+    looked_at = {(update["package-ecosystem"], place) for update in updates for place in update.get("directories", [update.get("directory")])}
+    for pattern, ecosystem in MANIFESTS.items():
+        listed = common.run(["git", "ls-files", pattern, f"**/{pattern}"], cwd=common.REPOSITORY).stdout.split()
+        for name in listed:
+            # The client in Node and the core in Go need nothing.
+            if (common.REPOSITORY / name).parent.name in ("node", "go") and "checks" not in name:
+                continue
+            place = "/" + name.rpartition("/")[0]
+            report.check((ecosystem, place) in looked_at, f"dependabot looks at {name}")
 
 
 def check_release(report):
