@@ -301,6 +301,8 @@ def run_migrate_tokens(report, program, url, out):
         report.equal(methods, {"kms-envelope"}, f"status knows every token as an envelope ({key})")
         # doctor prints which variables it has read: one that no program knew would not be among them.
         doctor = common.run([program, "doctor"], env=env).stdout
+        role = out["service_account_annotations"]["migrator"]["eks.amazonaws.com/role-arn"].rsplit("/", 1)[-1]
+        report.check(f"assumed-role/{role}/check" in doctor, "doctor names the role that it runs as", doctor)
         for name in out["environment"]:
             report.check(f"{name}={env[name]}" in doctor, f"doctor has read the output {name}", doctor)
 

@@ -1,5 +1,7 @@
 //! The key service that `KMS_KEY_ID` names, with pacing, metrics, cache and reuse around it in the order that is right.
 
+#[cfg(feature = "aws")]
+mod caller;
 mod load;
 #[cfg(feature = "vault")]
 mod vault;
@@ -14,6 +16,8 @@ use envelope_core::{DataKey, ErrorClass, KeyProvider};
 use kms_provider::keyring::Keyring;
 use kms_provider::{CacheOptions, Caching, Counting, KeyUri, Regions, Reuse};
 
+#[cfg(feature = "aws")]
+pub use self::caller::{IdentityError, caller};
 pub use self::load::Load;
 use self::watch::Watch;
 use crate::error::ConnectError;

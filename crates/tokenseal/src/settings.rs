@@ -23,6 +23,8 @@ use secrecy::SecretString;
 use secrets_cache::source::SourceUri;
 use token_store::{Floor, PlaintextPolicy, Profile, Timeouts, UserKeys};
 
+#[cfg(feature = "aws")]
+pub(crate) use self::endpoints::reaches_kms_alone;
 pub use self::error::{Problem, SettingsError};
 use self::reader::Reader;
 pub use self::reader::{ACTOR_RULE, is_actor};

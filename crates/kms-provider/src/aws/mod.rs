@@ -1,6 +1,7 @@
 //! AWS KMS.
 
 mod error;
+pub mod identity;
 mod keys;
 mod provider;
 mod regions;

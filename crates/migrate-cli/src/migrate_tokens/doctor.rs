@@ -190,7 +190,10 @@ async fn check_sample(report: &mut Report, settings: Settings, options: &Options
 
 async fn check_key_service(report: &mut Report, settings: &Settings, options: &Options) {
     match KeyService::open(settings, Load::Few, &options.telemetry).await {
-        Ok(Some(service)) => check_service(report, &service, settings).await,
+        Ok(Some(service)) => {
+            name_caller(report, settings).await;
+            check_service(report, &service, settings).await;
+        }
         Ok(None) if settings.direct_key.is_some() => {
             report.pass("key service", "KMS_KEY_ID is not set: tokens are written in direct AES");
         }
@@ -204,6 +207,20 @@ async fn check_key_service(report: &mut Report, settings: &Settings, options: &O
         Err(error) => report.fail("key service", &CliError::from(error)),
     }
 }
+
+/// Who the steps after this one are tried as: in a pod it is often not the role that was meant. Not to know it fails nothing.
+#[cfg(feature = "aws")]
+async fn name_caller(report: &mut Report, settings: &Settings) {
+    let detail = match tokenseal::key_service::caller(settings).await {
+        Some(Ok(arn)) => arn,
+        Some(Err(error)) => format!("not known: {error}"),
+        None => return,
+    };
+    report.pass("key service: caller", detail);
+}
+
+#[cfg(not(feature = "aws"))]
+async fn name_caller(_report: &mut Report, _settings: &Settings) {}
 
 /// Of several Regions each is checked by itself: together they would hide that one is down.
 async fn check_service(report: &mut Report, service: &KeyService, settings: &Settings) {

@@ -137,6 +137,33 @@ async fn every_step_with_the_key_that_is_denied_and_not_only_the_first() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_the_calls_to_the_key_service_come_from() {
+    let moto = test_support::part!(moto);
+    let (region, db) = ("eu-central-1", Sql::sqlite().await);
+    fill(&db, 1).await;
+    let mut program = Program::on_aws(&db, moto.endpoint(), &key_in(&moto, region).await);
+    program.set("AWS_REGION", region);
+    let known = program.json(0, &["doctor"]);
+    let caller = check(&known, "key service: caller")["detail"].as_str().unwrap();
+    assert!(caller.starts_with("arn:aws:sts::") && caller.contains("/moto"), "{caller}");
+
+    // AWS STS that does not answer is no reason to fail: private networks have no way to it.
+    program.set("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:9");
+    let unknown = program.json(0, &["doctor"]);
+    let caller = check(&unknown, "key service: caller")["detail"].as_str().unwrap();
+    assert!(caller.starts_with("not known: "), "{caller}");
+
+    // With an address for AWS KMS alone, AWS STS itself is not asked.
+    program
+        .unset("AWS_ENDPOINT_URL_STS")
+        .unset("AWS_ENDPOINT_URL")
+        .set("AWS_ENDPOINT_URL_KMS", moto.endpoint());
+    let report = program.json(0, &["doctor"]);
+    let names = report["checks"].as_array().unwrap().iter().map(|check| check["name"].clone());
+    assert!(!names.into_iter().any(|name| name == "key service: caller"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_region_that_is_down_and_everything_goes_on_in_the_next() {
     let moto = test_support::part!(moto);
     let (near, far) = ("eu-central-1", "eu-west-1");

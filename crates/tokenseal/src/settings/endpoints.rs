@@ -22,6 +22,14 @@ pub(super) fn is_one(name: &str) -> bool {
     name == PREFIX || name.strip_prefix(PREFIX).is_some_and(|service| service.starts_with('_'))
 }
 
+/// Whether the environment gives AWS KMS an address of its own, and neither every AWS service nor AWS STS.
+#[cfg(feature = "aws")]
+pub(crate) fn reaches_kms_alone() -> bool {
+    let is_set =
+        |service: &str| std::env::var_os(format!("{PREFIX}{service}")).is_some_and(|url| !url.is_empty());
+    is_set("_KMS") && !is_set("") && !is_set("_STS")
+}
+
 /// Adds a problem for each endpoint that is not a URL. Its value is not shown: it can hold a password.
 pub(super) fn check(reader: &mut Reader<'_>, names: &[String]) {
     for name in names {
