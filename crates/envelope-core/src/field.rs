@@ -13,6 +13,7 @@ use crate::format::node_json::{self, Accepted, DataKeyRing};
 use crate::key::DataKey;
 use crate::provider::KeyProvider;
 use crate::purpose::Purpose;
+use crate::sealer::Sealer;
 
 /// A field without a purpose is read as well: the canonical binding that it is associated with begins with a zero byte,
 /// which neither a secret's name nor a row's key has.
@@ -30,8 +31,38 @@ pub enum FieldKeys<'a> {
         /// The suite of new values; every suite is read.
         suite: Suite,
     },
+    /// The same of a sealer: its key service, its application's context and its suite. What does not open is shown to its
+    /// [observer](Sealer::with_failure_observer).
+    Sealer(&'a Sealer),
     /// Data keys at hand: JSON envelopes, with the [canonical binding](Binding::canonical) as associated data.
     Ring(&'a dyn DataKeyRing),
+}
+
+/// What fields are sealed with: a key service, with the sealer that it was taken from, or a ring.
+enum Source<'a> {
+    Service {
+        provider: &'a dyn KeyProvider,
+        context: &'a EncryptionContext,
+        suite: Suite,
+        sealer: Option<&'a Sealer>,
+    },
+    Ring(&'a dyn DataKeyRing),
+}
+
+impl<'a> From<FieldKeys<'a>> for Source<'a> {
+    fn from(keys: FieldKeys<'a>) -> Self {
+        match keys {
+            FieldKeys::Provider { provider, context, suite } => {
+                Self::Service { provider, context, suite, sealer: None }
+            }
+            FieldKeys::Sealer(sealer) => {
+                let (context, suite) = (&sealer.base_context, sealer.suite);
+                let provider = sealer.provider().as_ref();
+                Self::Service { provider, context, suite, sealer: Some(sealer) }
+            }
+            FieldKeys::Ring(ring) => Self::Ring(ring),
+        }
+    }
 }
 
 /// Seals a text for a cell. The empty text stays the empty string.
@@ -61,12 +92,12 @@ pub async fn encrypt_field_bytes(
     if value.is_empty() {
         return Ok(String::new());
     }
-    match keys {
-        FieldKeys::Provider { provider, context, suite } => {
-            let generated = provider.generate(context).await?;
+    match Source::from(keys) {
+        Source::Service { provider, context, suite, .. } => {
+            let generated = provider.generate_shared(context, value.len()).await?;
             bound::seal(suite, &generated.key.0, &generated.wrapped, binding, value)
         }
-        FieldKeys::Ring(ring) => {
+        Source::Ring(ring) => {
             let aad = binding.canonical()?;
             Ok(node_json::seal(ring, Purpose::Field, Some(&aad), value, milliseconds_since_1970()))
         }
@@ -85,12 +116,12 @@ pub async fn decrypt_field(
     if stored.is_empty() {
         return Ok(SecretString::default());
     }
-    match keys {
-        FieldKeys::Provider { provider, context, .. } => {
-            let (envelope, key) = unwrap(provider, context, stored).await?;
-            envelope.open(&key, binding)
+    match Source::from(keys) {
+        Source::Service { provider, context, sealer, .. } => {
+            let opened = unwrap(provider, context, stored).await;
+            observed(sealer, opened.and_then(|(envelope, key)| envelope.open(&key, binding)))
         }
-        FieldKeys::Ring(ring) => node_json::open_text(ring, FIELD, Some(&binding.canonical()?), stored),
+        Source::Ring(ring) => node_json::open_text(ring, FIELD, Some(&binding.canonical()?), stored),
     }
 }
 
@@ -106,12 +137,19 @@ pub async fn decrypt_field_bytes(
     if stored.is_empty() {
         return Ok(SecretSlice::default());
     }
-    match keys {
-        FieldKeys::Provider { provider, context, .. } => {
-            let (envelope, key) = unwrap(provider, context, stored).await?;
-            envelope.open_bytes(&key, binding)
+    match Source::from(keys) {
+        Source::Service { provider, context, sealer, .. } => {
+            let opened = unwrap(provider, context, stored).await;
+            observed(sealer, opened.and_then(|(envelope, key)| envelope.open_bytes(&key, binding)))
         }
-        FieldKeys::Ring(ring) => node_json::open(ring, FIELD, Some(&binding.canonical()?), stored),
+        Source::Ring(ring) => node_json::open(ring, FIELD, Some(&binding.canonical()?), stored),
+    }
+}
+
+fn observed<T>(sealer: Option<&Sealer>, outcome: Result<T, OpenError>) -> Result<T, OpenError> {
+    match sealer {
+        Some(sealer) => sealer.observed(outcome),
+        None => outcome,
     }
 }
 

@@ -27,15 +27,19 @@ pub enum EnvelopeFormat {
     V3,
 }
 
+/// Is shown each value that does not open, so that it can be counted.
+pub type FailureObserver = Arc<dyn Fn(&OpenError) + Send + Sync>;
+
 /// Seals and opens values under data keys of one provider.
 pub struct Sealer {
     provider: Arc<dyn KeyProvider>,
     base: Vec<(String, String)>,
     /// The context of `base` alone, which the data keys of version 3 are wrapped under.
-    base_context: EncryptionContext,
+    pub(crate) base_context: EncryptionContext,
     policy: BindingPolicy,
     format: EnvelopeFormat,
-    suite: Suite,
+    pub(crate) suite: Suite,
+    observer: Option<FailureObserver>,
 }
 
 impl Sealer {
@@ -54,6 +58,7 @@ impl Sealer {
             policy: BindingPolicy::default(),
             format: EnvelopeFormat::default(),
             suite: Suite::default(),
+            observer: None,
         })
     }
 
@@ -79,6 +84,14 @@ impl Sealer {
     #[must_use]
     pub fn with_suite(mut self, suite: Suite) -> Self {
         self.suite = suite;
+        self
+    }
+
+    /// Shows every value that does not open to an observer, fields of
+    /// [`decrypt_field`](crate::field::decrypt_field) included.
+    #[must_use]
+    pub fn with_failure_observer(mut self, observer: FailureObserver) -> Self {
+        self.observer = Some(observer);
         self
     }
 
@@ -133,6 +146,28 @@ impl Sealer {
     /// # Errors
     /// [`OpenError`]; the same one for a damaged value and for one that was copied here from another cell.
     pub async fn open(
+        &self,
+        text: &str,
+        key_id: Option<&str>,
+        binding: &Binding<'_>,
+    ) -> Result<Opened, OpenError> {
+        self.observed(self.open_unobserved(text, key_id, binding).await)
+    }
+
+    /// Shows a failure to the observer, and hands on the outcome.
+    pub(crate) fn observed<T>(&self, outcome: Result<T, OpenError>) -> Result<T, OpenError> {
+        if let (Err(error), Some(observer)) = (&outcome, &self.observer) {
+            observer(error);
+        }
+        outcome
+    }
+
+    /// Opens a value as [`open`](Self::open) does, without showing a failure to the observer: for callers that count the
+    /// failures of all formats themselves.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub async fn open_unobserved(
         &self,
         text: &str,
         key_id: Option<&str>,

@@ -24,6 +24,8 @@ pub struct MemoryKms {
     reused: Mutex<HashMap<EncryptionContext, (Arc<DataKey>, WrappedDataKey)>>,
     reusing: bool,
     pub calls: AtomicUsize,
+    /// Requests for a data key that may serve other messages too.
+    pub shared: AtomicUsize,
 }
 
 impl MemoryKms {
@@ -100,6 +102,15 @@ impl KeyProvider for MemoryKms {
             self.reused.lock().unwrap().insert(context.clone(), (key.clone(), wrapped.clone()));
         }
         Ok(GeneratedDataKey::new(key, wrapped))
+    }
+
+    async fn generate_shared(
+        &self,
+        context: &EncryptionContext,
+        _message_len: usize,
+    ) -> Result<GeneratedDataKey, KeyError> {
+        self.shared.fetch_add(1, Ordering::SeqCst);
+        self.generate(context).await
     }
 
     async fn unwrap(
