@@ -14,6 +14,7 @@ use envelope_core::{
 };
 use secrecy::{ExposeSecret, SecretString};
 
+pub use envelope_core::sealer::FailureObserver;
 pub(crate) use stored::Recorded;
 pub use user_keys::UserKeys;
 
@@ -36,9 +37,6 @@ pub enum PlaintextPolicy {
 
 /// The method beside a value that was written in direct AES because the key service was unavailable.
 pub(crate) const FALLBACK_METHOD: &str = "direct-aes-fallback";
-
-/// Is shown each value that does not open.
-pub type FailureObserver = Arc<dyn Fn(&OpenError) + Send + Sync>;
 
 /// The keys and policies that a store reads and writes with.
 ///
@@ -276,7 +274,7 @@ impl TokenCipher {
                     Recorded::Version { key_id, .. } => key_id,
                     Recorded::Unmarked(_) => None,
                 };
-                let opened = self.sealer(format)?.open(text, key_id, binding).await;
+                let opened = self.sealer(format)?.open_unobserved(text, key_id, binding).await;
                 let opened = opened.map_err(|error| self.rules.unbound(format, error))?;
                 self.rules.decide(format, Some(opened.bound))?;
                 Ok(OpenedCell { plaintext: opened.plaintext, format, bound: opened.bound })

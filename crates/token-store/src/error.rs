@@ -245,6 +245,36 @@ pub enum StoreError {
         /// The row's key.
         row: String,
     },
+    /// The database gives a key column of a new row no value.
+    #[error("table {table:?} makes no value for the key column {column:?}")]
+    NoKeyMade {
+        /// The table.
+        table: String,
+        /// The key column.
+        column: String,
+    },
+    /// There is a row with this key already; it was not changed.
+    #[error("there is a row {row} in {table:?} already")]
+    Exists {
+        /// The table.
+        table: String,
+        /// The row's key.
+        row: String,
+    },
+    /// What was prepared does not serve this write: it is too old, the row was changed since in a way that matters, or a
+    /// token that is not set would have to be opened first. Nothing was written; prepare again.
+    #[error("{table} {row}: what was prepared for column {column} is too old, or the row was changed since")]
+    NotPrepared {
+        /// The table.
+        table: String,
+        /// The row's key.
+        row: String,
+        /// The column.
+        column: String,
+    },
+    /// The transaction is of another kind of database than the store.
+    #[error("transaction is of another kind of database than the store")]
+    OtherDatabase,
     /// Others kept changing the row; nothing was written.
     #[error("{table} {row} was changed by others during every attempt")]
     Contended {
@@ -261,16 +291,19 @@ impl StoreError {
     pub fn class(&self) -> &'static str {
         match self {
             Self::Database(_) | Self::Altered { .. } => "database",
-            Self::Address { .. } => "misconfigured",
+            Self::Address { .. } | Self::OtherDatabase => "misconfigured",
             Self::NoTable { .. } | Self::NoColumns { .. } | Self::Unsuitable { .. } => "schema",
             Self::Ambiguous { .. } | Self::Unreadable { .. } => "schema",
-            Self::KeyNotStorable { .. } | Self::NotAValue { .. } => "invalid_request",
+            Self::KeyNotStorable { .. } | Self::NotAValue { .. } | Self::NoKeyMade { .. } => {
+                "invalid_request"
+            }
             Self::NotFound { .. } => "not_found",
             Self::NotStorable { .. } => "misconfigured",
             Self::KeyLength { .. } | Self::NotPlain { .. } | Self::NoTokenColumn { .. } => "invalid_request",
             Self::Open { source, .. } | Self::KeptToken { source, .. } => source.class(),
             Self::Seal { source, .. } => source.class(),
             Self::Contended { .. } | Self::Changed { .. } => "conflict",
+            Self::NotPrepared { .. } | Self::Exists { .. } => "conflict",
         }
     }
 

@@ -51,12 +51,16 @@ impl StoreError {
             | Self::NoTokenColumn { .. }
             | Self::NotAValue { .. }
             | Self::KeyNotStorable { .. }
+            | Self::NoKeyMade { .. }
             | Self::Altered { .. }
             | Self::Seal { source: SealFailure::Envelope(SealError::TooLong { .. }), .. } => {
                 ErrorKind::Invalid
             }
             Self::NotFound { .. } => ErrorKind::NotFound,
-            Self::Contended { .. } | Self::Changed { .. } => ErrorKind::Conflict,
+            Self::Contended { .. }
+            | Self::Changed { .. }
+            | Self::NotPrepared { .. }
+            | Self::Exists { .. } => ErrorKind::Conflict,
             Self::Open { .. } | Self::KeptToken { .. } | Self::Unreadable { .. } | Self::Ambiguous { .. } => {
                 ErrorKind::Unopenable
             }

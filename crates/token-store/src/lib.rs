@@ -30,13 +30,13 @@ pub mod verify;
 mod write_format;
 
 pub use cipher::{FailureObserver, PlaintextPolicy, TokenCipher, UserKeys};
-pub use database::{Database, Timeouts};
+pub use database::{Database, InTransaction, Timeouts};
 pub use error::StoreError;
 pub use floor::Floor;
 pub use kind::ErrorKind;
 pub use profile::Profile;
 pub use store::{
-    NewToken, Prepared, Revision, SealedText, StoredText, Token, TokenKey, TokenRow, TokenStore,
-    TokenSummary, Written,
+    NewToken, NotSealed, Prepared, Revision, Sealed, SealedText, StoredText, Token, TokenKey, TokenRow,
+    TokenStore, TokenSummary, Written,
 };
 pub use write_format::WriteFormat;

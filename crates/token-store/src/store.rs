@@ -2,13 +2,16 @@
 
 mod find;
 mod insert;
+mod made;
 mod prepared;
 mod put;
 mod reseal;
 mod revision;
 mod rows;
+mod sealed;
 mod text;
 mod token;
+mod within;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,6 +23,7 @@ use secrecy::SecretString;
 pub use self::prepared::Prepared;
 pub use self::revision::Revision;
 pub use self::rows::TokenRow;
+pub use self::sealed::{NotSealed, Sealed};
 pub use self::text::{SealedText, StoredText};
 pub use self::token::{NewToken, Token, TokenKey, TokenSummary, Written};
 use crate::audit::Trail;
@@ -41,7 +45,7 @@ pub struct TokenStore {
     actor: Arc<str>,
     reseal_on_read: bool,
     /// Data keys that a write takes before it asks the key service.
-    prepared: Option<Arc<prepared::Cells>>,
+    prepared: Option<prepared::Supply>,
 }
 
 struct Inner {
@@ -174,14 +178,9 @@ impl TokenStore {
     /// [`StoreError::NotFound`], [`StoreError::Open`] if a value does not open, [`StoreError::Database`].
     pub async fn get(&self, key: &TokenKey) -> Result<Token, StoreError> {
         let layout = self.layout(key)?;
-        let trail = self.trail("read");
-        let Some(row) = self.find(layout, key).await? else {
-            let name = row_name(&layout.table.key, key.values());
-            trail.not_found(layout, &name);
-            return Err(StoreError::NotFound { table: layout.table.name.clone(), row: name });
-        };
+        let Some(row) = self.find(layout, key).await? else { return Err(self.not_found(layout, key)) };
         let token = self.open_row(layout, &row).await?;
-        trail.read(layout, &row);
+        self.trail("read").read(layout, &row);
         if self.reseal_on_read {
             self.reseal_in_background(layout, row);
         }
@@ -256,6 +255,13 @@ impl TokenStore {
             return Err(StoreError::KeyLength { table: layout.table.name.clone(), expected, actual });
         }
         Ok(layout)
+    }
+
+    /// The error of a key that names no row, which the trail tells of.
+    fn not_found(&self, layout: &Layout, key: &TokenKey) -> StoreError {
+        let (table, row) = (layout.table.name.clone(), row_name(&layout.table.key, key.values()));
+        self.trail("read").not_found(layout, &row);
+        StoreError::NotFound { table, row }
     }
 
     async fn open_row(&self, layout: &Layout, row: &StoredRow) -> Result<Token, StoreError> {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use envelope_core::{KeyProvider, Sealer};
-use token_store::{Database, Floor, TokenCipher, TokenStore};
+use token_store::{Database, FailureObserver, Floor, TokenCipher, TokenStore};
 
 use crate::audit::{AuditTrail, user_and_host};
 use crate::database::{self, Access};
@@ -221,8 +221,7 @@ impl Builder {
             Load::Service => telemetry.print_emf_to(&settings, std::io::stdout()),
             Load::Few | Load::EveryRow { .. } => telemetry.print_emf(&settings),
         }
-        let (cipher, profile) = cipher(settings, keys.as_ref())?;
-        let cipher = telemetry.observe_failures(cipher);
+        let (cipher, profile) = cipher(settings, keys.as_ref(), telemetry.failure_observer())?;
         let provider = keys.as_ref().map(|keys| keys.provider.clone());
         let readiness = Readiness { database: Some(database.clone()), provider };
         let mut store = TokenStore::open(database, profile, cipher).await?.with_actor(actor);
@@ -283,6 +282,7 @@ fn check_floor(settings: &Settings, has_key_service: bool) -> Result<(), Setting
 fn cipher(
     settings: Settings,
     keys: Option<&KeyService>,
+    observer: Option<FailureObserver>,
 ) -> Result<(TokenCipher, token_store::Profile), ConnectError> {
     check_floor(&settings, keys.is_some())?;
     let mut cipher = TokenCipher::new().with_plaintext_policy(settings.plaintext);
@@ -302,14 +302,20 @@ fn cipher(
         };
         let sealer = Sealer::new(service.provider.clone(), settings.profile.base_context())
             .map_err(|error| refused("ENCRYPTION_CONTEXT", &error))?;
-        let sealer = sealer
+        let mut sealer = sealer
             .with_policy(settings.binding)
             .with_format(settings.envelope)
             .map_err(|error| refused("BINDING", &error))?;
+        if let Some(observer) = observer.clone() {
+            sealer = sealer.with_failure_observer(observer);
+        }
         cipher = cipher.with_sealer(sealer);
         if let Some(ring) = &service.ring {
             cipher = cipher.with_data_key_ring(ring.clone());
         }
+    }
+    if let Some(observer) = observer {
+        cipher = cipher.with_failure_observer(observer);
     }
     if settings.fallback {
         cipher = cipher.with_local_fallback();

@@ -14,7 +14,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 #[cfg(feature = "secrets")]
 use secrets_cache::metrics::Metrics as SecretMetrics;
-use token_store::{Database, TokenCipher};
+use token_store::{Database, FailureObserver};
 
 use crate::settings::Settings;
 
@@ -146,13 +146,13 @@ impl Telemetry {
         self.shared().secrets = Some(metrics.clone());
     }
 
-    /// Counts every value that does not open where the errors of the key service are counted.
-    pub(crate) fn observe_failures(&self, cipher: TokenCipher) -> TokenCipher {
+    /// What counts every value that does not open where the errors of the key service are counted.
+    pub(crate) fn failure_observer(&self) -> Option<FailureObserver> {
         #[cfg(feature = "metrics")]
         if let Some(kms) = self.shared().kms.clone() {
-            return cipher.with_failure_observer(Arc::new(move |error| kms.count_failed_open(error)));
+            return Some(Arc::new(move |error| kms.count_failed_open(error)));
         }
-        cipher
+        None
     }
 
     fn shared(&self) -> MutexGuard<'_, Shared> {

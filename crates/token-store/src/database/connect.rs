@@ -66,11 +66,11 @@ impl Database {
         Self::open(url, true, timeouts).await
     }
 
-    /// Works on a pool that exists: `sqlx::PgPool` or `sqlx::SqlitePool`.
+    /// Works on a pool that exists: `sqlx::PgPool`, `sqlx::SqlitePool` or `sqlx::MySqlPool`.
     ///
     /// Its settings are the caller's. The pool may lead through a pooler such as pgbouncer: every statement of the store
-    /// is in a transaction, and none is prepared for later. MariaDB and MySQL have no such way: the sessions of the store
-    /// need settings of their own, which [`connect`](Self::connect) makes.
+    /// is in a transaction, and none is prepared for later. On MariaDB and MySQL a write is refused where the session is
+    /// not in a strict `sql_mode` or its character set is not utf8mb4.
     pub fn from_pool(pool: impl Into<Self>) -> Self {
         pool.into()
     }
@@ -112,6 +112,13 @@ impl From<sqlx::PgPool> for Database {
 impl From<sqlx::SqlitePool> for Database {
     fn from(pool: sqlx::SqlitePool) -> Self {
         Self { pool: Pool::Sqlite(super::sqlite::of_pool(pool)) }
+    }
+}
+
+#[cfg(feature = "mysql")]
+impl From<sqlx::MySqlPool> for Database {
+    fn from(pool: sqlx::MySqlPool) -> Self {
+        Self { pool: Pool::MySql(super::mysql::of_pool(pool)) }
     }
 }
 

@@ -15,6 +15,7 @@ pub(crate) mod select;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 pub(crate) mod swap;
+pub(crate) mod within;
 
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use zeroize::Zeroizing;
 pub use connect::Timeouts;
 pub(crate) use errors::read as read_error;
 pub(crate) use identity::Kind;
+pub use within::InTransaction;
 
 use self::insert::{Inserted, NewRow};
 use self::layout::{Facts, Layout};
@@ -129,6 +131,15 @@ impl Database {
         in_room!(self, room, connections => room::columns::canonical(connections, layout, values).await)
     }
 
+    /// The value that the database gives a key column of a new row; `None` where it gives none.
+    pub(crate) async fn make_key(
+        &self,
+        layout: &Layout,
+        column: &str,
+    ) -> Result<Option<String>, DatabaseError> {
+        in_room!(self, room, connections => room::made::key(connections, layout, column).await)
+    }
+
     /// The statement that adds a version column which a table lacks.
     pub(crate) fn add_column(&self, table: &Table, schema: Option<&str>, column: AddedColumn<'_>) -> String {
         in_room!(self, room, _connections => room::schema::add_column(table, schema, column))
@@ -232,7 +243,7 @@ impl Database {
         changes: &[Change],
         writing: &Writing<'_>,
     ) -> Result<Vec<Fate>, DatabaseError> {
-        in_room!(self, room, connections => swap::swap::<room::Session>(connections, layout, changes, writing).await)
+        in_room!(self, room, connections => swap::swap::<room::Session<'_>>(connections, layout, changes, writing).await)
     }
 
     /// Whether another transaction has the row of a change locked.
@@ -242,7 +253,7 @@ impl Database {
 
     /// Adds a row, and compares what is stored then with what was sent.
     pub(crate) async fn insert(&self, layout: &Layout, row: &NewRow<'_>) -> Result<Inserted, DatabaseError> {
-        in_room!(self, room, connections => room::write::insert(connections, layout, row).await)
+        in_room!(self, room, connections => swap::insert::<room::Session<'_>>(connections, layout, row).await)
     }
 
     /// Deletes the row of a key that was read before, and returns whether it was there.

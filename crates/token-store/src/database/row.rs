@@ -10,6 +10,7 @@ use super::layout::Layout;
 use crate::error::DatabaseError;
 
 /// One row as it was read.
+#[derive(Clone)]
 pub(crate) struct StoredRow {
     pub(crate) key: StoredKey,
     pub(crate) owner: Vec<Option<String>>,

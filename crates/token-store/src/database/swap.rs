@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Text;
+use super::insert::{Inserted, NewRow};
 use super::layout::Layout;
 use super::row::StoredRow;
 use crate::error::DatabaseError;
@@ -98,6 +99,20 @@ pub(crate) trait Session: Sized + Send {
         writing: &Writing<'_>,
         care: Care,
     ) -> impl Future<Output = Result<Attempt, DatabaseError>> + Send;
+
+    /// Adds a row and reads it back; what is not [`Inserted::Written`] has to be undone.
+    fn insert(
+        &mut self,
+        layout: &Layout,
+        row: &NewRow<'_>,
+    ) -> impl Future<Output = Result<Inserted, DatabaseError>> + Send;
+
+    /// The rows that a caller's key names, two at most.
+    fn find(
+        &mut self,
+        layout: &Layout,
+        key: &[String],
+    ) -> impl Future<Output = Result<Vec<StoredRow>, DatabaseError>> + Send;
 
     /// Sets a mark that [`undo`](Self::undo) goes back to.
     fn mark(&mut self) -> impl Future<Output = Result<(), DatabaseError>> + Send;
@@ -238,6 +253,69 @@ async fn with_care<S: Session>(
     }
     session.commit().await?;
     Ok(fates)
+}
+
+/// Writes one change in a transaction that is not ended here, and leaves nothing of it where it is not written.
+pub(crate) async fn swap_within<S: Session>(
+    session: &mut S,
+    layout: &Layout,
+    change: &Change,
+    writing: &Writing<'_>,
+) -> Result<Fate, DatabaseError> {
+    session.mark().await?;
+    match session.write(layout, &[change], writing, Care::Full).await {
+        Ok(attempt) if attempt.altered.is_empty() => {
+            session.keep().await?;
+            Ok(if attempt.written.is_empty() { Fate::Unmatched } else { Fate::Written })
+        }
+        Ok(_) => {
+            session.undo().await?;
+            Ok(Fate::Altered)
+        }
+        Err(error) => {
+            // After some errors the database has ended the transaction, and with it the mark; the error says enough.
+            let _ = session.undo().await;
+            if error.is_about_rows() { Ok(Fate::Refused(error)) } else { Err(error) }
+        }
+    }
+}
+
+/// Adds a row in a transaction of its own.
+pub(crate) async fn insert<S: Session>(
+    connections: &S::Connections,
+    layout: &Layout,
+    row: &NewRow<'_>,
+) -> Result<Inserted, DatabaseError> {
+    let mut session = S::begin(connections).await?;
+    let inserted = session.insert(layout, row).await?;
+    match inserted {
+        Inserted::Written => session.commit().await?,
+        Inserted::Exists | Inserted::Other(_) => session.cancel().await?,
+    }
+    Ok(inserted)
+}
+
+/// Adds a row in a transaction that is not ended here, and leaves nothing of it where it is not stored as it was sent.
+pub(crate) async fn insert_within<S: Session>(
+    session: &mut S,
+    layout: &Layout,
+    row: &NewRow<'_>,
+) -> Result<Inserted, DatabaseError> {
+    session.mark().await?;
+    match session.insert(layout, row).await {
+        Ok(Inserted::Written) => {
+            session.keep().await?;
+            Ok(Inserted::Written)
+        }
+        Ok(inserted) => {
+            session.undo().await?;
+            Ok(inserted)
+        }
+        Err(error) => {
+            let _ = session.undo().await;
+            Err(error)
+        }
+    }
 }
 
 fn without(places: Vec<usize>, left_out: &[usize]) -> Vec<usize> {

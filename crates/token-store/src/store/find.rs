@@ -135,21 +135,30 @@ impl TokenStore {
         layout: &Layout,
         key: &TokenKey,
     ) -> Result<Option<StoredRow>, StoreError> {
-        let mut rows = self.database().find(layout, key.values()).await?;
-        let (table, name) = (|| layout.table.name.clone(), || row_name(&layout.table.key, key.values()));
-        if rows.len() > 1 {
-            return Err(StoreError::Ambiguous { table: table(), row: name() });
-        }
-        let Some(row) = rows.pop().filter(|row| layout.is_same_key(key.values(), &row.key)) else {
-            return Ok(None);
-        };
-        let owned = layout.table.owner.iter().zip(&row.owner).all(|(column, owner)| {
-            key.owner(column).is_none_or(|given| layout.is_same_owner(column, Some(given), owner.as_deref()))
-        });
-        if let Some(unreadable) = row.unreadable.as_ref().filter(|_| owned) {
-            let (column, reason) = (unreadable.column.clone(), unreadable.reason.to_string());
-            return Err(StoreError::Unreadable { table: table(), row: name(), column, reason });
-        }
-        Ok(owned.then_some(row))
+        let rows = self.database().find(layout, key.values()).await?;
+        named_row(layout, key, rows)
     }
+}
+
+/// The row of a caller's key among those that the database answered.
+pub(super) fn named_row(
+    layout: &Layout,
+    key: &TokenKey,
+    mut rows: Vec<StoredRow>,
+) -> Result<Option<StoredRow>, StoreError> {
+    let (table, name) = (|| layout.table.name.clone(), || row_name(&layout.table.key, key.values()));
+    if rows.len() > 1 {
+        return Err(StoreError::Ambiguous { table: table(), row: name() });
+    }
+    let Some(row) = rows.pop().filter(|row| layout.is_same_key(key.values(), &row.key)) else {
+        return Ok(None);
+    };
+    let owned = layout.table.owner.iter().zip(&row.owner).all(|(column, owner)| {
+        key.owner(column).is_none_or(|given| layout.is_same_owner(column, Some(given), owner.as_deref()))
+    });
+    if let Some(unreadable) = row.unreadable.as_ref().filter(|_| owned) {
+        let (column, reason) = (unreadable.column.clone(), unreadable.reason.to_string());
+        return Err(StoreError::Unreadable { table: table(), row: name(), column, reason });
+    }
+    Ok(owned.then_some(row))
 }

@@ -5,21 +5,19 @@ use super::{NewToken, TokenKey, TokenStore, Written};
 use crate::database::Kind;
 use crate::database::insert::{Inserted, NewRow};
 use crate::database::layout::Layout;
-use crate::database::row::{StoredKey, StoredRow, row_name};
+use crate::database::row::{StoredKey, StoredRow};
+use crate::database::within::Through;
 use crate::error::StoreError;
 
 impl TokenStore {
-    /// Adds the row, sealed for the key and owner that the database stores.
-    pub(super) async fn insert(
+    /// Adds a row, sealed for the key and owner that the database stores; `None` where there is one by now.
+    pub(super) async fn add(
         &self,
+        through: &mut Through<'_, '_>,
         layout: &Layout,
-        key: &TokenKey,
+        mut row: StoredRow,
         token: &NewToken,
     ) -> Result<Option<Written>, StoreError> {
-        let Some(mut row) = self.blank_row(layout, key, token).await? else {
-            let (table, row) = (layout.table.name.clone(), row_name(&layout.table.key, key.values()));
-            return Err(StoreError::KeyNotStorable { table, row });
-        };
         let mut given: Vec<bool> = row.owner.iter().map(Option::is_some).collect();
         let nulls = token.plain.iter().filter(|(_, value)| value.is_none());
         for (column, _) in nulls {
@@ -36,12 +34,8 @@ impl TokenStore {
                 owner: owner.map(|((column, value), _)| (column.as_str(), value.as_deref())).collect(),
                 plain: plain.map(|(column, value)| (column.as_str(), value.as_deref())).collect(),
             };
-            match self
-                .database()
-                .insert(layout, &new)
-                .await
-                .map_err(|error| refused(layout, &change.old, error))?
-            {
+            let inserted = through.insert(layout, &new).await;
+            match inserted.map_err(|error| refused(layout, &change.old, error))? {
                 Inserted::Written => return Ok(Some(self.wrote(layout, &change))),
                 Inserted::Exists => return Ok(None),
                 // The database gave the row an owner that the caller left out: it is sealed for that one.

@@ -6,28 +6,54 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use envelope_core::sealer::{PreparedKey, Sealed};
-use envelope_core::{Binding, Sealer};
+use envelope_core::{Binding, OpenError, Sealer};
 use secrecy::{ExposeSecret as _, SecretString};
 
+use super::put::{WRITE, is_outage, not_prepared};
 use super::{NewToken, TokenKey, TokenStore, Written};
-use crate::error::{SealFailure, StoreError};
+use crate::database::Text;
+use crate::database::layout::Layout;
+use crate::database::row::StoredRow;
+use crate::error::{CorrelationId, SealFailure, StoreError};
 use crate::write_format::WriteFormat;
 
 /// How long prepared data keys are kept. A write that comes later asks the key service again.
 const PREPARED_FOR: Duration = Duration::from_secs(300);
 
-/// Data keys for the tokens of one row: what [`TokenStore::prepare`] returns and one write takes.
+/// Data keys for the tokens of one row, and the tokens that it holds: what [`TokenStore::prepare`] returns and one write
+/// takes.
 #[must_use = "it is for the write that follows"]
 pub struct Prepared {
-    key: TokenKey,
-    cells: Arc<Cells>,
+    pub(super) key: TokenKey,
+    /// The row as it was then, or the one that would be made.
+    pub(super) row: StoredRow,
+    pub(super) exists: bool,
+    pub(super) cells: Arc<Cells>,
+}
+
+/// What a write takes from before it asks the key service.
+#[derive(Clone)]
+pub(super) struct Supply {
+    pub(super) cells: Arc<Cells>,
+    /// Whether the key service may not be asked at all.
+    pub(super) is_all: bool,
 }
 
 /// The data keys by column, and what they have sealed: a write that starts over because the row was changed seals the
 /// same value for the same cell.
 pub(super) struct Cells {
     cells: Mutex<HashMap<String, Cell>>,
+    /// What the row held, by column.
+    held: HashMap<String, Held>,
     until: Instant,
+}
+
+/// A token that a write carries over where it does not set it.
+struct Held {
+    text: Text,
+    version: Option<String>,
+    key_id: Option<String>,
+    opened: Result<SecretString, (CorrelationId, OpenError)>,
 }
 
 enum Cell {
@@ -44,8 +70,9 @@ impl TokenStore {
     /// Makes the data keys for every token of a row, before work whose outcome must not be lost, such as a refresh grant
     /// that the provider gives once. [`put_prepared`](Self::put_prepared) then writes without the key service.
     ///
-    /// Call it before the grant: where the key service is away, it fails and the refresh token is not spent. The keys are
-    /// kept for five minutes, and serve one write.
+    /// Call it before the grant: where the key service is away, it fails and the refresh token is not spent. The tokens
+    /// that the row holds are opened too, so that one that the grant does not replace is carried over without a call. The
+    /// keys are kept for five minutes, and serve one write. A new row is made for the owner that the key names.
     ///
     /// # Errors
     /// [`StoreError::Seal`] where the key service gives no key, and those of [`put`](Self::put) about the key.
@@ -54,8 +81,17 @@ impl TokenStore {
         let format = self.write_format();
         self.check_storable(format)?;
         let mut cells = HashMap::new();
+        let found = self.find(layout, key).await?;
+        let exists = found.is_some();
+        let row = match found {
+            Some(row) => row,
+            None => {
+                let blank = self.blank_row(layout, key, &NewToken::new()).await?;
+                blank.ok_or_else(|| self.key_not_storable(layout, key))?
+            }
+        };
+        let held = self.open_held(layout, &row).await?;
         if let (WriteFormat::KmsEnvelope, Some(sealer)) = (format, self.cipher().key_service()) {
-            let row = self.row_or_blank(layout, key).await?;
             let prepared = layout.table.tokens.iter().map(async |column| {
                 let made = sealer.prepare(&row.binding(layout, column)).await;
                 let source = |error| StoreError::Seal {
@@ -69,24 +105,78 @@ impl TokenStore {
             });
             cells.extend(super::all_at_once(prepared).await?);
         }
-        let cells = Cells { cells: Mutex::new(cells), until: Instant::now() + PREPARED_FOR };
-        Ok(Prepared { key: key.clone(), cells: Arc::new(cells) })
+        let cells = Cells { cells: Mutex::new(cells), held, until: Instant::now() + PREPARED_FOR };
+        Ok(Prepared { key: key.clone(), row, exists, cells: Arc::new(cells) })
+    }
+
+    /// Opens what a row holds; a token that does not open is remembered as such.
+    async fn open_held(&self, layout: &Layout, row: &StoredRow) -> Result<HashMap<String, Held>, StoreError> {
+        let cells = layout.table.tokens.iter().zip(&row.values);
+        let opened =
+            cells.filter_map(|(column, text)| Some((column, text.as_ref()?))).map(async |(column, text)| {
+                let opened = match self.open_cell(self.trail(WRITE), layout, row, column, text).await {
+                    Ok(secret) => Ok(secret),
+                    Err(error) if is_outage(&error) => return Err(error),
+                    Err(StoreError::Open { correlation_id, source, .. }) => Err((correlation_id, source)),
+                    Err(error) => return Err(error),
+                };
+                let (version, key_id) = (row.version.clone(), row.key_id.clone());
+                Ok((column.clone(), Held { text: text.clone(), version, key_id, opened }))
+            });
+        Ok(super::all_at_once(opened).await?.into_iter().collect())
+    }
+
+    /// Opens a token that a write carries over, from what was prepared if it holds it still.
+    pub(super) async fn open_to_keep(
+        &self,
+        layout: &Layout,
+        row: &StoredRow,
+        column: &str,
+        text: &Text,
+    ) -> Result<SecretString, StoreError> {
+        if let Some(Supply { cells, is_all }) = &self.prepared {
+            match cells.held(row, column, text) {
+                Some(Ok(secret)) => return Ok(secret.clone()),
+                Some(Err((correlation_id, source))) => {
+                    let (table, row, column) =
+                        (layout.table.name.clone(), row.name(layout), column.to_owned());
+                    let (correlation_id, source) = (*correlation_id, source.clone());
+                    return Err(StoreError::Open { table, row, column, correlation_id, source });
+                }
+                None if *is_all => return Err(not_prepared(layout, row, column)),
+                None => {}
+            }
+        }
+        self.open_cell(self.trail(WRITE), layout, row, column, text).await
     }
 
     /// Writes tokens as [`put`](Self::put) does, under data keys that were made before.
     ///
-    /// The key service is asked only where the keys are too old, the row's owner has changed since, or a token that is
-    /// not set has to be carried over: set every token.
+    /// The key service is asked only where the keys are too old, the row's owner has changed since, or others have changed
+    /// a token that is not set.
     ///
     /// # Errors
     /// As [`put`](Self::put).
     pub async fn put_prepared(&self, prepared: Prepared, token: NewToken) -> Result<Written, StoreError> {
-        let store = Self { prepared: Some(prepared.cells), ..self.clone() };
+        let supply = Supply { cells: prepared.cells, is_all: false };
+        let store = Self { prepared: Some(supply), ..self.clone() };
         store.put(&prepared.key, token).await
     }
 }
 
 impl Cells {
+    /// What a column held, if the row holds the same text under the same marks.
+    fn held(
+        &self,
+        row: &StoredRow,
+        column: &str,
+        text: &Text,
+    ) -> Option<&Result<SecretString, (CorrelationId, OpenError)>> {
+        let held = self.held.get(column)?;
+        let is_same = held.text == *text && held.version == row.version && held.key_id == row.key_id;
+        is_same.then_some(&held.opened)
+    }
+
     /// Seals under the prepared key of a cell; `None` where there is none for it.
     pub(super) fn seal(
         &self,
@@ -141,7 +231,7 @@ mod tests {
             let binding = Binding::new("table", "column").key("id", "1");
             let key = sealer.prepare(&binding).await?;
             let cells = Mutex::new(HashMap::from([("column".to_owned(), Cell::Key(key))]));
-            let cells = Cells { cells, until: Instant::now() + PREPARED_FOR };
+            let cells = Cells { cells, held: HashMap::new(), until: Instant::now() + PREPARED_FOR };
             let first = cells.seal(&sealer, &"first".into(), &binding)?;
             assert!(first.is_some());
             assert_eq!(cells.seal(&sealer, &"first".into(), &binding)?, first, "the same value, once more");
@@ -162,7 +252,8 @@ mod tests {
         ] {
             let key = sealer.prepare(&one).await?;
             let cells = Mutex::new(HashMap::from([("column".to_owned(), Cell::Key(key))]));
-            let sealed = Cells { cells, until }.seal(&sealer, &"value".into(), &other)?;
+            let sealed =
+                Cells { cells, held: HashMap::new(), until }.seal(&sealer, &"value".into(), &other)?;
             assert_eq!(sealed.is_some(), is_sealed);
         }
         Ok(())

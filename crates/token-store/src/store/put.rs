@@ -13,15 +13,18 @@ use crate::database::Text;
 use crate::database::layout::Layout;
 use crate::database::row::{StoredRow, row_name};
 use crate::database::swap::{Change, Fate, Locked, Marks, Writing};
+use crate::database::within::Through;
 use crate::error::{DatabaseError, SealFailure, StoreError};
 use crate::plan::concerns_every_value;
 use crate::write_format::WriteFormat;
 
 /// How often a write starts over because others changed the row between its read and its write.
-const ATTEMPTS: u32 = 8;
+pub(super) const ATTEMPTS: u32 = 8;
 
 /// What the audit trail calls it.
-const WRITE: &str = "write";
+pub(super) const WRITE: &str = "write";
+/// And a write of which it does not know whether the caller commits it.
+pub(super) const WRITE_IN: &str = "write_in_transaction";
 
 /// What becomes of one token of a row.
 pub(super) enum Cell {
@@ -65,28 +68,17 @@ impl TokenStore {
                 None if existed > 1 => return Err(StoreError::KeyNotStorable { table, row: name }),
                 None => {
                     existed += 1;
-                    self.insert(layout, key, token).await?
+                    let row = self.blank_row(layout, key, token).await?;
+                    let row = row.ok_or_else(|| self.key_not_storable(layout, key))?;
+                    self.add(&mut Through::Pool(self.database()), layout, row, token).await?
                 }
-                Some(row) => self.update(layout, row, token).await?,
+                Some(row) => self.update(&mut Through::Pool(self.database()), layout, row, token).await?,
             };
             if let Some(written) = done {
                 return Ok(written);
             }
         }
         Err(StoreError::Contended { table, row: name })
-    }
-
-    /// The row of a key, or the one that would be made for it.
-    pub(super) async fn row_or_blank(
-        &self,
-        layout: &Layout,
-        key: &TokenKey,
-    ) -> Result<StoredRow, StoreError> {
-        if let Some(row) = self.find(layout, key).await? {
-            return Ok(row);
-        }
-        let blank = self.blank_row(layout, key, &NewToken::new()).await?;
-        blank.ok_or_else(|| self.key_not_storable(layout, key))
     }
 
     pub(super) fn key_not_storable(&self, layout: &Layout, key: &TokenKey) -> StoreError {
@@ -102,8 +94,9 @@ impl TokenStore {
     }
 
     /// Tokens, version columns and plain columns in one statement, for the owner that the row has.
-    async fn update(
+    pub(super) async fn update(
         &self,
+        through: &mut Through<'_, '_>,
         layout: &Layout,
         row: StoredRow,
         token: &NewToken,
@@ -113,12 +106,12 @@ impl TokenStore {
         let change = self.seal_row(layout, row, token).await?;
         let plain = last_of_each(layout, token);
         let writing = Writing { locked: Locked::Wait, plain: &plain, touch: true };
-        let fates = self.database().swap(layout, std::slice::from_ref(&change), &writing).await;
-        let fate = fates.map_err(|error| refused(layout, &change.old, error))?.into_iter().next();
-        match fate.unwrap_or(Fate::Unmatched) {
+        let fate = through.swap(layout, &change, &writing).await;
+        match fate.map_err(|error| refused(layout, &change.old, error))? {
             Fate::Written => Ok(Some(self.wrote(layout, &change))),
             Fate::Altered => Err(altered(layout, &change.old)),
             Fate::Refused(error) => Err(refused(layout, &change.old, error)),
+            Fate::Unmatched if matches!(through, Through::Callers(_)) => Ok(None),
             Fate::Unmatched => {
                 let now = self.database().fetch(layout, &change.old.key).await?;
                 let stays = now.is_some_and(|now| change.is_to_come(&now));
@@ -134,7 +127,8 @@ impl TokenStore {
         if change.marks.method.as_deref() == Some(FALLBACK_METHOD) {
             self.inner.fallback_writes.fetch_add(1, Ordering::Relaxed);
         }
-        self.trail(WRITE).written(layout, change);
+        let in_callers = self.prepared.as_ref().is_some_and(|prepared| prepared.is_all);
+        self.trail(if in_callers { WRITE_IN } else { WRITE }).written(layout, change);
         Written::new(&change.marks, Content::of_change(layout, change, self.profile().unmarked))
     }
 
@@ -212,12 +206,14 @@ impl TokenStore {
         let secret = match (new, stored) {
             (Some(Some(secret)), _) => secret,
             (Some(None), _) | (None, None) => return Ok(Cell::Null),
-            (None, Some(text)) => match self.open_cell(self.trail(WRITE), layout, row, column, text).await {
+            (None, Some(text)) => match self.open_to_keep(layout, row, column, text).await {
                 Ok(secret) => {
                     kept = secret;
                     &kept
                 }
-                Err(error) if is_outage(&error) => return Err(error),
+                Err(error) if is_outage(&error) || matches!(error, StoreError::NotPrepared { .. }) => {
+                    return Err(error);
+                }
                 Err(error) if keeps_version(layout, row, format) => return Ok(Cell::Kept(error)),
                 Err(error) => return Err(cannot_stay(error)),
             },
@@ -236,16 +232,22 @@ impl TokenStore {
         if let (WriteFormat::KmsEnvelope, Some(prepared), Some(sealer)) =
             (format, &self.prepared, self.cipher().key_service())
         {
-            let sealed = prepared.seal(sealer, secret, binding);
-            let sealed = sealed.map_err(|source| seal_error(layout, row, binding.column(), source))?;
-            if let Some(sealed) = sealed {
-                return Ok(Cell::Sealed(Zeroizing::new(sealed.text), sealed.key_id));
+            let sealed = prepared.cells.seal(sealer, secret, binding);
+            match sealed.map_err(|source| seal_error(layout, row, binding.column(), source))? {
+                Some(sealed) => return Ok(Cell::Sealed(Zeroizing::new(sealed.text), sealed.key_id)),
+                None if prepared.is_all => return Err(not_prepared(layout, row, binding.column())),
+                None => {}
             }
         }
         let sealed = self.cipher().seal(format, secret, binding).await;
         let sealed = sealed.map_err(|source| seal_error(layout, row, binding.column(), source))?;
         Ok(Cell::Sealed(Zeroizing::new(sealed.text), sealed.key_id))
     }
+}
+
+pub(super) fn not_prepared(layout: &Layout, row: &StoredRow, column: &str) -> StoreError {
+    let (table, row) = (layout.table.name.clone(), row.name(layout));
+    StoreError::NotPrepared { table, row, column: column.into() }
 }
 
 /// What a plain column is set to: the last word on each, without the owner, which a row keeps.
@@ -284,7 +286,7 @@ fn keeps_key(layout: &Layout, row: &StoredRow, format: WriteFormat, key_id: Opti
 }
 
 /// Whether it is the key service that does not open anything, rather than this token that does not open.
-fn is_outage(error: &StoreError) -> bool {
+pub(super) fn is_outage(error: &StoreError) -> bool {
     matches!(error, StoreError::Open { source: OpenError::Key(error), .. } if concerns_every_value(error))
 }
 
@@ -310,7 +312,7 @@ fn warn_of_fallback(layout: &Layout, row: &StoredRow, failure: &SealFailure) {
 }
 
 /// What a row's tokens are bound to cannot change under them: they would open for nobody.
-fn check_owner(layout: &Layout, row: &StoredRow, token: &NewToken) -> Result<(), StoreError> {
+pub(super) fn check_owner(layout: &Layout, row: &StoredRow, token: &NewToken) -> Result<(), StoreError> {
     for (column, owner) in layout.table.owner.iter().zip(&row.owner) {
         let set = token.plain.iter().rev().find(|(name, _)| name == column);
         if set.is_some_and(|(_, value)| !layout.is_same_owner(column, value.as_deref(), owner.as_deref())) {
@@ -324,7 +326,7 @@ fn not_plain(layout: &Layout, column: &str) -> StoreError {
     StoreError::NotPlain { table: layout.table.name.clone(), column: column.into() }
 }
 
-fn check_columns(layout: &Layout, token: &NewToken) -> Result<(), StoreError> {
+pub(super) fn check_columns(layout: &Layout, token: &NewToken) -> Result<(), StoreError> {
     let table = &layout.table;
     let unknown = token.tokens.iter().find(|(column, _)| !table.tokens.contains(column));
     if let Some((column, _)) = unknown {

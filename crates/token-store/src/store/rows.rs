@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use super::revision::{Content, Revision};
 use super::{TokenKey, TokenStore};
 use crate::database::layout::Layout;
-use crate::database::row::{StoredRow, row_name};
+use crate::database::row::StoredRow;
 use crate::database::select::Walk;
 use crate::error::StoreError;
 
@@ -120,12 +120,7 @@ impl TokenStore {
     pub async fn get_columns(&self, key: &TokenKey, columns: &[&str]) -> Result<TokenRow, StoreError> {
         let layout = self.layout(key)?;
         check_tokens(layout, columns)?;
-        let trail = self.trail("read");
-        let Some(row) = self.find(layout, key).await? else {
-            let name = row_name(&layout.table.key, key.values());
-            trail.not_found(layout, &name);
-            return Err(StoreError::NotFound { table: layout.table.name.clone(), row: name });
-        };
+        let Some(row) = self.find(layout, key).await? else { return Err(self.not_found(layout, key)) };
         Ok(self.open_columns(layout, row, columns).await)
     }
 
@@ -191,7 +186,7 @@ impl TokenStore {
         Ok(opened.buffered(AT_ONCE))
     }
 
-    async fn open_columns(&self, layout: &Layout, row: StoredRow, columns: &[&str]) -> TokenRow {
+    pub(super) async fn open_columns(&self, layout: &Layout, row: StoredRow, columns: &[&str]) -> TokenRow {
         let trail = self.trail("read");
         let cells = layout.table.tokens.iter().zip(&row.values);
         let wanted = cells.filter(|(column, _)| columns.contains(&column.as_str()));
@@ -223,7 +218,7 @@ fn named<'a, T>(list: &'a [(String, T)], name: &str) -> Option<&'a T> {
     list.iter().find(|(column, _)| column == name).map(|(_, value)| value)
 }
 
-fn check_tokens(layout: &Layout, columns: &[&str]) -> Result<(), StoreError> {
+pub(super) fn check_tokens(layout: &Layout, columns: &[&str]) -> Result<(), StoreError> {
     let unknown = columns.iter().find(|column| !layout.table.tokens.iter().any(|name| name == *column));
     match unknown {
         Some(column) => {

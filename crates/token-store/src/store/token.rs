@@ -50,7 +50,9 @@ impl TokenKey {
         self.table.as_deref()
     }
 
-    pub(crate) fn values(&self) -> &[String] {
+    /// The key's values, as text, in the profile's order.
+    #[must_use]
+    pub fn values(&self) -> &[String] {
         &self.values
     }
 }

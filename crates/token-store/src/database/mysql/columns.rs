@@ -128,13 +128,25 @@ pub(in crate::database) async fn canonical(
     layout: &Layout,
     values: &[(&str, &str)],
 ) -> Result<Option<Vec<String>>, DatabaseError> {
+    if values.is_empty() {
+        return Ok(Some(Vec::new()));
+    }
+    let Some((sql, params)) = canonical_query(layout, values) else { return Ok(None) };
+    match connections.rows(&sql, &params).await {
+        Err(error) if error.is_about_rows() => Ok(None),
+        rows => Ok(canonical_texts(&rows?, values.len())),
+    }
+}
+
+/// The question that [`canonical`] asks; `None` where it is known that a column cannot hold its value.
+pub(super) fn canonical_query<'a>(
+    layout: &Layout,
+    values: &[(&str, &'a str)],
+) -> Option<(String, Vec<Param<'a>>)> {
     let mut expressions = Vec::new();
     let mut params: Vec<Param<'_>> = Vec::new();
     for (name, value) in values {
-        let Some(column) = layout.column(name) else { return Ok(None) };
-        if !can_hold(column, value) {
-            return Ok(None);
-        }
+        let column = layout.column(name).filter(|column| can_hold(column, value))?;
         let expression = match column.kind {
             Kind::Text if !column.cast.is_empty() => {
                 super::sql::utf8(&format!("CONVERT(? USING {})", column.cast))
@@ -146,14 +158,12 @@ pub(in crate::database) async fn canonical(
         expressions.push(expression);
         params.push(Some(value));
     }
-    if expressions.is_empty() {
-        return Ok(Some(Vec::new()));
-    }
-    let rows = match connections.rows(&format!("SELECT {}", expressions.join(", ")), &params).await {
-        Err(error) if error.is_about_rows() => return Ok(None),
-        rows => rows?,
-    };
-    Ok(rows.first().and_then(|row| (0..values.len()).map(|index| text(row, index)).collect()))
+    Some((format!("SELECT {}", expressions.join(", ")), params))
+}
+
+/// The answer to [`canonical_query`].
+pub(super) fn canonical_texts(rows: &[MySqlRow], count: usize) -> Option<Vec<String>> {
+    rows.first().and_then(|row| (0..count).map(|index| text(row, index)).collect())
 }
 
 /// What the casts of this database would change without an error.

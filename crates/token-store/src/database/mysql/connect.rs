@@ -56,6 +56,11 @@ pub(in crate::database) async fn connect(
     Ok(Connections { pool, read_only })
 }
 
+/// A pool of the caller's, whose sessions are checked before each write.
+pub(in crate::database) fn of_pool(pool: sqlx::MySqlPool) -> Connections {
+    Connections { pool, read_only: false }
+}
+
 /// Opens one connection, which reports at once what is wrong where a pool keeps trying, and returns the statement that
 /// sets up every session of this server.
 async fn session(options: &MySqlConnectOptions, timeouts: Timeouts) -> Result<String, StoreError> {

@@ -7,6 +7,7 @@
 pub(super) mod columns;
 pub(super) mod connect;
 pub(super) mod errors;
+pub(super) mod made;
 pub(super) mod obstacles;
 pub(super) mod privileges;
 pub(super) mod schema;
@@ -16,13 +17,13 @@ pub(super) mod swap;
 pub(super) mod write;
 
 use sqlx::mysql::{MySqlArguments, MySqlRow};
-use sqlx::{AssertSqlSafe, MySql, Row as _, Transaction, ValueRef as _};
+use sqlx::{AssertSqlSafe, MySql, MySqlConnection, Row as _, Transaction, ValueRef as _};
 use zeroize::Zeroizing;
 
 use super::row::{Cell, NoText};
 use crate::error::{DatabaseError, Scope};
 
-pub(super) use connect::connect;
+pub(super) use connect::{connect, of_pool};
 pub(super) use swap::Session;
 
 /// A pool of connections.
@@ -55,11 +56,27 @@ impl Connections {
     async fn begin(&self) -> Result<Transaction<'static, MySql>, DatabaseError> {
         let begin = if self.read_only { "START TRANSACTION READ ONLY" } else { "START TRANSACTION" };
         let mut transaction = self.pool.begin_with(begin).await?;
-        let mode = bind("SELECT CAST(@@SESSION.sql_mode AS CHAR)", &[]).fetch_one(&mut *transaction).await?;
-        if !is_strict(&text(&mode, 0).unwrap_or_default()) {
-            return Err(not_strict());
-        }
+        check_mode(&mut transaction).await?;
         Ok(transaction)
+    }
+}
+
+/// Refuses a session that would store something else than what is sent, or reads texts as something else than what is
+/// stored.
+async fn check_mode(connection: &mut MySqlConnection) -> Result<(), DatabaseError> {
+    let sql = "SELECT CAST(@@SESSION.sql_mode AS CHAR), CAST(@@SESSION.character_set_client AS CHAR), \
+               CAST(@@SESSION.character_set_results AS CHAR)";
+    let session = bind(sql, &[]).fetch_one(connection).await?;
+    let setting = |index: usize| text(&session, index).unwrap_or_default();
+    match () {
+        () if !is_strict(&setting(0)) => Err(unfit_session(
+            "sql_mode of the session is not strict, so that values which do not fit would be cut: add \
+             STRICT_TRANS_TABLES",
+        )),
+        () if setting(1) != "utf8mb4" || setting(2) != "utf8mb4" => Err(unfit_session(
+            "the session's character set is not utf8mb4, so that characters would be lost: SET NAMES utf8mb4",
+        )),
+        () => Ok(()),
     }
 }
 
@@ -68,15 +85,8 @@ fn is_strict(mode: &str) -> bool {
     mode.split(',').any(|part| matches!(part, "STRICT_TRANS_TABLES" | "STRICT_ALL_TABLES" | "TRADITIONAL"))
 }
 
-fn not_strict() -> DatabaseError {
-    DatabaseError {
-        message: "sql_mode of the session is not strict, so that values which do not fit would be cut: add \
-                  STRICT_TRANS_TABLES"
-            .into(),
-        code: None,
-        unreachable: false,
-        scope: Scope::Whole,
-    }
+fn unfit_session(message: &str) -> DatabaseError {
+    DatabaseError { message: message.into(), code: None, unreachable: false, scope: Scope::Whole }
 }
 
 fn bind(sql: &str, params: &[Param<'_>]) -> sqlx::query::Query<'static, MySql, MySqlArguments> {

@@ -2,12 +2,15 @@
 
 use std::collections::HashSet;
 
-use sqlx::{MySql, Transaction};
+use sqlx::{MySql, MySqlConnection};
 
 use super::sql::{TABLE, as_text, column, is_key, is_same_text, table_by_key};
-use super::{Connections, Param, bind_once, columns, number, privileges};
+use super::{Connections, Param, bind, bind_once, check_mode, columns, number, privileges, select, write};
+use crate::database::insert::{Inserted, NewRow};
 use crate::database::layout::Layout;
+use crate::database::row::StoredRow;
 use crate::database::swap::{Attempt, Care, Change, Locked, Writing, change_columns, change_values};
+use crate::database::within::Held;
 use crate::error::{DatabaseError, Scope};
 
 /// What the relation of changes is called in a statement; no table of ours is.
@@ -21,11 +24,11 @@ const MOST_PARAMS: usize = 65_000;
 const MOST_TOGETHER: usize = 16 << 10;
 
 /// A transaction that writes changes.
-pub(crate) struct Session {
-    transaction: Transaction<'static, MySql>,
+pub(crate) struct Session<'t> {
+    transaction: Held<'t, MySql>,
 }
 
-impl crate::database::swap::Session for Session {
+impl crate::database::swap::Session for Session<'_> {
     type Connections = Connections;
 
     fn most(layout: &Layout) -> usize {
@@ -34,7 +37,7 @@ impl crate::database::swap::Session for Session {
     }
 
     async fn begin(connections: &Connections) -> Result<Self, DatabaseError> {
-        Ok(Self { transaction: connections.begin().await? })
+        Ok(Self { transaction: Held::Own(connections.begin().await?) })
     }
 
     async fn write(
@@ -49,6 +52,7 @@ impl crate::database::swap::Session for Session {
             false => self.write_and_look(layout, changes, writing).await,
         };
         if let Err(error) = &outcome
+            && self.transaction.is_own()
             && (care == Care::One || error.is_transient())
         {
             // The next attempt comes on another connection. Its rows must be free by then, and a transaction that is
@@ -56,6 +60,29 @@ impl crate::database::swap::Session for Session {
             let _ = self.say("ROLLBACK").await;
         }
         outcome
+    }
+
+    async fn insert(&mut self, layout: &Layout, row: &NewRow<'_>) -> Result<Inserted, DatabaseError> {
+        write::insert(&mut self.transaction, layout, row).await
+    }
+
+    async fn find(&mut self, layout: &Layout, key: &[String]) -> Result<Vec<StoredRow>, DatabaseError> {
+        let given: Vec<(&str, &str)> =
+            layout.table.key.iter().map(String::as_str).zip(key.iter().map(String::as_str)).collect();
+        let Some((sql, params)) = columns::canonical_query(layout, &given) else { return Ok(Vec::new()) };
+        let canonical = match bind(&sql, &params).fetch_all(&mut *self.transaction).await {
+            Ok(rows) => columns::canonical_texts(&rows, given.len()),
+            Err(error) => match DatabaseError::from(error) {
+                error if error.is_about_rows() => None,
+                error => return Err(error),
+            },
+        };
+        let Some(canonical) = canonical.filter(|canonical| layout.is_same_key(key, canonical)) else {
+            return Ok(Vec::new());
+        };
+        let (sql, params) = select::by_key(layout, &canonical, true);
+        let rows = bind(&sql, &params).fetch_all(&mut *self.transaction).await?;
+        rows.iter().map(|row| select::stored_row(layout, row)).collect()
     }
 
     async fn mark(&mut self) -> Result<(), DatabaseError> {
@@ -71,11 +98,11 @@ impl crate::database::swap::Session for Session {
     }
 
     async fn commit(self) -> Result<(), DatabaseError> {
-        Ok(self.transaction.commit().await?)
+        self.transaction.commit().await
     }
 
     async fn cancel(self) -> Result<(), DatabaseError> {
-        Ok(self.transaction.rollback().await?)
+        self.transaction.rollback().await
     }
 
     async fn judge(
@@ -113,7 +140,18 @@ async fn has_everything(connections: &Connections, layout: &Layout) -> Result<bo
     Ok(needed.all(|name| facts.columns.iter().any(|column| column.name == *name)))
 }
 
-impl Session {
+impl<'t> Session<'t> {
+    /// A session in a caller's transaction.
+    ///
+    /// # Errors
+    /// Also where the caller's session would store a cut value instead of refusing it.
+    pub(in crate::database) async fn of(connection: &'t mut MySqlConnection) -> Result<Self, DatabaseError> {
+        check_mode(connection).await?;
+        Ok(Self { transaction: Held::Callers(connection) })
+    }
+}
+
+impl Session<'_> {
     /// Locks the rows that still are what was read, writes them and looks at them again, whatever the care: a trigger
     /// may be there that this user cannot see.
     async fn write_and_look(
@@ -312,5 +350,5 @@ pub(in crate::database) async fn delete(
     let mut transaction = connections.begin().await?;
     let query = bind_once(&sql, &params(layout, &[change]));
     let deleted = query.execute(&mut *transaction).await?.rows_affected();
-    super::write::commit_one(transaction, deleted).await
+    write::commit_one(transaction, deleted).await
 }

@@ -9,11 +9,12 @@ use super::{Connections, Param, bind, quote, select, sql};
 use crate::database::insert::{Inserted, NewRow};
 use crate::database::layout::Layout;
 use crate::database::row::StoredKey;
+use crate::database::within::Held;
 use crate::error::DatabaseError;
 
-/// Writes the row, and reads it back before the commit.
-pub(in crate::database) async fn insert(
-    connections: &Connections,
+/// Writes the row, and reads it back.
+pub(super) async fn insert(
+    transaction: &mut Held<'_, MySql>,
     layout: &Layout,
     row: &NewRow<'_>,
 ) -> Result<Inserted, DatabaseError> {
@@ -27,9 +28,8 @@ pub(in crate::database) async fn insert(
     let table = sql::full_name(layout);
     let sql = format!("INSERT INTO {table} ({}) VALUES ({})", names.join(", "), values.join(", "));
     let params: Vec<Param<'_>> = columns.into_iter().map(|(_, value)| value).collect();
-    let mut transaction = connections.begin().await?;
     let key = &row.change.old.key;
-    let done = bind(&sql, &params).execute(&mut *transaction).await;
+    let done = bind(&sql, &params).execute(&mut **transaction).await;
     let is_taken = match &done {
         Err(sqlx::Error::Database(error)) => is_of_key(layout, error.as_ref()),
         _ => false,
@@ -38,17 +38,15 @@ pub(in crate::database) async fn insert(
         done?;
     }
     let (sql, params) = select::by_key(layout, key, false);
-    let stored = bind(&sql, &params).fetch_all(&mut *transaction).await?;
+    let stored = bind(&sql, &params).fetch_all(&mut **transaction).await?;
     let mut stored = stored.iter().map(|found| select::stored_row(layout, found));
     let first = stored.next().transpose()?;
     let is_written = !is_taken
         && first.as_ref().is_some_and(|found| row.is_stored_as(layout, found))
         && stored.next().is_none();
     if is_written {
-        transaction.commit().await?;
         return Ok(Inserted::Written);
     }
-    transaction.rollback().await?;
     Ok(match first {
         Some(_) if is_taken => Inserted::Exists,
         // A row whose key differs in case or trailing spaces only is in the way.

@@ -183,7 +183,7 @@ pub(super) fn by_key<'a>(layout: &Layout, key: &'a [String], plain: bool) -> (St
     (sql, key.iter().map(|text| Param::from(text.as_str())).collect())
 }
 
-fn by_key_columns(layout: &Layout) -> String {
+pub(super) fn by_key_columns(layout: &Layout) -> String {
     format!("SELECT {} FROM {} WHERE {} LIMIT 2", key_columns(layout), table(layout), is_row(layout, 1))
 }
 

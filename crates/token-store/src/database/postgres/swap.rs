@@ -2,14 +2,18 @@
 
 use std::collections::HashSet;
 
-use sqlx::{Postgres, Transaction};
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, Postgres};
 
 use super::select::key_of_changes;
 use super::sql::{as_text, cast, column, is_same_text, table};
-use super::{Connections, Param, columns, number, privileges, text};
+use super::{Connections, Param, columns, number, privileges, select, text, write};
+use crate::database::insert::{Inserted, NewRow};
 use crate::database::layout::Layout;
 use crate::database::quote;
+use crate::database::row::StoredRow;
 use crate::database::swap::{Attempt, Care, Change, Locked, Writing, change_columns, change_values};
+use crate::database::within::Held;
 use crate::error::{DatabaseError, Scope};
 
 /// What the relation of changes is called in a statement; no table of ours is.
@@ -20,12 +24,12 @@ const FREE: &str = "\"tokenseal free\"";
 const WRITTEN: &str = "\"tokenseal written\"";
 
 /// A transaction that writes changes.
-pub(crate) struct Session {
+pub(crate) struct Session<'t> {
     connections: Connections,
-    transaction: Transaction<'static, Postgres>,
+    transaction: Held<'t, Postgres>,
 }
 
-impl crate::database::swap::Session for Session {
+impl crate::database::swap::Session for Session<'_> {
     type Connections = Connections;
 
     fn most(_layout: &Layout) -> usize {
@@ -33,7 +37,7 @@ impl crate::database::swap::Session for Session {
     }
 
     async fn begin(connections: &Connections) -> Result<Self, DatabaseError> {
-        Ok(Self { connections: connections.clone(), transaction: connections.begin().await? })
+        Ok(Self { connections: connections.clone(), transaction: Held::Own(connections.begin().await?) })
     }
 
     async fn write(
@@ -49,6 +53,31 @@ impl crate::database::swap::Session for Session {
         }
     }
 
+    async fn insert(&mut self, layout: &Layout, row: &NewRow<'_>) -> Result<Inserted, DatabaseError> {
+        write::insert(&self.connections, &mut self.transaction, layout, row).await
+    }
+
+    async fn find(&mut self, layout: &Layout, key: &[String]) -> Result<Vec<StoredRow>, DatabaseError> {
+        self.mark().await?;
+        let (sql, params) = select::by_key(layout, key, true);
+        let error = match self.all(&sql, &params).await {
+            Ok(rows) => {
+                self.keep().await?;
+                return rows.iter().map(|row| select::stored_row(layout, row)).collect();
+            }
+            Err(error) => error,
+        };
+        self.undo().await?;
+        if !error.code.as_deref().is_some_and(|code| code.starts_with("22")) {
+            return Err(error);
+        }
+        // Either the key is no value of its type, or the row holds what cannot be read.
+        self.mark().await?;
+        let named = self.all(&select::by_key_columns(layout), &params).await;
+        self.undo().await?;
+        if named.is_ok_and(|rows| !rows.is_empty()) { Err(error) } else { Ok(Vec::new()) }
+    }
+
     async fn mark(&mut self) -> Result<(), DatabaseError> {
         self.say("SAVEPOINT tokenseal").await
     }
@@ -62,11 +91,11 @@ impl crate::database::swap::Session for Session {
     }
 
     async fn commit(self) -> Result<(), DatabaseError> {
-        Ok(self.transaction.commit().await?)
+        self.transaction.commit().await
     }
 
     async fn cancel(self) -> Result<(), DatabaseError> {
-        Ok(self.transaction.rollback().await?)
+        self.transaction.rollback().await
     }
 
     async fn judge(
@@ -94,7 +123,18 @@ async fn has_everything(connections: &Connections, layout: &Layout) -> Result<bo
     Ok(needed.all(|name| facts.columns.iter().any(|column| column.name == *name)))
 }
 
-impl Session {
+impl<'t> Session<'t> {
+    /// A session in a caller's transaction.
+    pub(in crate::database) fn of(connections: &Connections, connection: &'t mut PgConnection) -> Self {
+        Self { connections: connections.clone(), transaction: Held::Callers(connection) }
+    }
+}
+
+impl Session<'_> {
+    async fn all(&mut self, sql: &str, params: &[Param<'_>]) -> Result<Vec<PgRow>, DatabaseError> {
+        Ok(self.connections.bind(sql, params).fetch_all(&mut *self.transaction).await?)
+    }
+
     async fn say(&mut self, sql: &'static str) -> Result<(), DatabaseError> {
         sqlx::raw_sql(sql).execute(&mut *self.transaction).await?;
         Ok(())
@@ -150,7 +190,10 @@ impl Session {
         );
         let query = self.connections.bind(&update, &params(layout, &part, writing));
         query.execute(&mut *self.transaction).await?;
-        self.say("SET CONSTRAINTS ALL IMMEDIATE").await?;
+        // In a caller's transaction, what the caller has deferred stays deferred.
+        if self.transaction.is_own() {
+            self.say("SET CONSTRAINTS ALL IMMEDIATE").await?;
+        }
         let stored = self.places(&look_again_sql(layout), &params_of(layout, &part)).await?;
         for (index, place) in matched.iter().enumerate() {
             let list = if stored.contains(&index) { &mut attempt.written } else { &mut attempt.altered };
@@ -324,7 +367,7 @@ pub(in crate::database) async fn delete(
     let mut transaction = connections.begin().await?;
     let query = connections.bind(&sql, &params_of(layout, &[change]));
     let deleted = query.execute(&mut *transaction).await?.rows_affected();
-    super::write::commit_one(transaction, deleted).await
+    write::commit_one(transaction, deleted).await
 }
 
 /// The row of a key, locked for writing.

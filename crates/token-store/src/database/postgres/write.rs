@@ -9,11 +9,13 @@ use crate::database::insert::{Inserted, NewRow};
 use crate::database::layout::Layout;
 use crate::database::quote;
 use crate::database::row::StoredKey;
+use crate::database::within::Held;
 use crate::error::DatabaseError;
 
-/// Writes the row, lets whatever is deferred happen, and reads it back before the commit.
-pub(in crate::database) async fn insert(
+/// Writes the row, lets whatever is deferred happen unless the transaction is the caller's, and reads it back.
+pub(super) async fn insert(
     connections: &Connections,
+    transaction: &mut Held<'_, Postgres>,
     layout: &Layout,
     row: &NewRow<'_>,
 ) -> Result<Inserted, DatabaseError> {
@@ -25,26 +27,29 @@ pub(in crate::database) async fn insert(
         names.push(quote(updated));
         values.push("pg_catalog.now()".into());
     }
-    let sql = format!("INSERT INTO {} ({}) VALUES ({})", table(layout), names.join(", "), values.join(", "));
+    let sql = format!(
+        "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE VALUES ({})",
+        table(layout),
+        names.join(", "),
+        values.join(", ")
+    );
     let params: Vec<Param<'_>> = columns.into_iter().map(|(_, value)| Param::Text(value)).collect();
-    let mut transaction = connections.begin().await?;
-    match connections.bind(&sql, &params).execute(&mut *transaction).await {
+    match connections.bind(&sql, &params).execute(&mut **transaction).await {
         Err(sqlx::Error::Database(error)) if is_of_key(layout, error.as_ref()) => {
-            transaction.rollback().await?;
             return Ok(Inserted::Exists);
         }
         done => done?,
     };
-    sqlx::raw_sql("SET CONSTRAINTS ALL IMMEDIATE").execute(&mut *transaction).await?;
+    if transaction.is_own() {
+        sqlx::raw_sql("SET CONSTRAINTS ALL IMMEDIATE").execute(&mut **transaction).await?;
+    }
     let (sql, params) = select::by_key(layout, &row.change.old.key, false);
-    let stored = connections.bind(&sql, &params).fetch_all(&mut *transaction).await?;
+    let stored = connections.bind(&sql, &params).fetch_all(&mut **transaction).await?;
     let mut stored = stored.iter().map(|found| select::stored_row(layout, found));
     let first = stored.next().transpose()?;
     if first.as_ref().is_some_and(|found| row.is_stored_as(layout, found)) && stored.next().is_none() {
-        transaction.commit().await?;
         return Ok(Inserted::Written);
     }
-    transaction.rollback().await?;
     Ok(Inserted::Other(first.map(Box::new)))
 }
 

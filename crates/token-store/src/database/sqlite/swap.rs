@@ -2,14 +2,17 @@
 
 use std::collections::HashSet;
 
-use sqlx::{Sqlite, Transaction};
+use sqlx::{Sqlite, SqliteConnection};
 
 use super::columns::describe;
 use super::sql::{as_text, column, key_column, table};
-use super::{Connections, Param, bind, integer};
+use super::{Connections, Param, bind, integer, select, write};
+use crate::database::insert::{Inserted, NewRow};
 use crate::database::layout::Layout;
 use crate::database::quote;
+use crate::database::row::StoredRow;
 use crate::database::swap::{Attempt, Care, Change, Writing, change_columns, change_values};
+use crate::database::within::Held;
 use crate::error::{DatabaseError, Scope};
 
 /// What SQLite binds at most in one statement (`SQLITE_MAX_VARIABLE_NUMBER`).
@@ -19,11 +22,11 @@ const MOST_PARAMS: usize = 32_766;
 const CHANGES: &str = "\"tokenseal changes\"";
 
 /// A transaction that writes changes.
-pub(crate) struct Session {
-    transaction: Transaction<'static, Sqlite>,
+pub(crate) struct Session<'t> {
+    transaction: Held<'t, Sqlite>,
 }
 
-impl crate::database::swap::Session for Session {
+impl crate::database::swap::Session for Session<'_> {
     type Connections = Connections;
 
     fn most(layout: &Layout) -> usize {
@@ -32,7 +35,7 @@ impl crate::database::swap::Session for Session {
     }
 
     async fn begin(connections: &Connections) -> Result<Self, DatabaseError> {
-        Ok(Self { transaction: connections.begin().await? })
+        Ok(Self { transaction: Held::Own(connections.begin().await?) })
     }
 
     async fn write(
@@ -46,6 +49,16 @@ impl crate::database::swap::Session for Session {
             Care::One => self.write_at_once(layout, changes, writing).await,
             Care::Full => self.write_and_look(layout, changes, writing).await,
         }
+    }
+
+    async fn insert(&mut self, layout: &Layout, row: &NewRow<'_>) -> Result<Inserted, DatabaseError> {
+        write::insert(&mut self.transaction, layout, row).await
+    }
+
+    async fn find(&mut self, layout: &Layout, key: &[String]) -> Result<Vec<StoredRow>, DatabaseError> {
+        let (sql, params) = select::by_given(layout, key);
+        let rows = bind(&sql, &params).fetch_all(&mut *self.transaction).await?;
+        rows.iter().map(|row| select::stored_row(layout, row)).collect()
     }
 
     async fn mark(&mut self) -> Result<(), DatabaseError> {
@@ -62,11 +75,11 @@ impl crate::database::swap::Session for Session {
     }
 
     async fn commit(self) -> Result<(), DatabaseError> {
-        Ok(self.transaction.commit().await?)
+        self.transaction.commit().await
     }
 
     async fn cancel(self) -> Result<(), DatabaseError> {
-        Ok(self.transaction.rollback().await?)
+        self.transaction.rollback().await
     }
 
     async fn judge(
@@ -87,7 +100,14 @@ impl crate::database::swap::Session for Session {
     }
 }
 
-impl Session {
+impl<'t> Session<'t> {
+    /// A session in a caller's transaction.
+    pub(in crate::database) fn of(connection: &'t mut SqliteConnection) -> Self {
+        Self { transaction: Held::Callers(connection) }
+    }
+}
+
+impl Session<'_> {
     async fn say(&mut self, sql: &'static str) -> Result<(), DatabaseError> {
         sqlx::raw_sql(sql).execute(&mut *self.transaction).await?;
         Ok(())
@@ -191,7 +211,7 @@ pub(in crate::database) async fn delete(
     let mut transaction = connections.begin().await?;
     let query = bind(&sql, &params(layout, &[change]));
     let deleted = query.execute(&mut *transaction).await?.rows_affected();
-    super::write::commit_one(transaction, deleted).await
+    write::commit_one(transaction, deleted).await
 }
 
 /// The name of the n-th value of a change, from 0; behind them is its place.

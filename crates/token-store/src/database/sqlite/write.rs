@@ -10,19 +10,18 @@ use crate::database::insert::{Inserted, NewRow};
 use crate::database::layout::Layout;
 use crate::database::quote;
 use crate::database::row::StoredKey;
+use crate::database::within::Held;
 use crate::error::DatabaseError;
 
 /// Looks for the row, writes it and reads it back, in one transaction that no other writer gets into.
-pub(in crate::database) async fn insert(
-    connections: &Connections,
+pub(super) async fn insert(
+    transaction: &mut Held<'_, Sqlite>,
     layout: &Layout,
     row: &NewRow<'_>,
 ) -> Result<Inserted, DatabaseError> {
     let columns = row.columns(layout);
-    let mut transaction = connections.begin().await?;
     let (find, key) = by_given(layout, &row.change.old.key);
-    if !bind(&find, &key).fetch_all(&mut *transaction).await?.is_empty() {
-        transaction.rollback().await?;
+    if !bind(&find, &key).fetch_all(&mut **transaction).await?.is_empty() {
         return Ok(Inserted::Exists);
     }
     let mut params = Vec::with_capacity(columns.len());
@@ -30,7 +29,7 @@ pub(in crate::database) async fn insert(
         params.push(match value {
             Some(value) if layout.table.key.iter().any(|key| key == name) && is_untyped(layout, name) => {
                 let sql = format!("SELECT typeof({}) FROM {} LIMIT 1", quote(name), table(layout));
-                let first = bind(&sql, &[]).fetch_optional(&mut *transaction).await?;
+                let first = bind(&sql, &[]).fetch_optional(&mut **transaction).await?;
                 let is_number = first.and_then(|row| text(&row, 0)).as_deref() == Some("integer");
                 match identity::integer(value).filter(|_| is_number) {
                     Some(number) => Param::Integer(number),
@@ -47,15 +46,13 @@ pub(in crate::database) async fn insert(
         values.push("CURRENT_TIMESTAMP".into());
     }
     let sql = format!("INSERT INTO {} ({}) VALUES ({})", table(layout), names.join(", "), values.join(", "));
-    bind(&sql, &params).execute(&mut *transaction).await?;
-    let found = bind(&find, &key).fetch_all(&mut *transaction).await?;
+    bind(&sql, &params).execute(&mut **transaction).await?;
+    let found = bind(&find, &key).fetch_all(&mut **transaction).await?;
     let mut found = found.iter().map(|found| stored_row(layout, found));
     let first = found.next().transpose()?;
     if first.as_ref().is_some_and(|found| row.is_stored_as(layout, found)) && found.next().is_none() {
-        transaction.commit().await?;
         return Ok(Inserted::Written);
     }
-    transaction.rollback().await?;
     Ok(Inserted::Other(first.map(Box::new)))
 }
 
