@@ -49,7 +49,7 @@ pub(crate) fn capture(command: &mut Command) -> anyhow::Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("`{}` printed no text", shown(command)))
 }
 
-/// What cargo knows about the workspace and its dependencies, with all features.
+/// Cargo's metadata of the workspace and its dependencies, with all features.
 pub(crate) fn metadata() -> anyhow::Result<Value> {
     let text = capture(cargo().args(["metadata", "--format-version", "1", "--all-features"]))?;
     serde_json::from_str(&text).context("`cargo metadata` printed no JSON")

@@ -1,4 +1,4 @@
-//! `cargo xtask chaos`: what happens when the key service fails, scenario by scenario, as a table.
+//! `cargo xtask chaos`: the behaviour while the key service fails, scenario by scenario, as a table.
 
 use std::collections::BTreeSet;
 use std::process::{Command, ExitCode, Stdio};
@@ -77,7 +77,7 @@ fn tests() -> Command {
     command
 }
 
-/// Prints a row for each scenario, and returns those of which nothing was heard.
+/// Prints a row for each scenario, and returns those that did not report.
 fn print_scenarios(text: &str) -> Vec<&'static str> {
     let played: Vec<Played<'_>> = text.lines().filter_map(Played::parse).collect();
     let is_known = |row: &&Played<'_>| SCENARIOS.contains(&row.scenario);
@@ -110,7 +110,7 @@ fn print_tests(text: &str) -> usize {
     failed
 }
 
-/// What a scenario says of itself, in a line of fields with tabs between.
+/// A scenario's own report, in a line of fields with tabs between.
 struct Played<'a> {
     scenario: &'a str,
     class: &'a str,
@@ -155,14 +155,14 @@ mod tests {
     }
 
     #[test]
-    fn a_test_is_told_in_words_and_its_child_is_not() {
+    fn a_test_is_listed_in_words_and_its_child_is_not() {
         assert_eq!(test("test outages::a_b ... ok"), Some(("outages: a b".to_owned(), "ok")));
         assert_eq!(test("running 3 tests"), None);
         assert_eq!(test("test outages::child ... ok"), None);
     }
 
     #[test]
-    fn a_scenario_of_which_nothing_is_heard_is_missed() {
+    fn a_scenario_that_does_not_report_is_missed() {
         let all = all_played();
         assert!(print_scenarios(&all.concat()).is_empty());
         assert_eq!(print_scenarios(&all[1..].concat()), [SCENARIOS[0]]);

@@ -28,7 +28,7 @@ pub(crate) struct Options {
     pub(crate) fail_fast: bool,
     /// Whether this is a run of every step.
     pub(crate) all_steps: bool,
-    /// What follows `--`, for `cargo test`.
+    /// The arguments after `--`, for `cargo test`.
     pub(crate) cargo_test: Vec<String>,
 }
 

@@ -12,7 +12,7 @@ use crate::cargo::{program, target_dir, text};
 use crate::options::Options;
 use crate::report::{NotRun, PartOutcome};
 
-/// The parts that are servers, each with the variable that tells tests about it.
+/// The parts that are servers, each with the variable that announces it to tests.
 const SERVERS: [(&str, &str); 5] = [
     ("postgres", "TOKENSEAL_TEST_POSTGRES_URL"),
     ("mariadb", "TOKENSEAL_TEST_MARIADB_URL"),
@@ -54,7 +54,7 @@ impl Servers {
         Ok(servers)
     }
 
-    /// Tells a test command where the servers are.
+    /// Gives a test command the addresses of the servers.
     pub(crate) fn announce(&self, command: &mut Command, options: &Options) {
         command.envs(self.environment.iter().map(|(variable, value)| (variable, value)));
         command.env("TOKENSEAL_NOT_RUN", &self.record);

@@ -1,4 +1,4 @@
-//! What a step found out, beyond whether it failed.
+//! The findings of a step, beyond whether it failed.
 
 use std::ops::AddAssign;
 
@@ -34,7 +34,7 @@ pub(crate) struct NotRun {
     pub(crate) reason: String,
 }
 
-/// What a step reports.
+/// The report of a step.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     /// Why the step failed, if it did.
@@ -46,7 +46,7 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// The report of a step that has nothing to tell but its failure.
+    /// The report of a step that has nothing but its failure.
     pub(crate) fn failed(error: &anyhow::Error) -> Self {
         Self { failure: Some(format!("{error:#}")), ..Self::default() }
     }

@@ -36,7 +36,7 @@ pub(crate) const STEPS: [Step; 11] = [
     Step { name: "doctest", summary: "the examples in the documentation run", run: doctest::run },
     Step {
         name: "fuzz",
-        summary: "every parser against unthought-of inputs: a minute each, seconds in ci",
+        summary: "every parser against random inputs: a minute each, seconds in ci",
         run: fuzz::run,
     },
     Step {

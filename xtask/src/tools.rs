@@ -1,4 +1,4 @@
-//! Programs that a machine has or has not: each the version that it tells, or why there is none.
+//! Programs that a machine has or has not: each with its version, or the reason why it is missing.
 
 use std::process::Stdio;
 
@@ -8,7 +8,7 @@ pub(crate) fn terraform() -> Result<String, String> {
     version("terraform", &["version"])
 }
 
-/// The server, and promtool beside it.
+/// The server, and promtool next to it.
 pub(crate) fn prometheus() -> Result<String, String> {
     version("promtool", &["--version"]).and_then(|_| version("prometheus", &["--version"]))
 }

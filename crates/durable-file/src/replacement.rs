@@ -70,7 +70,7 @@ impl NewFile {
         let Self { temporary, target, existing } = self;
         let persisted = match existing {
             Existing::Refuse => temporary.persist_noclobber(&target),
-            // What has come into its place since the beginning may be a pipe.
+            // A pipe may have come into its place meanwhile.
             Existing::Replace => regular(&target).map(|_| temporary.persist(&target))?,
         };
         persisted.map_err(|failed| match failed.error.kind() {
@@ -120,7 +120,7 @@ impl NewFile {
         matches!((own, there), (Ok(own), Ok(there)) if identity(&own) == identity(&there))
     }
 
-    /// What is under the temporary name now belongs to another program: it is never deleted.
+    /// The file under the temporary name now belongs to another program: it is never deleted.
     fn collided(self) -> FileError {
         let kept = self.temporary.path().to_owned();
         // Failing to keep it is not possible on Unix, where a temporary file has no other mark than its name.

@@ -11,7 +11,7 @@ const NAME_CHARS: usize = 40;
 /// The end of every temporary file's name.
 pub(crate) const SUFFIX: &str = ".part";
 
-/// What to do with a symbolic link.
+/// The treatment of a symbolic link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Links {
     /// Work on the file that it leads to. The link stays.
@@ -20,7 +20,7 @@ pub enum Links {
     Refuse,
 }
 
-/// What to do with a file that is there already.
+/// The treatment of an existing file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Existing {
     /// Refuse to replace it, even if it appears in the last moment.
@@ -33,9 +33,9 @@ pub enum Existing {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Options {
-    /// What to do with a symbolic link.
+    /// The treatment of a symbolic link.
     pub links: Links,
-    /// What to do with a file that is there already.
+    /// The treatment of an existing file.
     pub existing: Existing,
     /// The most permissions that the file gets from the one that it replaces. Its owner may always read and write it.
     pub widest: u32,

@@ -1,4 +1,4 @@
-//! What randomness costs: one draw from the operating system, and what it adds to sealing a value.
+//! The cost of randomness: one draw from the operating system, and what it adds to sealing a value.
 #![allow(missing_docs, reason = "criterion writes public functions without any")]
 
 use std::hint::black_box;

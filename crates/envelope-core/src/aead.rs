@@ -45,7 +45,7 @@ pub(crate) fn random_nonce<C: AeadCore>() -> Nonce<C> {
     nonce
 }
 
-/// Encrypts a buffer where it stands, and gives its tag.
+/// Encrypts a buffer in place, and returns its tag.
 pub(crate) fn seal_in_place<C: AeadInOut>(
     cipher: &C,
     nonce: &Nonce<C>,
@@ -56,7 +56,7 @@ pub(crate) fn seal_in_place<C: AeadInOut>(
     cipher.encrypt_inout_detached(nonce, aad, buffer.into()).expect("plaintext is within the cipher's limit")
 }
 
-/// Opens a ciphertext whose nonce and tag stand elsewhere.
+/// Opens a ciphertext whose nonce and tag are stored elsewhere.
 pub(crate) fn open_detached<C: AeadInOut>(
     cipher: &C,
     nonce: &[u8],
@@ -75,7 +75,7 @@ pub(crate) fn open_detached<C: AeadInOut>(
     Ok(plaintext)
 }
 
-/// Turns opened bytes into a secret string without leaving a copy behind.
+/// Turns opened bytes into a secret string without leaving a copy.
 pub(crate) fn into_secret_string(mut plaintext: Zeroizing<Vec<u8>>) -> Result<SecretString, OpenError> {
     match String::from_utf8(std::mem::take(&mut *plaintext)) {
         Ok(text) => Ok(SecretString::from(text)),
@@ -86,7 +86,7 @@ pub(crate) fn into_secret_string(mut plaintext: Zeroizing<Vec<u8>>) -> Result<Se
     }
 }
 
-/// Turns opened bytes into a secret slice without leaving a copy behind.
+/// Turns opened bytes into a secret slice without leaving a copy.
 pub(crate) fn into_secret_slice(mut plaintext: Zeroizing<Vec<u8>>) -> SecretSlice<u8> {
     SecretSlice::from(std::mem::take(&mut *plaintext))
 }

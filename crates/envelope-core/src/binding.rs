@@ -92,12 +92,12 @@ impl<'a> Binding<'a> {
 
     /// The cell's one encoding, for use as associated data: table, column, key pairs, owner pairs.
     ///
-    /// Every text stands behind its big-endian `u16` length, and every list of pairs behind its big-endian `u16`
+    /// Every text is prefixed with its big-endian `u16` length, and every list of pairs with its big-endian `u16`
     /// count, ordered by the names' UTF-8 bytes; so no two bindings share an encoding, and the order in which pairs
     /// were added does not matter. Empty values are kept: unlike a context, this never travels to a key service.
     ///
     /// # Errors
-    /// [`ContextError`] for an empty table, column or pair name, a name that stands twice among the key or the owner
+    /// [`ContextError`] for an empty table, column or pair name, a name that is given twice among the key or the owner
     /// pairs, or more than [`MAX_CONTEXT_LEN`] bytes.
     pub fn canonical(&self) -> Result<Vec<u8>, ContextError> {
         for (name, value) in [("table", &self.table), ("column", &self.column)] {

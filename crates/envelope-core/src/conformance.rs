@@ -10,7 +10,7 @@
 //! }
 //! ```
 //!
-//! What the trait cannot cause, a rotation above all, is left to the tests of each provider; [`same_key`] helps there.
+//! Events that the trait cannot cause, such as a rotation, are left to the tests of each provider; [`same_key`] helps there.
 #![expect(clippy::panic, clippy::expect_used, reason = "a suite reports by failing the test that runs it")]
 
 use std::future::poll_fn;
@@ -22,7 +22,7 @@ use crate::context::EncryptionContext;
 use crate::key::{DataKey, WrappedDataKey};
 use crate::provider::{ErrorClass, GeneratedDataKey, KeyError, KeyProvider};
 
-/// What an emulator is known to get wrong. Real key services, and every provider of ours, pass with all of it on.
+/// Behaviour that an emulator is known to get wrong. Real key services, and every provider of ours, pass with all of it on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Capabilities {
@@ -94,7 +94,7 @@ async fn round_trip(provider: &dyn KeyProvider) {
     }
     let unnamed = renamed(&made.wrapped, None);
     let key = unwrap(provider, &unnamed, &context).await;
-    assert!(same_key(&key, &made.key.0), "without a key id beside it, the wrapped key gives another key");
+    assert!(same_key(&key, &made.key.0), "without a stored key id, the wrapped key gives another key");
 }
 
 async fn fresh_keys(provider: &dyn KeyProvider) {
@@ -133,7 +133,7 @@ async fn other_contexts(provider: &dyn KeyProvider, capabilities: Capabilities) 
         let (right, wrong) = (context(right), context(wrong));
         let made = generate(provider, &right).await;
         refuses(provider, &made.wrapped, &wrong, what).await;
-        // The right context first, so that a cache is warm and must still tell the two apart.
+        // The right context first, so that a cache is warm and must still distinguish the two.
         let key = unwrap(provider, &made.wrapped, &right).await;
         assert!(same_key(&key, &made.key.0), "after a refusal ({what}), the right context gives another key");
         refuses(provider, &made.wrapped, &wrong, what).await;

@@ -8,7 +8,7 @@ pub const MAX_CONTEXT_LEN: usize = 8_192;
 /// An ordered set of unique name-value pairs, always supplied by the caller and never taken from a stored value.
 ///
 /// It is kept as its canonical encoding: a big-endian `u16` count, then, in the order of the names' UTF-8 bytes,
-/// each name and each value behind a big-endian `u16` length (as the AWS Encryption SDK serializes AAD,
+/// each name and each value prefixed with a big-endian `u16` length (as the AWS Encryption SDK serializes AAD,
 /// `framework/structures.md`). Two contexts are equal exactly if their pairs are, whatever order they were given in.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct EncryptionContext {
@@ -21,7 +21,7 @@ impl EncryptionContext {
     /// # Errors
     /// [`ContextError`] for an empty or repeated name, an empty value, or more than [`MAX_CONTEXT_LEN`] bytes.
     pub fn new<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, ContextError> {
-        // Room for what contexts usually have, because a chain of iterators cannot tell its length.
+        // Room for what contexts usually have, because a chain of iterators does not know its length.
         let mut sorted: Vec<(&str, &str)> = Vec::with_capacity(12);
         sorted.extend(pairs);
         sorted.sort_unstable_by_key(|(name, _)| *name);
@@ -78,7 +78,7 @@ impl fmt::Debug for EncryptionContext {
     }
 }
 
-/// Appends `text` behind its big-endian `u16` length.
+/// Appends `text`, prefixed with its big-endian `u16` length.
 pub(crate) fn push_text(out: &mut Vec<u8>, text: &str) {
     push_length(out, text.len());
     out.extend_from_slice(text.as_bytes());
@@ -111,7 +111,7 @@ pub enum ContextError {
         /// The pair's name.
         name: String,
     },
-    /// A name stands twice.
+    /// A name is given twice.
     #[error("encryption context names {name:?} twice")]
     Repeated {
         /// The repeated name.

@@ -1,10 +1,10 @@
-//! The name of one failure, wherever it is told.
+//! The name of one failure, wherever it is reported.
 
 use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-/// Names one failure wherever it is told: in the error, in the log, in the audit trail and in reports.
+/// Names one failure wherever it is reported: in the error, in the log, in the audit trail and in reports.
 ///
 /// It is random and says nothing of the row, the secret or the value, so that a service can show it to its user.
 #[derive(Clone, Copy, PartialEq, Eq)]

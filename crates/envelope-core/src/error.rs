@@ -36,7 +36,7 @@ pub enum OpenError {
     /// The value does not say which purpose it was sealed for, and such values are no longer accepted here.
     #[error("value does not carry its purpose, and such values are refused here")]
     UnlabelledRefused,
-    /// What the value was sealed with is not configured.
+    /// The key that the value was sealed with is not configured.
     #[error("reading {format} values needs {variable}")]
     MissingKey {
         /// The format of the stored value.

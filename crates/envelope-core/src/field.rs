@@ -1,4 +1,4 @@
-//! Field encryption: single values of a record, such as an e-mail address, sealed for the cell that they stand in.
+//! Field encryption: single values of a record, such as an e-mail address, sealed for the cell that they are stored in.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -19,7 +19,7 @@ use crate::sealer::Sealer;
 /// which neither a secret's name nor a row's key has.
 const FIELD: Accepted = Accepted::OrUnlabelled(Purpose::Field);
 
-/// What seals fields, and so the format that they are stored in.
+/// The sealer of fields, which decides the format that they are stored in.
 #[derive(Clone, Copy)]
 pub enum FieldKeys<'a> {
     /// A key service: bound envelopes, `kms:v3:…`, whose data keys are wrapped under this context.
@@ -104,7 +104,7 @@ pub async fn encrypt_field_bytes(
     }
 }
 
-/// Opens a text that stands in this cell.
+/// Opens a text that is stored in this cell.
 ///
 /// # Errors
 /// [`OpenError`]; the same one for a damaged value and for one that was copied here from another cell.
@@ -125,7 +125,7 @@ pub async fn decrypt_field(
     }
 }
 
-/// Opens bytes that stand in this cell.
+/// Opens bytes that are stored in this cell.
 ///
 /// # Errors
 /// As for [`decrypt_field`], without [`OpenError::NotText`].

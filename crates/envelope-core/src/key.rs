@@ -15,10 +15,10 @@ pub const MAX_WRAPPED_LEN: usize = 6_144;
 
 /// A plaintext data key: wiped when dropped, and impossible to print, clone, compare or serialize.
 ///
-/// The AES key schedule is prepared at the first use and kept beside the bytes, so that opening a second
+/// The AES key schedule is prepared at the first use and kept with the bytes, so that opening a second
 /// value under a cached key costs no key set-up. It is wiped together with the bytes.
 pub struct DataKey {
-    // Boxed so that moving a `DataKey` never leaves a copy of the bytes behind.
+    // Boxed so that moving a `DataKey` never leaves a copy of the bytes.
     bytes: Box<[u8; DATA_KEY_LEN]>,
     aes: OnceLock<Box<Aes256Gcm>>,
 }
@@ -51,7 +51,7 @@ impl DataKey {
         self.aes.get_or_init(|| Box::new(Aes256Gcm::new(self.bytes.as_ref().into())))
     }
 
-    /// Makes a key where it will stay, so that no copy of it is left behind.
+    /// Makes a key where it will stay, so that no copy of it is left.
     pub(crate) fn from_fn(fill: impl FnOnce(&mut [u8; DATA_KEY_LEN])) -> Self {
         let mut bytes = Box::new([0; DATA_KEY_LEN]);
         fill(&mut bytes);
@@ -122,7 +122,7 @@ pub struct WrappedDataKey {
 impl WrappedDataKey {
     /// Takes wrapped bytes as they were stored.
     ///
-    /// `key_id` is what stands beside the value (a key ARN, `keyring:<id>`); a provider refuses one that its
+    /// `key_id` is the key id that is stored next to the value (a key ARN, `keyring:<id>`); a provider refuses one that its
     /// configuration does not allow, before it makes any call.
     ///
     /// # Errors

@@ -6,7 +6,7 @@
 use std::error::Error;
 use std::sync::Arc;
 
-/// What a ring remembers of one store.
+/// A ring's memory of one store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StoreRecord {
@@ -16,7 +16,7 @@ pub struct StoreRecord {
     pub path: String,
     /// Number of the last change, raised before the change is committed.
     pub revision: u64,
-    /// Whether everything in the store carries its purpose, and what it says about its values is authenticated.
+    /// Whether everything in the store carries its purpose, and the store's metadata of its values is authenticated.
     pub labelled: bool,
     /// Whether an operator has had the store re-sealed to its end, and with that ended the time of unlabelled values.
     pub resealed: bool,

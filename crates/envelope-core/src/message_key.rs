@@ -13,7 +13,7 @@ pub(crate) const ID_LEN: usize = 32;
 /// Length of a commitment: two keys with one commitment are a collision of SHA-512.
 pub(crate) const COMMITMENT_LEN: usize = 32;
 
-/// What a data key yields for one message: HKDF-SHA-512 (RFC 5869) with the message id as its salt.
+/// The keys that are derived from a data key for one message: HKDF-SHA-512 (RFC 5869) with the message id as its salt.
 pub(crate) struct MessageKey {
     pub(crate) content_key: Zeroizing<[u8; 32]>,
     pub(crate) commitment: [u8; COMMITMENT_LEN],

@@ -60,7 +60,7 @@ pub trait KeyProvider: Send + Sync {
 
     /// Opens what the key service itself encrypted (AWS KMS `Encrypt`: at most 4,096 bytes of plaintext).
     ///
-    /// `key_id` is the key that stands beside the ciphertext, a claim like that of a wrapped data key.
+    /// `key_id` is the key id that is stored next to the ciphertext, a claim like that of a wrapped data key.
     async fn decrypt(
         &self,
         ciphertext: &[u8],
@@ -100,11 +100,11 @@ impl fmt::Debug for SharedKey {
     }
 }
 
-/// What `describe` tells of the current key.
+/// The current key, as `describe` reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeyDescription {
-    /// The key as it is stored beside values: an ARN, `keyring:<id>`.
+    /// The key as it is stored next to values: an ARN, `keyring:<id>`.
     pub key_id: String,
     /// The backend: `aws-kms`, `keyring`, `memory`.
     pub backend: &'static str,
@@ -118,7 +118,7 @@ impl KeyDescription {
     }
 }
 
-/// What kind of failure it is, and so what the caller can do.
+/// The kind of a failure, which decides what the caller can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorClass {
@@ -136,7 +136,7 @@ pub enum ErrorClass {
     Unavailable,
     /// No answer in time.
     Timeout,
-    /// The context differs, or the wrapped bytes are damaged: a key service cannot tell the two apart.
+    /// The context differs, or the wrapped bytes are damaged: a key service cannot distinguish the two.
     ContextMismatchOrCorrupt,
     /// Another key wrapped it, or one that the configuration does not allow.
     WrongKey,
@@ -165,7 +165,7 @@ impl ErrorClass {
         Self::Misconfigured,
     ];
 
-    /// Whether the same request may succeed later without anybody changing anything.
+    /// Whether the same request may succeed later without any change.
     #[must_use]
     pub fn is_retryable(self) -> bool {
         matches!(self, Self::Throttled | Self::Unavailable | Self::Timeout)
@@ -208,7 +208,7 @@ impl fmt::Display for ErrorClass {
 
 /// A failure of the key service: what kind, in words, and what to look at.
 ///
-/// Cheap to clone, so that one failed call can answer everybody who waited for it, and one pointer wide.
+/// Cheap to clone, so that one failed call can answer every caller that waited for it, and one pointer wide.
 #[derive(Clone, Debug)]
 pub struct KeyError(Arc<Failure>);
 
@@ -240,13 +240,13 @@ impl KeyError {
         self
     }
 
-    /// What kind of failure it is.
+    /// The kind of the failure.
     #[must_use]
     pub fn class(&self) -> ErrorClass {
         self.0.class
     }
 
-    /// What to do about it, if the backend knows.
+    /// The next step for the operator, if the backend knows one.
     #[must_use]
     pub fn hint(&self) -> Option<&str> {
         self.0.hint.as_deref()

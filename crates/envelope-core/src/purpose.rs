@@ -1,4 +1,4 @@
-//! Purposes: what a key is used for, and a derived key for each, so that nothing made for one use opens in another.
+//! Purposes: the uses of a key, with a derived key for each, so that nothing made for one use opens in another.
 
 use hkdf::Hkdf;
 use sha2::Sha512;
@@ -8,7 +8,7 @@ use crate::key::DataKey;
 /// Begins the derivation of every purpose's key.
 const LABEL: &[u8] = b"tokenseal purpose v1\0";
 
-/// What a key of a ring, or a master key, is used for.
+/// A use of a key of a ring, or of a master key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Purpose {
@@ -18,7 +18,7 @@ pub enum Purpose {
     Field,
     /// A value of the local secret store.
     Secret,
-    /// What the local secret store says about its values: stages, versions, expiry, tags.
+    /// The local secret store's metadata of its values: stages, versions, expiry, tags.
     SecretMetadata,
     /// Wrapping data keys for tokens.
     DataKey,

@@ -13,7 +13,7 @@ pub struct StoredKey<'a> {
     scope: Scope,
 }
 
-/// What a data key's encryption context says.
+/// The contents of a data key's encryption context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Scope {
     /// The cell, or at least the owner.
@@ -86,13 +86,13 @@ impl<'a> StoredKey<'a> {
     }
 }
 
-/// A value after its data key was wrapped anew.
+/// A value after its data key was re-wrapped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Rewrapped {
     /// The text to store.
     pub text: String,
-    /// The key to store beside it, if the provider names it.
+    /// The key id to store with it, if the provider names it.
     pub key_id: Option<String>,
     /// Whether the text differs from the one that was given.
     pub changed: bool,

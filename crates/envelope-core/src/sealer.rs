@@ -141,7 +141,7 @@ impl Sealer {
         }
     }
 
-    /// Opens a value that stands in this cell. `key_id` is the key that the row names, if it names one.
+    /// Opens a value that is stored in this cell. `key_id` is the key that the row names, if it names one.
     ///
     /// # Errors
     /// [`OpenError`]; the same one for a damaged value and for one that was copied here from another cell.
@@ -270,9 +270,9 @@ impl Sealer {
         Ok(Opened { plaintext: envelope.open(&key, binding)?, bound: true })
     }
 
-    /// Unwraps under one context or the other, and tells whether it was the first.
+    /// Unwraps under one context or the other, and returns whether it was the first.
     ///
-    /// Both are looked up in memory before anybody is asked, so that an unbound value that is read twice costs no
+    /// Both are looked up in memory before the key service is called, so that an unbound value that is read twice costs no
     /// failed call the second time.
     async fn unwrap_either(
         &self,
@@ -301,7 +301,7 @@ impl Sealer {
 pub struct Sealed {
     /// The text to store.
     pub text: String,
-    /// The key to store beside it; none for the empty string.
+    /// The key id to store with it; none for the empty string.
     pub key_id: Option<String>,
 }
 
@@ -311,6 +311,6 @@ pub struct Sealed {
 pub struct Opened {
     /// The value; printing it takes an explicit `expose_secret`.
     pub plaintext: SecretString,
-    /// Whether it is bound to its cell. Only opening a value can tell.
+    /// Whether it is bound to its cell. Only opening a value shows that.
     pub bound: bool,
 }

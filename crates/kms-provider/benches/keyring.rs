@@ -1,4 +1,4 @@
-//! What a data key costs: made with the keyring, unwrapped with it, and found in a warm cache.
+//! The cost of a data key: made with the keyring, unwrapped with it, and found in a warm cache.
 #![expect(clippy::unwrap_used, reason = "a benchmark reports by panicking")]
 
 use std::hint::black_box;

@@ -1,4 +1,4 @@
-//! What every answer of a remote key service is checked for, whatever the service: new data keys are new.
+//! The check that every remote key service's answers go through: new data keys are new.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
@@ -12,7 +12,7 @@ pub const WINDOW: usize = 4_096;
 /// Remembers the last [`WINDOW`] data keys of a key service, as derived values that say nothing of the keys.
 ///
 /// A key service that gives out a key twice (a replayed answer, a broken generator, a test double) would have two values
-/// sealed under one key; in version 2 envelopes nothing but the key tells them apart.
+/// sealed under one key; in version 2 envelopes nothing but the key distinguishes them.
 #[derive(Default)]
 pub struct LastKeys(Mutex<Seen>);
 

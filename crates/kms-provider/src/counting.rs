@@ -99,7 +99,7 @@ pub struct CallCounts {
     pub generate: u64,
     /// Data keys unwrapped.
     pub unwrap: u64,
-    /// Data keys wrapped anew.
+    /// Data keys re-wrapped.
     pub rewrap: u64,
     /// Questions about the current key.
     pub describe: u64,

@@ -10,8 +10,8 @@ use futures_util::future::{BoxFuture, Shared, WeakShared};
 
 /// The calls that are under way, by what they are for.
 ///
-/// Everybody who waits holds the call itself and can drive it on. So a caller who goes away strands nobody and
-/// costs no second call, a call that nobody waits for any more is dropped, and nothing is left behind by either.
+/// Every waiting caller holds the call itself and can drive it on. So a caller who goes away delays no other and
+/// costs no second call, a call without any waiting caller is dropped, and neither leaves anything.
 pub(crate) struct SingleFlight<K, V> {
     board: Arc<Mutex<Board<K, V>>>,
 }
@@ -97,7 +97,7 @@ struct Landing<K: Eq + Hash, V> {
 impl<K: Eq + Hash, V> Drop for Landing<K, V> {
     fn drop(&mut self) {
         let mut board = lock(&self.board);
-        // Somebody may have started the next flight for the same key already.
+        // Another caller may have started the next flight for the same key already.
         if board.flights.get(&self.key).is_some_and(|(number, _)| *number == self.number) {
             board.flights.remove(&self.key);
         }

@@ -1,4 +1,4 @@
-//! A thread that drops expired keys even when nobody asks for anything.
+//! A thread that drops expired keys even without any read.
 
 use std::sync::OnceLock;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -10,7 +10,7 @@ const ROUND: Duration = Duration::from_secs(1);
 
 /// Starts the thread with the first key, and ends it with whatever keeps the keys.
 ///
-/// Nothing is dropped while idle, so an expired key would stay in memory until somebody asks for another. It is a
+/// Nothing is dropped while idle, so an expired key would stay in memory until the next read. It is a
 /// thread and not a task so that it needs no async runtime, survives the one it was started in, and is never held
 /// up by it; it sleeps between rounds.
 #[derive(Default)]

@@ -53,7 +53,7 @@ impl Memory {
         (keys.len(), keys.last().expect("there is always a key").clone())
     }
 
-    /// Takes wrapped bytes apart and finds their key, if the claim beside them names the same one.
+    /// Takes wrapped bytes apart and finds their key, if the claim stored with them names the same one.
     fn parse<'a>(
         &self,
         bytes: &'a [u8],

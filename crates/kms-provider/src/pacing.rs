@@ -1,4 +1,4 @@
-//! A decorator that spreads calls over time, so that a bulk run leaves room for everybody else.
+//! A decorator that spreads calls over time, so that a bulk run leaves room for other callers.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

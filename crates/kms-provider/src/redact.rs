@@ -30,7 +30,7 @@ pub fn redact_arn(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// A key name that stood beside a value, fit for a message: bounded, on one line, account id shortened.
+/// A key name that was stored with a value, fit for a message: bounded, on one line, account id shortened.
 #[cfg(any(feature = "aws", feature = "keyring", feature = "memory", feature = "vault"))]
 pub(crate) fn shown(claim: &str) -> String {
     redact_arn(claim).chars().take(MAX_SHOWN).flat_map(char::escape_debug).collect()

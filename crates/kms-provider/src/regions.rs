@@ -41,7 +41,7 @@ impl Region {
 /// # Which Region is asked
 ///
 /// Data keys are made in the first Region that answers, in the given order. To open something, the key id that
-/// stands beside it decides:
+/// is stored with it decides:
 /// - the ARN of a multi-Region key (its id begins with `mrk-`): every Region, in order. The replicas are one key with
 ///   one id, so the ARN is read as that of the replica in each Region.
 /// - any other key ARN: the Region in it, where that is one of these. No other one could open it.
@@ -54,7 +54,7 @@ impl Region {
 /// Only after [`Unavailable`], [`Timeout`] or [`Throttled`], whose retries the Region's own
 /// [`Resilience`](crate::Resilience) has been through: put one around each Region and not around all of them, so that a
 /// Region that is down is known to be. Never after a refusal: a key that was disabled in one Region, or an
-/// identity that was denied, is not got around through another. If nothing opens it, an outage is told before anything
+/// identity that was denied, is not got around through another. If nothing opens it, an outage is reported before anything
 /// else: the value may well open in the Region that did not answer.
 ///
 /// # Which keys
@@ -123,7 +123,7 @@ impl Regions {
     }
 }
 
-/// A Region to ask, and what its key is called there.
+/// A Region to ask, and the name of its key there.
 struct Place<'a> {
     region: &'a Region,
     key_id: Option<Cow<'a, str>>,
@@ -146,7 +146,7 @@ impl Place<'_> {
     }
 }
 
-/// What the Regions have said so far, none of which opened it.
+/// The failures of the Regions so far, none of which opened it.
 #[derive(Default)]
 struct Told {
     outage: Option<KeyError>,
@@ -187,7 +187,7 @@ impl std::fmt::Debug for Regions {
     }
 }
 
-/// Asks one Region after the other, and returns from the function that it stands in with the first answer.
+/// Asks one Region after the other, and returns from the calling function with the first answer.
 macro_rules! first_answer {
     ($self:ident, $places:expr, |$place:ident| $call:expr) => {{
         let mut told = Told::default();

@@ -26,7 +26,7 @@ pub struct TransitKey {
 }
 
 impl TransitKey {
-    /// What a key URI of this kind begins with.
+    /// The prefix of a key URI of this kind.
     pub const SCHEME: &'static str = "vault:";
 
     /// Where Transit is mounted, without slashes at either end.
@@ -86,7 +86,7 @@ impl fmt::Display for TransitKey {
 #[error("expected vault:<key> or vault:<mount>/<key>: letters, digits, `_`, `-` and `.`")]
 pub struct TransitKeyError;
 
-/// What OpenBao takes as the name of a key (`framework.GenericNameRegex`): no punctuation at either end but `_`.
+/// The rule of OpenBao for the name of a key (`framework.GenericNameRegex`): no punctuation at either end but `_`.
 fn is_name(text: &str) -> bool {
     let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     let bytes = text.as_bytes();

@@ -9,7 +9,7 @@ use crate::arn::KmsArn;
 use crate::redact::redact_arn;
 pub use crate::transit::{TransitKey, TransitKeyError};
 
-/// What `KMS_KEY_ID` selects.
+/// The key service that `KMS_KEY_ID` selects.
 ///
 /// ```
 /// use kms_provider::KeyUri;
@@ -97,7 +97,7 @@ impl fmt::Display for KeyUri {
     }
 }
 
-/// Why a text is not a key URI. The text itself is not repeated: somebody may have put a secret there.
+/// Why a text is not a key URI. The text itself is not repeated: it may be a secret that was put there by mistake.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyUriError {
@@ -111,7 +111,7 @@ pub enum KeyUriError {
         scheme: String,
     },
     /// `keyring:` without a file.
-    #[error("keyring: needs the path of a file behind it")]
+    #[error("keyring: needs the path of a file after it")]
     NoFile,
     /// `vault:` without the name of a key that Transit can have.
     #[error("vault: needs the name of a Transit key: {TransitKeyError}")]
@@ -121,13 +121,11 @@ pub enum KeyUriError {
     OtherArn,
     /// One of several keys is not an ARN, so that nothing says which Region it is in.
     #[error(
-        "of several keys each is an ARN (arn:aws:kms:<region>:<account>:key/<id>), whose Region says where it is"
+        "with several keys, each must be an ARN (arn:aws:kms:<region>:<account>:key/<id>), which names its Region"
     )]
     NotAnArn,
     /// Two of several keys are in one Region.
-    #[error(
-        "two keys are in Region {region}: of several keys each is of another Region; name others in KMS_ALLOWED_KEYS"
-    )]
+    #[error("two keys are in Region {region}: name one key per Region, and others in KMS_ALLOWED_KEYS")]
     SameRegion {
         /// The Region.
         region: String,

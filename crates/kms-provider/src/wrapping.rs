@@ -124,7 +124,7 @@ impl WrappingKey {
 pub(crate) struct Parsed<'a> {
     /// The key that the bytes name.
     pub(crate) id: &'a str,
-    /// The id behind its length, as it enters the associated data.
+    /// The id prefixed with its length, as it enters the associated data.
     named: &'a [u8],
     /// None in version 1.
     commitment: Option<&'a [u8]>,

@@ -1,8 +1,8 @@
-//! What may be done to get a part that tests need, and why it cannot be had.
+//! How to get a part that tests need, and why it is unavailable.
 
 use std::fmt;
 
-/// What may be done to get a part.
+/// The ways that are allowed to get a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effort {
     /// Use what is on the machine.
@@ -36,7 +36,7 @@ impl fmt::Display for Unavailable {
 
 impl std::error::Error for Unavailable {}
 
-/// A part that whoever started this process has already looked for, by the environment variable about it.
+/// A part that the starter of this process has already looked for, by the environment variable about it.
 ///
 /// Its value is an address, or `unavailable:` and the reason, so that no test process looks again.
 pub(crate) fn announced(variable: &str) -> Option<Result<String, Unavailable>> {

@@ -17,7 +17,7 @@ use crate::process::{free_port, on_path, tail};
 
 mod image;
 
-/// The image to use, where whoever started this process has already chosen one.
+/// The image to use, if the starter of this process has already chosen one.
 const IMAGE_VARIABLE: &str = "TOKENSEAL_TEST_DOCKER_IMAGE";
 
 const PING_LIMIT: Duration = Duration::from_secs(5);

@@ -51,7 +51,7 @@ impl Line {
     }
 }
 
-/// What lines are to be made of, as infra/checks/metrics.json lists it for the alarms.
+/// The contents of the lines, as infra/checks/metrics.json lists them for the alarms.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expected {
     /// The namespace.

@@ -46,7 +46,7 @@ pub struct Emulator {
 pub struct Key {
     /// The bare id.
     pub id: String,
-    /// The ARN, as stored beside values.
+    /// The ARN, as stored with values.
     pub arn: String,
 }
 

@@ -12,7 +12,7 @@ mod provider;
 
 pub use provider::FaultyProvider;
 
-/// What happens to a call.
+/// The treatment of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault<F> {
     /// It fails, without reaching what it was for.

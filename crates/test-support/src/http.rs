@@ -1,4 +1,4 @@
-//! Requests over HTTP, as anybody from outside would make them.
+//! Requests over HTTP, as a client from outside makes them.
 
 use http_body_util::{BodyExt as _, Full};
 use hyper::Request;
@@ -7,7 +7,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 
-/// What was answered.
+/// The answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// The status.
@@ -19,7 +19,7 @@ pub struct Answer {
 /// Asks for what is at an address.
 ///
 /// # Errors
-/// Nobody answers, in words.
+/// A text that says why there is no answer.
 pub async fn get(url: &str) -> Result<Answer, String> {
     send("GET", url).await
 }
@@ -27,7 +27,7 @@ pub async fn get(url: &str) -> Result<Answer, String> {
 /// Posts nothing to an address.
 ///
 /// # Errors
-/// Nobody answers, in words.
+/// A text that says why there is no answer.
 pub async fn post(url: &str) -> Result<Answer, String> {
     send("POST", url).await
 }
@@ -35,7 +35,7 @@ pub async fn post(url: &str) -> Result<Answer, String> {
 /// Sends JSON to an address, with these headers; `Value::Null` sends no body.
 ///
 /// # Errors
-/// Nobody answers, in words.
+/// A text that says why there is no answer.
 pub async fn send_json(
     method: &str,
     url: &str,

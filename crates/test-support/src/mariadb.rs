@@ -75,7 +75,7 @@ impl Server {
         &self.admin_url
     }
 
-    /// In words, what kind of server this is.
+    /// The kind of server, for reports.
     pub fn how(&self) -> &str {
         &self.how
     }

@@ -93,7 +93,7 @@ impl Server {
         &self.moto
     }
 
-    /// In words, what it is.
+    /// Its description, for reports.
     pub fn how(&self) -> &str {
         PACKAGES[0]
     }

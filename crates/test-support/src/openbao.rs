@@ -170,7 +170,7 @@ impl Server {
         &self.bao
     }
 
-    /// In words, what it is.
+    /// Its description, for reports.
     pub fn how(&self) -> &str {
         WHEEL.requirement
     }

@@ -76,7 +76,7 @@ pub async fn core_dumps(_test: &str) -> Result<(), Unavailable> {
     shell.args(["--core=unlimited", "sh", "-c", "kill -s ABRT $$"]).current_dir(directory.path());
     match shell.stderr(Stdio::null()).status() {
         Ok(ended) if ended.core_dumped() => Ok(()),
-        Ok(_) => Err(Unavailable::new("nobody's core is dumped here: see `ulimit -Hc`")),
+        Ok(_) => Err(Unavailable::new("no core is dumped here: see `ulimit -Hc`")),
         Err(error) => Err(Unavailable::while_doing("prlimit cannot be run", error)),
     }
 }

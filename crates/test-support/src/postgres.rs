@@ -33,7 +33,7 @@ pub struct Server {
     _kept: Kept,
 }
 
-/// What has to live as long as the server. Never read: dropping it stops the server.
+/// Lives as long as the server. Never read: dropping it stops the server.
 #[derive(Debug)]
 #[expect(dead_code, reason = "held for their Drop")]
 pub(crate) enum Kept {
@@ -62,7 +62,7 @@ impl Server {
         &self.admin_url
     }
 
-    /// In words, what kind of server this is.
+    /// The kind of server, for reports.
     pub fn how(&self) -> &str {
         &self.how
     }

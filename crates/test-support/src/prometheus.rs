@@ -38,12 +38,12 @@ pub struct Sample {
     pub value: f64,
 }
 
-/// What a program says about one of its metrics.
+/// A program's description of one of its metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct About {
     /// `counter`, `gauge`, `histogram`.
     pub kind: String,
-    /// What it tells.
+    /// Its meaning.
     pub help: String,
 }
 
@@ -98,7 +98,7 @@ impl Program {
 }
 
 impl Prometheus {
-    /// What a query gives now.
+    /// The result of a query now.
     ///
     /// # Panics
     /// Prometheus refuses the query.
@@ -108,7 +108,7 @@ impl Prometheus {
         found.iter().map(sample).collect()
     }
 
-    /// What a query gives once it gives anything.
+    /// The first result of a query that is not empty.
     ///
     /// # Panics
     /// It gives nothing within half a minute.
@@ -123,7 +123,7 @@ impl Prometheus {
         }
     }
 
-    /// What the program says about its metrics, by name without the `_total` of counters.
+    /// The program's descriptions of its metrics, by name without the `_total` of counters.
     ///
     /// # Panics
     /// Prometheus does not answer.

@@ -18,7 +18,7 @@
 //! different is that they happen to sockets:
 //!
 //! - `Refused` for every call closes the port and every connection, so that the system itself refuses; it takes a
-//!   moment ([`Proxy::settled`]), and such calls are not counted, because nobody is there to count. For one operation,
+//!   moment ([`Proxy::settled`]), and such calls are not counted, because nothing is there to count them. For one operation,
 //!   or for some calls, the connection is reset before an answer.
 //! - `Reset` resets the connection after half of the answer.
 //! - `Hang` takes the request and never answers.
@@ -41,7 +41,7 @@ use crate::moto;
 
 mod relay;
 
-/// What closes the port, where it is for every call.
+/// The fault that closes the port, if it is for every call.
 const REFUSED: Fault<AwsFailure> = Fault::Fail(AwsFailure::Refused);
 
 /// A running proxy; it ends, with every connection, when this is dropped.
@@ -66,7 +66,7 @@ impl Proxy {
     }
 
     /// The same, but only requests to one Region meet its faults and are counted: the emulator keeps the Regions apart
-    /// by their signatures. `Refused` for every call closes the port to all, so another fault is wanted here.
+    /// by their signatures. `Refused` for every call closes the port to all, so use another fault here.
     ///
     /// # Panics
     /// As [`start`](Self::start).
@@ -163,7 +163,7 @@ fn listening(address: SocketAddr) -> TcpListener {
     bound(address.port()).listen(1024).expect("the port is reserved")
 }
 
-/// A socket that has a port and does not listen: connecting to it is refused, and nobody else gets the port.
+/// A socket that has a port and does not listen: connecting to it is refused, and no other program gets the port.
 fn bound(port: u16) -> TcpSocket {
     let socket = TcpSocket::new_v4().expect("a socket");
     // A second socket may listen at the port that the first one keeps.

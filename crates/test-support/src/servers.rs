@@ -1,4 +1,4 @@
-//! What the program `test-servers` does: holds servers up until its standard input closes.
+//! The program `test-servers`: it keeps servers running until its standard input closes.
 
 use std::io::Write;
 

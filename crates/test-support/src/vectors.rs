@@ -14,7 +14,7 @@ const FORMATS: &str =
 pub struct Vector {
     /// Which stored format this is.
     pub format: StoredFormat,
-    /// The text as it stands in the database.
+    /// The text as it is in the database.
     pub stored: String,
     /// The token.
     pub plaintext: String,
@@ -28,7 +28,7 @@ pub struct Vector {
     pub token_encryption_key: Option<String>,
     /// The user whose row this is.
     pub user_id: Option<String>,
-    /// What KMS `Encrypt` returned: base64.
+    /// The answer of KMS `Encrypt` returned: base64.
     pub blob: Option<String>,
     /// `DEV_ENCRYPTION_KEY`: a Fernet key.
     pub dev_encryption_key: Option<String>,

@@ -29,7 +29,7 @@ pub(crate) const TOKEN: HeaderName = HeaderName::from_static("x-vault-token");
 /// How long an idle connection is kept: less than the server's five minutes, so that none is used that it has closed.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// What a request is about: a path below `/v1/` whose parts are escaped here, and a query.
+/// The target of a request: a path below `/v1/` whose parts are escaped here, and a query.
 #[derive(Clone, Copy)]
 pub(crate) struct Target<'a> {
     pub(crate) path: &'a str,

@@ -26,7 +26,7 @@ pub enum VaultError {
     /// No connection, or one that broke.
     #[error("{what}")]
     Unreachable {
-        /// What happened, in words.
+        /// The failure, in words.
         what: &'static str,
     },
     /// The server's certificate is not one of a trusted authority, or of another name.

@@ -76,7 +76,7 @@ impl Token {
 
     fn new(token: &str, lease: Option<Lease>) -> Result<Self, VaultError> {
         let mut header = HeaderValue::from_str(token)
-            .map_err(|_| VaultError::Misconfigured { what: "the token has characters that none has" })?;
+            .map_err(|_| VaultError::Misconfigured { what: "the token has characters that no token has" })?;
         header.set_sensitive(true);
         Ok(Self { header, lease })
     }
@@ -149,7 +149,7 @@ impl Session {
 
     async fn login(&self) -> Result<Token, VaultError> {
         let Some(login) = self.auth.login()? else {
-            return Err(VaultError::Misconfigured { what: "there is no way to a token" });
+            return Err(VaultError::Misconfigured { what: "no way to log in is configured" });
         };
         let answer = self.connection.send(Method::POST, login.path.as_str().into(), &login.body, None).await;
         let body = answer.map_err(|error| match error {

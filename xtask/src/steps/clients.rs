@@ -14,7 +14,7 @@ use crate::report::{NotRun, PartOutcome, Report};
 
 /// The part of this step: every language's tools and packages.
 const CLIENTS: &str = "clients";
-/// Servers that the checks use; without one of them, what needs it is not run.
+/// Servers that the checks use; without one of them, the checks that need it are not run.
 const SERVERS: [&str; 2] = ["postgres", "moto"];
 
 /// How a check ended, as `run.py` says it in a line of JSON.

@@ -1,4 +1,4 @@
-//! `cargo xtask fuzz`: every parser against inputs that nobody thought of.
+//! `cargo xtask fuzz`: every parser against random inputs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -43,7 +43,7 @@ struct Fuzz {
     targets: Vec<String>,
 }
 
-/// Finds or installs cargo-fuzz and builds the targets, so that what fails later is a finding.
+/// Finds or installs cargo-fuzz and builds the targets, so that a later failure is a finding.
 fn prepare() -> anyhow::Result<Fuzz> {
     let target_dir = target_dir()?.join("fuzz");
     let directory = root().join("crates/envelope-core/fuzz");
@@ -60,7 +60,7 @@ fn prepare() -> anyhow::Result<Fuzz> {
 impl Fuzz {
     fn command(&self, verb: &str) -> std::process::Command {
         let mut command = program(&self.program);
-        // The sanitizer's flags are unstable ones; the pinned compiler takes them when told so.
+        // The sanitizer's flags are unstable ones; the pinned compiler accepts them when asked to.
         command.env("RUSTC_BOOTSTRAP", "1").args(["fuzz", verb]);
         command
     }

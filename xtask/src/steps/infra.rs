@@ -114,7 +114,7 @@ pub(crate) fn run(_options: &Options) -> anyhow::Result<Report> {
 }
 
 impl Ending {
-    /// A check that makes a part: what it says is how, or why not.
+    /// A check that makes a part: its output says how, or why not.
     fn as_part(&self) -> Result<String, String> {
         match self {
             Self::Passed(how) => Ok(how.clone()),
@@ -211,7 +211,7 @@ fn python3(script: &str) -> Command {
     command
 }
 
-/// What a script ended with, and what it printed.
+/// The exit code and the output of a script.
 struct Said {
     code: Option<i32>,
     stdout: String,

@@ -28,7 +28,7 @@ const MAY_USE: [(&str, &[&str]); 11] = [
 ];
 
 /// The crate that must stay free of I/O, and what in its dependencies would break that. A name that ends in `-` or
-/// `_` stands for all that begin so.
+/// `_` covers every crate with this prefix.
 const PURE: &str = "envelope-core";
 const IMPURE: [&str; 18] = [
     "async-global-executor",

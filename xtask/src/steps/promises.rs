@@ -82,7 +82,7 @@ fn has_test(code: &str, name: &str) -> bool {
     })
 }
 
-/// What is between the parentheses of a function of this name, if the line begins one.
+/// The text between the parentheses of a function of this name, if the line begins one.
 fn arguments_of<'a>(line: &'a str, name: &str) -> Option<&'a str> {
     let line = line.strip_prefix("async ").unwrap_or(line);
     let rest = line.strip_prefix("fn ")?.strip_prefix(name)?.strip_prefix('(')?;

@@ -7,7 +7,7 @@ use anyhow::Context;
 
 use crate::report::{NotRun, Report, Tally};
 
-/// What `cargo test` printed.
+/// The output of `cargo test`.
 #[derive(Debug, Default)]
 pub(crate) struct TestOutput {
     tally: Tally,

@@ -69,7 +69,7 @@ fn a_file_longer_than_the_limit_is_refused() {
     assert_eq!(Content::read(&path, Links::Follow, 100).unwrap().bytes().len(), 100);
 }
 
-/// Not a test: what the test below runs in a process whose files are limited.
+/// Not a test: the test below runs this in a process whose files are limited.
 #[test]
 fn child() {
     let Some(path) = std::env::var_os("TEST_CHILD_FILE") else {

@@ -1,4 +1,4 @@
-//! What this crate promises, a module per promise.
+//! The promises of this crate, one module for each.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails, fails")]
 

@@ -1,7 +1,7 @@
 //! The autonomous platform's format: base64 of `v1|<base64 wrapped key>|<base64 nonce[12]>|<base64(ciphertext || tag)>`.
 //!
 //! The data key comes from AWS KMS `GenerateDataKey` **without** an encryption context, and nothing is associated
-//! with the ciphertext, so nothing binds a value to its row: a copied value opens wherever it stands. Development
+//! with the ciphertext, so nothing binds a value to its row: a copied value opens in every row. Development
 //! rows are base64 of `dev|<Fernet token>` and open only with a development key.
 
 use std::sync::Arc;

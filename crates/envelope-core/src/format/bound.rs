@@ -9,10 +9,10 @@
 //! Integers are big-endian. Every message has a content key of its own, HKDF-SHA-512 of the data key salted with the
 //! random message id, and a commitment to the data key derived alike, both as in the AWS Encryption SDK's committing
 //! suites (`framework/algorithm-suites.md`), so that one data key may serve many messages. The nonce is all zeros: a
-//! content key seals one message and no other, so there is nothing for a nonce to tell apart.
+//! content key seals one message and no other, so a nonce has nothing to distinguish.
 //!
 //! Associated with the payload are a label, the whole header and the cell's [canonical binding](Binding::canonical).
-//! The wrapped data key is not, so that it can be wrapped anew without opening the value; it is held by the
+//! The wrapped data key is not, so that it can be re-wrapped without opening the value; it is held by the
 //! commitment instead: changed bytes do not unwrap, or unwrap to another data key, to which the value does not
 //! commit. The lengths are held by there being one way only to divide the envelope.
 
@@ -105,7 +105,7 @@ impl Envelope {
         WrappedDataKey::new(self.wrapped(), key_id).map_err(|_| FormatError::WrappedKeyLength)
     }
 
-    /// Opens the payload with the unwrapped data key, for the cell that it stands in.
+    /// Opens the payload with the unwrapped data key, for the cell that it is stored in.
     ///
     /// # Errors
     /// [`OpenError::NotAuthentic`], the same for a wrong commitment, another cell and a damaged payload;
@@ -123,7 +123,7 @@ impl Envelope {
     }
 
     fn from_bytes(bytes: Vec<u8>) -> Result<Self, FormatError> {
-        // Told apart first: what an unknown version looks like behind its first byte is unknown as well.
+        // Checked first: the layout after the first byte of an unknown version is unknown as well.
         if *bytes.first().ok_or(FormatError::TooShort)? != VERSION {
             return Err(FormatError::UnknownVersion);
         }
@@ -152,7 +152,7 @@ impl Envelope {
         &self.bytes[HEADER_LEN + 2..][..self.wrapped_len]
     }
 
-    /// The payload behind its length.
+    /// The payload, prefixed with its length.
     fn payload(&self) -> &[u8] {
         &self.bytes[HEADER_LEN + 2 + self.wrapped_len + 4..]
     }
@@ -184,7 +184,7 @@ pub fn seal(
     seal_with_id(suite, key, wrapped, binding, plaintext, &random::bytes())
 }
 
-/// Puts a re-wrapped data key beside an untouched payload.
+/// Joins a re-wrapped data key with an untouched payload.
 ///
 /// # Errors
 /// [`FormatError`] if the text is not an envelope.
@@ -219,7 +219,7 @@ fn seal_with_id(
     Ok(encode(&header, wrapped, &payload))
 }
 
-/// What the data key yields for one message (AWS Encryption SDK, `framework/algorithm-suites.md`).
+/// The keys that are derived from the data key for one message (AWS Encryption SDK, `framework/algorithm-suites.md`).
 fn derive(suite_id: u16, key: &DataKey, message_id: &[u8]) -> MessageKey {
     MessageKey::derive(key, message_id, &[&suite_id.to_be_bytes(), b"DERIVEKEY"], &[b"COMMITKEY"])
 }

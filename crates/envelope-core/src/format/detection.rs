@@ -1,4 +1,4 @@
-//! Detection: the one place that tells a stored text's format by its marks.
+//! Detection: the one place that finds out a stored text's format by its marks.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ const KMS: &str = "kms:";
 const AUTONOMOUS_MARK: &str = "djF8";
 const DEV_MARK: &str = "ZGV2f";
 
-/// Tells a stored text's format by its unambiguous mark. Every text gets an answer or a typed error.
+/// Finds out a stored text's format by its unambiguous mark. Every text gets an answer or a typed error.
 ///
 /// | a text that | is |
 /// | --- | --- |
@@ -32,7 +32,7 @@ const DEV_MARK: &str = "ZGV2f";
 /// | is one of these but for white space around it, or but for a damaged mark | an error |
 /// | is anything else, the empty string among it | [`Format::Plaintext`] |
 ///
-/// Direct AES has no mark: only a row's version or a profile can tell it.
+/// Direct AES has no mark: only a row's version or a profile identifies it.
 ///
 /// # Errors
 /// [`FormatError`] where the text carries a mark but is not well-formed: it is never taken for plaintext.
@@ -65,7 +65,7 @@ pub fn has_strong_mark(text: &str) -> bool {
     kms_envelope::is_marked(text) || text.starts_with(bound::MARK)
 }
 
-/// What a text claims to be, well-formed or not; none where it claims nothing.
+/// The format that a text claims, well-formed or not; none where it claims nothing.
 fn claim(text: &str) -> Result<Option<Format>, FormatError> {
     if text.get(..KMS.len()).is_some_and(|start| start.eq_ignore_ascii_case(KMS)) {
         return kms_claim(text).map(Some);
@@ -196,7 +196,7 @@ impl Fields {
         Ok(fields)
     }
 
-    /// Two telling fields claim a format, and so do three of any kind: one of them may be damaged.
+    /// Two distinctive fields claim a format, and so do three of any kind: one of them may be damaged.
     fn claim(self) -> Option<Format> {
         let [ciphertext, algorithm, context, _, _, alg, key_id, iv, tag, ..] =
             std::array::from_fn::<bool, 11, _>(|at| self.0 >> at & 1 == 1);

@@ -10,7 +10,7 @@ use crate::error::OpenError;
 use crate::key::DataKey;
 use crate::text::{decode_base64, encode_base64};
 
-/// What stands in `encryption_key_id` beside a value of this format.
+/// The `encryption_key_id` of a row with a value of this format.
 pub const KEY_ID: &str = "default";
 
 /// Seals a value. The empty string stays the empty string.

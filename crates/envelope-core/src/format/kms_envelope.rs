@@ -1,6 +1,6 @@
 //! KMS envelope, version 2: `kms:v2:<base64 of the wrapped data key>:<base64(nonce[12] || ciphertext || tag[16])>`.
 //!
-//! One data key a value, no associated data: what binds a value to its row is the encryption context that its data
+//! One data key a value, no associated data: a value is bound to its row by the encryption context that its data
 //! key is wrapped under. Some writers encoded the whole text in base64 once more; that spelling is read, not written.
 
 use secrecy::SecretString;

@@ -1,4 +1,4 @@
-//! The stored formats: one module each, and the rules that tell them apart.
+//! The stored formats: one module each, and the rules that distinguish them.
 
 pub mod autonomous;
 pub mod bound;
@@ -65,7 +65,7 @@ impl fmt::Display for Format {
     }
 }
 
-/// What is wrong with a text that should be in a format.
+/// The defect of a text that should be in a format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FormatError {
@@ -84,7 +84,7 @@ pub enum FormatError {
     /// It ends before its fields do.
     #[error("too short")]
     TooShort,
-    /// It goes on behind its last field, or a field is over its limit.
+    /// It continues after its last field, or a field is over its limit.
     #[error("too long")]
     TooLong,
     /// A version that this program does not know.

@@ -43,7 +43,7 @@ pub trait DataKeyRing: Send + Sync {
     /// The key that new values are sealed under, and its id of 1 to 256 bytes.
     fn active(&self) -> (String, Arc<DataKey>);
 
-    /// What the ring remembers of the stores under its keys, if it can.
+    /// The ring's memory of the stores under its keys, if it has one.
     fn ledger(&self) -> Option<&dyn Ledger> {
         None
     }

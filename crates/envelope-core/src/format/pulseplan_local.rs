@@ -3,7 +3,7 @@
 //! The user key is PBKDF2-HMAC-SHA256 of the master key with 100,000 iterations and the salt
 //! `pulseplan:user:<user id>:v<version>`; the cipher is AES-256-GCM with a **16-byte** IV (NIST SP 800-38D,
 //! section 7.1, hashes such an IV into its counter block) and no associated data. Rows from before versions
-//! lack the first part and are version 1. What binds a value to its user is the salt; nothing binds it to its
+//! lack the first part and are version 1. The salt binds a value to its user; nothing binds it to its
 //! row or column.
 
 use std::num::NonZeroU32;
@@ -37,7 +37,7 @@ pub struct MasterKey {
 }
 
 impl MasterKey {
-    /// Takes the variable's text as it stands.
+    /// Takes the variable's text as it is.
     ///
     /// Its newer reading is what Python's `base64.b64decode` makes of it: characters outside the standard
     /// alphabet are dropped, length and padding must then fit, stray trailing bits are ignored. A text that
@@ -78,7 +78,7 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// Which reading it is: together with user and version, what a cache of derived keys is keyed by.
+    /// Which reading it is: together with user and version, the key of a cache of derived keys.
     #[must_use]
     pub fn kind(&self) -> ReadingKind {
         self.kind
@@ -194,7 +194,7 @@ fn parse_version(part: &str) -> Result<NonZeroU32, FormatError> {
     digits.parse().map_err(|_| FormatError::UnknownVersion)
 }
 
-/// What CPython's `binascii.a2b_base64` does without `strict_mode`: padding that fits ends the text.
+/// The behaviour of CPython's `binascii.a2b_base64` does without `strict_mode`: padding that fits ends the text.
 fn decode_leniently(text: &str) -> Option<Zeroizing<Vec<u8>>> {
     let mut out = Zeroizing::new(Vec::with_capacity(text.len()));
     let (mut filled, mut carry, mut pads) = (0_u8, 0_u8, 0_u8);
@@ -240,7 +240,7 @@ mod tests {
 
     #[test]
     fn master_keys_are_decoded_as_python_decodes_them() {
-        // What CPython 3.11's `base64.b64decode` makes of each; it was compared on 20,000 random texts as well.
+        // The results of CPython 3.11's `base64.b64decode` makes of each; it was compared on 20,000 random texts as well.
         for (text, decoded) in [
             ("YWJj", Some("616263")),
             ("YWI=", Some("6162")),

@@ -85,7 +85,7 @@ fn cuts(text: &str) -> impl Iterator<Item = &str> {
     (1..text.len()).filter_map(|length| text.get(..length))
 }
 
-/// Where the value of an unauthenticated field stands.
+/// Where the value of an unauthenticated field is.
 fn unauthenticated(vector: &Vector) -> Range<usize> {
     let (field, end) = match vector.format.as_str() {
         "pulseplan-kms" => ("\"encrypted_at\": \"", "\""),

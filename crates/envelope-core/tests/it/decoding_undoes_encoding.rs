@@ -1,4 +1,4 @@
-//! What is sealed opens to the same bytes in every format that is written, and no text makes a parser panic.
+//! A sealed value opens to the same bytes in every format that is written, and no text makes a parser panic.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;

@@ -49,7 +49,7 @@ fn inverse(x: u128) -> u128 {
     result
 }
 
-/// What a key brings into a tag: the hash key, and the block that masks it.
+/// The two values that a key contributes to a tag: the hash key, and the block that masks it.
 struct Gcm {
     hash: u128,
     mask: u128,
@@ -126,7 +126,7 @@ fn ring(bytes: &[u8; 32]) -> OneKey {
     OneKey("ring-1".into(), Arc::new(key(bytes)))
 }
 
-/// What opens is no text, which shows only after it was found authentic.
+/// The opened bytes are no text, which shows only after they were found authentic.
 fn is_authentic<T>(opened: Result<T, OpenError>) -> bool {
     match opened {
         Ok(_) | Err(OpenError::NotText) => true,
@@ -167,7 +167,7 @@ fn derived(bytes: &[u8; 32], info: &[&[u8]]) -> [u8; 32] {
     out
 }
 
-/// What version 2 of the JSON envelope associates with a secret.
+/// The associated data of a secret in version 2 of the JSON envelope.
 fn associated(key_id: &str, aad: &[u8]) -> Vec<u8> {
     let length = u16::try_from(key_id.len()).unwrap().to_be_bytes();
     let time = 7_u64.to_be_bytes();

@@ -1,4 +1,4 @@
-//! What this crate promises, one module a promise.
+//! The promises of this crate, one module for each.
 #![allow(
     clippy::expect_used,
     clippy::panic,

@@ -1,4 +1,4 @@
-//! What cannot be sealed is not written in a weaker form, and what is no envelope is not returned as plaintext.
+//! A value that cannot be sealed is not written in a weaker form, and a text that is no envelope is not returned as plaintext.
 
 use std::sync::Arc;
 

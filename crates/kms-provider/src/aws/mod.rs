@@ -40,13 +40,13 @@ pub const MAX_ATTEMPTS: u32 = 3;
 ///
 /// Keys are configured as ARNs, bare ids or aliases. To compare a claimed ARN with a configured alias, the alias is
 /// resolved by one `DescribeKey`, and the answer is kept for five minutes. So are the keys that answers name. After an alias was pointed at another key,
-/// what the earlier key wrapped opens only if that key's ARN is allowed (`KMS_ALLOWED_KEYS`).
+/// values under the earlier key open only if that key's ARN is allowed (`KMS_ALLOWED_KEYS`).
 ///
 /// # What answers are checked for
 ///
-/// The key that an answer names is compared with the one that the call named, an alias with what it stands for; a data key
+/// The key that an answer names is compared with the one that the call named, an alias with the key that it names; a data key
 /// of another length than 32 bytes, a wrapped key of an impossible length and a data key that is among the last
-/// [4,096](crate::answers::WINDOW) are errors. So nothing is sealed or stored on the word of somebody who answers in the
+/// [4,096](crate::answers::WINDOW) are errors. So nothing is sealed or stored on the word of an impostor who answers in the
 /// place of KMS without knowing the key.
 ///
 /// # Permissions
@@ -80,7 +80,7 @@ impl Aws {
         Self::from_config(&aws_config::load_defaults(BehaviorVersion::latest()).await, key, allowed)
     }
 
-    /// Uses an SDK configuration. What it leaves open is set to [`CONNECT_TIMEOUT`], [`ATTEMPT_TIMEOUT`],
+    /// Uses an SDK configuration. Settings that it leaves open become [`CONNECT_TIMEOUT`], [`ATTEMPT_TIMEOUT`],
     /// [`OPERATION_TIMEOUT`] and [`MAX_ATTEMPTS`] in the SDK's standard retry mode, and to the Region of `key`.
     ///
     /// `key` makes new data keys; `allowed` are further keys whose wrapped data keys may be opened. Each is an ARN, a

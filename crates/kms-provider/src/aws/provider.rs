@@ -157,7 +157,7 @@ impl Aws {
 
 /// Tries one key after the other while the failure is about the key that was tried and not about the value.
 ///
-/// If none fits, a failure that somebody can do something about is told rather than "another key".
+/// If none fits, a failure that an operator can fix is reported rather than "another key".
 async fn first_that_fits<'a, T, F>(pins: &'a [String], attempt: impl Fn(&'a str) -> F) -> Result<T, KeyError>
 where
     F: Future<Output = Result<T, KeyError>>,

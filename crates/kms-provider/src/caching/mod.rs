@@ -23,24 +23,24 @@ use crate::janitor::Janitor;
 
 pub use self::options::{CacheOptions, MAX_NEGATIVE_TTL};
 
-/// Most keys that are fetched anew in the background at a time, so that callers who wait are not held up by it.
+/// Most keys that are fetched again in the background at a time, so that waiting callers are not delayed.
 const MAX_REFRESHES: usize = 20;
 
-/// How long fetching a key anew may take before it is given up.
+/// How long fetching a key again may take before it is given up.
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Keeps unwrapped data keys in memory, bounded by time, number and bytes, so that reading a value again costs no call.
 ///
-/// - A hit needs the same wrapped bytes, the same claimed key id and the same context, byte for byte: no hash stands
-///   in for them, so a hit can never skip a check that the key service would have made.
-/// - Callers who want the same key at the same time share one call. A caller who goes away strands nobody.
-/// - A key that is still read when its time is nearly over is fetched anew in the background, once for everybody, so that
-///   nobody waits for a key in steady use. It needs a Tokio runtime; without one, nothing is fetched ahead.
+/// - A hit needs the same wrapped bytes, the same claimed key id and the same context, byte for byte: no hash takes
+///   their place, so a hit can never skip a check that the key service would have made.
+/// - Callers who want the same key at the same time share one call. A caller who goes away does not affect the others.
+/// - A key that is still read when its time is nearly over is fetched again in the background, once for all callers, so that
+///   no caller waits for a key in steady use. It needs a Tokio runtime; without one, nothing is fetched ahead.
 /// - Failures are given to those who waited and are not remembered, unless [`negative_ttl`] says so, and then only
 ///   permanent ones and briefly.
 /// - An expired key is never used, unless [`stale_for`] says so, and then only in an outage and up to its end.
-/// - What the key service refuses is forgotten at once: a later outage does not bring it back.
-/// - An expired key is dropped, and so wiped, within seconds, even when nobody asks for anything.
+/// - A key that the key service refuses is forgotten at once: a later outage does not bring it back.
+/// - An expired key is dropped, and so wiped, within seconds, even without any read.
 ///
 /// One cache belongs to one provider: entries do not say who unwrapped them.
 ///
@@ -51,25 +51,25 @@ pub struct Caching {
     janitor: Janitor,
 }
 
-/// What fetches in the background need too.
+/// The parts that background fetches need too.
 struct Shared {
     inner: Arc<dyn KeyProvider>,
     options: CacheOptions,
     store: Store,
     refusals: Refusals,
-    // By generation too: whoever asks after an invalidation does not share a fetch from before it.
+    // By generation too: a caller after an invalidation does not share a fetch from before it.
     flights: SingleFlight<(u64, Entry), Arc<DataKey>>,
     refreshes: Arc<Semaphore>,
     counters: Arc<Counters>,
 }
 
-/// What a cache has done so far.
+/// A cache's counts so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CacheCounts {
     /// Keys that were there.
     pub hits: u64,
-    /// Keys that were not there when somebody waited for them.
+    /// Keys that were missing when a caller needed them.
     pub misses: u64,
     /// Calls made to fetch them; fewer than misses where callers shared one, and those made ahead of time included.
     pub loads: u64,
@@ -77,7 +77,7 @@ pub struct CacheCounts {
     pub load_failures: u64,
     /// Keys dropped because of their age, their number or their size.
     pub evictions: u64,
-    /// Keys fetched anew ahead of their expiry, whether it succeeded or not.
+    /// Keys fetched again ahead of their expiry, whether it succeeded or not.
     pub refreshes: u64,
     /// Misses answered with an expired key because the key service did not answer.
     pub stale_served: u64,
@@ -110,7 +110,7 @@ impl Caching {
         }
     }
 
-    /// What the cache has done so far.
+    /// The cache's counts so far.
     #[must_use]
     pub fn counts(&self) -> CacheCounts {
         self.shared.counters.snapshot()
@@ -137,8 +137,8 @@ impl Caching {
         self.shared.refusals.forget();
     }
 
-    /// Forgets the keys that one key of the key service wrapped, by the key id that stands beside values; and those of
-    /// which nobody said which key did.
+    /// Forgets the keys that one key of the key service wrapped, by the key id that is stored with values; and those
+    /// whose key is not known.
     ///
     /// The same as [`invalidate_all`](Self::invalidate_all) otherwise. It looks at every entry.
     pub fn invalidate_key(&self, key_id: &str) {
@@ -181,7 +181,7 @@ impl Shared {
         Some(kept.key.clone())
     }
 
-    /// Fetches a key anew in the background, unless somebody does or enough others are under way.
+    /// Fetches a key again in the background, unless that is under way or enough others are.
     #[cold]
     fn refresh(self: &Arc<Self>, wanted: &Wanted<'_>, kept: &Kept, now: Instant) {
         let Ok(runtime) = Handle::try_current() else {
@@ -200,7 +200,7 @@ impl Shared {
             let is_new = |kept: Arc<Kept>| (kept.loaded > loaded).then(|| kept.key.clone());
             let landed = || shared.store.find(&entry.wanted()).and_then(is_new);
             let load = || shared.clone().load(entry.clone());
-            // Whoever waits is told by a read of their own; here the failure has been counted.
+            // Waiting callers get the error from their own read; here the failure is only counted.
             let flight = (shared.store.generation(), entry.clone());
             let _ = timeout(REFRESH_TIMEOUT, shared.flights.join(flight, landed, load)).await;
         });

@@ -1,4 +1,4 @@
-//! What a cache keeps, for how long, and what it may do when the key service does not answer.
+//! The options of a cache: its size, its times, and its behaviour during an outage.
 
 use std::time::Duration;
 
@@ -17,11 +17,11 @@ pub struct CacheOptions {
     /// Most memory taken by what is kept, in bytes and by estimate: 64 MiB. An entry takes one to two KiB, and never
     /// more than 16.
     pub max_bytes: u64,
-    /// Whether freshly generated keys are kept too, which is the default: what was just written is read soon.
-    /// They are found with and without the key id beside the value, because not every table has a column for it.
+    /// Whether freshly generated keys are kept too, which is the default: a value that was just written is read soon.
+    /// They are found with and without the key id stored with the value, because not every table has a column for it.
     /// Switch it off for bulk writes.
     pub remember_generated: bool,
-    /// A key that is read this short a time before it expires is fetched anew in the background: 30 s, and never more
+    /// A key that is read this short a time before it expires is fetched again in the background: 30 s, and never more
     /// than half of the TTL. Zero switches it off.
     pub refresh_ahead: Duration,
     /// How long a refusal that would be the same again is remembered: not at all. At most [`MAX_NEGATIVE_TTL`].
@@ -79,7 +79,7 @@ impl CacheOptions {
         Self { remember_generated, ..self }
     }
 
-    /// Changes how long before its expiry a key that is read is fetched anew.
+    /// Changes how long before its expiry a key that is read is fetched again.
     #[must_use]
     pub fn with_refresh_ahead(self, refresh_ahead: Duration) -> Self {
         Self { refresh_ahead, ..self }

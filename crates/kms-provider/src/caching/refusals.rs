@@ -1,4 +1,4 @@
-//! What the key service has refused: briefly remembered as an answer, and for good as a reason not to serve stale keys.
+//! Refusals of the key service: briefly remembered as an answer, and for good as a reason not to serve stale keys.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,7 +16,7 @@ use super::store::{Entry, Kept, Wanted};
 /// Most refusals remembered as answers. They hold no key, so nothing needs to wipe them.
 const MAX_ANSWERS: u64 = 1_000;
 
-/// Most keys of the key service that are told apart.
+/// Most keys of the key service that are counted separately.
 const MAX_KEYS: usize = 1_000;
 
 pub(super) struct Refusals {
@@ -29,12 +29,12 @@ pub(super) struct Refusals {
 #[derive(Default)]
 struct Keys {
     named: HashMap<Box<str>, Instant>,
-    /// One that nobody named.
+    /// A key without a name.
     unnamed: Option<Instant>,
     any: Option<Instant>,
 }
 
-/// Whether the key service has said no, about the key or about this value, so that what it said before is out of date.
+/// Whether the key service has said no, about the key or about this value, so that its earlier answers are out of date.
 pub(super) fn is_refusal(class: ErrorClass) -> bool {
     use ErrorClass::{ContextMismatchOrCorrupt, Denied, WrongKey};
     matches!(class, Denied | WrongKey | ContextMismatchOrCorrupt) || is_state_of_key(class)
@@ -84,7 +84,7 @@ impl Refusals {
             Some(id) if keys.named.len() < MAX_KEYS || keys.named.contains_key(id) => {
                 keys.named.insert(id.into(), now);
             }
-            // Too many to tell apart: then it counts for all of them.
+            // Too many to count separately: then it counts for all of them.
             _ => {
                 keys.named.clear();
                 keys.unnamed = Some(now);

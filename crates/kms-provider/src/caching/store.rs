@@ -1,4 +1,4 @@
-//! The keys that a cache keeps: what they are found by, how much they weigh, and when they go.
+//! The keys that a cache keeps: how they are found, their size in memory, and when they expire.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +13,7 @@ use super::Counters;
 use super::options::CacheOptions;
 use crate::jitter::Jitter;
 
-/// What an entry takes besides the texts that it holds, in bytes and by estimate: the data key, its AES key schedule,
+/// Estimated bytes of an entry besides the texts that it holds: the data key, its AES key schedule,
 /// the cache's own tables.
 const OVERHEAD: u64 = 1_024;
 
@@ -36,7 +36,7 @@ pub(super) struct Store {
     generation: AtomicU64,
 }
 
-/// What an unwrapped key is kept under.
+/// The name of an unwrapped key in the cache.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct Entry {
     pub(super) wrapped: WrappedDataKey,
@@ -60,7 +60,7 @@ pub(super) struct Kept {
     fresh_until: Instant,
     stale_until: Instant,
     lifetime: Duration,
-    // Nanoseconds after `loaded` from which on the next read fetches it anew.
+    // Nanoseconds after `loaded` from which on the next read fetches it again.
     refresh_after: AtomicU64,
 }
 
@@ -92,7 +92,7 @@ impl Store {
         }
     }
 
-    /// What is there, fresh or not.
+    /// The entry, fresh or not.
     pub(super) fn find(&self, wanted: &Wanted<'_>) -> Option<Arc<Kept>> {
         self.entries.get(wanted)
     }
@@ -128,7 +128,7 @@ impl Store {
         self.entries.invalidate_all();
     }
 
-    /// Forgets the keys that this key of the service wrapped, and those of which nobody said which did.
+    /// Forgets the keys that this key of the service wrapped, and those whose key is not known.
     pub(super) fn invalidate_key(&self, key_id: &str) {
         self.generation.fetch_add(1, Ordering::AcqRel);
         for (entry, kept) in &self.entries {
@@ -142,7 +142,7 @@ impl Store {
         self.entries.entry_count()
     }
 
-    /// What drops expired keys when nobody asks for any.
+    /// Drops expired keys even without any read.
     pub(super) fn sweep(&self) -> impl FnMut() + Send + 'static {
         let entries = self.entries.clone();
         move || entries.run_pending_tasks()
@@ -176,12 +176,12 @@ impl Kept {
         now < self.stale_until
     }
 
-    /// Whether it is old enough to be fetched anew.
+    /// Whether it is old enough to be fetched again.
     pub(super) fn is_due(&self, now: Instant) -> bool {
         nanoseconds(now - self.loaded) >= self.refresh_after.load(Ordering::Relaxed)
     }
 
-    /// Whether the caller is the one to fetch it anew: one is, and until a second later nobody else.
+    /// Whether this caller fetches it again: one caller does, and for a second no other.
     pub(super) fn claim_refresh(&self, now: Instant) -> bool {
         let age = nanoseconds(now - self.loaded);
         let due = self.refresh_after.load(Ordering::Relaxed);

@@ -9,7 +9,7 @@ use super::error::KeyringError;
 /// Largest file that is read, in bytes: room for some ten thousand keys.
 const MAX_FILE_LEN: u64 = 4 << 20;
 
-/// What tells one version of the file from another: replacing a file always makes a new one of these.
+/// Identifies a version of the file: replacing a file always makes a new one of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stamp([i128; 4]);
 
@@ -35,9 +35,9 @@ pub(super) fn stamp(path: &Path) -> Result<Stamp, KeyringError> {
 
 /// Waits until no other process writes, and keeps others from writing until the file handle is dropped.
 ///
-/// The lock is on a file beside the keyring, which stays: the keyring itself is replaced, and a lock on it would be
+/// The lock is on a file next to the keyring, which stays: the keyring itself is replaced, and a lock on it would be
 /// a lock on what it was. Reading needs no lock, because every version that can be seen is whole. The lock file belongs to
-/// the owner of the keyring, whoever made it, and no link is followed to it.
+/// the owner of the keyring, regardless of its creator, and no link is followed to it.
 pub(super) fn lock(path: &Path) -> Result<File, KeyringError> {
     let beside = with_suffix(path, ".lock");
     let mut options = OpenOptions::new();
@@ -50,7 +50,7 @@ pub(super) fn lock(path: &Path) -> Result<File, KeyringError> {
 
 /// Makes the file, or replaces it, in one step: a crash leaves the old version or the new one. Needs the lock.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<Stamp, KeyringError> {
-    // One name, so that what a killed process left behind is used up by the next writer.
+    // One name, so that the next writer replaces what a killed process left.
     let temporary = with_suffix(path, ".tmp");
     let result = write_then_rename(path, &temporary, bytes);
     if result.is_err() {
@@ -137,7 +137,7 @@ mod owner {
             return Ok(());
         }
         match fchown(lock, Some(wanted.uid()), Some(wanted.gid())) {
-            // Only root can give a file away; anybody else's lock is at least no worse than before.
+            // Only root can give a file away; the lock of any other user is at least no worse than before.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
             outcome => outcome,
         }

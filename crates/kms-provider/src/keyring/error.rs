@@ -33,7 +33,7 @@ pub enum KeyringError {
     /// The operating system refused something.
     #[error("could not {action} keyring {}", path.display())]
     Io {
-        /// What was tried.
+        /// The operation that failed.
         action: &'static str,
         /// The file.
         path: PathBuf,
@@ -65,21 +65,21 @@ pub enum KeyringError {
         /// The file.
         path: PathBuf,
     },
-    /// The master key that was to be the new one is the one that there is.
-    #[error("new master key is the old one")]
+    /// The new master key is the same as the current one.
+    #[error("new master key is the same as the current one")]
     SameMasterKey,
     /// The master key is right, and the file was changed by something that does not know it.
     #[error("keyring {} is damaged: {what}", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What does not hold.
+        /// The rule that is broken.
         what: &'static str,
     },
     /// An export does not have the expected shape.
     #[error("not an export of keys: {what} (line {line}, column {column})")]
     NotAnExport {
-        /// What is wrong.
+        /// The problem.
         what: &'static str,
         /// Where reading stopped, from 1; 0 where that is not known.
         line: usize,
@@ -91,7 +91,7 @@ pub enum KeyringError {
     UnusableKey {
         /// Which key, from 1.
         number: usize,
-        /// What is wrong with it.
+        /// The problem.
         what: &'static str,
     },
     /// An export has another key under an id that the keyring has.
@@ -103,7 +103,7 @@ pub enum KeyringError {
 }
 
 impl KeyringError {
-    /// What to do about it.
+    /// The next step for the operator.
     #[must_use]
     pub fn hint(&self) -> &'static str {
         match self {
@@ -124,7 +124,7 @@ impl KeyringError {
                 "set KMS_MASTER_KEY to the key that the keyring was made with, or that `keyring rekey` put it under"
             }
             Self::SameMasterKey => {
-                "KMS_MASTER_KEY is the old one; make another with `openssl rand -base64 32`"
+                "KMS_MASTER_KEY is the current one; make another with `openssl rand -base64 32`"
             }
             Self::Damaged { .. } => "restore the file from a backup; values wrapped under its keys need it",
             Self::NotAnExport { .. } | Self::UnusableKey { .. } => {

@@ -1,4 +1,4 @@
-//! The keyring's file as text: a JSON document, and the checks that nobody else has written it.
+//! The keyring's file as text: a JSON document, and the checks that only a holder of the master key has written it.
 
 use std::path::Path;
 
@@ -113,8 +113,8 @@ impl From<StoreText> for StoreRecord {
 }
 
 impl Document {
-    /// What the seal covers: the version and, in the file's order, every field of every key and, from version 2 on, of
-    /// every store, each text behind its big-endian `u32` length.
+    /// The bytes that the seal covers: the version and, in the file's order, every field of every key and, from version 2 on, of
+    /// every store, each text prefixed with its big-endian `u32` length.
     fn sealed_bytes(&self) -> Vec<u8> {
         let mut out = Vec::new();
         out.extend_from_slice(&self.version.to_be_bytes());
@@ -144,7 +144,7 @@ impl Document {
 }
 
 fn parse(path: &Path, text: &[u8]) -> Result<Document, KeyringError> {
-    // A later version may have other fields, and should be told apart from damage.
+    // A later version may have other fields, and should not be reported as damage.
     #[derive(Deserialize)]
     struct Head {
         format: String,

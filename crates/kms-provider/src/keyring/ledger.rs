@@ -1,4 +1,4 @@
-//! The keyring as a ledger: what it remembers of the local secret stores whose values are under its keys.
+//! The keyring as a ledger: its memory of the local secret stores whose values are under its keys.
 
 use std::io;
 use std::sync::Arc;

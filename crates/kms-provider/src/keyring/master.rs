@@ -1,4 +1,4 @@
-//! What is derived from the master key: one key to wrap, one to seal the list, and a value to recognize it by.
+//! The keys derived from the master key: one key to wrap, one to seal the list, and a value to recognize it by.
 
 use aes_gcm::aead::AeadInOut;
 use aes_gcm::{Aes256Gcm, KeyInit, Nonce, Tag};
@@ -9,9 +9,9 @@ use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use zeroize::{Zeroize, Zeroizing};
 
-/// Length of a ring key as it stands in the file: `nonce[12] || ciphertext[32] || tag[16]`.
+/// Length of a ring key as it is in the file: `nonce[12] || ciphertext[32] || tag[16]`.
 pub(super) const WRAPPED_LEN: usize = NONCE_LEN + DATA_KEY_LEN + TAG_LEN;
-/// Length of the value that tells a wrong master key from a damaged file.
+/// Length of the value that distinguishes a wrong master key from a damaged file.
 pub(super) const CHECK_LEN: usize = 16;
 /// Length of the seal: HMAC-SHA-256.
 pub(super) const SEAL_LEN: usize = 32;
@@ -106,7 +106,7 @@ fn derived<const N: usize>(from: &DataKey, label: &[u8]) -> [u8; N] {
     out
 }
 
-/// The file's version and the key's id: a wrapped key can stand for no other.
+/// The file's version and the key's id: a wrapped key cannot take the place of another.
 fn associated_data(id: &str) -> Vec<u8> {
     [b"tokenseal keyring v1 key\0", id.as_bytes()].concat()
 }

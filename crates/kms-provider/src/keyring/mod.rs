@@ -24,14 +24,14 @@
 //!   `tokenseal keyring v1 wrap`, with the associated data `tokenseal keyring v1 key`, a zero byte and the id.
 //! - `seal` is HMAC-SHA-256 under the derivation `tokenseal keyring v1 seal`, over the version as big-endian `u64`, the
 //!   number of keys as big-endian `u32` and, key by key in the file's order, `id`, `created_at` and `wrapped` (each
-//!   text as it stands, after its big-endian `u32` length) and one byte for `active`; then the number of stores as
+//!   text as it is, after its big-endian `u32` length) and one byte for `active`; then the number of stores as
 //!   big-endian `u32` and, store by store, `id` and `path` (as above), `revision` as big-endian `u64` and one byte each
 //!   for `labelled` and `resealed`. So no one without the master key can add a key, drop one, make an old one active again, or change what
 //!   is remembered of a store. The seal also commits to the master key: no file opens under two. Putting back an older
 //!   copy of the whole file is the one change that a file cannot show.
 //! - `stores` is the [ledger](envelope_core::ledger) of local secret stores whose values are under these keys. Version 1 of
 //!   the file has none; it is read, and the next change writes version 2.
-//! - `master_check` is the derivation `tokenseal keyring v1 check`. It tells a wrong master key from a damaged file.
+//! - `master_check` is the derivation `tokenseal keyring v1 check`. It distinguishes a wrong master key from a damaged file.
 //!
 //! A write goes to `<file>.tmp` and is renamed over the file, under a lock on `<file>.lock`; the owner and the group's
 //! read permission stay as they were. A file that others on the machine may read, or that its group may write, is
@@ -84,7 +84,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// A key service in a local file; see the [module](self) for its format.
 ///
-/// It calls nobody and waits for nothing but, rarely, its file: once a second at most it looks whether another process
+/// It makes no call and waits only, rarely, for its file: at most once per second it looks whether another process
 /// has rotated, and reads the file again only then. While the file is gone, damaged or under another master key it makes
 /// no more data keys, because they might never be unwrapped, and goes on unwrapping with the keys it has.
 ///
@@ -112,7 +112,7 @@ pub struct KeyEntry {
     pub created_at: String,
 }
 
-/// What an import did.
+/// The result of an import.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Imported {
@@ -153,7 +153,7 @@ impl Keyring {
     ///
     /// A keyring that is under the new master key already stays as it is: a run that was killed is simply run again.
     /// A [`Keyring`] that is open elsewhere under the old one unwraps with the keys it has, and makes no more data keys
-    /// until it is opened anew.
+    /// until it is opened again.
     ///
     /// # Errors
     /// [`KeyringError::SameMasterKey`] if the two are one, and what reading and writing meet; the file is then as it was.
@@ -214,7 +214,7 @@ impl Keyring {
     /// program is gone: its key has lain in a file. The caller wipes its copy of the export.
     ///
     /// # Errors
-    /// [`KeyringError::Conflict`] if an id stands for another key here, and what reading and writing meet. Nothing is
+    /// [`KeyringError::Conflict`] if an id names another key here, and for failures of reading and writing. Nothing is
     /// imported then.
     pub fn import(&self, export: &[u8]) -> Result<Imported, KeyringError> {
         let exported = export::parse(export)?;

@@ -53,7 +53,7 @@ impl KeyProvider for Keyring {
 }
 
 impl Keyring {
-    /// Unwraps a data key, and tells under which key it was.
+    /// Unwraps a data key, and returns the key that it was under.
     fn open_wrapped(
         &self,
         wrapped: &WrappedDataKey,

@@ -10,7 +10,7 @@ use time::format_description::well_known::Rfc3339;
 use super::master::{Master, WRAPPED_LEN, uncommitted_cipher};
 use crate::wrapping::WrappingKey;
 
-/// What stands before the id in the key id of everything that a keyring wraps.
+/// The prefix of the id in the key id of everything that a keyring wraps.
 pub(super) const PREFIX: &str = "keyring:";
 
 /// Longest id, in bytes: wrapped data keys state its length in one.
@@ -20,14 +20,14 @@ const MAX_ID_LEN: usize = 255;
 pub(super) struct Ring {
     pub(super) keys: Vec<Arc<RingKey>>,
     active: Arc<RingKey>,
-    /// What is remembered of the stores whose values are under these keys.
+    /// The memory of the stores whose values are under these keys.
     pub(super) stores: Vec<StoreRecord>,
 }
 
 /// One key of a ring.
 pub(super) struct RingKey {
     pub(super) id: Box<str>,
-    /// The id as it stands beside values: `keyring:<id>`.
+    /// The id as it is stored with values: `keyring:<id>`.
     pub(super) key_id: Box<str>,
     /// RFC 3339, in UTC.
     pub(super) created_at: Box<str>,

@@ -1,4 +1,4 @@
-//! The metrics that are read from caches and circuits at the moment somebody looks.
+//! The metrics that are read from caches and circuits at each scrape.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -28,7 +28,7 @@ impl Watched {
         add(&self.circuits, circuit);
     }
 
-    /// What all caches together have done, and how many keys they keep.
+    /// The counts of all caches together, and the number of keys that they keep.
     pub(super) fn cache(&self) -> (CacheCounts, u64) {
         let (mut all, mut size) = (CacheCounts::default(), 0);
         for cache in present(&self.caches) {
@@ -43,7 +43,7 @@ impl Watched {
         (all, size)
     }
 
-    /// What all circuits together have done; their state is the worst one.
+    /// The counts of all circuits together; their state is the worst one.
     fn circuit(&self) -> ResilienceSnapshot {
         let mut all = ResilienceSnapshot::default();
         for circuit in present(&self.circuits) {

@@ -107,11 +107,11 @@ fn is_printable(text: &str, longest: usize) -> bool {
     printable && text.len() <= longest && !text.trim().is_empty()
 }
 
-/// The totals so far, and what has been timed since they were last taken.
+/// The totals so far, and the latencies since they were last taken.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EmfSample {
-    /// New data keys that could not be had.
+    /// Failed requests for a new data key.
     pub encrypt_errors: u64,
     /// Data keys not unwrapped and values not opened.
     pub decrypt_errors: u64,
@@ -123,7 +123,7 @@ pub struct EmfSample {
     pub cache_hits: u64,
     /// Reads of data keys that the cache could not answer.
     pub cache_misses: u64,
-    /// Requests to a secret source for a value, if somebody counts them.
+    /// Requests to a secret source for a value, if they are counted.
     pub secret_reads: u64,
 }
 
@@ -135,7 +135,7 @@ impl EmfSample {
     }
 }
 
-/// Turns samples into lines, each of which reports what was new since the one before.
+/// Turns samples into lines, each of which covers the time since the one before.
 #[derive(Debug)]
 pub struct EmfWriter {
     dimensions: BTreeMap<String, String>,
@@ -199,9 +199,9 @@ impl EmfWriter {
     }
 }
 
-/// Prints a line at a steady pace, and one more when it is told to finish.
+/// Prints a line at a steady pace, and one more when it finishes.
 ///
-/// Alarms expect a line a minute. What cannot be printed is lost: a log that was closed must not end a service.
+/// Alarms expect a line per minute. A line that cannot be printed is lost: a log that was closed must not end a service.
 pub struct EmfEmitter {
     task: JoinHandle<()>,
     printer: Arc<dyn Fn() + Send + Sync>,
@@ -236,7 +236,7 @@ impl EmfEmitter {
         Self { task, printer }
     }
 
-    /// Prints what was new since the last line, and ends.
+    /// Prints the line of the time since the last one, and ends.
     pub fn finish(self) {
         (self.printer)();
     }

@@ -9,7 +9,7 @@ use crate::jitter::Jitter;
 /// format", `MetricDefinition`).
 pub(super) const MAX_VALUES: usize = 100;
 
-/// The calls since somebody last looked: all of them if they were few, an even choice if they were many.
+/// The calls since the last reading: all of them if they were few, an even choice if they were many.
 #[derive(Default)]
 pub(super) struct Latencies {
     sample: Mutex<Sample>,

@@ -13,7 +13,7 @@ use super::{Errors, KmsMetrics, Operation, OperationLabel, count};
 /// The values of the label `operation`.
 pub(super) const OPERATIONS: [&str; 5] = ["generate", "unwrap", "rewrap", "describe", "decrypt"];
 
-/// Passes every call on, and tells [`KmsMetrics`] how long it took and how it failed.
+/// Passes every call on, and reports to [`KmsMetrics`] how long it took and how it failed.
 ///
 /// Put it right under [`Caching`](crate::Caching): then a call is one that the cache could not spare, and its time is
 /// what its caller waited, the retries of [`Resilience`](crate::Resilience) included. A caller who goes away is counted

@@ -29,7 +29,7 @@ pub use self::names::{BUCKETS, METRICS, MetricInfo, MetricKind, names};
 
 /// The metrics of one key service and the decorators around it.
 ///
-/// [`Metered`] measures the calls; caches and circuits are read when somebody scrapes, once they are
+/// [`Metered`] measures the calls; caches and circuits are read at each scrape, once they are
 /// [watched](Self::watch_cache). All names are in [`METRICS`].
 pub struct KmsMetrics {
     encrypt: Operation,
@@ -100,7 +100,7 @@ impl KmsMetrics {
         self.watched.watch_circuit(resilience);
     }
 
-    /// Counts a stored value that did not open, by its class, whatever its format. What the key service refused is not
+    /// Counts a stored value that did not open, by its class, whatever its format. A refusal of the key service is not
     /// counted again: [`Metered`] has counted the call.
     pub fn count_failed_open(&self, error: &OpenError) {
         if error.key_error().is_none() {
@@ -108,7 +108,7 @@ impl KmsMetrics {
         }
     }
 
-    /// What one line of the CloudWatch embedded metric format needs. Latencies are given out once.
+    /// The data of one line of the CloudWatch embedded metric format. Latencies are given out once.
     #[must_use]
     pub fn emf_sample(&self) -> EmfSample {
         let (cache, _) = self.watched.cache();

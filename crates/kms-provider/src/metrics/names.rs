@@ -1,6 +1,6 @@
-//! The metrics by name, kind, labels and meaning: what is registered, and what the documentation is checked against.
+//! The metrics by name, kind, labels and meaning, as they are registered and as the documentation is checked.
 
-/// What a metric is to Prometheus.
+/// The kind of a metric in Prometheus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MetricKind {
@@ -13,7 +13,7 @@ pub enum MetricKind {
 }
 
 impl MetricKind {
-    /// The word that stands in the documentation.
+    /// The word in the documentation.
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
@@ -30,11 +30,11 @@ impl MetricKind {
 pub struct MetricInfo {
     /// The name as it is scraped, without the prefix.
     pub name: &'static str,
-    /// What it is to Prometheus.
+    /// Its kind in Prometheus.
     pub kind: MetricKind,
     /// The labels of its samples.
     pub labels: &'static [&'static str],
-    /// What it tells.
+    /// Its meaning.
     pub help: &'static str,
 }
 
@@ -77,7 +77,7 @@ pub(super) const ENCRYPT_ERRORS: MetricInfo = MetricInfo::new(
     "kms_encrypt_errors_total",
     Counter,
     &["class"],
-    "New data keys that could not be had, by error class",
+    "Failed requests for a new data key, by error class",
 );
 pub(super) const DECRYPT_ERRORS: MetricInfo = MetricInfo::new(
     "kms_decrypt_errors_total",
@@ -95,13 +95,13 @@ pub(super) const DESCRIBE_ERRORS: MetricInfo = MetricInfo::new(
     "kms_describe_errors_total",
     Counter,
     &["class"],
-    "Questions about the key, such as readiness asks, that failed, by error class",
+    "Failed DescribeKey calls, for example from readiness checks, by error class",
 );
 pub(super) const REQUESTS: MetricInfo = MetricInfo::new(
     "kms_requests_total",
     Counter,
     &["operation"],
-    "Calls to the key service, by operation; what a cache answers is none",
+    "Calls to the key service, by operation; cache hits are not counted",
 );
 pub(super) const CACHE_HIT_RATE: MetricInfo = MetricInfo::new(
     "kms_cache_hit_rate",
@@ -135,7 +135,7 @@ pub(super) const CACHE_REFRESHES: MetricInfo = MetricInfo::new(
     "kms_cache_refreshes_total",
     Counter,
     &[],
-    "Data keys fetched anew ahead of their expiry",
+    "Data keys fetched again ahead of their expiry",
 );
 pub(super) const CIRCUIT_STATE: MetricInfo = MetricInfo::new(
     "kms_circuit_state",
@@ -153,19 +153,15 @@ pub(super) const LOAD_REJECTIONS: MetricInfo = MetricInfo::new(
     "kms_load_rejections_total",
     Counter,
     &[],
-    "Calls refused on this side: too many in progress, waiting, or ahead under the rate limit",
+    "Calls refused by this process: too many in progress, waiting, or queued under the rate limit",
 );
-pub(super) const RETRIES: MetricInfo = MetricInfo::new(
-    "kms_retries_total",
-    Counter,
-    &[],
-    "Attempts at calls to the key service after a failed one",
-);
+pub(super) const RETRIES: MetricInfo =
+    MetricInfo::new("kms_retries_total", Counter, &[], "Retries of key service calls");
 pub(super) const RATE_LIMIT_WAITS: MetricInfo = MetricInfo::new(
     "kms_rate_limit_waits_total",
     Counter,
     &[],
-    "Attempts that waited for their turn because the key service had throttled",
+    "Attempts that waited because the key service had throttled earlier ones",
 );
 
 /// Every metric of this crate.

@@ -51,7 +51,7 @@ enum State {
     },
 }
 
-/// What an attempt tells about the key service as a whole.
+/// The result of an attempt for the key service as a whole.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Verdict<'a> {
     /// It answered, be it with a refusal.
@@ -111,16 +111,16 @@ impl Circuit {
         let (when, last) = match state {
             State::Open { probe_at, last } if *probe_at > now => {
                 let seconds = (*probe_at - now).as_secs_f64();
-                (format!("it is tried again in {seconds:.1} s, by itself"), last)
+                (format!("it will be retried automatically in {seconds:.1} s"), last)
             }
-            State::HalfOpen { last } => ("one call is trying it right now".to_owned(), last),
+            State::HalfOpen { last } => ("one call is testing it now".to_owned(), last),
             State::Open { .. } | State::Closed { .. } => return None,
         };
         let hint = match last.hint() {
             Some(hint) => format!("{when}; {hint}"),
             None => when,
         };
-        let what = "the key service has stopped answering, and is not asked again yet";
+        let what = "the key service is not responding; calls are paused";
         let error = KeyError::new(ErrorClass::Unavailable, what);
         Some(error.with_hint(hint).with_source(last.clone()))
     }
@@ -169,17 +169,17 @@ fn report(from: &State, to: &State) {
                 class = last.class().label(),
                 error = %last,
                 hint = last.hint(),
-                "the key service has stopped answering: calls fail at once until a probe succeeds"
+                "the key service is not responding: calls fail at once until a probe succeeds"
             );
         }
         (State::Open { .. } | State::HalfOpen { .. }, State::Closed { .. }) => {
-            tracing::info!(circuit = CircuitState::Closed.label(), "the key service answers again");
+            tracing::info!(circuit = CircuitState::Closed.label(), "the key service responds again");
         }
         _ => {}
     }
 }
 
-/// A call that was let through. Whoever drops it without a verdict was cancelled, and has found nothing out.
+/// A call that was let through. Dropped without a verdict, it was cancelled and says nothing about the service.
 pub(super) struct Pass<'a> {
     circuit: &'a Circuit,
     probe: bool,

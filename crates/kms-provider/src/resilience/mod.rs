@@ -26,7 +26,7 @@ pub use self::options::ResilienceOptions;
 
 /// Bounds every call in time and number, tries again where that can help, and stops asking a service that is down.
 ///
-/// What happens to a call, in this order:
+/// The steps of a call, in this order:
 /// 1. **Circuit.** After some attempts in a row without an answer ([`Unavailable`] or [`Timeout`], nothing else) calls
 ///    fail at once with [`Unavailable`] and a hint that says when the service is tried again. Then one call is let
 ///    through as a probe: an answer, be it a refusal, closes the circuit.
@@ -37,7 +37,7 @@ pub use self::options::ResilienceOptions;
 /// 4. **Attempts.** Each has its own time limit. A class that [`ErrorClass::is_retryable`] is tried again after a random
 ///    pause, unless the pause would outlast the deadline; the last error is the one that the caller gets. With
 ///    [`outwait_throttling`](ResilienceOptions::outwait_throttling) a throttled attempt counts as none, and the first
-///    one is told in a warning.
+///    one is logged as a warning.
 ///
 /// The deadline covers all of it. A caller who goes away frees what it held; a probe that went away is made again by the
 /// next caller.
@@ -65,7 +65,7 @@ pub struct Resilience {
 /// The longest time that any setting is taken for: what never ends cannot be added to a clock.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// What has been done so far, and the present state.
+/// The counts so far, and the present state.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct ResilienceSnapshot {
@@ -131,7 +131,7 @@ impl Resilience {
         &self.options
     }
 
-    /// What has been done so far, and the present state.
+    /// The counts so far, and the present state.
     #[must_use]
     pub fn snapshot(&self) -> ResilienceSnapshot {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -157,7 +157,7 @@ impl Resilience {
         F: Future<Output = Result<T, KeyError>> + Send,
     {
         let deadline = Instant::now() + self.options.deadline;
-        // Before the queue, so that nobody lines up for a service that is known to be down.
+        // Before the queue, so that no caller waits for a service that is known to be down.
         self.circuit.check().map_err(|error| self.open(error))?;
         let _slot = self.slot(deadline).await?;
         let (mut failed, mut counted) = (0, 0);
@@ -188,7 +188,7 @@ impl Resilience {
         let outwaits = self.options.outwait_throttling && error.class() == ErrorClass::Throttled;
         if outwaits {
             let tell =
-                || tracing::warn!(hint = error.hint(), "the key service throttles: going on more slowly");
+                || tracing::warn!(hint = error.hint(), "the key service throttles: calls are slowed down");
             self.told_slow.call_once(tell);
         }
         outwaits
@@ -246,7 +246,7 @@ impl Resilience {
             ),
             NoSlot::Late => KeyError::new(
                 ErrorClass::Timeout,
-                format!("none of the {calls} calls to the key service that were ahead ended in time"),
+                format!("none of the {calls} key service calls ahead in the queue ended in time"),
             ),
         };
         Err(error.with_hint(
@@ -268,7 +268,7 @@ impl Resilience {
                 let seconds = wait.as_secs_f64();
                 Err(KeyError::new(
                     ErrorClass::Throttled,
-                    format!("after throttling, the next free turn at the key service is in {seconds:.1} s, past the deadline"),
+                    format!("calls are slowed down after throttling: the next one is allowed in {seconds:.1} s, past the deadline"),
                 )
                 .with_hint(
                     "lower the rate of calls, cache data keys, or raise the key service's request quota",
@@ -289,7 +289,7 @@ fn no_answer(operation: &'static str, limit: Duration) -> KeyError {
         ErrorClass::Timeout,
         format!("the key service did not answer {operation} within {seconds:.1} s"),
     )
-    .with_hint("check the way to the key service (name resolution, VPC endpoint, NAT, proxy) and its health")
+    .with_hint("check the network path to the key service (name resolution, VPC endpoint, NAT, proxy) and its health")
 }
 
 impl std::fmt::Debug for Resilience {

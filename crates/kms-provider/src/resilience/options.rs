@@ -13,7 +13,7 @@ pub struct ResilienceOptions {
     /// How often a call is attempted at most: 3 times. 1 never tries again.
     pub max_attempts: u32,
     /// Whether a throttled attempt is repeated until the deadline and does not count towards `max_attempts`, which is for
-    /// work that may take its time: off. Nobody is then refused for a turn that looks too far off, either.
+    /// work that may take its time: off. No caller is then refused for a turn that looks too far off, either.
     pub outwait_throttling: bool,
     /// The longest pause before the second attempt, doubled with each further one: 100 ms. The pause itself is a
     /// random part of it ("full jitter"), so that callers who failed together do not come back together.
@@ -22,7 +22,7 @@ pub struct ResilienceOptions {
     pub max_backoff: Duration,
     /// Calls in progress at most: 64. One that pauses between attempts counts as in progress.
     pub max_concurrency: usize,
-    /// Callers that wait for one of those to end at most: 1,024. Whoever comes after is refused at once.
+    /// Callers that wait for one of those to end at most: 1,024. Later callers are refused at once.
     pub max_queue: usize,
     /// The attempts without an answer, one after the other, that open the circuit: 5. 0 never opens it.
     pub failure_threshold: u32,

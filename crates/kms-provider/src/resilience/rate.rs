@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::LONGEST;
 
-/// What throttling leaves of the rate.
+/// The part of the rate that throttling leaves.
 const DECREASE: f64 = 0.7;
 /// How long the rate takes to double while it is far from the rate at which throttling was met: below, because a key
 /// service that refused everything has said nothing about how much it takes; above, because it takes more than that.
@@ -18,7 +18,7 @@ const APPROACH: Duration = Duration::from_secs(2);
 /// The limit is lifted at this multiple of the rate at which throttling was met: after some 3 s without throttling, and
 /// 2 s more where everything was refused.
 const LIFTED: f64 = 2.0;
-/// How far behind its schedule a caller may be and still catch up: timers are no finer than a millisecond.
+/// How late a caller may be and still catch up: timers are no finer than a millisecond.
 const TOLERANCE: Duration = Duration::from_millis(10);
 /// How long the next caller in line sleeps before it looks whether the rate has risen.
 const LOOK: Duration = Duration::from_millis(50);
@@ -31,7 +31,7 @@ pub(super) struct RateLimit {
     min_rate: f64,
     patient: bool,
     state: Mutex<State>,
-    // Held by whoever is next; the others line up for it in the order of arrival.
+    // Held by the next caller; the others wait for it in the order of arrival.
     line: tokio::sync::Mutex<()>,
     waiting: AtomicUsize,
 }
@@ -78,7 +78,7 @@ impl RateLimit {
         Self { patient, ..self }
     }
 
-    /// Waits until the caller may call, and tells whether it had to.
+    /// Waits until the caller may call, and returns whether it had to.
     ///
     /// # Errors
     /// How long it would have to wait at the present rate, if that is past the deadline.
@@ -148,7 +148,7 @@ impl RateLimit {
     }
 }
 
-/// A place in the line, given up by whoever leaves it, with a turn or without.
+/// A place in the line, given up by a caller that leaves it, with a turn or without.
 struct Place<'a> {
     ahead: usize,
     waiting: &'a AtomicUsize,
@@ -161,7 +161,7 @@ impl Drop for Place<'_> {
 }
 
 impl State {
-    /// How long whoever has so many callers ahead waits at the present rate; none takes the turn.
+    /// How long a caller with so many callers ahead waits at the present rate; none takes the turn.
     fn wait(&mut self, now: Instant, ahead: usize) -> Option<Duration> {
         if let Some((rate, limit)) = self.current(now) {
             let interval = seconds(rate.recip());
@@ -337,7 +337,7 @@ mod tests {
             }
         }
         sleep(Duration::from_millis(20)).await;
-        assert_eq!(limit.turn(Instant::now()).await, Ok(false), "nobody is in line");
+        assert_eq!(limit.turn(Instant::now()).await, Ok(false), "no caller is in line");
     }
 
     #[tokio::test(start_paused = true)]

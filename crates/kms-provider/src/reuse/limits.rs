@@ -7,7 +7,7 @@ use std::time::Duration;
 /// Most messages of one data key: a million.
 ///
 /// A key of its own for every message, derived with 32 random bytes, would stay safe for 2³² of them (the AWS Encryption
-/// SDK's limit, `framework/caching-cmm.md`). The bound is lower because whoever gets hold of one data key opens all
+/// SDK's limit, `framework/caching-cmm.md`). The bound is lower because a thief of one data key opens all
 /// of its messages, and because there is nothing to gain above it: a million messages for one call cost nothing.
 pub const MAX_MESSAGES: u64 = 1_000_000;
 
@@ -20,10 +20,10 @@ pub const MAX_BYTES: u64 = 64 << 30;
 /// key, or losing the right to use it, has no effect on what is sealed until then.
 pub const MAX_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What one data key may serve, read from `messages=1000,age=5m,bytes=64MiB` or `off`.
+/// The limits of one data key, read from `messages=1000,age=5m,bytes=64MiB` or `off`.
 ///
 /// `messages` has to be there; `age` is five minutes and `bytes` 64 MiB unless they say otherwise. An age is a whole
-/// number of `s`, `m` or `h`; bytes are a whole number, of `KiB`, `MiB` or `GiB` where that stands behind it. One message
+/// number of `s`, `m` or `h`; bytes are a whole number, of `KiB`, `MiB` or `GiB` with such a suffix. One message
 /// is the same as `off`.
 ///
 /// ```
@@ -141,8 +141,8 @@ pub enum ReuseLimitsError {
     /// A name other than `messages`, `age` and `bytes`.
     #[error("a name other than messages, age and bytes")]
     UnknownPart,
-    /// A name stands twice.
-    #[error("{part} stands twice")]
+    /// A name is given twice.
+    #[error("{part} is given twice")]
     Repeated {
         /// The name.
         part: &'static str,
@@ -160,7 +160,7 @@ pub enum ReuseLimitsError {
     OutOfRange {
         /// The name.
         part: &'static str,
-        /// What is allowed.
+        /// The allowed range.
         range: &'static str,
     },
     /// The number of messages is missing.

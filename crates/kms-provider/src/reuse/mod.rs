@@ -26,13 +26,13 @@ const MAX_CONTEXTS: usize = 1_000;
 ///   for every message. [`generate`](KeyProvider::generate) is passed on as it is, so any other format cannot reuse.
 /// - Each context has its own data key.
 /// - The limits are exact under any concurrency: M messages within the other limits take ⌈M/N⌉ keys of N messages. At a
-///   limit the next key is fetched, once for everybody who needs it, and nothing fails. A caller who goes away strands
-///   nobody.
+///   limit the next key is fetched, once for all callers that need it, and nothing fails. A caller who goes away delays
+///   no other.
 /// - A message that is by itself over the limit of bytes gets a data key of its own.
-/// - A data key that is too old is dropped, and so wiped, within seconds, even when nobody seals.
+/// - A data key that is too old is dropped, and so wiped, within seconds, even when nothing is sealed.
 ///
-/// What one key has sealed opens with one key: whoever gets hold of it opens all of those messages. And until its age
-/// is reached, messages are sealed under it without the key service being asked, whatever became of its key.
+/// All messages of one key open with that key: a thief of it opens all of them. And until its age
+/// is reached, messages are sealed under it without a call to the key service, even if its key was disabled meanwhile.
 ///
 /// Put it on top of all other decorators: a call that reuse saves needs none of them.
 pub struct Reuse {
@@ -44,7 +44,7 @@ pub struct Reuse {
     janitor: Janitor,
 }
 
-/// What reuse has done so far.
+/// The counts of reuse so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReuseCounts {
@@ -74,7 +74,7 @@ impl Reuse {
         self.limits
     }
 
-    /// What reuse has done so far.
+    /// The counts of reuse so far.
     #[must_use]
     pub fn counts(&self) -> ReuseCounts {
         ReuseCounts {
@@ -101,7 +101,7 @@ impl Reuse {
                 Counters::add(&self.counters.messages);
                 return Ok(generated);
             }
-            // Looked at again before a key is fetched: the one that somebody else has just fetched may do.
+            // Checked again before a key is fetched: the key that another caller has just fetched may do.
             let landed = || lock(&self.board).has_room(context, message_len, &self.limits);
             let fetch = || {
                 self.janitor.ensure(|| sweep(&self.board, self.limits.age()));
@@ -109,7 +109,7 @@ impl Reuse {
             };
             let landed = || landed().then_some(());
             self.flights.join(context.clone(), landed, fetch).await?;
-            // Whoever waited takes a share like everybody else, and goes round again where none is left.
+            // A caller that waited takes a share like any other, and tries again where none is left.
         }
     }
 }
@@ -183,7 +183,7 @@ struct Board {
     forgotten: u64,
 }
 
-/// A data key and what it has served so far.
+/// A data key and its use so far.
 struct Held {
     key: Arc<DataKey>,
     wrapped: WrappedDataKey,

@@ -1,4 +1,4 @@
-//! What Transit calls a ciphertext: `vault:v<version>:<base64>`.
+//! The text that Transit calls a ciphertext: `vault:v<version>:<base64>`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

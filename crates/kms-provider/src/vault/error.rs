@@ -1,4 +1,4 @@
-//! What a failed call to Transit means, and what to do about it.
+//! Failed calls to Transit: their class, and a hint for each.
 
 use envelope_core::KeyError;
 use envelope_core::provider::ErrorClass;
@@ -98,7 +98,7 @@ fn refused(operation: Operation, key: &TransitKey, refusal: &Refusal) -> KeyErro
         ),
         405 => new(
             ErrorClass::Misconfigured,
-            format!("what is mounted at {} is not Transit", key.mount()),
+            format!("the engine mounted at {} is not Transit", key.mount()),
             "check the mount in KMS_KEY_ID (vault:<mount>/<key>); `bao secrets list` shows what is mounted where",
         ),
         429 => new(

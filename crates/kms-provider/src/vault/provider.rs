@@ -141,7 +141,7 @@ impl Vault {
         data_key(opened.plaintext).ok_or_else(does_not_open)
     }
 
-    /// The server's own rewrap, which shows the data key to nobody.
+    /// The server's own rewrap, which shows the data key to no client.
     async fn rewrap_within(
         &self,
         key: &TransitKey,
@@ -156,7 +156,7 @@ impl Vault {
         let new: Encrypted<'_> = answer.data().map_err(|_| not_an_answer(OPERATION))?;
         let version =
             Ciphertext::parse(new.ciphertext.as_bytes()).ok_or_else(|| not_an_answer(OPERATION))?.version;
-        // The server wraps anew at the same version too. What is current keeps its bytes.
+        // The server re-wraps even at the current version. A key at the current version keeps its bytes here.
         let unchanged = version == ciphertext.version;
         named(if unchanged { ciphertext.text } else { new.ciphertext }, key, OPERATION)
     }

@@ -1,4 +1,4 @@
-//! What only the inside can show: the commitment, the earlier layout, and the bound on wraps.
+//! Tests that need private functions: the commitment, the earlier layout, and the bound on wraps.
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
@@ -20,7 +20,7 @@ fn bytes_that_state_another_commitment_do_not_unwrap() {
     let (data_key, wrapping) = keys();
     let wrapped = wrapping.wrap("k", &data_key, &context()).unwrap();
     assert!(Parsed::parse(&wrapped).unwrap().unwrap(&wrapping, &context()).is_ok());
-    // What somebody who knows the key can make: everything right but the commitment.
+    // A forgery by someone who knows the key: everything right but the commitment.
     let (_, other) = keys();
     let mut forged = wrapped.to_vec();
     forged[4..4 + COMMITMENT_LEN].copy_from_slice(&other.commitment);

@@ -32,7 +32,7 @@ const HALF: Duration = Duration::from_secs(15);
 
 /// The most calls in progress, and so the most connections; each has a task.
 const CALLS: usize = 64;
-/// What is allowed on top for buffers of connections and the allocator's reserve. A queue that grows would hold some
+/// Allowed on top, for buffers of connections and the allocator's reserve. A queue that grows would hold some
 /// 30,000 failed reads.
 const MEMORY_KIB: u64 = 8 << 10;
 
@@ -103,7 +103,7 @@ async fn child() {
     );
 }
 
-/// What the readers saw, and the most of everything meanwhile.
+/// The readers' results, and the peak of every resource meanwhile.
 async fn outage(stack: &Stack, tokens: &Arc<Vec<WrappedDataKey>>) -> (Seen, Load) {
     let faults = stack.proxy.faults();
     let (start, mut peak) = (Instant::now(), Load::default());
@@ -121,7 +121,7 @@ async fn outage(stack: &Stack, tokens: &Arc<Vec<WrappedDataKey>>) -> (Seen, Load
     (readers.back().await, peak)
 }
 
-/// What a process that loses something over time would have more and more of.
+/// Resources that grow in a process that leaks.
 #[derive(Clone, Copy, Debug, Default)]
 struct Load {
     tasks: usize,

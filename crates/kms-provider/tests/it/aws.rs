@@ -105,7 +105,7 @@ async fn a_key_without_permission_does_not_hide_another_that_fits() {
     assert_eq!(
         class(aws.unwrap(&made, &row(1)).await),
         ErrorClass::Disabled,
-        "what somebody can act on is told"
+        "a failure that can be fixed is reported"
     );
 }
 

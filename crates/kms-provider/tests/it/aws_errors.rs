@@ -111,7 +111,7 @@ async fn a_key_service_that_does_not_answer_is_given_up_in_time() {
 
 #[tokio::test]
 async fn nobody_listening_is_told_as_that() {
-    // Bound and dropped again: a port at which nobody listens.
+    // Bound and dropped again: a port at which nothing listens.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let config = config("us-east-1", &format!("http://127.0.0.1:{port}"));
     let error = Aws::from_config(&config, ARN, NONE).unwrap().generate(&row(1)).await.unwrap_err();

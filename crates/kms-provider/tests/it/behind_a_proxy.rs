@@ -1,4 +1,4 @@
-//! A key service that fails on the wire: each way told apart, bounded in time, and over as soon as it ends.
+//! A key service that fails on the wire: each fault has its own class, is bounded in time, and is over as soon as it ends.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ const LATE: Duration = Duration::from_millis(500);
 /// How soon after the end of a fault tokens have to be served again.
 pub(crate) const RECOVERY: Duration = Duration::from_secs(5);
 
-/// What a service puts together, in its default settings, with a network in between that breaks on demand.
+/// The stack of a service in its default settings, with a network in between that breaks on demand.
 pub(crate) struct Stack {
     pub(crate) proxy: Proxy,
     pub(crate) resilience: Arc<Resilience>,
@@ -102,7 +102,7 @@ pub(crate) fn report(
     println!("chaos\t{scenario}\t{seen}\t{}\t{}\t{found}", seconds(error), seconds(recovery));
 }
 
-/// A way to fail, and what it has to be told as.
+/// A way to fail, and the class that it must be reported as.
 struct Scenario {
     name: &'static str,
     fault: Fault<AwsFailure>,
@@ -199,7 +199,7 @@ impl Scenario {
         stack.proxy.settled().await;
 
         let (error, took) = self.failure(&stack, &asked).await;
-        // The SDK's attempts and those of the decorator do not multiply; where nobody listens nothing is counted.
+        // The SDK's attempts and those of the decorator do not multiply; where nothing listens nothing is counted.
         let attempts = if error.class().is_retryable() { 3 } else { 1 };
         let heard = if self.fault == Fault::Fail(AwsFailure::Refused) { 0 } else { attempts };
         assert_eq!(faults.calls("Decrypt"), heard, "{}", self.name);
@@ -304,7 +304,7 @@ async fn a_thousand_concurrent_cold_reads_of_one_token_make_one_call_on_the_wire
         tokio::spawn(async move { cache.unwrap(&token, &row(1)).await.is_ok() })
     };
     let readers: Vec<_> = (0..1_000).map(|_| read()).collect();
-    within_async(Duration::from_secs(2), "everybody waits", || stack.cache.counts().misses == 1_000).await;
+    within_async(Duration::from_secs(2), "every caller waits", || stack.cache.counts().misses == 1_000).await;
     stack.proxy.faults().heal();
     for reader in readers {
         assert!(reader.await.unwrap());

@@ -32,7 +32,7 @@ async fn a_thousand_concurrent_cold_reads_make_one_call() {
         tokio::spawn(async move { cache.unwrap(&wrapped, &row(1)).await })
     };
     let readers: Vec<_> = (0..1_000).map(|_| read()).collect();
-    within_async(seconds(30), "everybody waits", || cache.counts().misses == 1_000).await;
+    within_async(seconds(30), "every caller waits", || cache.counts().misses == 1_000).await;
     faulty.faults().heal();
     let mut keys = Vec::new();
     for reader in readers {
@@ -55,10 +55,10 @@ async fn a_cancelled_leader_strands_nobody_and_costs_no_second_call() {
     let leader = read();
     faulty.faults().wait_for_calls("unwrap", 1).await;
     let followers: Vec<_> = (0..500).map(|_| read()).collect();
-    within_async(seconds(30), "everybody waits", || cache.counts().misses == 501).await;
+    within_async(seconds(30), "every caller waits", || cache.counts().misses == 501).await;
     leader.abort();
     assert!(leader.await.is_err_and(|error| error.is_cancelled()));
-    // Whoever drives the call next goes away too, and so do most of the others.
+    // The caller that drives the call next goes away too, and so do most of the others.
     let (gone, staying) = followers.split_at(499);
     for follower in gone {
         follower.abort();
@@ -130,7 +130,7 @@ fn an_expired_key_is_dropped_within_seconds_without_being_asked_even_after_its_r
     );
     let (generated, unwrapped) = runtime.block_on(async {
         let generated = cache.generate(&row(1)).await.unwrap();
-        // Unwrapped anew through the cache, not put there by `generate`.
+        // Unwrapped again through the cache, not put there by `generate`.
         cache.invalidate_all();
         let unwrapped = cache.unwrap(&generated.wrapped, &row(1)).await.unwrap();
         (weak(&generated.key.0), weak(&unwrapped))

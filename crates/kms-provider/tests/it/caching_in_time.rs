@@ -262,7 +262,7 @@ async fn a_fetch_under_way_when_its_key_is_invalidated_leaves_nothing() {
         later.abort();
         settle().await;
         faulty.faults().heal();
-        assert!(read.await.unwrap(), "whoever waited has the answer");
+        assert!(read.await.unwrap(), "the waiting callers have the answer");
         assert!(cache.unwrap_cached(&wrapped, &row(2)).is_none());
     }
 }

@@ -1,4 +1,4 @@
-//! The keyring's file: whole or not at all, private, and nobody else's work.
+//! The keyring's file: whole or not at all, private, and written only by holders of the master key.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -25,7 +25,7 @@ async fn killed_between_write_and_rename_the_old_file_is_still_whole() {
     let fixture = Fixture::new();
     let made = fixture.init().generate(&row(1)).await.unwrap();
     let text = fs::read(fixture.path()).unwrap();
-    // What a process that died half way leaves behind.
+    // A file that a killed process leaves.
     let leftover = fixture.directory.path().join("keys.json.tmp");
     fs::write(&leftover, &text[..text.len() / 2]).unwrap();
     let keyring = fixture.open().unwrap();
@@ -67,7 +67,7 @@ fn a_new_master_key_that_is_refused_or_not_written_leaves_the_old_file() {
     assert_eq!(fs::read(fixture.path()).unwrap(), text);
 
     fs::remove_dir_all(&in_the_way).unwrap();
-    // What a process that died half way leaves behind.
+    // A file that a killed process leaves.
     fs::write(&in_the_way, &text[..text.len() / 2]).unwrap();
     set_mode(&fixture, 0o640);
     Keyring::rekey(fixture.path(), &fixture.master, &master).unwrap();
@@ -76,7 +76,7 @@ fn a_new_master_key_that_is_refused_or_not_written_leaves_the_old_file() {
     for old in [&fixture.master, &other] {
         Keyring::rekey(fixture.path(), old, &master).unwrap();
     }
-    assert_eq!(fs::read(fixture.path()).unwrap(), text, "what is done already is not done again");
+    assert_eq!(fs::read(fixture.path()).unwrap(), text, "a finished rekey is not repeated");
 }
 
 #[test]

@@ -63,13 +63,13 @@ async fn a_key_in_an_answer_that_arrives_broken_is_in_no_error_and_no_log_line()
     assert!(logged.contains("TRACE") && logged.contains("kms_provider"), "everything is logged");
     texts.push(logged);
     for text in texts {
-        // What `GenerateDataKey` answered is not known here, but how its answer spells the field is.
+        // What `GenerateDataKey` answered is not known here, but the spelling of the field is.
         assert!(!text.contains("Plaintext"), "an answer is in: {text}");
         keys.iter().for_each(|key| assert_silent(&text, key.expose_secret()));
     }
 }
 
-/// What a service would log that hands the SDK's error on.
+/// The log of a service that passes the SDK's error on.
 async fn sdk_error(moto: &Moto) -> String {
     let stack = Stack::new(moto).await;
     stack.proxy.faults().always(Fault::Fail(AwsFailure::Truncated));

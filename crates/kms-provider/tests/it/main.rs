@@ -1,6 +1,6 @@
-//! What the key services and their decorators promise, a module for each of them.
+//! The promises of the key services and their decorators, a module for each of them.
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a test reports by panicking")]
-#![expect(clippy::print_stdout, reason = "it is shown where a test fails, and tells in which of many runs")]
+#![expect(clippy::print_stdout, reason = "it is shown where a test fails, and shows in which of many runs")]
 
 mod an_outage_of_half_a_minute;
 mod answers_are_those_asked_for;

@@ -1,4 +1,4 @@
-//! A failing key service: told apart, bounded in time, survived by what is cached, and recovered from without a restart.
+//! A failing key service: each failure has its class and an end, cached keys serve meanwhile, and no restart is needed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -195,7 +195,7 @@ async fn a_thousand_concurrent_cold_reads_of_one_token_make_one_call_through_the
         tokio::spawn(async move { cache.unwrap(&token, &row(1)).await.is_ok() })
     };
     let readers: Vec<_> = (0..1_000).map(|_| read()).collect();
-    within_async(Duration::from_secs(2), "everybody waits", || cache.counts().misses == 1_000).await;
+    within_async(Duration::from_secs(2), "every caller waits", || cache.counts().misses == 1_000).await;
     faulty.faults().heal();
     for reader in readers {
         assert!(reader.await.unwrap());

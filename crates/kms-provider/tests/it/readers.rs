@@ -10,12 +10,12 @@ use tokio::time::{Instant, sleep};
 
 use crate::support::row;
 
-/// How soon a failure counts as one that nobody waited for.
+/// How soon a failure counts as one without a wait.
 const AT_ONCE: Duration = Duration::from_millis(50);
 
 pub(crate) struct Readers(Vec<JoinHandle<Seen>>);
 
-/// What they saw.
+/// Their results.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Seen {
     /// Reads that were served, of tokens whose keys were in the cache when it began.

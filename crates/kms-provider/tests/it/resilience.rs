@@ -126,11 +126,11 @@ async fn the_circuit_opens_without_answers_and_says_when_it_is_tried_again() {
         for _ in 0..1_000 {
             let error = provider.generate(&row(1)).await.unwrap_err();
             assert_eq!(error.class(), ErrorClass::Unavailable);
-            assert!(error.hint().unwrap().contains("again in 1.0 s"), "{:?}", error.hint());
+            assert!(error.hint().unwrap().contains("automatically in 1.0 s"), "{:?}", error.hint());
             assert!(std::error::Error::source(&error).is_some(), "says what happened before");
         }
         assert_eq!(start.elapsed(), Duration::ZERO);
-        assert_eq!(faulty.faults().calls("generate"), 5, "nobody asks");
+        assert_eq!(faulty.faults().calls("generate"), 5, "no call is made");
         assert_eq!(provider.snapshot().rejected_by_circuit, 1_000);
     }
 }
@@ -175,7 +175,7 @@ async fn one_probe_at_a_time_goes_through_and_its_answer_closes_the_circuit() {
     assert_eq!(provider.snapshot().circuit, CircuitState::HalfOpen);
     for _ in 0..10 {
         let error = provider.generate(&row(1)).await.unwrap_err();
-        assert!(error.hint().unwrap().contains("right now"), "{:?}", error.hint());
+        assert!(error.hint().unwrap().contains("one call is testing it"), "{:?}", error.hint());
     }
     assert_eq!(faulty.faults().calls("generate"), 1);
     faulty.faults().heal();
@@ -207,7 +207,7 @@ async fn a_probe_that_goes_away_or_never_reached_the_service_is_made_again_at_on
     faulty.faults().next(1, Fault::Hang);
     let gone = tokio::time::timeout(Duration::from_millis(10), provider.describe());
     assert!(gone.await.is_err());
-    // Refused on this side: that the service is back cannot be told from it.
+    // Refused by this process: it does not show whether the service is back.
     faulty.faults().next(1, Fault::Fail(ErrorClass::WrongKey));
     assert_eq!(class(provider.describe().await), ErrorClass::WrongKey);
     assert_eq!(provider.snapshot().circuit, CircuitState::Open);
@@ -230,13 +230,13 @@ async fn calls_and_waiting_callers_are_bounded_and_the_surplus_is_told_at_once()
     let start = Instant::now();
     for _ in 0..100 {
         let error = provider.generate(&row(1)).await.unwrap_err();
-        // Not an outage: what was made for outages must not start because this process is in a hurry.
+        // Not an outage: measures against outages must not start because this process is in a hurry.
         assert_eq!(error.class(), ErrorClass::Throttled);
         assert!(error.to_string().contains("4 calls"), "{error}");
     }
     assert_eq!(start.elapsed(), Duration::ZERO);
     assert_eq!(provider.snapshot().rejected_by_load, 100);
-    // Whoever leaves the queue makes room in it.
+    // A caller that leaves the queue makes room in it.
     calls[9].abort();
     tokio::task::yield_now().await;
     assert_eq!(provider.snapshot().waiting, 5);

@@ -136,7 +136,7 @@ async fn a_failure_is_told_to_whoever_waited_and_not_remembered() {
     }
     assert!(reuse.generate_shared(&row(1), 1).await.is_ok());
     faulty.faults().always(Fault::Fail(ErrorClass::Unavailable));
-    assert!(reuse.generate_shared(&row(1), 1).await.is_ok(), "a held key needs nobody");
+    assert!(reuse.generate_shared(&row(1), 1).await.is_ok(), "a held key needs no call");
 }
 
 #[tokio::test]

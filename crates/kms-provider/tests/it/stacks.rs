@@ -1,4 +1,4 @@
-//! Every decorator passes the suite of key services, alone and in the order in which they are meant to stand.
+//! Every decorator passes the suite of key services, alone and in their intended order.
 
 use std::sync::Arc;
 

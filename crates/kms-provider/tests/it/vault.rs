@@ -45,7 +45,7 @@ async fn a_mistyped_key_name_is_not_found_and_makes_no_key() {
     let token = wrapped(&vault(&bao, &mount), &row(1)).await;
     assert_eq!(class(mistyped.generate(&row(1)).await), ErrorClass::NotFound);
     assert_eq!(class(mistyped.describe().await), ErrorClass::NotFound);
-    // What another key wrapped is not wrapped anew either.
+    // A data key of another key is not re-wrapped either.
     assert_eq!(class(mistyped.rewrap(&token, &row(1)).await), ErrorClass::NotFound);
     let keys = bao.call("GET", &format!("{mount}/keys?list=true"), Value::Null).await;
     assert_eq!(keys["keys"], json!(["tokens"]));

@@ -1,4 +1,4 @@
-//! A KMS client whose calls end in a function of the test: what is sent is seen, what comes back is made up.
+//! A KMS client whose calls end in a function of the test: requests are recorded, and answers are made up.
 
 use std::sync::Arc;
 

@@ -223,7 +223,10 @@ fn a_rekeyed_keyring_is_under_the_new_master_key_alone() {
     {
         program.feed(&["keyring", "rekey"], bad).expect(2).says(&["standard input", words, "openssl rand"]);
     }
-    program.feed(&["keyring", "rekey"], crate::support::MASTER_KEY).expect(2).says(&["is the old one"]);
+    program
+        .feed(&["keyring", "rekey"], crate::support::MASTER_KEY)
+        .expect(2)
+        .says(&["is the same as the current one"]);
     program.set("KMS_MASTER_KEY", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=");
     program
         .feed(&["keyring", "rekey"], NEW)

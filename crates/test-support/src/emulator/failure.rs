@@ -12,7 +12,7 @@ pub enum AwsFailure {
         /// The HTTP status.
         status: u16,
     },
-    /// Nobody listens at the address.
+    /// Nothing listens at the address.
     Refused,
     /// Something in between answers with this status, and text that is no AWS error.
     Status(u16),
@@ -50,7 +50,7 @@ impl AwsFailure {
     /// The ciphertext is damaged, or the context differs.
     pub const INVALID_CIPHERTEXT: Self = Self::Error { code: "InvalidCiphertextException", status: 400 };
 
-    /// What is answered, as status and body; none where the connection breaks or the service answers itself.
+    /// The answer, as status and body; none where the connection breaks or the service answers itself.
     pub(crate) fn answer(self) -> Option<(u16, String)> {
         match self {
             Self::Error { code, status } => {

@@ -1,4 +1,4 @@
-//! A key provider that fails when told to.
+//! A key provider that fails on demand.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use secrecy::SecretSlice;
 
 use super::Faults;
 
-/// Any provider, behind a [`Faults`] switchboard whose operations are the trait's methods: `generate`, `unwrap`,
+/// Any provider, with a [`Faults`] switchboard whose operations are the trait's methods: `generate`, `unwrap`,
 /// `rewrap`, `describe` and `decrypt`.
 #[derive(Debug)]
 pub struct FaultyProvider<P> {

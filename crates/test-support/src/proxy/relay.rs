@@ -1,4 +1,4 @@
-//! What the proxy does with a request: passes it on, or breaks it.
+//! The proxy's treatment of a request: it passes it on, or breaks it.
 
 use std::time::Duration;
 

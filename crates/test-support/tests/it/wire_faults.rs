@@ -47,10 +47,10 @@ async fn a_refused_connection_is_refused_by_the_system_and_the_same_port_serves_
         let mut idle = connects(&proxy).await.expect("a connection");
         proxy.faults().always(Fault::Fail(AwsFailure::Refused));
         proxy.settled().await;
-        let error = connects(&proxy).await.expect_err("nobody listens");
+        let error = connects(&proxy).await.expect_err("nothing listens");
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
-        assert!(matches!(idle.read(&mut [0; 1]).await, Ok(0) | Err(_)), "what was open is closed");
-        let error = kms.list_keys().send().await.expect_err("nobody listens");
+        assert!(matches!(idle.read(&mut [0; 1]).await, Ok(0) | Err(_)), "open connections are closed");
+        let error = kms.list_keys().send().await.expect_err("nothing listens");
         assert!(matches!(error, SdkError::DispatchFailure(_)), "{error:?}");
         proxy.faults().heal();
         proxy.settled().await;

@@ -64,7 +64,7 @@ async fn no_path_leads_out_of_the_api_or_to_another_name() {
         let outcome = client.get(path).await;
         assert!(matches!(outcome, Err(VaultError::Misconfigured { .. })), "{path}: {outcome:?}");
     }
-    // What has a meaning in a URL is a part of the name.
+    // Characters with a meaning in a URL are part of the name.
     bao.call("POST", "secret/data/a%3Fversion=1%23b", json!({ "data": { "value": "odd" } })).await;
     assert_eq!(reads(&client, "secret/data/a?version=1#b").await.unwrap(), "odd");
 }

@@ -1,4 +1,4 @@
-//! What a client of OpenBao and Vault promises, on a real server.
+//! The promises of a client of OpenBao and Vault, on a real server.
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a test reports by panicking")]
 
 mod connections;

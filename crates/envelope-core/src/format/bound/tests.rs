@@ -1,4 +1,4 @@
-//! What only the inside can show: derivation, and sealing with a given message id.
+//! Tests that need private functions: derivation, and sealing with a given message id.
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 

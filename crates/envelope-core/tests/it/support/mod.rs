@@ -1,4 +1,4 @@
-//! What the tests share: a key service in memory, a key ring in memory, and the vectors.
+//! Shared by the tests: a key service in memory, a key ring in memory, and the vectors.
 
 pub mod memory;
 pub mod vectors;

@@ -39,7 +39,7 @@ pub fn all() -> Vec<Vector> {
     file.vectors
 }
 
-/// What opens a vector, prepared once.
+/// The keys and sealers that open a vector, prepared once.
 pub struct Opener(Box<Open>);
 
 type Open = dyn Fn(&str) -> Result<SecretString, OpenError>;

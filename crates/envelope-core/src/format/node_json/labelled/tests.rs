@@ -1,4 +1,4 @@
-//! What only the inside can show: sealing with a given message id gives the vectors, byte for byte.
+//! Tests that need private functions: sealing with a given message id gives the vectors, byte for byte.
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
