@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_is_refused_and_never_repeated() {
+    fn a_text_that_is_no_key_is_refused_and_never_repeated() {
         const SECRET: &str = "c2VjcmV0LXRoYXQtc2xpcHBlZA==";
         for text in ["", " ", "alias/", "alias/a b", "keys.json", SECRET, "a/b"] {
             assert!(parse(text).is_err_and(|error| !error.to_string().contains(SECRET)), "{text}");

@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_link_names_is_looked_for_beside_its_file_or_from_the_root() {
+    fn the_target_of_a_link_is_looked_for_next_to_its_file_or_from_the_root() {
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
         assert!(exists(here, &here.join("src"), "main.rs#L1"));
         assert!(exists(here, &here.join("src"), "/Cargo.toml"));

@@ -11,7 +11,7 @@ fn context(pairs: &[(&str, &str)]) -> EncryptionContext {
 }
 
 #[test]
-fn known_traps_are_none() {
+fn known_traps_make_different_contexts() {
     let all = [
         context(&[("a", "bc")]),
         context(&[("ab", "c")]),

@@ -48,7 +48,7 @@ fn every_byte_change_of_a_marked_value_is_still_not_taken_for_plaintext() {
 }
 
 #[test]
-fn a_marked_value_that_is_cut_off_behind_its_mark_is_not_taken_for_plaintext() {
+fn a_marked_value_that_is_cut_off_after_its_mark_is_not_taken_for_plaintext() {
     for vector in marked() {
         let mark = match vector.format.as_str() {
             "kms-v2" | "pulseplan-kms" => "kms:".len().min(vector.stored.find(['{', ':']).unwrap() + 1),

@@ -38,7 +38,7 @@ impl KeyProvider for Broken {
 }
 
 #[test]
-fn a_failing_key_service_seals_nothing_and_is_told_apart() {
+fn a_failing_key_service_seals_nothing_and_each_failure_has_its_class() {
     let binding = Binding::new("t", "c").key("id", "1");
     let good = Sealer::new(Arc::new(MemoryKms::new()), pairs(&[])).unwrap();
     let sealed = now(good.seal("token", &binding)).unwrap();

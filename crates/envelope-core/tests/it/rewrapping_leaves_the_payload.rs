@@ -95,7 +95,7 @@ fn the_spelling_that_is_no_longer_written_stays_where_nothing_changes() {
 }
 
 #[test]
-fn what_does_not_belong_here_is_not_rewrapped() {
+fn values_of_another_application_and_texts_that_are_no_envelope_are_not_rewrapped() {
     for format in [EnvelopeFormat::V2, EnvelopeFormat::V3] {
         let sealer = Sealer::new(Arc::new(MemoryKms::new()), pairs(&[("Application", "a")])).unwrap();
         let sealer = sealer.with_format(format).unwrap();

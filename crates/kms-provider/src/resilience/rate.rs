@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_waits_in_line_is_let_through_as_the_rate_rises() {
+    async fn waiting_callers_are_let_through_as_the_rate_rises() {
         let limit = std::sync::Arc::new(RateLimit::new(true, 1.0));
         let now = Instant::now();
         limit.throttled(now, now);
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_leaves_the_line_holds_nobody_up() {
+    async fn a_caller_that_leaves_the_line_delays_no_other() {
         let (limit, start) = met_at_100().await;
         limit.turn(start).await.unwrap();
         {

@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_limit_is_refused_with_the_reason() {
+    fn a_text_that_is_no_limit_is_refused_with_the_reason() {
         use ReuseLimitsError::*;
         for (text, error) in [
             ("", NotAList),

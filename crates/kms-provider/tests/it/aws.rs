@@ -110,7 +110,7 @@ async fn a_key_without_permission_does_not_hide_another_that_fits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_alias_is_resolved_once_for_everybody() {
+async fn an_alias_is_resolved_once_for_all_callers() {
     let emulator = Emulator::start();
     let key = emulator.create_key_with_alias("alias/tokens").await;
     let made = wrapped_under(&emulator, &key, &row(1)).await;
@@ -130,7 +130,7 @@ async fn an_alias_is_resolved_once_for_everybody() {
 }
 
 #[tokio::test]
-async fn what_an_alias_stands_for_is_asked_once_for_making_and_opening() {
+async fn the_key_of_an_alias_is_asked_for_once_for_making_and_opening() {
     let emulator = Emulator::start();
     let key = emulator.create_key_with_alias("alias/tokens").await;
     let aws = aws(&emulator, "alias/tokens", &[]);
@@ -170,7 +170,7 @@ async fn repoint(emulator: &Emulator, alias: &str, key: &Key) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn foreign_rows_do_not_each_cost_a_question_and_a_repointed_alias_is_noticed() {
+async fn foreign_rows_do_not_cost_a_call_each_and_a_repointed_alias_is_noticed() {
     let emulator = Emulator::start();
     let old = emulator.create_key_with_alias("alias/tokens").await;
     let (new, foreign) = (emulator.create_key().await, emulator.create_key().await);
@@ -232,7 +232,7 @@ async fn rewrap_believes_the_answer_and_not_the_claim() {
 }
 
 #[tokio::test]
-async fn what_kms_encrypted_itself_opens_under_its_context_and_key() {
+async fn a_ciphertext_of_kms_itself_opens_under_its_context_and_key() {
     let emulator = Emulator::start();
     let (key, other) = (emulator.create_key().await, emulator.create_key().await);
     let request = emulator.kms_admin().encrypt().key_id(&key.id).plaintext(Blob::new("token"));
@@ -286,7 +286,7 @@ async fn every_call_names_its_key_and_leaves_out_an_empty_context() {
 }
 
 #[tokio::test]
-async fn what_a_replica_in_another_region_wrapped_opens_and_nothing_else_of_another_region() {
+async fn a_data_key_of_a_replica_in_another_region_opens_and_no_other_of_that_region() {
     let arn = |region: &str, id: &str| format!("arn:aws:kms:{region}:123456789012:key/{id}");
     let own = arn("eu-west-1", "mrk-0123456789abcdef0123456789abcdef");
     let client = wire::client({
@@ -325,7 +325,7 @@ async fn a_key_of_one_region_is_never_taken_for_one_of_another_with_the_same_id(
 }
 
 #[tokio::test]
-async fn a_key_that_cannot_be_used_is_told_by_describe() {
+async fn describe_reports_a_key_that_cannot_be_used() {
     let emulator = Emulator::start();
     let key = emulator.create_key().await;
     let aws = aws(&emulator, &key.arn, &[]);

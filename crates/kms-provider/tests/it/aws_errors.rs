@@ -75,7 +75,7 @@ async fn every_error_of_kms_has_its_class_and_a_hint() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_passes_is_tried_again_and_what_does_not_is_not() {
+async fn passing_failures_are_retried_and_lasting_ones_are_not() {
     let emulator = Emulator::start();
     // A Region of its own, because the SDK shares its allowance of retries among all clients of one.
     let config = emulator.sdk_config_in("eu-north-1");
@@ -110,7 +110,7 @@ async fn a_key_service_that_does_not_answer_is_given_up_in_time() {
 }
 
 #[tokio::test]
-async fn nobody_listening_is_told_as_that() {
+async fn a_closed_port_is_reported_as_such() {
     // Bound and dropped again: a port at which nothing listens.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let config = config("us-east-1", &format!("http://127.0.0.1:{port}"));
@@ -132,7 +132,7 @@ async fn no_text_of_a_failed_dispatch_is_passed_on() {
 }
 
 #[tokio::test]
-async fn missing_credentials_are_told_as_that() {
+async fn missing_credentials_are_reported_as_such() {
     #[derive(Debug)]
     struct Nobody;
     impl ProvideCredentials for Nobody {
@@ -158,7 +158,7 @@ async fn missing_credentials_are_told_as_that() {
 }
 
 #[tokio::test]
-async fn a_missing_or_mistaken_region_is_told_as_that() {
+async fn a_missing_or_mistaken_region_is_reported_as_such() {
     let credentials = config("us-east-1", "http://127.0.0.1:1").credentials_provider().unwrap();
     let nowhere = || {
         SdkConfig::builder()

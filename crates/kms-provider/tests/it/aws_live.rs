@@ -27,7 +27,7 @@ async fn aws_live_conforms_behind_a_cache() {
 
 #[tokio::test]
 #[ignore = "needs an AWS account: cargo xtask aws-live"]
-async fn aws_live_tells_a_key_that_is_not_there() {
+async fn aws_live_reports_a_key_that_does_not_exist() {
     let nobody = aws("alias/tokenseal-no-such-key").await;
     let context = EncryptionContext::new([("Purpose", "test")]).unwrap();
     let class = nobody.generate(&context).await.unwrap_err().class();

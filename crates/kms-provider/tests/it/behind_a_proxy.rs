@@ -178,7 +178,7 @@ const SCENARIOS: [Scenario; 12] = {
 /// In real time, because what is measured happens in sockets: as long as two calls that hang, some 16 seconds. All at
 /// once, each on a network of its own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_fault_on_the_wire_is_told_apart_bounded_in_time_and_over_when_it_ends() {
+async fn every_fault_on_the_wire_has_its_class_and_is_bounded_in_time_and_over_when_it_ends() {
     let moto = part!(moto);
     let play = |scenario: &'static Scenario| (scenario.name, tokio::spawn(scenario.play(moto.clone())));
     let mut failed = Vec::new();
@@ -267,7 +267,7 @@ async fn two_seconds_of_delay_on_the_wire_are_served() {
 }
 
 #[tokio::test]
-async fn what_was_wrapped_before_a_rotation_opens_after_it() {
+async fn a_data_key_from_before_a_rotation_opens_after_it() {
     let moto = part!(moto);
     let stack = Stack::new(&moto).await;
     let before = wrapped(&*stack.cache, &row(1)).await;
@@ -280,7 +280,7 @@ async fn what_was_wrapped_before_a_rotation_opens_after_it() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_in_another_region_is_told_as_that_by_the_service_itself() {
+async fn a_key_in_another_region_is_reported_as_such_by_the_service_itself() {
     let moto = part!(moto);
     let key = create_key(&moto).await;
     let bare = key.rsplit('/').next().unwrap();

@@ -44,7 +44,7 @@ async fn a_thousand_concurrent_cold_reads_make_one_call() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cancelled_leader_strands_nobody_and_costs_no_second_call() {
+async fn a_cancelled_leader_strands_no_caller_and_costs_no_second_call() {
     let (faulty, cache) = breakable();
     let wrapped = wrapped(&*cache, &row(1)).await;
     faulty.faults().always_for("unwrap", Fault::Hold);
@@ -74,7 +74,7 @@ async fn a_cancelled_leader_strands_nobody_and_costs_no_second_call() {
 }
 
 #[tokio::test]
-async fn a_call_that_nobody_waits_for_is_dropped_and_the_next_caller_starts_anew() {
+async fn a_call_without_waiting_callers_is_dropped_and_the_next_caller_starts_another() {
     let (faulty, cache) = breakable();
     let wrapped = wrapped(&*cache, &row(1)).await;
     faulty.faults().next_for("unwrap", 1, Fault::Hang);
@@ -86,7 +86,7 @@ async fn a_call_that_nobody_waits_for_is_dropped_and_the_next_caller_starts_anew
 }
 
 #[tokio::test]
-async fn a_failure_is_not_remembered_and_everybody_who_waited_is_told() {
+async fn a_failure_is_not_remembered_and_every_waiting_caller_gets_it() {
     let (faulty, cache) = breakable();
     let wrapped = wrapped(&*cache, &row(1)).await;
     for failure in ErrorClass::ALL {
@@ -195,7 +195,7 @@ async fn the_number_of_keys_is_bounded() {
 }
 
 #[tokio::test]
-async fn a_generated_key_is_found_with_and_without_the_key_id_beside_it() {
+async fn a_generated_key_is_found_with_and_without_its_key_id() {
     let memory = Arc::new(Memory::new());
     let cache = Caching::new(memory.clone());
     let made = cache.generate(&row(1)).await.unwrap();

@@ -45,7 +45,7 @@ async fn settle() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_in_steady_use_is_fetched_ahead_so_that_nobody_waits_for_it() {
+async fn a_key_in_steady_use_is_fetched_ahead_so_that_no_read_waits_for_it() {
     let (faulty, cache, wrapped) = warm(options()).await;
     for _ in 0..3_600 {
         sleep(seconds(1)).await;

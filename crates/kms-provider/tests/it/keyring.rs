@@ -83,7 +83,7 @@ async fn a_rotation_by_another_process_is_noticed() {
 }
 
 #[tokio::test]
-async fn without_its_file_a_keyring_makes_no_keys_and_goes_on_opening() {
+async fn without_its_file_a_keyring_makes_no_keys_and_continues_to_open() {
     let fixture = Fixture::new();
     let keyring = fixture.init();
     let made = keyring.generate(&row(1)).await.unwrap();
@@ -120,7 +120,7 @@ async fn under_a_new_master_key_a_keyring_has_the_same_keys_and_opens_everything
 }
 
 #[tokio::test]
-async fn who_has_the_old_master_key_goes_on_opening_and_says_why_nothing_is_made() {
+async fn a_holder_of_the_old_master_key_continues_to_open_and_reports_why_no_key_is_made() {
     let fixture = Fixture::new();
     let running = fixture.init();
     let old = running.generate(&row(1)).await.unwrap();
@@ -147,7 +147,7 @@ async fn who_has_the_old_master_key_goes_on_opening_and_says_why_nothing_is_made
 }
 
 #[tokio::test]
-async fn a_copy_under_a_new_master_key_serves_beside_the_one_under_the_old() {
+async fn a_copy_under_a_new_master_key_serves_next_to_the_one_under_the_old() {
     let fixture = Fixture::new();
     let old = fixture.init();
     let copy = fixture.directory.path().join("copy.json");
@@ -249,7 +249,7 @@ fn an_import_that_conflicts_changes_nothing() {
 }
 
 #[test]
-fn what_is_no_export_is_refused() {
+fn a_text_that_is_no_export_is_refused() {
     let fixture = Fixture::new();
     let keyring = fixture.init();
     let key = STANDARD.encode([1; 32]);

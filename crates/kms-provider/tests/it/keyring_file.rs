@@ -80,7 +80,7 @@ fn a_new_master_key_that_is_refused_or_not_written_leaves_the_old_file() {
 }
 
 #[test]
-fn a_new_master_key_waits_for_whoever_writes_so_that_nothing_of_theirs_is_lost() {
+fn a_new_master_key_waits_for_writers_so_that_none_of_their_changes_is_lost() {
     let fixture = Fixture::new();
     fixture.init();
     let lock = fs::File::options().write(true).open(fixture.directory.path().join("keys.json.lock")).unwrap();
@@ -141,7 +141,7 @@ fn a_link_to_a_keyring_stays_a_link() {
 }
 
 #[test]
-fn a_wrong_master_key_is_called_that() {
+fn a_wrong_master_key_is_reported_as_such() {
     let fixture = Fixture::new();
     fixture.init();
     let error = Keyring::open(fixture.path(), &DataKey::generate()).unwrap_err();
@@ -231,7 +231,7 @@ fn without_the_master_key_the_list_of_keys_cannot_be_changed() {
 }
 
 #[test]
-fn a_later_version_is_called_that() {
+fn a_later_version_is_reported_as_such() {
     let fixture = Fixture::new();
     fixture.init();
     fs::write(fixture.path(), r#"{"format":"tokenseal-keyring","version":3,"something":"new"}"#).unwrap();
@@ -249,7 +249,7 @@ fn remember(keyring: &Keyring, revision: u64) {
 }
 
 #[test]
-fn what_is_remembered_of_a_store_outlives_rotations_rekeying_and_other_processes() {
+fn the_memory_of_a_store_outlives_rotations_rekeying_and_other_processes() {
     let fixture = Fixture::new();
     let (here, elsewhere) = (fixture.init(), fixture.open().unwrap());
     assert_eq!(here.records().unwrap(), []);
@@ -267,7 +267,7 @@ fn what_is_remembered_of_a_store_outlives_rotations_rekeying_and_other_processes
 }
 
 #[test]
-fn many_processes_change_what_is_remembered_one_after_the_other() {
+fn many_processes_change_the_memory_of_a_store_one_after_the_other() {
     let fixture = Fixture::new();
     remember(&fixture.init(), 0);
     std::thread::scope(|scope| {
@@ -359,7 +359,7 @@ fn the_lock_follows_no_link_and_waits_at_no_pipe() {
 }
 
 #[test]
-fn the_lock_belongs_to_the_owner_of_the_keyring_whoever_made_it() {
+fn the_lock_belongs_to_the_owner_of_the_keyring_regardless_of_its_maker() {
     if !rustix::process::geteuid().is_root() {
         println!("skipped: only root can give files away");
         return;

@@ -82,7 +82,7 @@ fn families(text: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn what_is_listed_is_what_is_scraped() {
+fn the_listed_metrics_are_the_scraped_ones() {
     let listed = |prefix| names(prefix).into_iter().collect::<BTreeSet<_>>();
     assert_eq!(families(&observed().scrape()), listed("vod"));
     for prefix in ["", "other_", "a_b"] {
@@ -171,7 +171,7 @@ async fn each_class_of_error_can_be_made_to_count() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn calls_are_timed_as_their_callers_wait_and_cached_reads_are_no_calls() {
+async fn calls_are_timed_as_their_callers_wait_and_cached_reads_are_not_timed() {
     let observed = observed();
     let made = wrapped(&*observed.cache, &row(1)).await;
     observed.faulty.faults().always(Fault::Delay(Duration::from_millis(40)));
@@ -191,7 +191,7 @@ async fn calls_are_timed_as_their_callers_wait_and_cached_reads_are_no_calls() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_outage_shows_in_the_circuit_and_in_what_is_turned_away() {
+async fn an_outage_shows_in_the_circuit_and_in_the_rejected_calls() {
     let observed = observed();
     observed.faulty.faults().always(Fault::Fail(ErrorClass::Unavailable));
     for _ in 0..10 {
@@ -220,7 +220,7 @@ async fn metrics_keep_no_cache_alive() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_emf_line_tells_what_was_new_since_the_one_before() {
+async fn an_emf_line_covers_the_time_since_the_one_before() {
     let observed = observed();
     let mut writer = EmfWriter::new("vod-tender", "production");
     let now = SystemTime::UNIX_EPOCH + Duration::from_millis(1_763_769_600_123);

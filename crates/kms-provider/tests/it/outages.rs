@@ -39,7 +39,7 @@ async fn tokens(count: usize, cache: &Caching) -> Vec<WrappedDataKey> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_fault_of_aws_is_told_apart_bounded_in_time_and_over_when_it_ends() {
+async fn each_fault_of_aws_has_its_class_and_is_bounded_in_time_and_over_when_it_ends() {
     use ErrorClass::{Denied, Disabled, NotFound, PendingDeletion, Throttled, Timeout, Unavailable};
     let slow = Fault::Delay(Duration::from_secs(4));
     let faults = [

@@ -31,7 +31,7 @@ async fn a_pause_is_not_saved_up_for_a_burst() {
 }
 
 #[tokio::test]
-async fn a_rate_that_is_none_does_not_limit() {
+async fn a_rate_that_is_no_positive_number_does_not_limit() {
     for rate in [0.0, -1.0, f64::NAN, f64::INFINITY] {
         let paced = Pacing::new(shared(Memory::new()), rate);
         for number in 0..100 {

@@ -128,7 +128,7 @@ async fn a_refusal_is_never_got_around_through_another_region() {
 }
 
 #[tokio::test]
-async fn with_every_region_down_the_nearest_ones_failure_is_told() {
+async fn with_every_region_down_the_failure_of_the_nearest_is_reported() {
     let (near, far, regions) = replicas();
     let made = regions.generate(&row(1)).await.unwrap();
     near.faults().always(Fault::Fail(ErrorClass::Timeout));

@@ -28,7 +28,7 @@ fn seconds(number: u64) -> Duration {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_what_passes_is_tried_again() {
+async fn only_passing_failures_are_retried() {
     for failure in ErrorClass::ALL {
         let (faulty, provider) = protected(options());
         faulty.faults().always(Fault::Fail(failure));
@@ -114,7 +114,7 @@ async fn pauses_between_attempts_are_random_and_bounded() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_circuit_opens_without_answers_and_says_when_it_is_tried_again() {
+async fn the_circuit_opens_without_answers_and_says_when_it_is_probed() {
     for failure in [ErrorClass::Unavailable, ErrorClass::Timeout] {
         let (faulty, provider) = protected(options().with_max_attempts(1));
         faulty.faults().always(Fault::Fail(failure));
@@ -216,7 +216,7 @@ async fn a_probe_that_goes_away_or_never_reached_the_service_is_made_again_at_on
 }
 
 #[tokio::test(start_paused = true)]
-async fn calls_and_waiting_callers_are_bounded_and_the_surplus_is_told_at_once() {
+async fn calls_and_waiting_callers_are_bounded_and_the_surplus_is_refused_at_once() {
     let (faulty, provider) = protected(options().with_concurrency(4, 6));
     faulty.faults().always(Fault::Hold);
     let call = || {

@@ -107,7 +107,7 @@ async fn at_its_age_the_next_key_is_fetched() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cancelled_caller_strands_nobody_and_costs_no_second_call() {
+async fn a_cancelled_caller_strands_no_other_and_costs_no_second_call() {
     let (faulty, reuse) = reusing("messages=1000");
     faulty.faults().always_for("generate", Fault::Hold);
     let seal = || {
@@ -128,7 +128,7 @@ async fn a_cancelled_caller_strands_nobody_and_costs_no_second_call() {
 }
 
 #[tokio::test]
-async fn a_failure_is_told_to_whoever_waited_and_not_remembered() {
+async fn a_failure_goes_to_every_waiting_caller_and_is_not_remembered() {
     let (faulty, reuse) = reusing("messages=1000");
     for failure in ErrorClass::ALL {
         faulty.faults().next(1, Fault::Fail(failure));

@@ -81,7 +81,7 @@ async fn a_key_that_binds_no_context_is_refused_before_it_is_used() {
 }
 
 #[tokio::test]
-async fn after_a_rotation_rewrap_changes_what_is_old_and_keeps_the_bytes_of_what_is_current() {
+async fn after_a_rotation_rewrap_changes_old_data_keys_and_keeps_the_bytes_of_current_ones() {
     let bao = part!(openbao);
     let mount = bao.transit().await;
     let vault = vault(&bao, &mount);
@@ -220,7 +220,7 @@ async fn a_server_that_came_back_with_another_key_opens_nothing_and_blames_no_ou
 }
 
 #[tokio::test]
-async fn a_deleted_key_is_told_apart_from_one_that_never_was() {
+async fn a_deleted_key_is_distinguished_from_one_that_never_existed() {
     let bao = part!(openbao);
     let mount = bao.transit().await;
     let vault = vault(&bao, &mount);

@@ -58,7 +58,7 @@ async fn a_throttled_call_succeeds_when_it_is_repeated() {
 }
 
 #[tokio::test]
-async fn a_refused_connection_is_told_apart_from_an_answer() {
+async fn a_refused_connection_is_distinguished_from_an_answer() {
     let aws = Emulator::start();
     aws.faults().always(Fault::Fail(AwsFailure::Refused));
     let error = aws.kms().list_keys().send().await.expect_err("a refused connection");
@@ -100,7 +100,7 @@ async fn a_delayed_call_goes_through() {
 }
 
 #[tokio::test]
-async fn secrets_live_beside_keys() {
+async fn the_emulator_keeps_secrets_as_well_as_keys() {
     let aws = Emulator::start();
     let secrets = aws.secrets_manager();
     secrets.create_secret().name("db/password").secret_string("s3cret").send().await.expect("created");
