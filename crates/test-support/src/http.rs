@@ -46,6 +46,16 @@ pub async fn send_json(
     request(method, url, headers, body).await
 }
 
+/// Posts a form to an address.
+///
+/// # Errors
+/// Nobody answers, in words.
+pub async fn post_form(url: &str, fields: &[(&str, &str)]) -> Result<Answer, String> {
+    let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+    let headers = [("content-type", "application/x-www-form-urlencoded")];
+    request("POST", url, &headers, body.into()).await
+}
+
 async fn send(method: &str, url: &str) -> Result<Answer, String> {
     request(method, url, &[], Bytes::new()).await
 }

@@ -26,6 +26,7 @@ pub mod faults;
 pub mod http;
 pub mod mariadb;
 pub mod moto;
+pub mod oauth;
 pub mod openbao;
 pub mod parts;
 pub mod postgres;

@@ -19,10 +19,12 @@ use crate::leash::Leash;
 
 pub(crate) mod database;
 pub(crate) mod local;
+mod restartable;
 mod wheel;
 
 pub use database::TestDatabase;
 use local::LocalServer;
+pub use restartable::Restartable;
 
 static SERVER: OnceCell<Result<Server, Unavailable>> = OnceCell::const_new();
 /// A running server.

@@ -193,6 +193,12 @@ pub enum StoreError {
         /// Why.
         source: SealFailure,
     },
+    /// The profile does not say how the table's tokens are refreshed.
+    #[error("profile has no [tables.refresh] for table {table:?}")]
+    NotRefreshed {
+        /// The table.
+        table: String,
+    },
     /// What is written in this form could not be told from other texts in the profile's tables.
     #[error("{format} values cannot be told from others in the tables of profile {profile:?}")]
     NotStorable {
@@ -298,7 +304,7 @@ impl StoreError {
                 "invalid_request"
             }
             Self::NotFound { .. } => "not_found",
-            Self::NotStorable { .. } => "misconfigured",
+            Self::NotStorable { .. } | Self::NotRefreshed { .. } => "misconfigured",
             Self::KeyLength { .. } | Self::NotPlain { .. } | Self::NoTokenColumn { .. } => "invalid_request",
             Self::Open { source, .. } | Self::KeptToken { source, .. } => source.class(),
             Self::Seal { source, .. } => source.class(),

@@ -35,6 +35,7 @@ pub use error::StoreError;
 pub use floor::Floor;
 pub use kind::ErrorKind;
 pub use profile::Profile;
+pub use store::refresh;
 pub use store::{
     NewToken, NotSealed, Prepared, Revision, Sealed, SealedText, StoredText, Token, TokenKey, TokenRow,
     TokenStore, TokenSummary, Written,

@@ -13,7 +13,7 @@ use prometheus_client::registry::Registry;
 
 use crate::store::TokenStore;
 
-pub use refresh::{OUTCOMES, REFRESH_DURATION, REFRESHES, RefreshMetrics};
+pub use refresh::{NEEDS_CONSENT, OUTCOMES, REFRESH_DURATION, REFRESHES, RefreshMetrics, UNCERTAIN};
 
 /// Counter: rows sealed anew because they were read in an older form.
 pub const RESEALED: &str = "tokens_resealed";
@@ -22,9 +22,12 @@ pub const FALLBACK_WRITES: &str = "kms_fallback_writes";
 /// Gauge: rows by `version`, as the last status counted them; no sample before the first.
 pub const ROWS: &str = "token_rows";
 
-/// Registers the store's metrics under the profile's prefix. A counter's name ends in `_total` when it is scraped.
+/// Registers the store's metrics under the profile's prefix, those of refreshes where the profile has any. A counter's name ends in `_total` when it is scraped.
 pub fn register(registry: &mut Registry, store: &TokenStore) {
     let prefix = store.profile().metrics_prefix.clone();
+    if store.profile().tables.iter().any(|table| table.refresh.is_some()) {
+        store.refreshes().register_in(registry, &prefix);
+    }
     registry.register_collector(Box::new(StoreMetrics { store: store.clone(), prefix }));
 }
 

@@ -1,10 +1,13 @@
 //! Profiles: which tables hold tokens, how a row is named, and what its values are bound to.
 
+mod refresh;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::refresh::{ClientAuth, Provider, Refresh};
 use crate::floor::Floor;
 use crate::write_format::WriteFormat;
 
@@ -34,6 +37,9 @@ pub struct Profile {
     pub context: BTreeMap<String, String>,
     /// The tables, in the order in which they are worked through.
     pub tables: Vec<Table>,
+    /// The OAuth providers that refresh tokens, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub providers: BTreeMap<String, Provider>,
 }
 
 /// One table that holds tokens.
@@ -80,6 +86,9 @@ pub struct Table {
     /// Whether a database without this table is passed over instead of refused.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub optional: bool,
+    /// How the tokens are refreshed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refresh: Option<Refresh>,
 }
 
 /// What is done about an index or UNIQUE over a token column.
@@ -176,7 +185,8 @@ impl Profile {
     /// # Errors
     /// [`ProfileError`] naming what is wrong.
     pub fn from_toml(text: &str) -> Result<Self, ProfileError> {
-        let profile: Self = toml::from_str(text).map_err(|error| ProfileError::toml(text, &error))?;
+        let mut profile: Self = toml::from_str(text).map_err(|error| ProfileError::toml(text, &error))?;
+        profile.tables.iter_mut().for_each(Table::name_refresh_columns);
         profile.check()?;
         Ok(profile)
     }
@@ -202,6 +212,21 @@ impl Profile {
     /// [`ProfileError::Invalid`] if a pair is named like a column that is bound.
     pub fn with_context(mut self, context: BTreeMap<String, String>) -> Result<Self, ProfileError> {
         self.context = context;
+        self.check()?;
+        Ok(self)
+    }
+
+    /// The same profile with refreshed tokens in one of its tables.
+    ///
+    /// # Errors
+    /// [`ProfileError::Invalid`] if there is no such table, or the columns do not fit.
+    pub fn with_refresh(mut self, table: &str, refresh: Refresh) -> Result<Self, ProfileError> {
+        let Some(found) = self.tables.iter_mut().find(|own| own.name == table) else {
+            let reason = format!("it names no table {table:?}");
+            return Err(ProfileError::Invalid { profile: self.name, reason });
+        };
+        found.refresh = Some(refresh);
+        found.name_refresh_columns();
         self.check()?;
         Ok(self)
     }
@@ -256,8 +281,13 @@ impl Profile {
         if self.unmarked == Unmarked::DirectAes && self.legacy != Some(LegacyFormat::DirectAes) {
             return invalid("unmarked = \"direct-aes\" needs legacy = \"direct-aes\"".into());
         }
+        let wrong_provider = self.providers.iter().find_map(|(name, provider)| provider.problem(name));
+        if let Some(reason) = wrong_provider {
+            return invalid(reason);
+        }
         for (index, table) in self.tables.iter().enumerate() {
-            if let Some(reason) = self.unreadable_legacy(table) {
+            let refused = self.unreadable_legacy(table).or_else(|| table.wrong_refresh(&self.providers));
+            if let Some(reason) = refused {
                 return invalid(reason);
             }
             if table.key.is_empty() || table.tokens.is_empty() {

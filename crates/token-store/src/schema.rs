@@ -1,4 +1,4 @@
-//! The schema migration: adds the version columns that a profile's tables lack.
+//! The schema migration: adds the version columns that a profile's tables lack, and the table of leases.
 
 use crate::audit;
 use crate::database::layout::Column;
@@ -34,17 +34,18 @@ pub async fn check(database: &Database, profile: &Profile) -> Result<SchemaRepor
             continue;
         };
         require_own_columns(table, &facts.columns)?;
-        let Some(version) = &table.version else { continue };
-        let needed = [
-            (&version.version, AddedColumn::Version(&version.version)),
-            (&version.method, AddedColumn::Text(&version.method)),
-            (&version.key_id, AddedColumn::Text(&version.key_id)),
-        ];
-        let missing =
-            needed.iter().filter(|(name, _)| !facts.columns.iter().any(|column| column.name == **name));
+        let needed = table.version.iter().flat_map(|version| {
+            [
+                (&version.version, AddedColumn::Version(&version.version)),
+                (&version.method, AddedColumn::Text(&version.method)),
+                (&version.key_id, AddedColumn::Text(&version.key_id)),
+            ]
+        });
+        let missing = needed.filter(|(name, _)| !facts.columns.iter().any(|column| column.name == **name));
         for (_, column) in missing {
-            report.pending.push(database.add_column(table, facts.schema.as_deref(), *column));
+            report.pending.push(database.add_column(table, facts.schema.as_deref(), column));
         }
+        leases_of(database, table, facts.schema.as_deref(), &mut report).await?;
     }
     if profile.tables.iter().all(|table| report.absent.contains(&table.name)) {
         return Err(StoreError::NoTable { table: report.absent.join(", ") });
@@ -59,11 +60,33 @@ pub async fn check(database: &Database, profile: &Profile) -> Result<SchemaRepor
 pub async fn migrate(database: &Database, profile: &Profile) -> Result<SchemaReport, StoreError> {
     let mut report = check(database, profile).await?;
     for statement in std::mem::take(&mut report.pending) {
-        database.alter(&statement).await?;
+        if let Err(error) = database.alter(&statement).await {
+            // Another program may have been faster.
+            if check(database, profile).await?.pending.contains(&statement) {
+                return Err(error.into());
+            }
+        }
         audit::schema_changed(&statement);
         report.applied.push(statement);
     }
     Ok(report)
+}
+
+/// The table of leases, in the schema of a table whose tokens are refreshed.
+async fn leases_of(
+    database: &Database,
+    table: &Table,
+    schema: Option<&str>,
+    report: &mut SchemaReport,
+) -> Result<(), StoreError> {
+    if table.refresh.is_none() || database.has_leases(schema).await? {
+        return Ok(());
+    }
+    let statement = database.create_leases(schema);
+    if !report.pending.contains(&statement) {
+        report.pending.push(statement);
+    }
+    Ok(())
 }
 
 /// A table without its key or its tokens is another one than the profile means, and is left as it is.

@@ -5,6 +5,7 @@ mod insert;
 mod made;
 mod prepared;
 mod put;
+pub mod refresh;
 mod reseal;
 mod revision;
 mod rows;
@@ -34,6 +35,7 @@ use crate::database::row::{StoredRow, row_name};
 use crate::database::select::Range;
 use crate::error::StoreError;
 use crate::floor::Floor;
+use crate::metrics::RefreshMetrics;
 use crate::profile::Profile;
 use crate::write_format::WriteFormat;
 
@@ -44,6 +46,7 @@ pub struct TokenStore {
     layouts: Arc<[Layout]>,
     actor: Arc<str>,
     reseal_on_read: bool,
+    refresh_policy: refresh::RefreshPolicy,
     /// Data keys that a write takes before it asks the key service.
     prepared: Option<prepared::Supply>,
 }
@@ -57,6 +60,9 @@ struct Inner {
     /// Rows that are being sealed again after a read, by table and key, each with the row of a later read, if there was one.
     resealing: Mutex<HashMap<(String, String), Option<StoredRow>>>,
     fallback_writes: AtomicU64,
+    /// The refreshes that wait for their turn, and what became of those before.
+    turns: refresh::Turns,
+    refreshes: RefreshMetrics,
     rows_by_version: Mutex<BTreeMap<String, u64>>,
 }
 
@@ -93,7 +99,12 @@ impl TokenStore {
         let (mut layouts, mut absent) = (Vec::new(), Vec::new());
         for table in &profile.tables {
             match Layout::resolve(&database, table, columns).await? {
-                Some(layout) => layouts.push(layout),
+                Some(layout) => {
+                    if columns == Columns::All {
+                        layout.require_leases(&database).await?;
+                    }
+                    layouts.push(layout);
+                }
                 None if table.optional => absent.push(table.name.clone()),
                 None => {
                     return Err(StoreError::NoTable { table: table.name.clone() });
@@ -114,10 +125,19 @@ impl TokenStore {
             resealed,
             resealing,
             fallback_writes,
+            turns: refresh::Turns::default(),
+            refreshes: RefreshMetrics::default(),
             rows_by_version,
         };
         let (inner, layouts) = (Arc::new(inner), layouts.into());
-        Ok(Self { inner, layouts, actor: "unnamed".into(), reseal_on_read: false, prepared: None })
+        Ok(Self {
+            inner,
+            layouts,
+            actor: "unnamed".into(),
+            reseal_on_read: false,
+            refresh_policy: refresh::RefreshPolicy::default(),
+            prepared: None,
+        })
     }
 
     /// Says who asks, for the [audit events](crate::audit): the name of the service or of the operator.
@@ -230,6 +250,11 @@ impl TokenStore {
     #[must_use]
     pub fn actor(&self) -> &str {
         &self.actor
+    }
+
+    /// What is counted about this store's own refreshes.
+    pub(crate) fn refreshes(&self) -> &RefreshMetrics {
+        &self.inner.refreshes
     }
 
     pub(crate) fn trail(&self, operation: &'static str) -> Trail<'_> {

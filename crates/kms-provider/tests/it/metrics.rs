@@ -18,12 +18,14 @@ use test_support::faults::{Fault, FaultyProvider};
 use crate::support::{row, wrapped};
 
 /// Documented on the same page, and made elsewhere.
-const OF_THE_STORE: [&str; 5] = [
+const OF_THE_STORE: [&str; 7] = [
     "token_rows",
     "tokens_resealed_total",
     "kms_fallback_writes_total",
     "token_refreshes_total",
     "token_refresh_duration_seconds",
+    "token_refreshes_uncertain_total",
+    "token_refreshes_needing_consent_total",
 ];
 
 struct Observed {

@@ -19,7 +19,7 @@ const INITDB_LIMIT: Duration = Duration::from_secs(60);
 const PORT_ATTEMPTS: u32 = 3;
 
 /// PostgreSQL refuses to run as root: the first of these accounts that exists runs it then.
-const ACCOUNTS: [&str; 2] = ["postgres", "nobody"];
+pub(super) const ACCOUNTS: [&str; 2] = ["postgres", "nobody"];
 
 /// A running server; it stops when this is dropped.
 pub(super) struct LocalServer {
@@ -104,7 +104,7 @@ pub(crate) async fn initdb_for_image(bin: &Path, data: &Path) -> Result<(), Unav
 }
 
 /// Makes a data directory that trusts every local connection.
-async fn initdb(bin: &Path, data: &Path, account: Option<Account>) -> Result<(), Unavailable> {
+pub(super) async fn initdb(bin: &Path, data: &Path, account: Option<Account>) -> Result<(), Unavailable> {
     let mut command = Command::new(bin.join("initdb"));
     command.arg("-D").arg(data).args(["-U", USER, "-A", "trust", "-E", "UTF8", "--locale=C", "-N"]);
     // The current directory may be closed to the other user.
@@ -115,7 +115,7 @@ async fn initdb(bin: &Path, data: &Path, account: Option<Account>) -> Result<(),
     output(&mut command, INITDB_LIMIT).await.map(drop)
 }
 
-fn server_args(data: &Path, port: u16) -> Vec<String> {
+pub(super) fn server_args(data: &Path, port: u16) -> Vec<String> {
     let mut args = vec!["-D".to_owned(), data.display().to_string(), "-p".to_owned(), port.to_string()];
     let fixed = ["listen_addresses=127.0.0.1", "unix_socket_directories="];
     for setting in fixed.iter().chain(&SETTINGS) {

@@ -2,6 +2,7 @@
 
 use super::Database;
 use super::identity::Kind;
+use super::leases::LEASES;
 use super::select::Only;
 use crate::error::StoreError;
 use crate::profile::{Table, VersionColumns};
@@ -130,6 +131,15 @@ impl Layout {
             (Some(given), Some(stored)) => self.kind(column).same(given, stored),
             _ => false,
         }
+    }
+
+    /// A table whose tokens are refreshed needs the table of leases next to it.
+    pub(crate) async fn require_leases(&self, database: &Database) -> Result<(), StoreError> {
+        if self.table.refresh.is_none() || database.has_leases(self.facts.schema.as_deref()).await? {
+            return Ok(());
+        }
+        let columns = vec!["every column".to_owned()];
+        Err(StoreError::NoColumns { table: LEASES.into(), columns, addable: true })
     }
 
     fn require_columns(&self, which: Columns) -> Result<(), StoreError> {

@@ -66,25 +66,28 @@ macro_rules! in_room {
     ($database:expr, $room:ident, $connections:ident => $call:expr) => {
         match $database.pool {
             #[cfg(feature = "mysql")]
-            Pool::MySql(ref $connections) => {
-                use mysql as $room;
+            $crate::database::Pool::MySql(ref $connections) => {
+                use $crate::database::mysql as $room;
                 $call
             }
             #[cfg(feature = "postgres")]
-            Pool::Postgres(ref $connections) => {
-                use postgres as $room;
+            $crate::database::Pool::Postgres(ref $connections) => {
+                use $crate::database::postgres as $room;
                 $call
             }
             #[cfg(feature = "sqlite")]
-            Pool::Sqlite(ref $connections) => {
-                use sqlite as $room;
+            $crate::database::Pool::Sqlite(ref $connections) => {
+                use $crate::database::sqlite as $room;
                 $call
             }
             #[cfg(not(any(feature = "postgres", feature = "sqlite", feature = "mysql")))]
-            Pool::None(ref never) => absurd(never),
+            $crate::database::Pool::None(ref never) => $crate::database::absurd(never),
         }
     };
 }
+
+// After the macro that it uses.
+pub(crate) mod leases;
 
 #[cfg(not(any(feature = "postgres", feature = "sqlite", feature = "mysql")))]
 fn absurd<T>(never: &std::convert::Infallible) -> T {

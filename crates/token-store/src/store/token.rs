@@ -46,7 +46,9 @@ impl TokenKey {
         self.owner.iter().rev().find(|(name, _)| name == column).map(|(_, owner)| owner.as_str())
     }
 
-    pub(crate) fn table(&self) -> Option<&str> {
+    /// The table, where another than the profile's first is meant.
+    #[must_use]
+    pub fn table(&self) -> Option<&str> {
         self.table.as_deref()
     }
 
@@ -201,7 +203,7 @@ pub struct Written {
     pub encryption_version: i32,
     /// The method in words; `direct-aes-fallback` where the key service was unavailable.
     pub encryption_method: Option<String>,
-    content: Content,
+    pub(super) content: Content,
 }
 
 impl Written {

@@ -66,7 +66,7 @@ async fn a_read_only_connection_writes_nothing() {
 }
 
 /// A pgbouncer of this test, which gives every transaction any connection of the server.
-struct Pooler {
+pub(crate) struct Pooler {
     child: Child,
     url: String,
     _directory: tempfile::TempDir,
@@ -80,8 +80,13 @@ impl Drop for Pooler {
 }
 
 impl Pooler {
+    /// Its address, for `DATABASE_URL`.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
     /// `None` where pgbouncer is not installed.
-    fn start(server: &str, ignored: &str) -> Option<Self> {
+    pub(crate) fn start(server: &str, ignored: &str) -> Option<Self> {
         let url = server.strip_prefix("postgres://")?;
         let (login, rest) = url.split_once('@')?;
         let (address, path) = rest.split_once('/')?;

@@ -3,6 +3,7 @@
 mod heard;
 mod keys;
 mod meddling;
+mod refreshing;
 mod tables;
 
 use std::error::Error;
@@ -17,6 +18,9 @@ use token_store::{Token, TokenKey, TokenStore, WriteFormat};
 pub(crate) use heard::{Ear, Heard, listen};
 pub(crate) use keys::{DIRECT_KEY, Keys, MASTER_KEY, OneDataKey, direct_key};
 pub(crate) use meddling::Meddling;
+pub(crate) use refreshing::{
+    Refused, counter, exchange, expired, grant, refreshed_profile, refreshed_table, replica, short,
+};
 pub(crate) use tables::{
     VodRow, create_vod_tender, create_vod_tender_named, insert_vod, profile_of, pulseplan_row, user_id,
     vod_rows,

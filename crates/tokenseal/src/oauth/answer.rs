@@ -1,0 +1,82 @@
+//! A token endpoint's answer, read leniently: once it is given, the refresh token is spent.
+
+use std::time::Duration;
+
+use oauth2::basic::BasicTokenType;
+use oauth2::{AccessToken, RefreshToken, Scope, TokenResponse};
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// The fields of RFC 6749, section 5.1, that are used. Others may be of any kind: Twitch's `scope` is a list.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct Answer {
+    access_token: AccessToken,
+    #[serde(default = "bearer", skip)]
+    token_type: BasicTokenType,
+    #[serde(default, deserialize_with = "seconds")]
+    expires_in: Option<u64>,
+    #[serde(default, deserialize_with = "if_any")]
+    refresh_token: Option<RefreshToken>,
+}
+
+fn bearer() -> BasicTokenType {
+    BasicTokenType::Bearer
+}
+
+/// A number, or a text with one; anything else says nothing.
+fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let value = serde_json::Value::deserialize(deserializer)?;
+    let number = value.as_u64().or_else(|| value.as_f64().filter(|number| *number >= 0.0).map(|number| number as u64));
+    Ok(number.or_else(|| value.as_str()?.trim().parse().ok()))
+}
+
+/// An empty refresh token is none.
+fn if_any<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<RefreshToken>, D::Error> {
+    let token = Option::<RefreshToken>::deserialize(deserializer)?;
+    Ok(token.filter(|token| !token.secret().is_empty()))
+}
+
+impl TokenResponse for Answer {
+    type TokenType = BasicTokenType;
+
+    fn access_token(&self) -> &AccessToken {
+        &self.access_token
+    }
+
+    fn token_type(&self) -> &BasicTokenType {
+        &self.token_type
+    }
+
+    fn expires_in(&self) -> Option<Duration> {
+        self.expires_in.map(Duration::from_secs)
+    }
+
+    fn refresh_token(&self) -> Option<&RefreshToken> {
+        self.refresh_token.as_ref()
+    }
+
+    fn scopes(&self) -> Option<&Vec<Scope>> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_read_whatever_else_is_in_it() -> Result<(), serde_json::Error> {
+        for (text, lifetime, refresh) in [
+            (r#"{"access_token":"a"}"#, None, None),
+            (r#"{"access_token":"a","token_type":"bearer","expires_in":60,"refresh_token":"r"}"#, Some(60), Some("r")),
+            (r#"{"access_token":"a","expires_in":"60","scope":["x"],"refresh_token":"","more":{}}"#, Some(60), None),
+            (r#"{"access_token":"a","expires_in":60.0,"token_type":7,"refresh_token":null}"#, Some(60), None),
+            (r#"{"access_token":"a","expires_in":null}"#, None, None),
+        ] {
+            let answer: Answer = serde_json::from_str(text)?;
+            let found = (answer.expires_in, answer.refresh_token().map(|token| token.secret().as_str()));
+            assert_eq!((answer.access_token().secret().as_str(), found), ("a", (lifetime, refresh)), "{text}");
+        }
+        assert!(serde_json::from_str::<Answer>(r#"{"error":"bad_refresh_token"}"#).is_err());
+        Ok(())
+    }
+}
