@@ -1,4 +1,4 @@
-//! What `doctor` of either program found: checks by name, each with a hint if it failed.
+//! The findings of `doctor` of either program: checks by name, each with a hint if it failed.
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ use crate::output::{Format, emit};
 #[derive(Default, Serialize)]
 pub(crate) struct Report {
     checks: Vec<Check>,
-    /// What stands in the way of the tables, where there are any.
+    /// The obstacles in the tables, if there are any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) findings: Option<Vec<Finding>>,
 }
@@ -43,7 +43,7 @@ impl Report {
         self.checks.iter().all(|check| check.ok)
     }
 
-    /// Prints every check, and tells how the program ends.
+    /// Prints every check, and returns the exit code.
     pub(crate) fn print(&self, format: Format) -> Result<Exit, CliError> {
         emit(format, self, Self::lines)?;
         Ok(self.checks.iter().find(|check| !check.ok).map_or(Exit::Done, |check| check.exit))

@@ -41,7 +41,7 @@ pub(crate) struct Options {
     pub(crate) audit: AuditTrail,
 }
 
-/// Parses the arguments, the first being the program's own name, runs the command, and tells how it ended.
+/// Parses the arguments, the first being the program's own name, runs the command, and returns its exit code.
 pub(crate) async fn run<C: Parser, E: Failed + From<CliError>>(
     arguments: impl IntoIterator<Item = OsString>,
     options: impl FnOnce(&C) -> &Options,

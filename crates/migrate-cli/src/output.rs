@@ -69,7 +69,7 @@ pub(crate) fn note(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
-/// Tells what went wrong and what to do, on standard error and, for machines, as the JSON document.
+/// Reports the failure and the next step, on standard error and, for machines, as the JSON document.
 pub(crate) fn report_error(format: Format, error: &impl Failed) {
     note(&format!("error: {}", chain(error)));
     if let Some(hint) = error.hint() {

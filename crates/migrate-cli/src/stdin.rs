@@ -22,7 +22,7 @@ pub(crate) fn without_line_break(text: &str) -> &str {
 }
 
 /// Past the buffers of the standard library and of the runtime, which are not wiped; and into one that never grows, which
-/// would leave its content behind.
+/// would leave its content.
 fn read_up_to(limit: usize) -> io::Result<Zeroizing<Vec<u8>>> {
     let mut input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
     let mut bytes = Zeroizing::new(vec![0; limit]);

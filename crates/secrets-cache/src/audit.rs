@@ -20,7 +20,7 @@ pub const KMS_INITIALIZED: &str = "kms_initialized";
 pub const SECRET_STORED: &str = "secret_stored";
 /// A value was fetched from a source.
 pub const SECRET_RETRIEVED: &str = "secret_retrieved";
-/// A fetch failed; `outcome` tells how.
+/// A fetch failed; `outcome` says how.
 pub const SECRET_ACCESS_FAILED: &str = "secret_access_failed";
 /// An expired value was asked for, or cleaned up.
 pub const SECRET_EXPIRED: &str = "secret_expired";
@@ -28,7 +28,7 @@ pub const SECRET_EXPIRED: &str = "secret_expired";
 pub const SECRET_ROTATED: &str = "secret_rotated";
 /// A secret was deleted.
 pub const SECRET_DELETED: &str = "secret_deleted";
-/// Values were sealed anew under the active data key.
+/// Values were re-sealed under the active data key.
 pub const DATA_KEY_ROTATED: &str = "data_key_rotated";
 /// A value was sealed under a data key.
 pub const DATA_ENCRYPTED: &str = "data_encrypted";
@@ -41,7 +41,7 @@ pub const CACHE_HIT: &str = "cache_hit";
 /// A read had to go to the source.
 pub const CACHE_MISS: &str = "cache_miss";
 
-/// What an event is about.
+/// The subject of an event.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Record<'a> {
     pub(crate) actor: Option<&'a str>,
@@ -117,7 +117,7 @@ pub(crate) fn failed(record: Record<'_>, error: &SourceError) {
         _ => SECRET_ACCESS_FAILED,
     };
     let record = record.outcome(error.class());
-    // That there is none is what a first import, a default or a layer behind another asks for.
+    // A first import, a default or a later layer asks for secrets that do not exist.
     match error.is_not_found() {
         true => emit!(info, event, record),
         false => emit!(warn, event, record),

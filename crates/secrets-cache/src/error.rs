@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use crate::name::{NameError, SecretName};
 use crate::secret::Stage;
 
-/// The cause behind a failure, shared so that one failed call can answer everybody who waited for it.
+/// The cause of a failure, shared so that one failed call can answer every caller that waited for it.
 pub type Cause = Arc<dyn Error + Send + Sync>;
 
 /// A failure of a secret source. No variant carries a value, or an answer that could hold one.
@@ -52,8 +52,8 @@ pub enum SourceError {
         /// The name.
         name: SecretName,
     },
-    /// Somebody else has made a secret of this name, or changed it, at the same moment.
-    #[error("secret {name:?} was changed by somebody else at the same time")]
+    /// Another writer has made or changed a secret of this name at the same moment.
+    #[error("secret {name:?} was changed by another writer at the same time")]
     Conflict {
         /// The name.
         name: SecretName,
@@ -61,42 +61,42 @@ pub enum SourceError {
     /// The caller's identity may not do this.
     #[error("not allowed to {operation}")]
     Denied {
-        /// What was attempted.
+        /// The attempted operation.
         operation: &'static str,
-        /// What the source said.
+        /// The source's message.
         #[source]
         cause: Option<Cause>,
     },
     /// Too many requests.
     #[error("too many requests: could not {operation}")]
     Throttled {
-        /// What was attempted.
+        /// The attempted operation.
         operation: &'static str,
-        /// What the source said.
+        /// The source's message.
         #[source]
         cause: Option<Cause>,
     },
     /// No answer, or a fault on the source's side.
     #[error("source is unavailable: could not {operation}")]
     Unavailable {
-        /// What was attempted.
+        /// The attempted operation.
         operation: &'static str,
-        /// What happened.
+        /// The failure.
         #[source]
         cause: Option<Cause>,
     },
     /// No answer in time.
     #[error("no answer in time: could not {operation}")]
     Timeout {
-        /// What was attempted.
+        /// The attempted operation.
         operation: &'static str,
     },
     /// The source refused the request itself.
     #[error("invalid request: could not {operation}")]
     Invalid {
-        /// What was attempted.
+        /// The attempted operation.
         operation: &'static str,
-        /// What the source said.
+        /// The source's message.
         #[source]
         cause: Option<Cause>,
     },
@@ -116,7 +116,7 @@ pub enum SourceError {
     Unsupported {
         /// The source.
         source_id: Arc<str>,
-        /// What was attempted.
+        /// The attempted operation.
         operation: &'static str,
     },
     /// This source is for development only.
@@ -130,7 +130,7 @@ pub enum SourceError {
     Sealed {
         /// The name.
         name: SecretName,
-        /// What the audit trail calls this failure.
+        /// The name of this failure in the audit trail.
         correlation_id: CorrelationId,
         /// Why.
         #[source]
@@ -139,12 +139,12 @@ pub enum SourceError {
     /// The store is not as its last change left it.
     #[error("the store is not trusted")]
     Untrusted(#[from] Untrusted),
-    /// The file behind the source cannot be read, written or understood.
+    /// The file of the source cannot be read, written or understood.
     #[error("storage failed: could not {operation}")]
     Storage {
-        /// What was attempted.
+        /// The attempted operation.
         operation: &'static str,
-        /// What happened.
+        /// The failure.
         #[source]
         cause: Option<Cause>,
     },
@@ -222,7 +222,7 @@ impl SourceError {
         }
     }
 
-    /// What the audit trail calls this failure, where it is about a stored value that does not open.
+    /// The name of this failure in the audit trail, if it is about a stored value that does not open.
     #[must_use]
     pub fn correlation_id(&self) -> Option<CorrelationId> {
         match self {
@@ -245,7 +245,7 @@ impl SourceError {
         matches!(self, Self::NotFound { .. } | Self::NoSuchStage { .. })
     }
 
-    /// What to do about it.
+    /// The next step for the operator.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
@@ -330,7 +330,7 @@ fn denied_hint(operation: &str) -> &'static str {
     }
 }
 
-/// The operations, as they stand in messages.
+/// The operations, as messages name them.
 pub(crate) const GET: &str = "get a secret";
 pub(crate) const GET_MANY: &str = "get secrets together";
 pub(crate) const DESCRIBE: &str = "describe a secret";

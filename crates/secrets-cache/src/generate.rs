@@ -7,7 +7,7 @@ use secrecy::SecretString;
 /// Makes a secret of letters and digits, each worth 5.95 bits: 32 of them are beyond guessing.
 #[must_use]
 pub fn alphanumeric(length: usize) -> SecretString {
-    // Filled to its exact capacity, so that no shorter copy is left behind by growing.
+    // Filled to its exact capacity, so that growing leaves no shorter copy.
     let mut text = String::with_capacity(length);
     text.extend(
         rand::rand_core::UnwrapErr(rand::rngs::SysRng).sample_iter(Alphanumeric).take(length).map(char::from),

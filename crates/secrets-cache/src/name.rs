@@ -153,6 +153,6 @@ pub enum NameError {
     #[error("prefix must end in a separator such as `/`")]
     Prefix,
     /// A reference ends in `#`.
-    #[error("no field is named behind `#`")]
+    #[error("no field is named after `#`")]
     EmptyField,
 }

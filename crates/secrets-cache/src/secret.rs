@@ -109,7 +109,7 @@ impl Secret {
     }
 }
 
-/// What is known about a secret without its value.
+/// The metadata of a secret, without its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SecretMetadata {
@@ -129,7 +129,7 @@ pub struct SecretMetadata {
     pub rotation: Option<RotationPolicy>,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
-    /// Whether all this is as it was stored, as far as its source can tell. A value of a secret that is not is refused.
+    /// Whether all this is as it was stored, as far as its source knows. A value of a secret that is not is refused.
     pub is_authentic: bool,
 }
 
@@ -169,7 +169,7 @@ impl SecretMetadata {
     }
 }
 
-/// What is known about a version without its value.
+/// The metadata of a version, without its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct VersionMetadata {

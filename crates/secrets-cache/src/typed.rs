@@ -18,7 +18,7 @@ use crate::value::SecretValue;
 
 /// A type that a secret can be read as.
 pub trait FromSecret: Sized {
-    /// What is expected, for messages: "an integer", "a URL".
+    /// The expected type, for messages: "an integer", "a URL".
     const EXPECTED: &'static str;
 
     /// Reads the value; none if it is something else.
@@ -71,7 +71,7 @@ pub enum ReadError {
     WrongType {
         /// The reference that was asked for.
         reference: String,
-        /// What was expected.
+        /// The expected type.
         expected: &'static str,
     },
     /// A field was asked for, and the secret is not JSON, or has no such field.

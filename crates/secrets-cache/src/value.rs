@@ -24,13 +24,13 @@ impl SecretValue {
     /// A secret that is bytes. The buffer is taken over and wiped, its spare capacity included.
     #[must_use]
     pub fn binary(mut bytes: Vec<u8>) -> Self {
-        // A boxed slice of the exact length: shrinking in place could leave a copy behind.
+        // A boxed slice of the exact length: shrinking in place could leave a copy.
         let exact: Box<[u8]> = bytes.as_slice().into();
         bytes.zeroize();
         Self(Kind::Binary(SecretSlice::from(exact)))
     }
 
-    /// The text, if it is text. Whoever calls this is responsible for where it goes.
+    /// The text, if it is text. The caller is responsible for where it goes.
     #[must_use]
     pub fn expose_text(&self) -> Option<&str> {
         match &self.0 {
@@ -39,7 +39,7 @@ impl SecretValue {
         }
     }
 
-    /// The bytes, of text too. Whoever calls this is responsible for where they go.
+    /// The bytes, of text too. The caller is responsible for where they go.
     #[must_use]
     pub fn expose_bytes(&self) -> &[u8] {
         match &self.0 {

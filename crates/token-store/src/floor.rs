@@ -91,7 +91,7 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
-    /// What a store with these settings reads in the tables of a profile. A run that may read below the floor reads what
+    /// The forms that a store with these settings reads in the tables of a profile. A run that may read below the floor reads what
     /// is weaker than the settings allow, too: it is there to move it.
     pub(crate) fn new(
         set: Option<Floor>,

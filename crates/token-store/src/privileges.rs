@@ -1,10 +1,10 @@
-//! What the database lets its user do with a profile's tables, asked before anything is done.
+//! The user's permissions on a profile's tables, checked before anything is done.
 
 use crate::database::Database;
 use crate::error::StoreError;
 use crate::profile::Profile;
 
-/// What the user may do with one table.
+/// The user's permissions on one table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Privileges {

@@ -1,4 +1,4 @@
-//! The forms that tokens are written in, and what stands beside them.
+//! The forms that tokens are written in, and the marks that are stored with them.
 
 /// The form that a token is written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ impl WriteFormat {
         }
     }
 
-    /// The text in `encryption_method`; none beside plaintext.
+    /// The text in `encryption_method`; none for plaintext.
     #[must_use]
     pub fn method(self) -> Option<&'static str> {
         match self {

@@ -42,7 +42,7 @@ struct Shared {
 }
 
 impl Default for Shared {
-    /// The time of the start lets alerts tell a new process, whose first counts are news, from one that is merely seen for the
+    /// The time of the start lets alerts distinguish a new process, whose first counts are news, from one that is merely seen for the
     /// first time.
     fn default() -> Self {
         let mut registry = Registry::default();
@@ -146,7 +146,7 @@ impl Telemetry {
         self.shared().secrets = Some(metrics.clone());
     }
 
-    /// What counts every value that does not open where the errors of the key service are counted.
+    /// Counts every value that does not open together with the errors of the key service.
     pub(crate) fn failure_observer(&self) -> Option<FailureObserver> {
         #[cfg(feature = "metrics")]
         if let Some(kms) = self.shared().kms.clone() {

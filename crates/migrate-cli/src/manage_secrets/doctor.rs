@@ -10,7 +10,7 @@ use crate::checks::Report;
 use crate::exit::Exit;
 use tokenseal::Settings;
 
-/// A name that nobody has: to be told that it does not exist takes the same permission as reading it.
+/// A name that does not exist: learning that takes the same permission as reading it.
 const NOBODY: &str = "manage-secrets-doctor";
 
 /// Runs every check that can be run; each needs the one before.

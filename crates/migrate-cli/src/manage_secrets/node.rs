@@ -86,7 +86,7 @@ async fn import(store: &secrets_cache::local::LocalStore, entry: Entry) -> Resul
     store.import_envelope(&name, aad.as_deref().map(str::as_bytes), &envelope).await.map(drop)
 }
 
-/// Tells a field that is null from one that is not there.
+/// Distinguishes a field that is null from one that is missing.
 fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }

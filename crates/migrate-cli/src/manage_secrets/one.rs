@@ -35,7 +35,7 @@ pub(super) struct GetArgs {
 pub(super) struct SetArgs {
     /// The secret; its value is read from standard input, without the line break at its end
     name: SecretName,
-    /// After so many days it is not served any more
+    /// Expire the secret after N days
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=36_500))]
     ttl_days: Option<u32>,
     /// A tag; may be repeated

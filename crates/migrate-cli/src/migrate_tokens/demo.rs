@@ -22,7 +22,7 @@ use super::{Options, migrate, status as status_command, verify as verify_command
 use crate::exit::{CliError, Exit};
 use crate::output::{Format, emit, print};
 
-/// What a demo leaves. `demo.env` is last: as long as anything of a demo is there, it tells whose that is.
+/// The files of a demo. `demo.env` is last: as long as anything of a demo is there, it shows whose that is.
 const FILES: [&str; 6] =
     ["tokens.db", "tokens.db-wal", "tokens.db-shm", "tokens.db-journal", "keyring.json", ENV_FILE];
 const ENV_FILE: &str = "demo.env";
@@ -162,7 +162,7 @@ fn next_commands(dir: &str) -> String {
     )
 }
 
-/// Where the demo's table is. What ends a path in an address, or escapes in it, is escaped.
+/// Where the demo's table is. Characters that end a path in an address, or escape in it, are escaped.
 fn database_url(dir: &Path) -> String {
     let path = dir.join("tokens.db").display().to_string();
     format!("sqlite://{}", path.replace('%', "%25").replace('?', "%3F"))
@@ -244,7 +244,7 @@ fn random_hex() -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Makes room for the demo's files. A keyring or a table that no demo made may be somebody's only one.
+/// Makes room for the demo's files. A keyring or a table that no demo made may be its owner's only copy.
 fn clear(dir: &Path) -> Result<(), CliError> {
     let there = || FILES.iter().map(|file| dir.join(file)).filter(|path| path.symlink_metadata().is_ok());
     if let Some(foreign) = there().next().filter(|_| !is_of_a_demo(dir)) {

@@ -60,14 +60,14 @@ async fn check_database(report: &mut Report, settings: &Settings) {
     check_permissions(report, settings).await;
 }
 
-/// What stands in the way of sealing the tables' columns.
+/// The obstacles to sealing the tables' columns.
 async fn check_tables(report: &mut Report, store: &TokenStore) {
     const NAME: &str = "tables";
     match token_store::findings::findings(store, WriteFormat::KmsEnvelope).await {
         Ok(found) => {
             match findings::refusal(&found) {
                 Some(error) => report.fail(NAME, &error),
-                None if found.is_empty() => report.pass(NAME, "nothing stands in the way of sealing"),
+                None if found.is_empty() => report.pass(NAME, "no obstacles to sealing"),
                 None => report.pass(NAME, findings::lines(&found).join("; ")),
             }
             report.findings = Some(found);

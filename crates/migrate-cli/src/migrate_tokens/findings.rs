@@ -1,4 +1,4 @@
-//! What stands in the way of a table, as the commands report it, and which rows a command looks at.
+//! The obstacles in a table, as the commands report them, and the rows that a command looks at.
 
 use token_store::error::StoreError;
 use token_store::findings::{Finding, Severity};
@@ -42,7 +42,7 @@ pub(super) fn condition(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// What stands in the way of moving the store's tables; warnings also go to standard error.
+/// The obstacles to moving the store's tables; warnings also go to standard error.
 pub(super) async fn ask(store: &TokenStore, to: WriteFormat) -> Result<Vec<Finding>, CliError> {
     let findings = token_store::findings::findings(store, to).await?;
     if refusal(&findings).is_none() {

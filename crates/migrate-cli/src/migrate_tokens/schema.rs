@@ -12,7 +12,7 @@ use tokenseal::key_service::{KeyService, Load};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Only tell what is lacking; exit 4 if anything is
+    /// Only show what is missing; exit 4 if anything is
     #[arg(long)]
     check: bool,
 }

@@ -17,7 +17,7 @@ use crate::source::NewSecret;
 use crate::value::SecretValue;
 
 const VERSION: u32 = 1;
-/// Room in a line for everything beside name and value; more than that only makes the line grow.
+/// Room in a line for everything besides name and value; more than that only makes the line grow.
 const ROOM: usize = 2_048;
 
 #[derive(Serialize, Deserialize)]
@@ -120,7 +120,7 @@ impl<R: Read> Records<R> {
         self.next_line()?;
         if let Ok(last) = serde_json::from_slice::<Last>(&self.buffer) {
             self.next_line()?;
-            // Behind the last line there is nothing, and the stream below has proved whole.
+            // Nothing follows the last line, and the stream below is known to be complete.
             if last.records != self.read || !self.buffer.is_empty() {
                 return Err(BackupError::Content);
             }

@@ -24,7 +24,7 @@ use crate::value::SecretValue;
 /// Secrets compared together.
 const PAGE: usize = 200;
 
-/// What restoring a backup would change.
+/// The changes that restoring a backup would make.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Plan {
@@ -63,11 +63,11 @@ impl Plan {
     }
 }
 
-/// What restoring a backup changed.
+/// The changes that restoring a backup made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Restored {
-    /// What was to be done.
+    /// The intended changes.
     pub plan: Plan,
     /// Versions stored.
     pub versions: u64,
@@ -185,7 +185,7 @@ impl<'a> Differences<'a> {
                 None => self.is_done = true,
             }
             let is_whole = self.page.last().is_some_and(|secret| secret.stage == Stage::Current);
-            // A secret's versions stand together, the current one last.
+            // A secret's versions are next to each other, the current one last.
             if self.is_done || self.page.len() >= PAGE && is_whole {
                 self.compare().await?;
             }
@@ -247,7 +247,7 @@ impl<'a> Differences<'a> {
             }
         }
         let replaced = there.ok();
-        // What the target has now becomes the previous version anyway.
+        // The target's present value becomes the previous version anyway.
         let is_there =
             |version: &NewSecret| replaced.as_ref().is_some_and(|value| value.same_as(&version.value));
         self.ready.extend(versions.into_iter().filter(|version| !is_there(version)));

@@ -1,4 +1,4 @@
-//! What is kept for a name, and for how long.
+//! The cache's entry for a name, and its life.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +9,7 @@ use moka::Expiry;
 use crate::error::SourceError;
 use crate::secret::Secret;
 
-/// Rough cost of an entry beside its name and value, in bytes.
+/// Rough cost of an entry besides its name and value, in bytes.
 const OVERHEAD: usize = 512;
 
 /// An answer of the source. Reads are answered with it while it is fresh; afterwards it is kept for an outage.
@@ -45,7 +45,7 @@ impl Entry {
         }
     }
 
-    /// Lets the first read after `age` fetch the value anew in the background.
+    /// Lets the first read after `age` fetch the value again in the background.
     pub(super) fn refreshed_after(mut self, age: Duration) -> Self {
         self.refresh_at = Some(Instant::now() + age);
         self

@@ -1,4 +1,4 @@
-//! Single flight: whoever asks for the same name at the same time shares one request.
+//! Single flight: callers that ask for the same name at the same time share one request.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -51,7 +51,7 @@ impl Inner {
         let asked = Instant::now();
         let answer = self.fetch(name, stage).await;
         let outcome = match (need, answer) {
-            // Who wants a newer value gets none in an outage; what is cached stays as it is.
+            // Who wants a newer value gets none in an outage; the cached value stays as it is.
             (Need::Newer, Err(error)) if error.is_outage() => Err(error),
             (_, answer) => self.settle(&key, asked, answer).await,
         };
@@ -59,7 +59,7 @@ impl Inner {
         outcome
     }
 
-    /// What another caller's request has brought, if it is new enough.
+    /// The result of another caller's request, if it is new enough.
     async fn shared(
         &self,
         key: &Arc<str>,

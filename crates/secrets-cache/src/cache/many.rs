@@ -17,7 +17,7 @@ impl Inner {
         let mut answers: Answers = vec![None; names.len()];
         if !self.from_memory(names, &mut answers).await {
             let _together = self.together.lock().await;
-            // Whoever was here before may have fetched the same names.
+            // An earlier caller may have fetched the same names.
             if !self.from_memory(names, &mut answers).await {
                 self.fetch_missing(names, &mut answers).await;
             }
@@ -26,7 +26,7 @@ impl Inner {
         answers.into_iter().map(|answer| answer.unwrap_or_else(unanswered)).collect()
     }
 
-    /// Answers what it can without asking the source, and tells whether that was everything.
+    /// Answers what it can without asking the source, and returns whether that was everything.
     async fn from_memory(self: &Arc<Self>, names: &[&str], answers: &mut Answers) -> bool {
         for (name, answer) in names.iter().zip(answers.iter_mut()).filter(|(_, answer)| answer.is_none()) {
             if let Some(entry) = self.fresh(name).await {

@@ -81,7 +81,7 @@ impl Builder {
         self
     }
 
-    /// By which fraction, at most and at random, a time to live is shortened, so that what was fetched together is
+    /// By which fraction, at most and at random, a time to live is shortened, so that values that were fetched together are
     /// not fetched again together: 0.1 by default.
     #[must_use]
     pub fn jitter(mut self, fraction: f64) -> Self {
@@ -89,7 +89,7 @@ impl Builder {
         self
     }
 
-    /// In which last fraction of the time to live a read fetches the value anew in the background, while it is
+    /// In which last fraction of the time to live a read fetches the value again in the background, while it is
     /// answered at once: 0.1 by default, 0 for never.
     #[must_use]
     pub fn early_refresh(mut self, fraction: f64) -> Self {
@@ -119,7 +119,7 @@ impl Builder {
         self
     }
 
-    /// How young a current version must be for the previous one to be offered beside it: a day by default.
+    /// How young a current version must be for the previous one to be offered with it: a day by default.
     #[must_use]
     pub fn grace(mut self, time: Duration) -> Self {
         self.options.grace = time;
@@ -127,7 +127,7 @@ impl Builder {
     }
 
     /// How often a request is made while the source is not answering, the pause before the second time, which
-    /// doubles, and the time after which nobody waits any more: 3 times, 100 ms and 10 seconds by default.
+    /// doubles, and the time after which no caller waits any more: 3 times, 100 ms and 10 seconds by default.
     #[must_use]
     pub fn retry(mut self, attempts: u32, backoff: Duration, deadline: Duration) -> Self {
         self.options.attempts = attempts.max(1);

@@ -75,7 +75,7 @@ async fn run(inner: Weak<Inner>, name: SecretName, poll: Duration, sender: watch
                     changed
                 });
             }
-            // The audit trail has it already; whoever watches keeps what it has.
+            // The audit trail has it already; the watcher keeps the value that it has.
             Err(error) => {
                 tracing::debug!(secret = %name, class = error.class(), "a watched secret was not read")
             }

@@ -58,7 +58,7 @@ async fn fetch(settings: &[Setting], origins: &Origins<'_>) -> Fetched {
     let Some(cache) = origins.secrets else {
         return Fetched::new();
     };
-    // The others are not even asked for: a policy may well deny names that nobody stores.
+    // The others are not even asked for: a policy may well deny names that are not stored.
     let wanted = settings.iter().filter(|setting| setting.is_among_secrets());
     let references = wanted.filter_map(|setting| setting.reference().parse::<SecretRef>().ok());
     let mut names: Vec<String> = references.map(|reference| reference.name().to_string()).collect();

@@ -15,13 +15,13 @@ use crate::name::SecretName;
 
 const CLEAN_UP: &str = "remove what has expired";
 
-/// What a clean-up removed.
+/// The result of a clean-up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CleanedUp {
     /// Secrets whose time had been over for the retention period.
     pub secrets: Vec<SecretName>,
-    /// Previous versions behind their grace period.
+    /// Previous versions after their grace period.
     pub versions: u64,
 }
 
@@ -36,7 +36,7 @@ impl Drop for CleanUp {
 }
 
 impl LocalStore {
-    /// Removes secrets that expired at least `retention` ago, and previous versions behind their grace period.
+    /// Removes secrets that expired at least `retention` ago, and previous versions after their grace period.
     ///
     /// # Errors
     /// [`SourceError::Storage`]; then nothing was removed.
@@ -88,7 +88,7 @@ impl LocalStore {
     }
 }
 
-/// The secrets that a query names, of which what it went by is authentic: a time that somebody else has set removes nothing.
+/// The secrets that a query names, whose times are authentic: a time that another program has set removes nothing.
 async fn due(
     writing: &mut Writing<'_>,
     query: &'static str,

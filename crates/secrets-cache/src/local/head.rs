@@ -77,7 +77,7 @@ impl Head {
 
     /// Checks the seal, and the number of the last change against what the ring remembers.
     ///
-    /// One behind is accepted: the ring raises the number before the change is committed.
+    /// A number one lower is accepted: the ring raises the number before the change is committed.
     pub(super) fn check(&self, ring: &dyn DataKeyRing, known: Option<&StoreRecord>) -> Result<(), Untrusted> {
         let mac = self.sealed_by(ring, &self.key_id).map_err(Untrusted::from)?;
         mac.verify_slice(&self.seal).map_err(|_| Untrusted::Changed)?;

@@ -86,7 +86,7 @@ impl LocalStore {
         Ok(store)
     }
 
-    /// The keyring of a store whose keyring is not named elsewhere: `<file>.keyring`, beside it.
+    /// The keyring of a store whose keyring is not named elsewhere: `<file>.keyring`, next to it.
     #[must_use]
     pub fn keyring_beside(path: &Path) -> PathBuf {
         let mut name = path.file_name().unwrap_or_default().to_owned();
@@ -109,13 +109,13 @@ impl LocalStore {
         Ok(refuses_unlabelled(&stores))
     }
 
-    /// What the ring remembers of stores; nothing, if it cannot remember.
+    /// The ring's memory of stores; nothing, if it has none.
     fn remembered(&self) -> Result<Vec<StoreRecord>, SourceError> {
         let records = self.ring.ledger().map(|ledger| ledger.records()).transpose();
         Ok(records.map_err(writing::failed_ring(REMEMBER))?.unwrap_or_default())
     }
 
-    /// Takes over a value from the Node service: opens its envelope and stores it, sealed anew under its name.
+    /// Takes over a value from the Node service: opens its envelope and stores it, re-sealed under its name.
     ///
     /// `aad` is the associated data that the old system sealed it with. It is the caller's knowledge: what the
     /// envelope says about it is not believed.

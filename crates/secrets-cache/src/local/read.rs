@@ -18,7 +18,7 @@ use crate::source::{ListPage, ListRequest};
 pub(super) async fn get(store: &LocalStore, name: &SecretName, stage: &Stage) -> Result<Secret, SourceError> {
     let failed = |error| SourceError::storage(error::GET, error);
     let known = store.remembered()?;
-    // A transaction, so that a secret and what it is checked against are of one moment.
+    // A transaction, so that a secret and the data that it is checked against are of one moment.
     let mut transaction = store.pool.begin().await.map_err(failed)?;
     let trust = Trust::read(store, &mut transaction, &known).await?;
     let record = find(&mut transaction, name, &trust).await.map_err(failed)?;

@@ -12,7 +12,7 @@ use crate::audit::{self, Record};
 use crate::error::SourceError;
 use crate::name::SecretName;
 
-const RESEAL: &str = "seal values anew";
+const RESEAL: &str = "re-seal values";
 /// Secrets in a transaction.
 const BATCH: i64 = 100;
 
@@ -24,7 +24,7 @@ pub struct ResealReport {
     pub key_id: String,
     /// Versions moved.
     pub resealed: u64,
-    /// Versions that somebody changed meanwhile; the new ones are under the key that was active for their writer.
+    /// Versions that were changed meanwhile; the new ones are under the key that was active for their writer.
     pub changed: u64,
     /// Whether nothing is left to do: values without a purpose are refused from now on.
     pub complete: bool,
@@ -42,7 +42,7 @@ pub struct ResealFailure {
     pub version: String,
     /// The kind of failure, as [`envelope_core::OpenError::class`] labels it.
     pub class: &'static str,
-    /// What the audit trail calls this failure.
+    /// The name of this failure in the audit trail.
     pub correlation_id: CorrelationId,
 }
 
@@ -50,9 +50,9 @@ impl LocalStore {
     /// Moves every value under the ring's active data key, a batch a transaction; gives a purpose to values that carry
     /// none, and a seal to secrets from before there were any.
     ///
-    /// What is left to do is in the file itself, so a run that was stopped goes on where it was, and a run with nothing
+    /// The file itself shows the remaining work, so a run that was stopped continues where it was, and a run with nothing
     /// to do writes nothing. Old data keys may be dropped once [`status`](Self::status) shows no version under them.
-    /// `progress` is called after every batch. A run that leaves nothing behind records, in the store and in the ring,
+    /// `progress` is called after every batch. A run that leaves nothing to do records, in the store and in the ring,
     /// that it is complete: from then on values without a purpose and secrets without a seal are refused.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ use crate::error::SourceError;
 const OPEN: &str = "open the store";
 /// How long one process waits for another's transaction.
 const BUSY: Duration = Duration::from_secs(15);
-/// "TKSL", so that `file` and we ourselves can tell a store from other SQLite files.
+/// "TKSL", so that `file` and this program can distinguish a store from other SQLite files.
 const APPLICATION_ID: i64 = 0x544b_534c;
 const VERSION: i64 = 2;
 /// The version without seals.
@@ -58,7 +58,7 @@ CREATE TABLE tags (
 CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
 ";
 
-/// What version 2 has beside version 1: a seal for every secret, and the head.
+/// The additions of version 2 to version 1: a seal for every secret, and the head.
 const SEALS: &str = "
 ALTER TABLE secrets ADD COLUMN bucket INTEGER;
 ALTER TABLE secrets ADD COLUMN seal BLOB;
@@ -99,7 +99,7 @@ pub(super) async fn connect(path: &Path) -> Result<SqlitePool, SourceError> {
         .clone()
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
-        // What is deleted is overwritten, so that an old envelope does not outlive its data key in the file.
+        // Deleted data is overwritten, so that an old envelope does not outlive its data key in the file.
         .pragma("secure_delete", "ON");
     // No idle or lifetime limit: sqlx 0.9's task for them can spin for ever once its count of idle connections wraps.
     let pool = SqlitePoolOptions::new().max_connections(4).idle_timeout(None).max_lifetime(None);
@@ -121,7 +121,7 @@ pub(super) async fn connect(path: &Path) -> Result<SqlitePool, SourceError> {
     if has_log(path) {
         return Err(storage(refused));
     }
-    // Without a log nobody is writing, and SQLite need not make the files that coordinate with writers. A connection
+    // Without a log no program is writing, and SQLite need not make the files that coordinate with writers. A connection
     // serves one request, so that it never answers from pages that have been replaced since.
     let pool = pool.after_release(|_, _| Box::pin(async { Ok(false) }));
     recognized(pool.connect_with(options.read_only(true).immutable(true)).await.map_err(storage)?).await
@@ -177,7 +177,7 @@ where
     }
 }
 
-/// What a file is.
+/// The kind of a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Nothing yet.
@@ -188,7 +188,7 @@ pub(super) enum Kind {
     Sealed,
 }
 
-/// Tells what the file is.
+/// Returns the kind of the file.
 pub(super) async fn kind(connection: &mut SqliteConnection) -> Result<Kind, SourceError> {
     let mut numbers = [0; 3];
     let queries = ["PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_schema"];
@@ -210,7 +210,7 @@ pub(super) async fn is_empty(pool: &SqlitePool) -> Result<bool, SourceError> {
     Ok(kind(&mut connection).await? == Kind::Empty)
 }
 
-/// Makes the tables of the first version in an empty file, and tells whether it was empty. Within a transaction, so that of
+/// Makes the tables of the first version in an empty file, and returns whether it was empty. Within a transaction, so that of
 /// two processes that open a new file one makes the tables and the other finds them.
 pub(super) async fn prepare(connection: &mut SqliteConnection) -> Result<bool, SourceError> {
     let is_new = kind(connection).await? == Kind::Empty;

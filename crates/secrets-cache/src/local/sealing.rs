@@ -19,12 +19,12 @@ use crate::value::SecretValue;
 /// Values of other systems carry no purpose.
 const FOREIGN: Accepted = Accepted::OrUnlabelled(Purpose::Secret);
 
-/// What is opened: values of this store and, unless every value carries its purpose, those from before there were any.
+/// Opens values of this store and, unless every value carries its purpose, values without one.
 pub(super) fn accepted(labelled: bool) -> Accepted {
     if labelled { Accepted::Only(Purpose::Secret) } else { Accepted::OrUnlabelled(Purpose::Secret) }
 }
 
-/// What the store says about a secret, or its value, is not what the last change left.
+/// The store's data about a secret, or its value, is not as the last change left it.
 pub(super) fn not_authentic(name: &SecretName, cause: OpenError) -> SourceError {
     Unopened::told(name, ID, cause).into_error(name)
 }
@@ -105,7 +105,7 @@ pub(super) fn open(
     value.map_err(|cause| Unopened::told(name, ID, cause).into_error(name))
 }
 
-/// Seals a stored value anew under the active data key, without looking at it.
+/// Re-seals a stored value under the active data key, without looking at it.
 pub(super) fn reseal(
     ring: &dyn DataKeyRing,
     name: &SecretName,

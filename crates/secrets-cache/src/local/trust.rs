@@ -1,4 +1,4 @@
-//! What a reader checks before it believes the file.
+//! The checks of a reader before it believes the file.
 
 use std::collections::BTreeSet;
 

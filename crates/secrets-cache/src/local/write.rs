@@ -157,7 +157,7 @@ async fn create(connection: &mut SqliteConnection, name: &SecretName, now: i64) 
     Ok(sqlx::query(query).bind(name.as_str()).bind(now).fetch_one(connection).await?.get(0))
 }
 
-/// Makes the current version the previous one, and lets a time to live begin anew for the value that follows.
+/// Makes the current version the previous one, and restarts the time to live for the value that follows.
 async fn retire_current(connection: &mut SqliteConnection, id: i64, now: i64) -> Result<(), sqlx::Error> {
     drop_stage(connection, id, &Stage::Previous).await?;
     sqlx::query(

@@ -40,7 +40,7 @@ impl<'a> Writing<'a> {
         Ok(writing)
     }
 
-    /// The same without a check: whoever calls this has decided that the file is the right one.
+    /// The same without a check: the caller has decided that the file is the right one.
     pub(super) async fn begin_unchecked(
         store: &'a LocalStore,
         operation: &'static str,

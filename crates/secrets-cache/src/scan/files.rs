@@ -9,7 +9,7 @@ use ignore::WalkBuilder;
 
 /// Longest file that is read, in bytes.
 pub(super) const MAX_LEN: u64 = 64 << 20;
-/// Bytes that are looked at to tell text from other content.
+/// Bytes that are read to distinguish text from other content.
 const SAMPLE: usize = 8 << 10;
 /// Directories of tools, which hold copies of what is elsewhere.
 const PASSED_OVER: [&str; 6] = [".git", ".hg", ".svn", "node_modules", ".venv", "__pycache__"];
@@ -80,7 +80,7 @@ impl From<FileError> for Reason {
     }
 }
 
-/// What is below a path.
+/// The files below a path.
 #[derive(Default)]
 pub(super) struct Listing {
     pub(super) files: Vec<PathBuf>,
@@ -122,7 +122,7 @@ pub(super) fn list(path: &Path, use_ignore_files: bool) -> Listing {
     listing
 }
 
-/// Every file below a directory, sorted. What is not one, or cannot be listed, goes to `unread`.
+/// Every file below a directory, sorted. Entries that are no files, or cannot be listed, go to `unread`.
 fn walk(path: &Path, use_ignore_files: bool, unread: &mut Vec<Unread>) -> Vec<PathBuf> {
     let mut walk = WalkBuilder::new(path);
     walk.standard_filters(false).follow_links(false).require_git(false);

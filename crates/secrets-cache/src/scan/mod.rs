@@ -132,7 +132,7 @@ fn line_starts(text: &str) -> Vec<usize> {
     std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect()
 }
 
-/// What a scan found.
+/// The findings of a scan.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct ScanReport {

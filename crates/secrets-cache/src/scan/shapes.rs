@@ -59,7 +59,7 @@ pub(super) fn find(text: &str) -> Vec<Found> {
     found
 }
 
-/// What has the shape by accident.
+/// Texts that have the shape by accident.
 fn is_harmless(rule: &str, secret: &str, text: &str, at: &Range<usize>) -> bool {
     match rule {
         "password-in-url" => {

@@ -12,15 +12,15 @@ const RANDOM_LEN: usize = 20;
 const RANDOM_BITS: f64 = 3.8;
 /// The same for hexadecimal text, which has at most 4.
 const RANDOM_HEX_BITS: f64 = 3.0;
-/// Shortest value of a setting that is called a key, or has a telling word in the middle of its name.
+/// Shortest value of a setting that is called a key, or has a suggestive word in the middle of its name.
 const STRONG_LEN: usize = 12;
 
 /// How much a file says by names alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Strictness {
-    /// Settings: names tell, and so does randomness.
+    /// Settings: a name counts, and so does randomness.
     Settings,
-    /// Configuration: only a telling name, with a value that is more than a word.
+    /// Configuration: only a suggestive name, with a value that is more than a word.
     Configuration,
     /// Code: the same, with a longer value, since much in code is named after the secrets that it handles.
     Code,
@@ -104,7 +104,7 @@ pub(super) fn by_name_or_randomness(name: &str, value: &str, strictness: Strictn
     (strictness == Strictness::Settings && is_random(value)).then_some("high-entropy")
 }
 
-/// What stands in for a value: a reference, or a word to be replaced.
+/// A placeholder for a value: a reference, or a word to be replaced.
 pub(super) fn is_placeholder(value: &str) -> bool {
     let lower = value.to_ascii_lowercase();
     let is_elsewhere = [

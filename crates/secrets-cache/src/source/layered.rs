@@ -27,14 +27,14 @@ impl Layered {
         Self::default()
     }
 
-    /// Adds a source behind those that are there.
+    /// Adds a source after the existing ones.
     #[must_use]
     pub fn then(mut self, source: Arc<dyn SecretSource>) -> Self {
         self.layers.push(source);
         self
     }
 
-    /// Adds a source behind those that are there, if the deployment is one of these.
+    /// Adds a source after the existing ones, if the deployment is one of these.
     #[must_use]
     pub fn then_in(
         self,

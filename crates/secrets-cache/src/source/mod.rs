@@ -34,7 +34,7 @@ pub use self::uri::SourceUri;
 /// [`SourceError::Unsupported`].
 #[async_trait]
 pub trait SecretSource: Send + Sync {
-    /// What the source is called in audit events, metrics and errors: `secretsmanager`, `local`, `dotenv`, ….
+    /// The name of the source in audit events, metrics and errors: `secretsmanager`, `local`, `dotenv`, ….
     fn id(&self) -> Arc<str>;
 
     /// Whether its secrets can have an expiry and a rotation policy.
@@ -70,13 +70,13 @@ pub trait SecretSource: Send + Sync {
         Ok(answers)
     }
 
-    /// Tells what is known about a secret, without fetching its value.
+    /// Returns the metadata of a secret, without fetching its value.
     async fn describe(&self, name: &SecretName) -> Result<SecretMetadata, SourceError> {
         let _ = name;
         Err(unsupported(self.id(), error::DESCRIBE))
     }
 
-    /// Tells what is known about secrets, a page at a time, without fetching values.
+    /// Returns the metadata of secrets, a page at a time, without fetching values.
     async fn list(&self, request: &ListRequest) -> Result<ListPage, SourceError> {
         let _ = request;
         Err(unsupported(self.id(), error::LIST))
@@ -195,7 +195,7 @@ impl NewSecret {
     }
 }
 
-/// What storing a value made.
+/// The result of storing a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stored {

@@ -1,4 +1,4 @@
-//! What a database's error is about: one row, the table or the connection.
+//! The subject of a database's error: one row, the table or the connection.
 
 use sqlx::error::DatabaseError as Refusal;
 

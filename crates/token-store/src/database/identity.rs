@@ -1,6 +1,6 @@
-//! What a key or owner column holds, and when two texts of it name the same value.
+//! The values of a key or owner column, and when two texts of it name the same value.
 
-/// What is known of a column's values and of their texts.
+/// The properties of a column's values and of their texts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Text, compared byte by byte.

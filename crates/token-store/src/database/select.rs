@@ -1,4 +1,4 @@
-//! What is read of a table: ranges in key order, pages bounded in rows and bytes, counts by marks.
+//! The reads of a table: ranges in key order, pages bounded in rows and bytes, counts by marks.
 
 use super::Database;
 use super::layout::Layout;
@@ -44,7 +44,7 @@ pub(crate) struct MarkCount {
     pub(crate) rows: u64,
 }
 
-/// What marks a row as being in a form.
+/// The marks of a row in a form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mark {
     /// The number in the version column, where the table has one.

@@ -153,7 +153,7 @@ impl Database {
     }
 }
 
-/// What rows are found and written through.
+/// The connection that rows are found and written through.
 pub(crate) enum Through<'a, 't> {
     /// Transactions of their own.
     Pool(&'a Database),

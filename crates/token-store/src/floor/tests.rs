@@ -29,7 +29,7 @@ fn profile(floor: Floor, sources: &str) -> Profile {
     Profile::from_toml(&text).unwrap()
 }
 
-/// What the decision must be, written down for each format by itself.
+/// The expected decision, written down for each format by itself.
 fn expected(rules: &Rules, format: Format, bound: bool) -> &'static str {
     let floor = rules.floor;
     match format {

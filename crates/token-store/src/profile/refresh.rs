@@ -106,7 +106,7 @@ impl Table {
 }
 
 impl Provider {
-    /// What is wrong with it.
+    /// The problem with these settings, if there is one.
     pub(super) fn problem(&self, name: &str) -> Option<String> {
         let problem = |text: &str| Some(format!("provider {name:?}: {text}"));
         if self.client_id.is_empty() {

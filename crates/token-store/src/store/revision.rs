@@ -1,4 +1,4 @@
-//! The revision of a row: what a caller gives back so that a write applies only to the row that was read.
+//! The revision of a row: a caller gives it back so that a write applies only to the row that was read.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use crate::database::swap::Change;
 use crate::error::StoreError;
 use crate::profile::Unmarked;
 
-/// What the digest begins with, so that it is no digest of anything else.
+/// The beginning of the digest's input, so that it is no digest of anything else.
 const DOMAIN: &[u8] = b"tokenseal row revision 1";
 
 /// How much work it takes to try one guess at the revision of a row that holds readable tokens.
@@ -57,7 +57,7 @@ impl From<&str> for Revision {
     }
 }
 
-/// What a revision is made from, so that only callers that ask for one pay for it.
+/// The input of a revision, so that only callers that ask for one pay for it.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Content {
     digest: [u8; 32],
@@ -66,14 +66,14 @@ pub(super) struct Content {
 }
 
 impl Content {
-    /// What a row holds.
+    /// The contents of a row.
     pub(super) fn of_row(layout: &Layout, row: &StoredRow, unmarked: Unmarked) -> Self {
         let values = row.values.iter().map(|value| value.as_ref().map(|text| text.as_str()));
         let marks = [row.version.as_deref(), row.method.as_deref(), row.key_id.as_deref()];
         Self::of(layout, row, values, marks, unmarked)
     }
 
-    /// What a row holds after a change.
+    /// The contents of a row after a change.
     pub(super) fn of_change(layout: &Layout, change: &Change, unmarked: Unmarked) -> Self {
         let values = change.values.iter().map(|value| value.as_ref().map(|text| text.as_str()));
         let marks = match layout.version() {

@@ -23,7 +23,7 @@ use crate::error::StoreError;
 /// `T` is what it opens as: anything that is made from a [`SecretString`].
 pub struct Sealed<T = SecretString> {
     text: Zeroizing<String>,
-    /// Whether a store has sealed it; what was read is judged by its mark.
+    /// Whether a store has sealed it; a value that was read is judged by its mark.
     is_made: bool,
     opens_as: PhantomData<fn() -> T>,
 }

@@ -98,7 +98,7 @@ impl Token {
         self.tokens.iter().find(|(column, _)| column == name)?.1.as_ref()
     }
 
-    /// A plain column beside the tokens, such as `expires_at`, as text in the database's own notation.
+    /// A plain column next to the tokens, such as `expires_at`, as text in the database's own notation.
     #[must_use]
     pub fn plain(&self, name: &str) -> Option<&str> {
         self.plain.iter().find(|(column, _)| column == name)?.1.as_deref()
@@ -157,7 +157,7 @@ impl NewToken {
         self
     }
 
-    /// Sets a plain column beside the tokens, as text that the database casts to the column's type.
+    /// Sets a plain column together with the tokens, as text that the database casts to the column's type.
     #[must_use]
     pub fn plain(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.plain.push((name.into(), Some(value.into())));
@@ -181,7 +181,7 @@ impl NewToken {
         self
     }
 
-    /// What a column is set to, the last time if several; `None` if it is not set at all.
+    /// The new value of a column, the last one if several; `None` if it is not set at all.
     pub(crate) fn set(&self, column: &str) -> Option<Option<&SecretString>> {
         let (_, secret) = self.tokens.iter().rev().find(|(name, _)| name == column)?;
         Some(secret.as_ref())

@@ -73,7 +73,7 @@ impl TokenStore {
 
     /// Reads a row in the caller's transaction, and opens these tokens.
     ///
-    /// What the transaction has changed is seen. A token whose data key is not in the cache costs a call to the key service
+    /// Changes of the transaction are visible. A token whose data key is not in the cache costs a call to the key service
     /// while the transaction is open: read before it where that matters.
     ///
     /// # Errors

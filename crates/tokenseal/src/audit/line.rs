@@ -96,7 +96,7 @@ impl Pending {
 
 /// A line that was read back.
 pub(super) struct Read<'a> {
-    /// What the MAC covers.
+    /// The bytes that the MAC covers.
     pub(super) covered: &'a [u8],
     pub(super) mac: [u8; MAC_LEN],
     pub(super) members: Map<String, Value>,
@@ -108,7 +108,7 @@ impl<'a> Read<'a> {
         let (covered, rest) = line.rsplit_once(MAC_MEMBER)?;
         let mut mac = [0; MAC_LEN];
         hex::decode_to_slice(rest.strip_suffix(END)?, &mut mac).ok()?;
-        // What is shown to a reader of the file is what the MAC covers: one object, without a second one of a name.
+        // A reader of the file sees exactly the bytes that the MAC covers: one object, with each name once.
         let members: Map<String, Value> = serde_json::from_str(&format!("{covered}}}")).ok()?;
         let is_canonical = hex::encode(mac) == rest.strip_suffix(END)?;
         is_canonical.then_some(Self { covered: covered.as_bytes(), mac, members })

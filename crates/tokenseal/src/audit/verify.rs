@@ -24,7 +24,7 @@ pub struct AuditReport {
     pub ok: bool,
     /// The first line that is not, from 1.
     pub broken_at: Option<u64>,
-    /// What is wrong with it.
+    /// The problem.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<&'static str>,
     /// Chains that were begun: one for each start of a process.

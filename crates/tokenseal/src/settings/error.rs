@@ -19,7 +19,7 @@ pub struct Problem {
 pub struct SettingsError {
     /// One entry for each problem.
     pub problems: Vec<Problem>,
-    /// What to do.
+    /// The next step for the operator.
     pub hint: Cow<'static, str>,
 }
 

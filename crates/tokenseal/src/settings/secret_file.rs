@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 /// The longest file that is read, in bytes. No setting is near it.
 pub const MAX_SECRET_FILE_LEN: usize = 64 * 1024;
 
-/// Why a file gives no value. Neither the path nor the content is repeated: somebody may have put a secret in either.
+/// Why a file gives no value. Neither the path nor the content is repeated: either may hold a secret that was put there by mistake.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SecretFileError {
     #[error("file cannot be read ({0})")]

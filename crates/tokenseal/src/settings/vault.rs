@@ -10,7 +10,7 @@ use super::reader::Reader;
 const WAYS: &str =
     "set one of VAULT_TOKEN, VAULT_TOKEN_FILE, VAULT_ROLE_ID with VAULT_SECRET_ID_FILE, and VAULT_K8S_ROLE";
 
-/// Reads the variables of OpenBao and Vault. What is wrong with them matters only where something needs them: they are
+/// Reads the variables of OpenBao and Vault. Their problems matter only where something needs them: they are
 /// set for other programs too.
 pub(super) fn read(lookup: &dyn Fn(&str) -> Option<OsString>) -> Result<VaultOptions, SettingsError> {
     let mut reader = Reader::new(lookup);

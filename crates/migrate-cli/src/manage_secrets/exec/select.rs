@@ -100,7 +100,7 @@ impl Refused {
     }
 }
 
-/// Fetches what the program is to get, or everything that stands in its way.
+/// Fetches the program's variables, or returns every problem with them.
 pub(super) async fn collect(
     args: &Args,
     opened: &Opened,

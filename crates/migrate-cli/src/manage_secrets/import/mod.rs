@@ -122,7 +122,7 @@ fn variables(names: &[SecretName]) -> Result<Vec<(SecretName, SecretString)>, Fa
     names.iter().map(read).collect()
 }
 
-/// What the operator should know about the file itself.
+/// The facts about the file that the operator should know.
 fn file_warnings(content: &Content) -> Result<Vec<String>, FileError> {
     let mut warnings = Vec::new();
     if content.names() > 1 {

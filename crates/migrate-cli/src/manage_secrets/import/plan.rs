@@ -1,4 +1,4 @@
-//! What an import is to do with each setting, decided before anything is changed.
+//! The plan of an import for each setting, decided before anything is changed.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 

@@ -1,4 +1,4 @@
-//! What an import did, or would do.
+//! The report of an import or a dry run.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Display;

@@ -84,7 +84,7 @@ pub(super) fn run(args: Args, options: &Options) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-/// A named file that was not read is not clean; what a directory has besides text is listed only.
+/// A named file that was not read is not clean; files of a directory that are no text are listed only.
 fn exit(scanned: &ScanReport) -> Exit {
     match (scanned.findings.is_empty(), scanned.unread.iter().any(|unread| unread.named)) {
         (false, _) => Exit::Problems,

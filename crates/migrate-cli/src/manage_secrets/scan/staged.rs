@@ -1,4 +1,4 @@
-//! What git has staged, as it is staged: the file on the disk may already be another.
+//! The files that git has staged, as they are staged: the file on the disk may already be another.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;

@@ -62,7 +62,7 @@ impl fmt::Display for Doubt {
     }
 }
 
-/// What is doubtful about an unquoted value: the text after `=`, to the end of the line.
+/// The doubt about an unquoted value: the text after `=`, to the end of the line.
 pub(super) fn of_unquoted(after_equals: &str) -> Option<Doubt> {
     let text = after_equals.trim_matches([' ', '\t']);
     if text.trim() != text {
@@ -85,7 +85,7 @@ pub(super) fn of_unquoted(after_equals: &str) -> Option<Doubt> {
     }
 }
 
-/// What is doubtful about a quoted value: the text between the quotes, and the text after them to the end of the line.
+/// The doubt about a quoted value: the text between the quotes, and the text after them to the end of the line.
 pub(super) fn of_quoted(quote: char, inner: &str, tail: &str) -> Option<Doubt> {
     if !tail.trim().is_empty() && !tail.starts_with([' ', '\t']) {
         return Some(Doubt::Hash);

@@ -1,4 +1,4 @@
-//! The grammar of `.env` files: which lines make a setting, what its value is, and where that is in the file.
+//! The grammar of `.env` files: which lines make a setting, its value, and its place in the file.
 
 use std::ops::Range;
 

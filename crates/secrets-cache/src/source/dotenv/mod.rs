@@ -26,7 +26,7 @@ const READ: &str = "read the .env file";
 /// Longest file that is read, in bytes.
 pub const MAX_FILE_LEN: u64 = 16 << 20;
 
-/// A `.env` file, read once. Nothing in it is expanded: `$` stands for itself.
+/// A `.env` file, read once. Nothing in it is expanded: `$` is kept as it is.
 pub struct Dotenv {
     settings: BTreeMap<SecretName, SecretString>,
 }

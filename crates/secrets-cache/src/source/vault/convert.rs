@@ -74,7 +74,7 @@ pub(super) struct Listed {
     pub(super) keys: Vec<String>,
 }
 
-/// What is known of a secret.
+/// The metadata of a secret.
 #[derive(Deserialize)]
 pub(super) struct Metadata {
     current_version: u64,

@@ -7,13 +7,13 @@ use vault_client::{Refusal, VaultError};
 use crate::error::{Cause, SourceError};
 use crate::name::SecretName;
 
-/// What was asked for when it failed.
+/// The request that failed.
 pub(super) struct Asked<'a> {
     pub(super) operation: &'static str,
     pub(super) name: &'a SecretName,
 }
 
-/// What to do, where the class of the failure does not say it.
+/// The next step, where the class of the failure does not say it.
 #[derive(Debug, thiserror::Error)]
 enum Reason {
     #[error("the server answered {0}")]

@@ -25,7 +25,7 @@ const PARAMETERS: [&str; 11] = [
 
 const SSL_MODES: &str = "DISABLED, PREFERRED, REQUIRED, VERIFY_CA, VERIFY_IDENTITY";
 
-/// What a session of ours has besides: values that do not fit are refused, and rows are read as they are stored.
+/// Further settings of a session: values that do not fit are refused, and rows are read as they are stored.
 const MODE: &str = "STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION";
 
 pub(in crate::database) async fn connect(

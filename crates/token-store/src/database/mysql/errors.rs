@@ -1,4 +1,4 @@
-//! What an error of MariaDB or MySQL is about. None of the server's texts is repeated: most quote values.
+//! The subject of an error of MariaDB or MySQL. None of the server's texts is repeated: most quote values.
 //!
 //! Source of the numbers: the error codes of MariaDB's and of MySQL's documentation.
 

@@ -1,4 +1,4 @@
-//! What stands in the way of sealing a table's token columns.
+//! The obstacles to sealing a table's token columns.
 
 use super::sql::{as_text, bytes, column, in_range, table};
 use super::{Connections, columns, is_true, number, text};
@@ -71,7 +71,7 @@ fn mentions(expression: &str, column: &str) -> bool {
     expression.contains(&super::quote(column))
 }
 
-/// What only the rows show: keys that are NULL, and values whose envelopes are too long for their column.
+/// The obstacles that only the rows show: keys that are NULL, and values whose envelopes are too long for their column.
 async fn of_content(connections: &Connections, layout: &Layout) -> Result<Vec<Finding>, DatabaseError> {
     let mut found = Vec::new();
     let (condition, params) = in_range(layout, Range::default());

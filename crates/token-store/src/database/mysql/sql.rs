@@ -5,7 +5,7 @@ use crate::database::identity::Kind;
 use crate::database::layout::{Column, Layout};
 use crate::database::select::Range;
 
-/// What the table is called in every statement; no table of ours is.
+/// The alias of the table in every statement; no table of ours has this name.
 pub(super) const TABLE: &str = "`tokenseal table`";
 
 /// The table with its database, under [`TABLE`].

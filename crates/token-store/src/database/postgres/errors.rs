@@ -1,4 +1,4 @@
-//! What an error of PostgreSQL is about, and what of its text may be repeated.
+//! The subject of an error of PostgreSQL, and the part of its text that may be repeated.
 //!
 //! Source of the codes: appendix A of PostgreSQL's documentation.
 
@@ -26,7 +26,7 @@ fn message(error: &PgDatabaseError) -> String {
         return format!("database refused: {} (SQLSTATE {code})", error.message());
     }
     let mut message = format!("database refused: SQLSTATE {code}");
-    // What a function raises may carry a value in any of its fields.
+    // An error that a function raises may carry a value in any of its fields.
     if is_raised {
         message.push_str(", raised in a function of the database");
         return message;

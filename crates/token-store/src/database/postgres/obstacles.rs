@@ -1,4 +1,4 @@
-//! What stands in the way of sealing a table's token columns.
+//! The obstacles to sealing a table's token columns.
 
 use sqlx::postgres::PgRow;
 
@@ -110,7 +110,7 @@ fn names(row: &PgRow) -> (String, String) {
     (text(row, 0).unwrap_or_default(), text(row, 1).unwrap_or_default())
 }
 
-/// What only the rows show: keys that are NULL, and values whose envelopes are too long for their column.
+/// The obstacles that only the rows show: keys that are NULL, and values whose envelopes are too long for their column.
 async fn of_content(connections: &Connections, layout: &Layout) -> Result<Vec<Finding>, DatabaseError> {
     let mut found = Vec::new();
     let (condition, params) = in_range(layout, Range::default());

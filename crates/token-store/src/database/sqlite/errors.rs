@@ -1,4 +1,4 @@
-//! What an error of SQLite is about, and what of its text may be repeated.
+//! The subject of an error of SQLite, and the part of its text that may be repeated.
 //!
 //! Source of the codes: <https://www.sqlite.org/rescode.html>. The low byte is the primary code.
 

@@ -1,4 +1,4 @@
-//! What stands in the way of sealing a table's token columns.
+//! The obstacles to sealing a table's token columns.
 
 use super::sql::{column, in_range, is_untyped, table};
 use super::{Connections, Param, integer, text};
@@ -85,7 +85,7 @@ fn mentions(sql: &str, column: &str) -> bool {
     })
 }
 
-/// What only the rows show: keys that are NULL, and keys and owners whose values have no text of their own.
+/// The obstacles that only the rows show: keys that are NULL, and keys and owners whose values have no text of their own.
 async fn of_keys(connections: &Connections, layout: &Layout) -> Result<Vec<Finding>, DatabaseError> {
     let mut found = Vec::new();
     let (condition, params) = in_range(layout, Range::default());

@@ -1,4 +1,4 @@
-//! What may be done with the file. SQLite knows no users: who may write the file may do everything.
+//! The permissions on the file. SQLite knows no users: who may write the file may do everything.
 
 use super::Connections;
 use crate::error::DatabaseError;
