@@ -115,7 +115,7 @@ def free_port():
         return free.getsockname()[1]
 
 
-def until(attempt, seconds=20):
+def until(attempt, seconds=60):
     """Tries until it works, and says whether it did."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

@@ -38,7 +38,7 @@ def moto(name="moto"):
         # Rotation functions are called without containers.
         settings = json.dumps({"lambda": {"use_docker": False}}).encode()
         request = urllib.request.Request(f"{url}/moto-api/config", settings, {"Content-Type": "application/json"})
-        if not common.until(lambda: urllib.request.urlopen(request, timeout=5)):
+        if not common.until(lambda: urllib.request.urlopen(request, timeout=5), seconds=90):
             sys.exit(f"moto did not start: see target/infra/{name}.log")
         yield url
     finally:
