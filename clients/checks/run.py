@@ -133,6 +133,11 @@ def vod_tender(program):
     return last_line(run([PYTHON, CHECKS / "vod_tender.py", "--program", program], env=environment).stdout)
 
 
+def autonomous(program):
+    environment = {**os.environ, "PYTHONPATH": str(CLIENTS / "python" / "src")}
+    return last_line(run([PYTHON, CHECKS / "autonomous.py", "--program", program], env=environment).stdout)
+
+
 def pulseplan(program):
     environment = {**os.environ, "PYTHONPATH": str(CLIENTS / "python" / "src")}
     return last_line(run([PYTHON, CHECKS / "pulseplan.py", "--program", program], env=environment).stdout)
@@ -151,6 +156,7 @@ TABLE = [
     ("go-adapters", go_adapters, ["go-adapters", "moto"]),
     ("go-readme", go_readme, ["go-adapters", "moto", "postgres", "python"]),
     ("vod-tender", vod_tender, ["python", "node", "go-adapters", "moto", "postgres"]),
+    ("autonomous", autonomous, ["python", "node", "go-adapters", "moto", "postgres"]),
     ("pulseplan", pulseplan, ["python", "node", "go-adapters", "moto", "postgres"]),
     ("cross", cross, ["python", "node", "go-adapters", "moto", "postgres"]),
 ]
