@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Builds the Dockerfile's last stage around programs of this machine, and runs them in it as it says: as nobody, read-only.
 
-  --program PATH   migrate-tokens and manage-secrets
+  --program PATH   migrate-tokens, manage-secrets and tokenseal-agent
 The first stage, which compiles them, needs a base image; what it does after compiling is carried out here, word for word.
 """
 
@@ -14,6 +14,7 @@ import common
 
 IMAGE = "localhost/tokenseal-check"
 USER = "65532:65532"
+PROGRAMS = ("migrate-tokens", "manage-secrets", "tokenseal-agent")
 # Without the programs, whose debug builds are large: libraries, certificates, three files of /etc.
 MEBIBYTES_BESIDE_PROGRAMS = 20
 
@@ -30,7 +31,7 @@ def build(programs):
     place = common.TARGET / "image"
     shutil.rmtree(place, ignore_errors=True)
     (place / "target" / "release").mkdir(parents=True)
-    for name in ("migrate-tokens", "manage-secrets"):
+    for name in PROGRAMS:
         shutil.copy(programs[name], place / "target" / "release" / name)
     collect, last = stages()
     root = place / "root-file-system"
@@ -60,7 +61,7 @@ def check_contents(report, root):
 def check_running(report):
     configured = json.loads(common.run(["docker", "image", "inspect", IMAGE]).stdout)[0]["Config"]
     report.equal(configured["User"], USER, "it runs as nobody")
-    for program in ("migrate-tokens", "manage-secrets"):
+    for program in PROGRAMS:
         said = in_container("--version", program=f"/usr/local/bin/{program}")
         report.check(said.returncode == 0 and program in said.stdout, f"{program} starts", said.stdout)
     said = in_container()
@@ -75,7 +76,7 @@ def check_running(report):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     common.add_programs(parser)
-    programs = common.programs(parser.parse_args(), "migrate-tokens", "manage-secrets")
+    programs = common.programs(parser.parse_args(), *PROGRAMS)
     report = common.Report("container_image")
     try:
         check_contents(report, build(programs))

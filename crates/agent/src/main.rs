@@ -1,3 +1,6 @@
-//! A service's neighbour that opens, seals and refreshes its tokens over a Unix socket.
+//! `tokenseal-agent`: a service's neighbour that opens, seals and keeps its tokens, for any language.
 
-fn main() {}
+#[tokio::main]
+async fn main() -> std::process::ExitCode {
+    tokenseal_agent::run(std::env::args_os()).await.into()
+}

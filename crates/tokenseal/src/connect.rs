@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use envelope_core::{KeyProvider, Sealer};
+use envelope_core::{BindingPolicy, KeyProvider, Sealer};
 use token_store::{Database, FailureObserver, Floor, TokenCipher, TokenStore};
 
 use crate::audit::{AuditTrail, user_and_host};
@@ -62,6 +62,31 @@ impl Tokenseal {
     #[must_use]
     pub fn with_store(self, store: TokenStore) -> Self {
         Self { store, ..self }
+    }
+
+    /// The same tables for a caller that may see the rows of some owners only: nothing opens but what is bound to its row,
+    /// and nothing else is written.
+    ///
+    /// # Errors
+    /// [`ConnectError::Settings`] without a key service, and those of [`TokenStore::open`].
+    pub async fn bound_store(&self) -> Result<TokenStore, ConnectError> {
+        let needs =
+            |problem| SettingsError::of("KMS_KEY_ID", problem, "only a key service binds a value to its row");
+        let sealer = self.sealer().ok_or_else(|| needs("is not set"))?;
+        let profile = self.store.profile().clone();
+        let bound = Sealer::new(sealer.provider().clone(), profile.base_context())
+            .map_err(|_| needs("does not fit ENCRYPTION_CONTEXT"))?
+            .with_policy(BindingPolicy::Require)
+            .with_format(sealer.format())
+            .map_err(|_| needs("cannot bind values"))?;
+        let cipher = TokenCipher::new().with_sealer(bound).with_read_floor(Floor::Bound);
+        let cipher = match self.telemetry.failure_observer() {
+            Some(observer) => cipher.with_failure_observer(observer),
+            None => cipher,
+        };
+        Ok(TokenStore::open(self.store.database().clone(), profile, cipher)
+            .await?
+            .with_actor(self.store.actor()))
     }
 
     /// What seals and opens single values, where a key service is set.

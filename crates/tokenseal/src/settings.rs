@@ -1,5 +1,6 @@
 //! Settings: every variable of this project, in the one place that reads them.
 
+mod agent;
 mod endpoints;
 mod error;
 mod reader;
@@ -23,6 +24,7 @@ use secrecy::SecretString;
 use secrets_cache::source::SourceUri;
 use token_store::{Floor, PlaintextPolicy, Profile, Timeouts, UserKeys};
 
+pub use self::agent::{AgentAddress, AgentAddressError, AgentSettings, DEFAULT_AGENT_SOCKET};
 #[cfg(feature = "aws")]
 pub(crate) use self::endpoints::reaches_kms_alone;
 pub use self::error::{Problem, SettingsError};
@@ -92,6 +94,8 @@ pub struct Settings {
     pub audit_actor: Option<String>,
     /// `AUDIT_LOG`: where audit events are written, whatever the log level.
     pub audit_log: Option<AuditTarget>,
+    /// The `AGENT_*` variables.
+    pub agent: AgentSettings,
     /// The `VAULT_*` variables, or what is wrong with them.
     #[cfg(feature = "vault")]
     vault: Result<vault_client::VaultOptions, SettingsError>,
@@ -169,6 +173,7 @@ impl Settings {
             emf_dimensions: reader.emf_dimensions(),
             audit_actor: reader.actor(),
             audit_log: reader.parsed("AUDIT_LOG"),
+            agent: agent::read(&mut reader),
             #[cfg(feature = "vault")]
             vault: vault::read(lookup),
             #[cfg(feature = "secrets")]

@@ -58,7 +58,7 @@ const CHECKS: [Check; 20] = [
     check("inhibition", "alertmanager_live.py", &[ALERTMANAGER, PYTHON]),
     Check { programs: &["example-service", "migrate-tokens"], ..check("emf", "emf_lines.py", &[]) },
     Check {
-        programs: &["migrate-tokens", "manage-secrets"],
+        programs: &["migrate-tokens", "manage-secrets", "tokenseal-agent"],
         ..check("image", "container_image.py", &[DOCKER])
     },
     Check {

@@ -10,7 +10,7 @@ use crate::options::Options;
 use crate::report::Report;
 
 /// For each of our crates, those of ours that it may depend on outside of its tests.
-const MAY_USE: [(&str, &[&str]); 11] = [
+const MAY_USE: [(&str, &[&str]); 12] = [
     ("durable-file", &[]),
     ("envelope-core", &[]),
     ("kms-provider", &["durable-file", "envelope-core", "vault-client"]),
@@ -22,6 +22,7 @@ const MAY_USE: [(&str, &[&str]); 11] = [
         &["durable-file", "envelope-core", "kms-provider", "secrets-cache", "token-store", "tokenseal"],
     ),
     ("example-service", &["tokenseal"]),
+    ("tokenseal-agent", &["tokenseal"]),
     ("test-support", &["envelope-core"]),
     ("vault-client", &[]),
     ("xtask", &[]),

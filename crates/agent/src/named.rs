@@ -1,0 +1,157 @@
+//! Objects of a request whose members are columns: in any order, each once, and not too many.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
+
+/// The most members of one object: more than any table of a profile has columns that matter here.
+const MAX_MEMBERS: usize = 256;
+
+/// Members by name, in the order in which they came.
+pub(crate) struct Named<T>(pub(crate) Vec<(String, T)>);
+
+/// What identifies a row, as text: text as it is, a whole number in digits.
+pub(crate) struct KeyText(pub(crate) String);
+
+/// A value of a plain column, as text; `None` for NULL.
+pub(crate) struct PlainText(pub(crate) Option<String>);
+
+impl<T> Default for Named<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T> Named<T> {
+    pub(crate) fn get(&self, name: &str) -> Option<&T> {
+        self.0.iter().find(|(member, _)| member == name).map(|(_, value)| value)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Named<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Members(PhantomData))
+    }
+}
+
+struct Members<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+    type Value = Named<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Named<T>, A::Error> {
+        let mut members = Vec::new();
+        while let Some((name, value)) = map.next_entry::<String, T>()? {
+            if members.len() == MAX_MEMBERS || members.iter().any(|(member, _)| *member == name) {
+                return Err(A::Error::custom("a member is given twice, or there are too many"));
+            }
+            members.push((name, value));
+        }
+        Ok(Named(members))
+    }
+}
+
+impl<'de> Deserialize<'de> for KeyText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(KeyVisitor).map(Self)
+    }
+}
+
+struct KeyVisitor;
+
+impl Visitor<'_> for KeyVisitor {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("text or a whole number")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<String, E> {
+        // No database that is supported stores it in text.
+        if text.contains('\0') {
+            Err(E::custom("a character that no database stores"))
+        } else {
+            Ok(text.to_owned())
+        }
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<String, E> {
+        Ok(number.to_string())
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<String, E> {
+        Ok(number.to_string())
+    }
+}
+
+impl<'de> Deserialize<'de> for PlainText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(PlainVisitor).map(Self)
+    }
+}
+
+/// A number with a fraction is refused: what reaches the column would depend on how it is written out.
+struct PlainVisitor;
+
+impl Visitor<'_> for PlainVisitor {
+    type Value = Option<String>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("text, a whole number, a boolean or null")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Self::Value, E> {
+        Ok(Some(value.to_string()))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+        // PostgreSQL stores it in no text.
+        if text.contains('\0') {
+            Err(E::custom("a character that cannot be stored"))
+        } else {
+            Ok(Some(text.to_owned()))
+        }
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<Self::Value, E> {
+        KeyVisitor.visit_u64(number).map(Some)
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<Self::Value, E> {
+        KeyVisitor.visit_i64(number).map(Some)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(text: &str) -> Option<Vec<(String, String)>> {
+        let parsed: Named<KeyText> = serde_json::from_str(text).ok()?;
+        Some(parsed.0.into_iter().map(|(name, value)| (name, value.0)).collect())
+    }
+
+    #[test]
+    fn a_key_is_text_or_a_whole_number() {
+        let expected = |value: &str| Some(vec![("id".to_owned(), value.to_owned())]);
+        for (text, value) in
+            [("\"a\"", "a"), ("7", "7"), ("-7", "-7"), ("18446744073709551615", "18446744073709551615")]
+        {
+            assert_eq!(key(&format!("{{\"id\":{text}}}")), expected(value), "{text}");
+        }
+        for text in ["7.0", "1e3", "18446744073709551616", "true", "null", "[7]", "{}"] {
+            assert_eq!(key(&format!("{{\"id\":{text}}}")), None, "{text}");
+        }
+        assert_eq!(key("{\"id\":1,\"id\":1}"), None);
+        assert_eq!(key("[]"), None);
+    }
+}

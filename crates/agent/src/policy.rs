@@ -1,0 +1,298 @@
+//! The policy: which caller may do what, on which tables, for which owners, and with which secrets.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Deserialize;
+use tokenseal::token_store::Profile;
+
+use crate::caller::Caller;
+
+/// Stands for every table or every secret.
+const EVERY: &str = "*";
+
+/// What a request does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Action {
+    Get,
+    Put,
+    Delete,
+    Open,
+    Seal,
+    Fresh,
+    Lease,
+    Find,
+    Secret,
+}
+
+/// Which caller may do what. Nothing is allowed that no rule allows.
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    rules: Vec<Rule>,
+}
+
+#[derive(Clone, Debug)]
+struct Rule {
+    who: Who,
+    actions: Option<Vec<Action>>,
+    tables: Vec<String>,
+    owner: BTreeMap<String, Vec<String>>,
+    secrets: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Who {
+    Uid(u32),
+    Gid(u32),
+    Token(String),
+}
+
+/// Of which rows a caller may do something.
+#[derive(Debug)]
+pub(crate) enum Scope<'a> {
+    /// Of none.
+    None,
+    /// Of every row.
+    Every,
+    /// Of rows whose owner one of these rules names: column → values.
+    Owners(Vec<&'a BTreeMap<String, Vec<String>>>),
+}
+
+/// Why a policy is refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PolicyError {
+    /// The file cannot be read.
+    #[error("file cannot be read ({0})")]
+    Unreadable(std::io::ErrorKind),
+    /// It is not TOML, or not of a policy.
+    #[error("line {line}: {message}")]
+    Toml {
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong.
+        message: String,
+    },
+    /// A rule says something that cannot be.
+    #[error("rule {rule} {problem}")]
+    Rule {
+        /// The rule, from 1.
+        rule: usize,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileText {
+    #[serde(default)]
+    allow: Vec<RuleText>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RuleText {
+    uid: Option<u32>,
+    gid: Option<u32>,
+    token: Option<String>,
+    #[serde(rename = "do")]
+    actions: Vec<Action>,
+    #[serde(default)]
+    tables: Vec<String>,
+    #[serde(default)]
+    owner: BTreeMap<String, Values>,
+    #[serde(default)]
+    secrets: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Values {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Policy {
+    /// A policy under which one user may do everything, and no one else anything.
+    #[must_use]
+    pub fn only(uid: u32) -> Self {
+        let every = || vec![EVERY.to_owned()];
+        let rule = Rule {
+            who: Who::Uid(uid),
+            actions: None,
+            tables: every(),
+            owner: BTreeMap::new(),
+            secrets: every(),
+        };
+        Self { rules: vec![rule] }
+    }
+
+    /// Reads a policy for the tables of a profile.
+    ///
+    /// # Errors
+    /// [`PolicyError`].
+    pub fn read(path: &Path, profile: &Profile) -> Result<Self, PolicyError> {
+        let text = std::fs::read_to_string(path).map_err(|error| PolicyError::Unreadable(error.kind()))?;
+        Self::parse(&text, profile)
+    }
+
+    /// Parses a policy for the tables of a profile.
+    ///
+    /// # Errors
+    /// [`PolicyError`], other than [`PolicyError::Unreadable`].
+    pub fn parse(text: &str, profile: &Profile) -> Result<Self, PolicyError> {
+        let file: FileText = toml::from_str(text).map_err(|error| {
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            let message = error.message().replace('\n', "; ");
+            PolicyError::Toml { line: before.matches('\n').count() + 1, message }
+        })?;
+        let rules = (1..).zip(file.allow).map(|(rule, text)| {
+            Rule::of(text, profile).map_err(|problem| PolicyError::Rule { rule, problem })
+        });
+        Ok(Self { rules: rules.collect::<Result<_, _>>()? })
+    }
+
+    /// Whether any rule limits callers to the rows of some owners.
+    pub(crate) fn has_owner_rules(&self) -> bool {
+        self.rules.iter().any(|rule| !rule.owner.is_empty())
+    }
+
+    /// The tokens that rules name.
+    pub(crate) fn token_names(&self) -> impl Iterator<Item = &str> {
+        self.rules.iter().filter_map(|rule| match &rule.who {
+            Who::Token(name) => Some(name.as_str()),
+            Who::Uid(_) | Who::Gid(_) => None,
+        })
+    }
+
+    /// Whether any rule is about this caller.
+    pub(crate) fn knows(&self, caller: &Caller) -> bool {
+        self.rules.iter().any(|rule| rule.who.is(caller))
+    }
+
+    /// Of which rows of a table a caller may do this.
+    pub(crate) fn scope(&self, caller: &Caller, action: Action, table: &str) -> Scope<'_> {
+        let mut owners = Vec::new();
+        let of_caller = self.rules.iter().filter(|rule| rule.who.is(caller) && rule.allows(action));
+        for rule in of_caller.filter(|rule| rule.tables.iter().any(|name| name == EVERY || name == table)) {
+            if rule.owner.is_empty() {
+                return Scope::Every;
+            }
+            owners.push(&rule.owner);
+        }
+        if owners.is_empty() { Scope::None } else { Scope::Owners(owners) }
+    }
+
+    /// Whether a caller may read a secret, or this field of it: `name`, or `name#field`.
+    pub(crate) fn allows_secret(&self, caller: &Caller, reference: &str) -> bool {
+        let name = reference.split_once('#').map_or(reference, |(name, _)| name);
+        let mut of_caller =
+            self.rules.iter().filter(|rule| rule.who.is(caller) && rule.allows(Action::Secret));
+        of_caller
+            .any(|rule| rule.secrets.iter().any(|pattern| fits(pattern, reference) || fits(pattern, name)))
+    }
+}
+
+impl Rule {
+    fn of(text: RuleText, profile: &Profile) -> Result<Self, String> {
+        let who = match (text.uid, text.gid, text.token) {
+            (Some(uid), None, None) => Who::Uid(uid),
+            (None, Some(gid), None) => Who::Gid(gid),
+            (None, None, Some(name)) => Who::Token(name),
+            _ => return Err("needs exactly one of uid, gid and token".into()),
+        };
+        let owner = text.owner.into_iter().map(|(column, values)| match values {
+            Values::One(value) => (column, vec![value]),
+            Values::Several(values) => (column, values),
+        });
+        let rule = Self {
+            who,
+            actions: Some(text.actions),
+            tables: text.tables,
+            owner: owner.collect(),
+            secrets: text.secrets,
+        };
+        match rule.problem(profile) {
+            Some(problem) => Err(problem),
+            None => Ok(rule),
+        }
+    }
+
+    fn problem(&self, profile: &Profile) -> Option<String> {
+        let actions = self.actions.as_deref().unwrap_or_default();
+        let on_secrets = actions.contains(&Action::Secret);
+        let on_tables = actions.iter().any(|action| *action != Action::Secret);
+        if actions.is_empty() {
+            return Some("allows nothing: `do` is empty".into());
+        }
+        if on_tables == self.tables.is_empty() {
+            return Some("needs `tables` where `do` has something other than secret, and only there; [\"*\"] is every table".into());
+        }
+        if on_secrets == self.secrets.is_empty() {
+            return Some(
+                "needs `secrets` where `do` has secret, and only there; [\"*\"] is every secret".into(),
+            );
+        }
+        if let Some(pattern) = self.secrets.iter().find(|pattern| !is_pattern(pattern)) {
+            return Some(format!("names the secrets {pattern:?}; must be a name, or a beginning and `*`"));
+        }
+        if let Some(name) =
+            self.tables.iter().find(|name| *name != EVERY && profile.table(Some(name)).is_none())
+        {
+            return Some(format!("names the table {name:?}, which the profile does not have"));
+        }
+        self.owner_problem(profile)
+    }
+
+    fn owner_problem(&self, profile: &Profile) -> Option<String> {
+        if self.owner.is_empty() {
+            return None;
+        }
+        if self.actions.as_deref().unwrap_or_default().contains(&Action::Find) {
+            return Some("has `owner` and find, which finds the rows of every owner".into());
+        }
+        let every = self.tables.iter().any(|name| name == EVERY);
+        for table in profile.tables.iter().filter(|table| every || self.tables.contains(&table.name)) {
+            let unknown = self.owner.keys().find(|column| !table.owner.contains(column));
+            if let Some(column) = unknown {
+                return Some(format!(
+                    "has an owner {column:?}, which is no owner column of table {:?}",
+                    table.name
+                ));
+            }
+        }
+        let empty = self.owner.iter().find(|(_, values)| values.is_empty());
+        empty.map(|(column, _)| format!("names no value for the owner {column:?}"))
+    }
+
+    fn allows(&self, action: Action) -> bool {
+        self.actions.as_ref().is_none_or(|actions| actions.contains(&action))
+    }
+}
+
+impl Who {
+    fn is(&self, caller: &Caller) -> bool {
+        match self {
+            Self::Uid(uid) => caller.uid() == Some(*uid),
+            Self::Gid(gid) => caller.gid() == Some(*gid),
+            Self::Token(name) => caller.token.as_deref() == Some(name),
+        }
+    }
+}
+
+fn is_pattern(text: &str) -> bool {
+    let name = text.strip_suffix('*').unwrap_or(text);
+    !text.is_empty() && !name.contains('*')
+}
+
+fn fits(pattern: &str, name: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(beginning) => name.starts_with(beginning),
+        None => name == pattern,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,16 @@
+//! The agent as its callers meet it: a process of its own, on a socket.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod support;
+
+mod a_client_that_is_slow_holds_no_one_up;
+mod an_outage_of_the_key_service_is_bounded;
+mod every_refusal_has_its_code_and_its_event;
+mod it_ends_in_order;
+mod it_starts_only_as_it_was_meant_to;
+mod metrics_and_events_are_documented;
+mod owners_see_their_own_rows_only;
+mod rows_are_read_written_and_deleted;
+mod single_cells_open_and_seal_in_batches;
+mod vectors_open_through_the_agent;
+mod writers_and_a_migration_lose_nothing;
