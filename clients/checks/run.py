@@ -143,6 +143,11 @@ def pulseplan(program):
     return last_line(run([PYTHON, CHECKS / "pulseplan.py", "--program", program], env=environment).stdout)
 
 
+def agent(program):
+    words = [PYTHON, CHECKS / "agent.py", "--program", program, "--agent", Path(program).with_name("tokenseal-agent")]
+    return last_line(run(words).stdout)
+
+
 # Name, what it runs, and the parts without which it cannot run.
 TABLE = [
     ("profiles", profiles, []),
@@ -158,6 +163,7 @@ TABLE = [
     ("vod-tender", vod_tender, ["python", "node", "go-adapters", "moto", "postgres"]),
     ("autonomous", autonomous, ["python", "node", "go-adapters", "moto", "postgres"]),
     ("pulseplan", pulseplan, ["python", "node", "go-adapters", "moto", "postgres"]),
+    ("agent", agent, ["python", "node", "go"]),
     ("cross", cross, ["python", "node", "go-adapters", "moto", "postgres"]),
 ]
 

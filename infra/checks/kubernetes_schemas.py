@@ -147,6 +147,29 @@ def check_profile(report):
             report.equal(variables.get("TOKEN_PROFILE"), "/etc/tokenseal/profile.toml", f"profile: {one['metadata']['name']} reads it")
 
 
+def check_agent(report):
+    """The sidecar is locked, starts before the service, and shares a socket in memory with its pod alone."""
+    objects = kustomize(PLACE / "examples" / "agent")
+    for document in objects:
+        valid(report, "agent", document)
+    report.equal([one for one in objects if one["kind"] == "DaemonSet"], [], "agent: no socket is shared by a node")
+    pod = next(one for one in objects if one["kind"] == "Deployment")["spec"]["template"]
+    labels, pod = pod["metadata"]["labels"], pod["spec"]
+    locked(report, "agent", pod)
+    (sidecar,) = pod["initContainers"]
+    report.equal(sidecar["restartPolicy"], "Always", "agent: it stays")
+    report.check("startupProbe" in sidecar, "agent: the service starts after it is ready")
+    volume = next(one for one in pod["volumes"] if one["name"] == "agent")
+    report.equal(volume["emptyDir"]["medium"], "Memory", "agent: the socket is in memory")
+    mounts = {one["name"]: mount for one in pod["containers"] for mount in one["volumeMounts"] if mount["name"] == "agent"}
+    report.check(all(mount.get("readOnly") for mount in mounts.values()) and mounts, "agent: the service cannot replace the socket")
+    users = {one["securityContext"]["runAsUser"] for one in pod["containers"]}
+    report.check(sidecar["securityContext"]["runAsUser"] not in users, "agent: the service is another user")
+    policy = next(one["spec"] for one in objects if one["kind"] == "NetworkPolicy")
+    report.check(policy["podSelector"]["matchLabels"].items() <= labels.items(), "agent: the network policy selects its pod")
+    report.check(all(rule.get("to") and rule.get("ports") for rule in policy["egress"]), "agent: each way out names its end and its port")
+
+
 def check_typos_are_found(report, objects):
     broken = json.loads(json.dumps(next(one for one in objects if one["kind"] == "CronJob")))
     broken["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["securityContxt"] = {}
@@ -165,6 +188,7 @@ def main():
     for overlay in OVERLAYS:
         objects = check_overlay(report, overlay, program)
     check_profile(report)
+    check_agent(report)
     check_typos_are_found(report, objects)
     report.finish()
 

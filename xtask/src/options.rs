@@ -3,7 +3,7 @@
 use anyhow::{Context, bail};
 
 /// Everything that `--require` may name.
-pub(crate) const KNOWN_PARTS: [&str; 15] = [
+pub(crate) const KNOWN_PARTS: [&str; 16] = [
     "postgres",
     "mariadb",
     "docker",
@@ -18,6 +18,7 @@ pub(crate) const KNOWN_PARTS: [&str; 15] = [
     "alertmanager",
     "kustomize",
     "python",
+    "systemd",
     "clients",
 ];
 

@@ -5,8 +5,9 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 
 use clap::Parser;
+use tokenseal::settings::{AgentAddress, AgentSettings};
 use tokenseal::{AuditTrail, Settings, SettingsError, Telemetry, Tokenseal, startup};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::level_filters::LevelFilter;
 
 use crate::agent::{Agent, Config};
@@ -74,10 +75,18 @@ async fn serve(arguments: &Arguments, trail: &AuditTrail) -> Result<(), StartErr
     let no_signals = |source| StartError::Io { what: "signals cannot be caught", source };
     // Caught before anything is connected: a signal in between ends the process in order.
     let shutdown = startup::shutdown().map_err(no_signals)?;
-    let mut hangups = signal(SignalKind::hangup()).map_err(no_signals)?;
+    let hangups = signal(SignalKind::hangup()).map_err(no_signals)?;
     let settings = Settings::from_environment()?;
     let config = config(&settings)?;
     let agent_settings = settings.agent.clone();
+    // Before the connections, so that a caller that starts together with the agent finds the socket and waits.
+    let listener = match arguments.check {
+        true => None,
+        false => Some(Listener::open(&agent_settings).await?),
+    };
+    if listener.as_ref().is_some_and(Listener::is_tcp) {
+        check_tcp(&agent_settings)?;
+    }
     let telemetry = Telemetry::default();
     if let Some(address) = arguments.metrics_listen {
         let refused = |source| StartError::Io { what: "--metrics-listen cannot be listened on", source };
@@ -85,16 +94,24 @@ async fn serve(arguments: &Arguments, trail: &AuditTrail) -> Result<(), StartErr
     }
     let connecting = Tokenseal::builder(settings).actor(ACTOR).audit(trail).telemetry(&telemetry).connect();
     let agent = Agent::new(connecting.await?, config).await?;
-    if arguments.check {
+    let Some(listener) = listener else {
         agent.tokenseal().check_key().await?;
         return Ok(());
-    }
-    let listener = Listener::open(&agent_settings).await?;
-    if listener.is_tcp() {
-        check_tcp(&agent_settings)?;
-    }
-    let address =
-        listener.tcp_address().map_or_else(|| agent_settings.listen.to_string(), |tcp| tcp.to_string());
+    };
+    serve_until(shutdown, hangups, agent, listener, &agent_settings).await;
+    telemetry.finish();
+    Ok(())
+}
+
+/// Serves until a signal ends it, and reads the tokens again at each SIGHUP.
+async fn serve_until(
+    shutdown: impl Future<Output = ()> + Send,
+    mut hangups: Signal,
+    agent: Agent,
+    listener: Listener,
+    settings: &AgentSettings,
+) {
+    let address = listener.tcp_address().map_or_else(|| settings.listen.to_string(), |tcp| tcp.to_string());
     audit::started(ACTOR, &address);
     tracing::info!(address, "serving");
     let reloading = agent.clone();
@@ -107,14 +124,12 @@ async fn serve(arguments: &Arguments, trail: &AuditTrail) -> Result<(), StartErr
     reload.abort();
     audit::stopped(ACTOR, if finished { "ok" } else { "cut_off" });
     tracing::info!(finished, "stopped");
-    telemetry.finish();
-    Ok(())
 }
 
 /// The policy and the tokens that the settings name.
 fn config(settings: &Settings) -> Result<Config, SettingsError> {
     let agent = &settings.agent;
-    if matches!(agent.listen, tokenseal::settings::AgentAddress::Tcp(_)) {
+    if matches!(agent.listen, AgentAddress::Tcp(_)) {
         check_tcp(agent)?;
     }
     let hint = "docs/agent.md describes the file";
@@ -135,7 +150,7 @@ fn config(settings: &Settings) -> Result<Config, SettingsError> {
 }
 
 /// Over TCP the kernel does not say who connects.
-fn check_tcp(agent: &tokenseal::settings::AgentSettings) -> Result<(), SettingsError> {
+fn check_tcp(agent: &AgentSettings) -> Result<(), SettingsError> {
     let hint = "over TCP callers show a token, and a policy says what each may do: docs/agent.md";
     if agent.token_file.is_none() {
         return Err(SettingsError::of(

@@ -3,7 +3,7 @@
 //! `docs/agent.md` has its routes, its policy and how it is run.
 
 mod agent;
-mod audit;
+pub mod audit;
 mod body;
 mod caller;
 mod cli;

@@ -13,7 +13,7 @@ use crate::report::{NotRun, PartOutcome, Report};
 use crate::tools;
 
 /// Parts of this step: Terraform, its AWS provider, Prometheus with promtool, its Alertmanager, kustomize, a container engine,
-/// and the checks' Python packages.
+/// systemd's own checks of its units, and the checks' Python packages.
 const TERRAFORM: &str = "terraform";
 const PROVIDER: &str = "terraform-provider";
 const PROMETHEUS: &str = "prometheus";
@@ -21,6 +21,7 @@ const ALERTMANAGER: &str = "alertmanager";
 const KUSTOMIZE: &str = "kustomize";
 const DOCKER: &str = "docker";
 const PYTHON: &str = "python";
+const SYSTEMD: &str = "systemd";
 
 /// What `prepare.py` ends with where something could not be fetched, which is no finding.
 const NOT_FETCHED: i32 = 3;
@@ -65,6 +66,7 @@ const CHECKS: [Check; 20] = [
         programs: &["migrate-tokens", "manage-secrets"],
         ..check("runbooks", "runbooks.py", &[PROMETHEUS, KUSTOMIZE, PYTHON])
     },
+    Check { programs: &["tokenseal-agent"], ..check("systemd", "systemd_units.py", &[SYSTEMD]) },
     check("workflows", "workflows.py", &[PYTHON]),
     check("formatting", "terraform_format.py", &[TERRAFORM]),
     Check { args: &["--provider-free"], ..check("documents", "terraform_test.py", &[TERRAFORM]) },
@@ -105,6 +107,7 @@ pub(crate) fn run(_options: &Options) -> anyhow::Result<Report> {
         (KUSTOMIZE, tools::kustomize()),
         (DOCKER, tools::container_engine()),
         (PYTHON, prepared.ending.as_part()),
+        (SYSTEMD, systemd()),
     ]
     .into();
     let mut done = run_all(&parts, &programs);
@@ -129,6 +132,13 @@ fn provider() -> Result<String, String> {
     let mut look = python3("prepare.py");
     look.arg("--provider");
     judge(run_script(look)).0.as_part()
+}
+
+fn systemd() -> Result<String, String> {
+    let said = Command::new("systemd-analyze").arg("--version").output();
+    let said = said.map_err(|error| format!("systemd-analyze cannot be run: {error}"))?;
+    let text = String::from_utf8_lossy(&said.stdout).into_owned();
+    text.lines().next().map(ToOwned::to_owned).ok_or_else(|| "systemd-analyze says nothing".to_owned())
 }
 
 /// Fetches what the checks need from PyPI. Where that cannot be had, the checks on it do not run.
