@@ -72,12 +72,7 @@ impl Visitor<'_> for KeyVisitor {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<String, E> {
-        // No database that is supported stores it in text.
-        if text.contains('\0') {
-            Err(E::custom("a character that no database stores"))
-        } else {
-            Ok(text.to_owned())
-        }
+        Ok(text.to_owned())
     }
 
     fn visit_u64<E: Error>(self, number: u64) -> Result<String, E> {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -79,7 +80,7 @@ pub(crate) async fn create_tables(db: &Sql) {
 /// The settings of an agent, in a directory of its own.
 pub(crate) struct Place {
     environment: BTreeMap<String, String>,
-    directory: TempDir,
+    directory: Arc<TempDir>,
 }
 
 impl Place {
@@ -106,7 +107,7 @@ impl Place {
     }
 
     fn bare(db: &Sql) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = Arc::new(tempfile::tempdir().unwrap());
         let mut place = Self { environment: BTreeMap::new(), directory };
         std::fs::write(place.path("profile.toml"), PROFILE).unwrap();
         let home = place.directory.path().display().to_string();
@@ -173,7 +174,7 @@ impl Place {
 
     /// Starts, and waits until it serves.
     pub(crate) fn start(&self) -> Running {
-        Running::wait_for(self.command().spawn().unwrap(), self.path("agent.sock"), self.path("audit.log"))
+        Running::wait_for(self.command().spawn().unwrap(), self)
     }
 }
 
@@ -182,12 +183,14 @@ pub(crate) struct Running {
     pub(crate) child: Child,
     pub(crate) socket: PathBuf,
     audit: PathBuf,
+    /// Kept, because its socket is in it.
+    _directory: Arc<TempDir>,
     /// Where it listens, as it says.
     pub(crate) address: String,
 }
 
 impl Running {
-    fn wait_for(mut child: Child, socket: PathBuf, audit: PathBuf) -> Self {
+    fn wait_for(mut child: Child, place: &Place) -> Self {
         let mut lines = BufReader::new(child.stderr.take().unwrap());
         let mut said = String::new();
         let address = loop {
@@ -200,7 +203,8 @@ impl Running {
         };
         // So that it is never held up by a pipe that no one reads.
         std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
-        Self { child, socket, audit, address }
+        let (socket, audit) = (place.path("agent.sock"), place.path("audit.log"));
+        Self { child, socket, audit, _directory: place.directory.clone(), address }
     }
 
     pub(crate) fn client(&self) -> Client {
