@@ -56,7 +56,9 @@ def agent(programs, directory):
         "AGENT_LISTEN": f"unix:{directory / 'agent.sock'}",
         "CRM_SMTP": "canary-smtp",
     }
-    made = subprocess.run([programs.program, "keyring", "init"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    made = subprocess.run(
+        [programs.program, "keyring", "init"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
     if made.returncode != 0:
         raise SystemExit(made.stdout.decode())
     log = open(directory / "agent.log", "wb")
