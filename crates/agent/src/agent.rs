@@ -13,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::audit;
 use crate::body::Room;
+use crate::document;
 use crate::error::{ApiError, StartError};
 use crate::listen::Listener;
 use crate::metrics::Metrics;
@@ -80,6 +81,8 @@ impl Agent {
                 );
             }
         }
+        let store = tokenseal.store();
+        let openapi = document::for_profile(&routes::openapi(), store.profile(), store.absent_tables());
         let metrics = Metrics::register(tokenseal.telemetry(), &OPERATIONS);
         let shared = Shared {
             tokenseal,
@@ -89,7 +92,7 @@ impl Agent {
             readiness: Readiness::new(),
             busy: Arc::new(Semaphore::new(MAX_AT_ONCE as usize)),
             room: Room::default(),
-            openapi: Bytes::from(routes::openapi()),
+            openapi: Bytes::from(openapi),
         };
         Ok(Self { shared: Arc::new(shared) })
     }

@@ -7,6 +7,7 @@ pub mod audit;
 mod body;
 mod caller;
 mod cli;
+mod document;
 mod error;
 mod gate;
 mod listen;

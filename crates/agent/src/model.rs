@@ -12,7 +12,7 @@ use utoipa::openapi::schema::{
 
 use crate::body::SecretText;
 use crate::error::Details;
-use crate::named::{KeyText, Named, PlainText};
+use crate::named::{KeyText, Named, PlainText, optional_count};
 
 /// Reads a row.
 #[derive(Deserialize, ToSchema)]
@@ -131,6 +131,8 @@ pub(crate) struct OpenItem {
     #[schema(schema_with = keys, required = false)]
     pub(crate) owner: Named<KeyText>,
     /// What `encryption_version` says. Left out, an envelope is known by its mark.
+    #[serde(default, deserialize_with = "optional_count")]
+    #[schema(minimum = 0, maximum = 2147483647)]
     pub(crate) version: Option<i64>,
     /// The stored text.
     #[schema(value_type = String)]
@@ -186,7 +188,8 @@ pub(crate) struct SealItem {
     #[schema(schema_with = keys, required = false)]
     pub(crate) owner: Named<KeyText>,
     /// Ignored: a value is sealed in the form that the agent writes.
-    #[serde(rename = "version")]
+    #[serde(default, rename = "version", deserialize_with = "optional_count")]
+    #[schema(minimum = 0, maximum = 2147483647)]
     pub(crate) _version: Option<i64>,
     /// The value.
     #[schema(value_type = String)]
@@ -227,8 +230,10 @@ pub(crate) enum SealedItem {
 #[serde(deny_unknown_fields)]
 pub(crate) struct SecretRequest {
     /// Its name, or `name#field` for a field of a secret that is JSON.
+    #[schema(pattern = "^[A-Za-z0-9_./+=@-]{1,200}(#[A-Za-z0-9_./-]{1,200})?$")]
     pub(crate) name: String,
     /// Which version: `AWSCURRENT`, if left out.
+    #[schema(pattern = "^[A-Za-z0-9_.-]{1,256}$")]
     pub(crate) stage: Option<String>,
 }
 

@@ -79,6 +79,10 @@ impl Visitor<'_> for KeyVisitor {
         Ok(number.to_string())
     }
 
+    fn visit_f64<E: Error>(self, number: f64) -> Result<String, E> {
+        whole(number).map(|number| number.to_string()).ok_or_else(|| E::custom("not a whole number"))
+    }
+
     fn visit_i64<E: Error>(self, number: i64) -> Result<String, E> {
         Ok(number.to_string())
     }
@@ -117,6 +121,10 @@ impl Visitor<'_> for PlainVisitor {
         }
     }
 
+    fn visit_f64<E: Error>(self, number: f64) -> Result<Self::Value, E> {
+        KeyVisitor.visit_f64(number).map(Some)
+    }
+
     fn visit_u64<E: Error>(self, number: u64) -> Result<Self::Value, E> {
         KeyVisitor.visit_u64(number).map(Some)
     }
@@ -124,6 +132,20 @@ impl Visitor<'_> for PlainVisitor {
     fn visit_i64<E: Error>(self, number: i64) -> Result<Self::Value, E> {
         KeyVisitor.visit_i64(number).map(Some)
     }
+}
+
+/// A number that was written with a fraction of nothing, as `7.0` is; none that could have lost digits.
+fn whole(number: f64) -> Option<i64> {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    (number.fract() == 0.0 && number.abs() < EXACT).then_some(number as i64)
+}
+
+/// A number that may be left out, from 0 to 2,147,483,647.
+pub(crate) fn optional_count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    let Some(number) = Option::<serde_json::Number>::deserialize(deserializer)? else { return Ok(None) };
+    let count = number.as_i64().or_else(|| number.as_f64().and_then(whole));
+    let count = count.filter(|count| (0..=i64::from(i32::MAX)).contains(count));
+    count.map(Some).ok_or_else(|| D::Error::custom("a count that is none"))
 }
 
 #[cfg(test)]
@@ -138,12 +160,16 @@ mod tests {
     #[test]
     fn a_key_is_text_or_a_whole_number() {
         let expected = |value: &str| Some(vec![("id".to_owned(), value.to_owned())]);
-        for (text, value) in
-            [("\"a\"", "a"), ("7", "7"), ("-7", "-7"), ("18446744073709551615", "18446744073709551615")]
-        {
+        for (text, value) in [
+            ("\"a\"", "a"),
+            ("7", "7"),
+            ("-7", "-7"),
+            ("7.0", "7"),
+            ("18446744073709551615", "18446744073709551615"),
+        ] {
             assert_eq!(key(&format!("{{\"id\":{text}}}")), expected(value), "{text}");
         }
-        for text in ["7.0", "1e3", "18446744073709551616", "true", "null", "[7]", "{}"] {
+        for text in ["7.5", "1e-3", "1e17", "18446744073709551616", "true", "null", "[7]", "{}"] {
             assert_eq!(key(&format!("{{\"id\":{text}}}")), None, "{text}");
         }
         assert_eq!(key("{\"id\":1,\"id\":1}"), None);

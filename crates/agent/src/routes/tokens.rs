@@ -80,9 +80,6 @@ pub(crate) async fn put(
 ) -> Result<Reply<WrittenReply>, ApiError> {
     let PutRequest { table, row, owner, tokens, plain, if_revision } = request;
     let target = agent.target(&caller, Action::Put, table.as_deref(), row, owner)?;
-    if tokens.0.is_empty() && plain.0.is_empty() {
-        return Err(ApiError::malformed("neither tokens nor plain columns are given"));
-    }
     let tokens = tokens
         .0
         .into_iter()
