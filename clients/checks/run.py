@@ -128,6 +128,14 @@ def cross(program):
     return last_line(run([PYTHON, CHECKS / "cross.py", "--program", program]).stdout)
 
 
+def kms_service(program):
+    return last_line(run([PYTHON, CHECKS / "kms_service.py", "--program", program]).stdout)
+
+
+def mixed_writers(program):
+    return last_line(run([PYTHON, CHECKS / "mixed_writers.py", "--program", program]).stdout)
+
+
 def vod_tender(program):
     environment = {**os.environ, "PYTHONPATH": str(CLIENTS / "python" / "src")}
     return last_line(run([PYTHON, CHECKS / "vod_tender.py", "--program", program], env=environment).stdout)
@@ -164,6 +172,8 @@ TABLE = [
     ("autonomous", autonomous, ["python", "node", "go-adapters", "moto", "postgres"]),
     ("pulseplan", pulseplan, ["python", "node", "go-adapters", "moto", "postgres"]),
     ("agent", agent, ["python", "node", "go"]),
+    ("kms-service", kms_service, ["python", "node", "go-adapters", "moto", "postgres"]),
+    ("mixed-writers", mixed_writers, ["python", "node", "go-adapters", "moto", "postgres"]),
     ("cross", cross, ["python", "node", "go-adapters", "moto", "postgres"]),
 ]
 

@@ -2,7 +2,7 @@
 
 import { createInterface } from "node:readline";
 
-import { KeyServiceError, Profile, Sealer, TokensealError } from "../../node/src/index.js";
+import { AgentClient, AgentError, KeyServiceError, Profile, Sealer, TokensealError } from "../../node/src/index.js";
 
 const sdk = await import(process.env.KMS_PACKAGE);
 const kms = new sdk.KMS({
@@ -22,6 +22,14 @@ function sealerFor({ key, profile, allowed = [], format, suite }) {
 }
 
 async function run(job) {
+  if (job.op.startsWith("agent")) {
+    const agent = new AgentClient(job.socket);
+    try {
+      return await throughAgent(agent, job);
+    } finally {
+      agent.close();
+    }
+  }
   const sealer = sealerFor(job);
   if (job.op === "increment") return { retries: await increment(sealer, job) };
   const { table, column, row, owner } = job;
@@ -39,6 +47,34 @@ async function run(job) {
     return { microseconds: taken };
   }
   return { value: await sealer.open(job.text, { table, column, row, owner, version: job.version, keyId: job.key_id }) };
+}
+
+async function throughAgent(agent, job) {
+  if (job.op === "agent-increment") return { retries: await incrementThroughAgent(agent, job.channels) };
+  const cell = { table: job.table, column: job.column, row: job.row };
+  if (job.op === "agent-seal") {
+    const sealed = await agent.seal(job.value, cell);
+    return { text: sealed.text, key_id: sealed.encryption_key_id };
+  }
+  return { value: await agent.open(job.text, { ...cell, version: 2 }) };
+}
+
+/** As `increment`, by what the agent reads and writes. */
+async function incrementThroughAgent(agent, channels) {
+  const left = [...channels];
+  let retries = 0;
+  while (left.length > 0) {
+    const row = { provider: "twitch", channel: left[0] };
+    try {
+      const { tokens, revision } = await agent.get(row);
+      await agent.put(row, { access_token: String(Number(tokens.access_token) + 1) }, { ifRevision: revision });
+      left.shift();
+    } catch (error) {
+      if (!(error instanceof AgentError && [409, 503].includes(error.status))) throw error;
+      retries += 1;
+    }
+  }
+  return retries;
 }
 
 /** Adds one to the number in a row's token, again and again; returns how often another writer was faster. */
@@ -82,7 +118,7 @@ for await (const line of createInterface({ input: process.stdin })) {
     answer = await run(JSON.parse(line));
   } catch (error) {
     if (!(error instanceof TokensealError)) throw error;
-    answer = { error: error.name, kind: error.kind };
+    answer = { error: error.name, kind: error.kind, status: error.status };
   }
   process.stdout.write(`${JSON.stringify(answer)}\n`);
 }

@@ -6,7 +6,7 @@ import sys
 import time
 
 import boto3
-from tokenseal import FromDatabase, KeyServiceError, Profile, Sealer, TokensealError
+from tokenseal import AgentClient, AgentError, FromDatabase, KeyServiceError, Profile, Sealer, TokensealError
 
 
 def sealer(job):
@@ -28,6 +28,9 @@ def sealer(job):
 
 
 def run(job, sealers):
+    if job["op"].startswith("agent"):
+        with AgentClient(job["socket"]) as agent:
+            return through_agent(agent, job)
     name = json.dumps([job["key"], job["profile"], job.get("allowed"), job.get("format"), job.get("suite")])
     if name not in sealers:
         sealers[name] = sealer(job)
@@ -43,6 +46,34 @@ def run(job, sealers):
     return {
         "value": made.open(job["text"], **cell, **{name: job[name] for name in ("version", "key_id") if name in job})
     }
+
+
+def through_agent(agent, job):
+    if job["op"] == "agent-increment":
+        return {"retries": increment_through_agent(agent, job["channels"])}
+    cell = {field: job[field] for field in ("table", "column", "row")}
+    if job["op"] == "agent-seal":
+        sealed = agent.seal(job["value"], **cell)
+        return {"text": sealed["text"], "key_id": sealed["encryption_key_id"]}
+    return {"value": agent.open(job["text"], **cell, version=2)}
+
+
+def increment_through_agent(agent, channels):
+    """As `increment`, by what the agent reads and writes."""
+    retries, left = 0, list(channels)
+    while left:
+        row = {"provider": "twitch", "channel": left[0]}
+        try:
+            found = agent.get(row)
+            text = str(int(found["tokens"]["access_token"]) + 1)
+            agent.put(row, {"access_token": text}, if_revision=found["revision"])
+        except AgentError as error:
+            if error.status not in (409, 503):
+                raise
+            retries += 1
+            continue
+        left.pop(0)
+    return retries
 
 
 def measure(made, text, cell, times):
@@ -87,7 +118,8 @@ def main():
         try:
             answer = run(json.loads(line), sealers)
         except TokensealError as error:
-            answer = {"error": type(error).__name__, **({"kind": error.kind} if hasattr(error, "kind") else {})}
+            more = {name: getattr(error, name) for name in ("kind", "status") if hasattr(error, name)}
+            answer = {"error": type(error).__name__, **more}
         print(json.dumps(answer), flush=True)
 
 

@@ -11,6 +11,7 @@ import (
 	"log"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -27,6 +28,7 @@ type job struct {
 	Op, Key, Profile, Format, Suite, Table, Column, Value, Text, Database string
 	Allowed, Channels                                                     []string
 	Row, Owner                                                            map[string]any
+	Socket                                                                string
 	Times                                                                 int
 	Version                                                               *int
 	KeyID                                                                 string `json:"key_id"`
@@ -45,6 +47,7 @@ var (
 	}{
 		{tokenseal.ErrNotAuthentic, "NotAuthentic"}, {tokenseal.ErrMalformed, "Malformed"},
 		{tokenseal.ErrKeyService, "KeyServiceError"}, {tokenseal.ErrRefused, "Refused"},
+		{tokenseal.ErrAgent, "AgentError"},
 	}
 	sealers = map[string]*tokenseal.Sealer{}
 )
@@ -64,6 +67,10 @@ func main() {
 			var failed *tokenseal.KeyServiceError
 			if errors.As(err, &failed) {
 				answer["kind"] = failed.Kind
+			}
+			var answered *tokenseal.AgentError
+			if errors.As(err, &answered) {
+				answer["status"] = answered.Status
 			}
 		}
 		if err := answers.Encode(answer); err != nil {
@@ -99,6 +106,13 @@ func sealerFor(asked job) (*tokenseal.Sealer, error) {
 }
 
 func run(asked job) (map[string]any, error) {
+	if strings.HasPrefix(asked.Op, "agent") {
+		agent, err := tokenseal.NewAgentClient(asked.Socket, "")
+		if err != nil {
+			return nil, err
+		}
+		return throughAgent(agent, asked)
+	}
 	sealer, err := sealerFor(asked)
 	if err != nil {
 		return nil, err
@@ -136,6 +150,55 @@ func run(asked job) (map[string]any, error) {
 	}
 	opened, err := sealer.Open(ctx, asked.Text, cell)
 	return map[string]any{"value": opened}, err
+}
+
+func throughAgent(agent *tokenseal.AgentClient, asked job) (map[string]any, error) {
+	item := tokenseal.Item{Table: asked.Table, Column: asked.Column, Row: asked.Row}
+	switch asked.Op {
+	case "agent-increment":
+		retries, err := incrementThroughAgent(agent, asked.Channels)
+		return map[string]any{"retries": retries}, err
+	case "agent-seal":
+		item.Value = &asked.Value
+		sealed, err := agent.Seal(ctx, item)
+		return map[string]any{"text": sealed.Text, "key_id": sealed.KeyID}, err
+	}
+	item.Text, item.Version = asked.Text, 2
+	opened, err := agent.Open(ctx, item)
+	return map[string]any{"value": opened}, err
+}
+
+// incrementThroughAgent is as increment, by what the agent reads and writes.
+func incrementThroughAgent(agent *tokenseal.AgentClient, channels []string) (retries int, err error) {
+	for left := channels; len(left) > 0; {
+		key := tokenseal.RowKey{Row: map[string]any{"provider": "twitch", "channel": left[0]}}
+		err := incrementRow(agent, key)
+		var answered *tokenseal.AgentError
+		if errors.As(err, &answered) && (answered.Status == 409 || answered.Status == 503) {
+			retries++
+			continue
+		}
+		if err != nil {
+			return retries, err
+		}
+		left = left[1:]
+	}
+	return retries, nil
+}
+
+func incrementRow(agent *tokenseal.AgentClient, key tokenseal.RowKey) error {
+	row, err := agent.Get(ctx, key)
+	if err != nil {
+		return err
+	}
+	number, err := strconv.Atoi(*row.Tokens["access_token"])
+	if err != nil {
+		log.Fatal("the token is not the number that was written")
+	}
+	next := strconv.Itoa(number + 1)
+	put := tokenseal.Put{RowKey: key, Tokens: map[string]*string{"access_token": &next}, IfRevision: row.Revision}
+	_, err = agent.Put(ctx, put)
+	return err
 }
 
 // increment adds one to the number in a row's token, again and again; it returns how often another writer was faster.
