@@ -10,6 +10,8 @@ use crate::audit::{AuditTrail, user_and_host};
 use crate::database::{self, Access};
 use crate::error::ConnectError;
 use crate::key_service::{KeyService, Load};
+#[cfg(feature = "oauth")]
+use crate::oauth::Providers;
 #[cfg(feature = "secrets")]
 use crate::secrets::Secrets;
 use crate::settings::{Settings, SettingsError};
@@ -23,6 +25,8 @@ pub struct Tokenseal {
     keys: Option<Arc<KeyService>>,
     #[cfg(feature = "secrets")]
     secrets: Option<Secrets>,
+    #[cfg(feature = "oauth")]
+    providers: Option<Arc<Providers>>,
     telemetry: Telemetry,
 }
 
@@ -106,6 +110,12 @@ impl Tokenseal {
     #[must_use]
     pub fn secrets(&self) -> Option<&Secrets> {
         self.secrets.as_ref()
+    }
+
+    /// The profile's OAuth providers, if it has any.
+    #[cfg(feature = "oauth")]
+    pub(crate) fn providers(&self) -> Option<&Providers> {
+        self.providers.as_deref()
     }
 
     /// Metrics and readiness.
@@ -258,11 +268,15 @@ impl Builder {
         }
         telemetry.register(|registry| token_store::metrics::register(registry, &store));
         telemetry.set_ready(readiness);
+        #[cfg(feature = "oauth")]
+        let providers = Providers::open(store.profile(), secrets.clone())?.map(Arc::new);
         Ok(Tokenseal {
             store,
             keys: keys.map(Arc::new),
             #[cfg(feature = "secrets")]
             secrets,
+            #[cfg(feature = "oauth")]
+            providers,
             telemetry,
         })
     }

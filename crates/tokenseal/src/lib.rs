@@ -8,6 +8,8 @@ pub mod connect;
 pub mod database;
 pub mod error;
 pub mod key_service;
+#[cfg(feature = "oauth")]
+pub mod oauth;
 #[cfg(feature = "secrets")]
 pub mod secrets;
 pub mod settings;

@@ -25,7 +25,8 @@ fn bearer() -> BasicTokenType {
 /// A number, or a text with one; anything else says nothing.
 fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
     let value = serde_json::Value::deserialize(deserializer)?;
-    let number = value.as_u64().or_else(|| value.as_f64().filter(|number| *number >= 0.0).map(|number| number as u64));
+    let number =
+        value.as_u64().or_else(|| value.as_f64().filter(|number| *number >= 0.0).map(|number| number as u64));
     Ok(number.or_else(|| value.as_str()?.trim().parse().ok()))
 }
 
@@ -67,14 +68,26 @@ mod tests {
     fn an_answer_is_read_whatever_else_is_in_it() -> Result<(), serde_json::Error> {
         for (text, lifetime, refresh) in [
             (r#"{"access_token":"a"}"#, None, None),
-            (r#"{"access_token":"a","token_type":"bearer","expires_in":60,"refresh_token":"r"}"#, Some(60), Some("r")),
-            (r#"{"access_token":"a","expires_in":"60","scope":["x"],"refresh_token":"","more":{}}"#, Some(60), None),
+            (
+                r#"{"access_token":"a","token_type":"bearer","expires_in":60,"refresh_token":"r"}"#,
+                Some(60),
+                Some("r"),
+            ),
+            (
+                r#"{"access_token":"a","expires_in":"60","scope":["x"],"refresh_token":"","more":{}}"#,
+                Some(60),
+                None,
+            ),
             (r#"{"access_token":"a","expires_in":60.0,"token_type":7,"refresh_token":null}"#, Some(60), None),
             (r#"{"access_token":"a","expires_in":null}"#, None, None),
         ] {
             let answer: Answer = serde_json::from_str(text)?;
             let found = (answer.expires_in, answer.refresh_token().map(|token| token.secret().as_str()));
-            assert_eq!((answer.access_token().secret().as_str(), found), ("a", (lifetime, refresh)), "{text}");
+            assert_eq!(
+                (answer.access_token().secret().as_str(), found),
+                ("a", (lifetime, refresh)),
+                "{text}"
+            );
         }
         assert!(serde_json::from_str::<Answer>(r#"{"error":"bad_refresh_token"}"#).is_err());
         Ok(())

@@ -65,7 +65,8 @@ impl Http {
         let status = parts.status;
         let body = Limited::new(body, LONGEST_ANSWER).collect().await.map_err(|_| HttpError::Broken)?;
         let body = body.to_bytes().to_vec();
-        let is_refusal = || serde_json::from_slice::<serde_json::Value>(&body).is_ok_and(|json| json["error"].is_string());
+        let is_refusal =
+            || serde_json::from_slice::<serde_json::Value>(&body).is_ok_and(|json| json["error"].is_string());
         match status.as_u16() {
             number @ (300..400 | 429) => Err(HttpError::Refused { status: number }),
             number @ 400..500 if !is_refusal() => Err(HttpError::Refused { status: number }),

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use oauth2::basic::{BasicErrorResponse, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse};
 use oauth2::{
-    AuthType, Client, ClientId, ClientSecret, RefreshToken, RequestTokenError, StandardRevocableToken, TokenResponse as _,
-    TokenUrl,
+    AuthType, Client, ClientId, ClientSecret, RefreshToken, RequestTokenError, StandardRevocableToken,
+    TokenResponse as _, TokenUrl,
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use token_store::profile::{ClientAuth, Provider};
@@ -40,7 +40,11 @@ impl Providers {
         }
         let http = Http::new().map_err(|error| {
             let hint = "install the system's certificate authorities, or set SSL_CERT_FILE";
-            SettingsError::of("TOKEN_PROFILE", format_args!("has providers, and TLS cannot be set up: {error}"), hint)
+            SettingsError::of(
+                "TOKEN_PROFILE",
+                format_args!("has providers, and TLS cannot be set up: {error}"),
+                hint,
+            )
         })?;
         Ok(Some(Self { providers: profile.providers.clone(), http, secrets }))
     }
@@ -105,7 +109,9 @@ fn refused(error: RequestTokenError<HttpError, BasicErrorResponse>) -> GrantErro
             let is_about_token = error::is_about_token(&refusal);
             if is_about_token { GrantError::Rejected(refused) } else { GrantError::NotSpent(refused) }
         }
-        RequestTokenError::Request(HttpError::Unreachable) => GrantError::NotSpent(ProviderError::Unreachable),
+        RequestTokenError::Request(HttpError::Unreachable) => {
+            GrantError::NotSpent(ProviderError::Unreachable)
+        }
         RequestTokenError::Request(HttpError::Refused { status }) => {
             GrantError::NotSpent(ProviderError::Status { status })
         }
@@ -128,7 +134,11 @@ impl Tokenseal {
     ///
     /// # Errors
     /// As [`TokenStore::fresh`](token_store::TokenStore::fresh).
-    pub async fn fresh(&self, key: &TokenKey, valid_for: Duration) -> Result<Token, FreshError<ProviderError>> {
+    pub async fn fresh(
+        &self,
+        key: &TokenKey,
+        valid_for: Duration,
+    ) -> Result<Token, FreshError<ProviderError>> {
         let (this, of) = (self.clone(), key.clone());
         self.store().fresh(key, valid_for, move |tokens| async move { this.grant(&of, tokens).await }).await
     }
