@@ -27,6 +27,8 @@ pub struct Config {
     pub refresh_pause_file: Option<PathBuf>,
     /// How long the made-up OAuth provider takes.
     pub oauth_latency: Duration,
+    /// How long its tokens live.
+    pub oauth_lifetime: Duration,
 }
 
 impl Config {
@@ -43,7 +45,8 @@ impl Config {
             .with(Setting::text("LISTEN").or("127.0.0.1:8080"))
             .with(Setting::integer("REFRESH_EVERY_SECONDS", 0..=LONGEST_PAUSE).or("0"))
             .with(Setting::text("REFRESH_PAUSE_FILE").optional())
-            .with(Setting::integer("OAUTH_LATENCY_MS", 0..=60_000).or("500"));
+            .with(Setting::integer("OAUTH_LATENCY_MS", 0..=60_000).or("500"))
+            .with(Setting::integer("OAUTH_LIFETIME_SECONDS", 1..=LONGEST_PAUSE).or("3600"));
         let environment = EnvironmentVariables::new();
         let own = own.load(&Origins::environment(&environment)).await?;
         let texts = own.public();
@@ -56,6 +59,7 @@ impl Config {
             refresh_every: (every > 0).then(|| Duration::from_secs(every)),
             refresh_pause_file: texts.get("REFRESH_PAUSE_FILE").map(PathBuf::from),
             oauth_latency: Duration::from_millis(own.get("OAUTH_LATENCY_MS")?),
+            oauth_lifetime: Duration::from_secs(own.get("OAUTH_LIFETIME_SECONDS")?),
         })
     }
 }

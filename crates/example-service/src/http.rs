@@ -8,9 +8,11 @@ use axum::routing::{get, post};
 use serde::Serialize;
 use tokenseal::envelope_core::ErrorClass;
 use tokenseal::secrets_cache::typed::ReadError;
+use tokenseal::token_store::refresh::FreshError;
 use tokenseal::token_store::{StoreError, TokenKey};
 
 use crate::Service;
+use crate::oauth::OAuthError;
 use crate::refresh::refresh;
 
 /// The routes of a service.
@@ -44,8 +46,8 @@ async fn refresh_one(
     State(service): State<Service>,
     Path((provider, channel)): Path<(String, String)>,
 ) -> Result<Json<Shown>, Failure> {
-    let written = refresh(&service, &TokenKey::new(&provider, &channel)).await?;
-    Ok(Json(Shown { provider, channel, encryption_version: i64::from(written.encryption_version) }))
+    let token = refresh(&service, &TokenKey::new(&provider, &channel), None).await?;
+    Ok(Json(Shown { provider, channel, encryption_version: token.encryption_version().unwrap_or(0) }))
 }
 
 /// A failed request: the row's trouble is told in the log, the caller learns what to do.
@@ -71,6 +73,9 @@ impl IntoResponse for Failure {
 }
 
 fn status(error: &anyhow::Error) -> StatusCode {
+    if let Some(error) = error.downcast_ref::<FreshError<OAuthError>>() {
+        return StatusCode::from_u16(error.kind().http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    }
     match error.downcast_ref::<StoreError>() {
         Some(StoreError::NotFound { .. }) => StatusCode::NOT_FOUND,
         Some(StoreError::Contended { .. }) => StatusCode::CONFLICT,

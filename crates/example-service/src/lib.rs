@@ -6,16 +6,16 @@ pub mod oauth;
 pub mod refresh;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokenseal::Tokenseal;
 use tokenseal::connect::Builder;
+use tokenseal::database::{self, Access};
 use tokenseal::secrecy::SecretString;
 use tokenseal::secrets::Secrets;
-use tokenseal::token_store::metrics::RefreshMetrics;
-use tokenseal::token_store::{TokenStore, status};
+use tokenseal::token_store::profile::{ProfileError, Refresh};
+use tokenseal::token_store::{Profile, TokenStore, schema, status};
+use tokenseal::{Settings, Tokenseal};
 use tokio::task::JoinSet;
 
 use config::Config;
@@ -35,8 +35,6 @@ pub struct Service {
     pub tokenseal: Tokenseal,
     /// The provider that refreshes tokens.
     pub oauth: OAuthProvider,
-    /// The refreshes by outcome.
-    pub refreshes: Arc<RefreshMetrics>,
     secrets: Secrets,
     refresh_every: Option<Duration>,
     refresh_pause_file: Option<PathBuf>,
@@ -56,19 +54,18 @@ impl Service {
     /// # Errors
     /// Whatever keeps the service from starting.
     pub async fn connect_with(config: Config, more: impl FnOnce(Builder) -> Builder) -> anyhow::Result<Self> {
-        let builder = Tokenseal::builder(config.settings).actor(ACTOR).reseal_on_read();
+        let mut settings = config.settings;
+        settings.profile = refreshed(settings.profile)?;
+        lease_table(&settings).await?;
+        let builder = Tokenseal::builder(settings).actor(ACTOR).reseal_on_read();
         let tokenseal = more(builder).connect().await?;
         if tokenseal.key_service().is_none() {
             tracing::warn!("KMS_KEY_ID is not set: new tokens are not sealed under a key service");
         }
         let secrets = tokenseal.secrets().context("there are no secrets")?.clone();
-        let prefix = tokenseal.store().profile().metrics_prefix.clone();
-        let refreshes =
-            tokenseal.telemetry().register(|registry| RefreshMetrics::register(registry, &prefix));
         let service = Self {
             tokenseal,
-            oauth: OAuthProvider::new(config.oauth_latency),
-            refreshes,
+            oauth: OAuthProvider::new(config.oauth_latency, config.oauth_lifetime),
             secrets,
             refresh_every: config.refresh_every,
             refresh_pause_file: config.refresh_pause_file,
@@ -117,6 +114,25 @@ impl Service {
         tracing::info!("stopped");
         Ok(served?)
     }
+}
+
+/// The profile with its first table's tokens refreshed, as vod-tender's are, unless it says how itself.
+fn refreshed(profile: Profile) -> Result<Profile, ProfileError> {
+    match profile.tables.first() {
+        Some(table) if table.refresh.is_none() => {
+            let name = table.name.clone();
+            profile.with_refresh(&name, Refresh::new("access_token", "refresh_token", "expires_at"))
+        }
+        _ => Ok(profile),
+    }
+}
+
+/// Makes the table of leases. With a profile that has `[tables.refresh]`, `migrate-tokens schema` makes it.
+async fn lease_table(settings: &Settings) -> anyhow::Result<()> {
+    let database = database::open(settings, Access::default()).await?;
+    schema::migrate(&database, &settings.profile).await?;
+    database.close().await;
+    Ok(())
 }
 
 /// An alert on readable rows needs a count that is not older than the last minutes.

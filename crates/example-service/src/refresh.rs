@@ -1,30 +1,39 @@
-//! The read, refresh, write that every OAuth client has.
+//! Refreshing tokens through the store, which sees to it that each refresh token is spent once.
 
 use std::time::Duration;
 
-use anyhow::Context as _;
-use tokenseal::token_store::{NewToken, TokenKey, Written, status};
+use tokenseal::token_store::refresh::FreshError;
+use tokenseal::token_store::{Token, TokenKey, status};
 
 use crate::Service;
 
-/// Reads a token, has it refreshed, and writes the new pair.
+/// Longer than any token lives: a new one is asked for whatever the row holds.
+const ALWAYS: Duration = Duration::MAX;
+
+/// Has a token refreshed that is valid for less than this, or any token at all if left out, and returns what the row holds
+/// then.
 ///
 /// # Errors
-/// Of the store, of the secrets or of the provider; nothing was written then.
-pub async fn refresh(service: &Service, key: &TokenKey) -> anyhow::Result<Written> {
-    service.refreshes.measure(refresh_once(service, key)).await
+/// Of the store, of the secrets or of the provider.
+pub async fn refresh(
+    service: &Service,
+    key: &TokenKey,
+    valid_for: Option<Duration>,
+) -> anyhow::Result<Token> {
+    // A failure of the source of secrets is no attempt: nothing was sent to the provider.
+    let client_secret = service.client_secret().await?;
+    let oauth = service.oauth.clone();
+    let grant = async move |tokens: Token| oauth.refresh(&client_secret, tokens.refresh_token()).await;
+    let fresh = service.store().fresh(key, valid_for.unwrap_or(ALWAYS), grant).await;
+    fresh.map_err(|error| match error {
+        FreshError::Store(error) => error.into(),
+        error => error.into(),
+    })
 }
 
-async fn refresh_once(service: &Service, key: &TokenKey) -> anyhow::Result<Written> {
-    let token = service.store().get(key).await?;
-    let refresh_token = token.refresh_token().context("there is no refresh token")?;
-    let grant = service.oauth.refresh(&service.client_secret().await?, refresh_token).await?;
-    let new = NewToken::new().access_token(grant.access_token).refresh_token(grant.refresh_token);
-    Ok(service.store().put(key, new).await?)
-}
-
-/// Refreshes every token of the table again and again, except while the pause file exists: an operator stops refreshes with it
-/// while new tokens cannot be stored, without a restart, which would empty the cache.
+/// Refreshes every token of the table again and again that would expire before the round after next, except while the
+/// pause file exists: an operator stops refreshes with it while new tokens cannot be stored, without a restart, which would
+/// empty the cache.
 pub async fn forever(service: Service, every: Duration) {
     loop {
         tokio::time::sleep(every).await;
@@ -32,7 +41,7 @@ pub async fn forever(service: Service, every: Duration) {
             tracing::info!("REFRESH_PAUSE_FILE exists: tokens are not refreshed");
             continue;
         }
-        if let Err(error) = refresh_all(&service).await {
+        if let Err(error) = refresh_all(&service, every * 2).await {
             tracing::warn!(error = format!("{error:#}"), "the table could not be walked");
         }
     }
@@ -42,7 +51,7 @@ fn paused(service: &Service) -> bool {
     service.refresh_pause_file.as_ref().is_some_and(|file| file.exists())
 }
 
-async fn refresh_all(service: &Service) -> anyhow::Result<()> {
+async fn refresh_all(service: &Service, valid_for: Duration) -> anyhow::Result<()> {
     const PAGE: usize = 100;
     let mut after = None;
     loop {
@@ -54,7 +63,8 @@ async fn refresh_all(service: &Service) -> anyhow::Result<()> {
                 return Ok(());
             }
             // One broken row does not keep the others from being refreshed.
-            if let Err(error) = refresh(service, &TokenKey::from_values(row.key.clone())).await {
+            let key = TokenKey::from_values(row.key.clone());
+            if let Err(error) = refresh(service, &key, Some(valid_for)).await {
                 tracing::warn!(row = row.row, error = format!("{error:#}"), "token was not refreshed");
             }
         }

@@ -10,6 +10,7 @@ async fn the_loop_stops_and_continues_with_the_file_and_requests_are_served_mean
     put(&place.other_program(place.keyring()).await, "mine").await;
     let pause = place.path().join("paused");
     std::fs::write(&pause, "").unwrap();
+    place.set("OAUTH_LIFETIME_SECONDS", "1");
     let service = place.set("REFRESH_EVERY_SECONDS", "1").set("REFRESH_PAUSE_FILE", pause.to_str().unwrap());
     let service = service.start().await;
 

@@ -122,7 +122,9 @@ pub(crate) fn aws(moto: &Moto, key: &str) -> Arc<Aws> {
 
 /// Writes a pair of tokens.
 pub(crate) async fn put(store: &TokenStore, channel: &str) {
-    let token = NewToken::new().access_token("an access token").refresh_token("a refresh token");
+    // The provider takes a refresh token that comes twice for stolen.
+    let refresh = format!("a refresh token of {channel}");
+    let token = NewToken::new().access_token("an access token").refresh_token(refresh);
     store.put(&TokenKey::new("twitch", channel), token).await.unwrap();
 }
 
