@@ -31,14 +31,14 @@ pub enum FieldKeys<'a> {
         /// The suite of new values; every suite is read.
         suite: Suite,
     },
-    /// The same of a sealer: its key service, its application's context and its suite. What does not open is shown to its
+    /// The same of a sealer: its key service, its application's context and its suite. A value that does not open is reported to its
     /// [observer](Sealer::with_failure_observer).
     Sealer(&'a Sealer),
     /// Data keys at hand: JSON envelopes, with the [canonical binding](Binding::canonical) as associated data.
     Ring(&'a dyn DataKeyRing),
 }
 
-/// What fields are sealed with: a key service, with the sealer that it was taken from, or a ring.
+/// The source of data keys for fields: a key service, with the sealer that it was taken from, or a ring.
 enum Source<'a> {
     Service {
         provider: &'a dyn KeyProvider,

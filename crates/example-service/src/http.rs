@@ -25,7 +25,7 @@ pub fn router(service: Service) -> Router {
         .merge(telemetry)
 }
 
-/// What a caller learns of a token: never the token.
+/// The description of a token for a caller: never the token.
 #[derive(Serialize)]
 struct Shown {
     provider: String,
@@ -50,7 +50,7 @@ async fn refresh_one(
     Ok(Json(Shown { provider, channel, encryption_version: token.encryption_version().unwrap_or(0) }))
 }
 
-/// A failed request: the row's trouble is told in the log, the caller learns what to do.
+/// A failed request: the log names the row's problem, the answer says what the caller can do.
 struct Failure(anyhow::Error);
 
 impl From<anyhow::Error> for Failure {
@@ -65,7 +65,7 @@ impl IntoResponse for Failure {
         tracing::warn!(%status, error = format!("{:#}", self.0), "request failed");
         let mut text = status.canonical_reason().unwrap_or_default().to_owned();
         if let Some(id) = self.0.downcast_ref::<StoreError>().and_then(StoreError::correlation_id) {
-            // By which whoever reads the log finds the line.
+            // The reader of the log finds the line by it.
             text += &format!(" (correlation id {id})");
         }
         (status, text + "\n").into_response()

@@ -49,7 +49,7 @@ pub async fn send_json(
 /// Posts a form to an address.
 ///
 /// # Errors
-/// Nobody answers, in words.
+/// A text that says why there is no answer.
 pub async fn post_form(url: &str, fields: &[(&str, &str)]) -> Result<Answer, String> {
     let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
     let headers = [("content-type", "application/x-www-form-urlencoded")];

@@ -32,7 +32,7 @@ pub struct Family {
     pub is_revoked: bool,
 }
 
-/// What is given for a refresh token.
+/// The tokens that are given for a refresh token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pair {
     /// For the provider's API.

@@ -15,7 +15,7 @@ use crate::store::TokenStore;
 
 pub use refresh::{NEEDS_CONSENT, OUTCOMES, REFRESH_DURATION, REFRESHES, RefreshMetrics, UNCERTAIN};
 
-/// Counter: rows sealed anew because they were read in an older form.
+/// Counter: rows re-sealed because they were read in an older form.
 pub const RESEALED: &str = "tokens_resealed";
 /// Counter: rows written in direct AES because the key service was unavailable.
 pub const FALLBACK_WRITES: &str = "kms_fallback_writes";
@@ -45,11 +45,7 @@ impl fmt::Debug for StoreMetrics {
 impl Collector for StoreMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let counters = [
-            (
-                RESEALED,
-                "Rows sealed anew because they were read in an older form",
-                self.store.resealed_rows(),
-            ),
+            (RESEALED, "Rows re-sealed because they were read in an older form", self.store.resealed_rows()),
             (
                 FALLBACK_WRITES,
                 "Rows written in direct AES because the key service was unavailable",

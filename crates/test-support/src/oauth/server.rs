@@ -27,7 +27,7 @@ pub struct Behaviour {
     pub slow: Duration,
     /// The `expires_in` of the tokens, in seconds.
     pub lifetime: u64,
-    /// What is answered instead, with this status.
+    /// The answer instead, with this status.
     pub instead: Option<(u16, String)>,
 }
 
