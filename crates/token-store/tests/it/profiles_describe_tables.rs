@@ -64,3 +64,39 @@ fn what_contradicts_itself_is_refused() {
     assert!(matches!(Profile::load("vod-tenderr"), Err(ProfileError::Unknown { .. })));
     assert!(matches!(Profile::load("/nowhere/at/all.toml"), Err(ProfileError::Read { .. })));
 }
+
+#[test]
+fn a_refresh_names_columns_that_fit_and_providers_that_are_there() {
+    const TABLE: &str = "name = \"p\"\n[context]\nApplication = \"x\"\n[[tables]]\nname = \"t\"\nkey = [\"id\"]\n\
+                         tokens = [\"a\", \"r\"]\n[tables.refresh]\n";
+    const COLUMNS: &str = "access = \"a\"\nrefresh = \"r\"\nexpires_at = \"ends\"\n";
+    const PROVIDER: &str =
+        "[providers.here]\ntoken_url = \"https://id.example.org/token\"\nclient_id = \"c\"\n";
+    for (more, plain) in [
+        ("", vec!["ends"]),
+        ("provider = \"at\"\n", vec!["ends", "at"]),
+        ("provider = \"id\"\n", vec!["ends"]),
+        (&format!("fixed = \"here\"\n{PROVIDER}client_secret = \"s\"\nauth = \"post\"\n"), vec!["ends"]),
+    ] {
+        let profile = Profile::from_toml(&format!("{TABLE}{COLUMNS}{more}")).unwrap();
+        assert_eq!(profile.tables[0].plain, plain, "{more}");
+        let again = Profile::from_toml(&toml::to_string(&profile).unwrap()).unwrap();
+        assert_eq!(again, profile, "as `profile show` prints it");
+    }
+    for wrong in [
+        "access = \"x\"\nrefresh = \"r\"\nexpires_at = \"ends\"\n",
+        "access = \"a\"\nrefresh = \"a\"\nexpires_at = \"ends\"\n",
+        "access = \"a\"\nrefresh = \"r\"\nexpires_at = \"a\"\n",
+        "access = \"a\"\nrefresh = \"r\"\nexpires_at = \"id\"\n",
+        &format!("{COLUMNS}fixed = \"here\"\n"),
+        &format!("{COLUMNS}provider = \"r\"\n"),
+        &format!("{COLUMNS}fixed = \"here\"\nprovider = \"at\"\n{PROVIDER}"),
+        &format!("{COLUMNS}{}", PROVIDER.replace("https", "http")),
+        &format!("{COLUMNS}{}", PROVIDER.replace("\"c\"", "\"\"")),
+    ] {
+        let refused = Profile::from_toml(&format!("{TABLE}{wrong}"));
+        assert!(matches!(refused, Err(ProfileError::Invalid { .. })), "{wrong}: {refused:?}");
+    }
+    let missing = Profile::from_toml(&format!("{TABLE}access = \"a\"\nrefresh = \"r\"\n"));
+    assert!(matches!(missing, Err(ProfileError::Toml { .. })), "{missing:?}");
+}

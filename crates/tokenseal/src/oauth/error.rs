@@ -19,7 +19,7 @@ pub enum ProviderError {
     Unnamed,
     /// The provider's name was not read.
     #[error("provider of the row was not read")]
-    Store(#[source] StoreError),
+    Store(#[source] Box<StoreError>),
     /// The provider's `token_url` is no address.
     #[error("token_url of provider {name:?} cannot be parsed")]
     TokenUrl {
@@ -31,7 +31,7 @@ pub enum ProviderError {
     NoSecrets,
     /// The client's secret was not read.
     #[error("client secret was not read")]
-    Secret(#[source] ReadError),
+    Secret(#[source] Box<ReadError>),
     /// No connection to the provider.
     #[error("provider cannot be reached")]
     Unreachable,

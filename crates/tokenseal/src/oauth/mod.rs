@@ -77,7 +77,7 @@ impl Providers {
 
     async fn client_secret(&self, name: &str) -> Result<SecretString, ProviderError> {
         let secrets = self.secrets.as_ref().ok_or(ProviderError::NoSecrets)?;
-        secrets.cache().read(name).await.map_err(ProviderError::Secret)
+        secrets.cache().read(name).await.map_err(|error| ProviderError::Secret(Box::new(error)))
     }
 }
 
@@ -148,7 +148,7 @@ impl Tokenseal {
         let name = match self.store().provider(key).await {
             Ok(Some(name)) => name,
             Ok(None) => return not_spent(ProviderError::Unnamed),
-            Err(error) => return not_spent(ProviderError::Store(error)),
+            Err(error) => return not_spent(ProviderError::Store(Box::new(error))),
         };
         let Some(providers) = self.providers() else {
             return not_spent(ProviderError::NoProvider { name });
