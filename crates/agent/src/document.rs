@@ -6,36 +6,34 @@ use tokenseal::token_store::profile::Table;
 
 /// A text that a database can store.
 const STORABLE: &str = "^[^\\u0000]*$";
-/// Each request with a row, by its schema.
-const REQUESTS: [&str; 3] = ["GetRequest", "PutRequest", "DeleteRequest"];
-/// Each item of a batch, by its schema.
-const ITEMS: [&str; 2] = ["OpenItem", "SealItem"];
+/// Each request with a row, by its schema. The items of a batch stay as they are: one with another name is an error of its own.
+const REQUESTS: [&str; 5] = ["GetRequest", "PutRequest", "DeleteRequest", "LeaseRequest", "ReleaseRequest"];
 
 /// The document with what this profile's tables take. A table that the database lacks is left out.
 pub(crate) fn for_profile(document: &str, profile: &Profile, absent: &[String]) -> String {
     let Ok(mut parsed) = serde_json::from_str::<Value>(document) else { return document.to_owned() };
     let tables: Vec<&Table> = profile.tables.iter().filter(|table| !absent.contains(&table.name)).collect();
     let first = profile.tables.first().map(|table| table.name.as_str());
-    for (names, may_leave_out) in [(&REQUESTS[..], true), (&ITEMS[..], false)] {
-        for name in names {
-            let schema = &mut parsed["components"]["schemas"][*name];
-            let any: Vec<Value> = tables
-                .iter()
-                .map(|table| of_table(schema, table, may_leave_out && first == Some(table.name.as_str())))
-                .collect();
-            *schema = match <[Value; 1]>::try_from(any) {
-                Ok([one]) => one,
-                Err(any) => json!({ "description": schema["description"], "oneOf": any }),
-            };
-        }
+    for name in REQUESTS {
+        let schema = &mut parsed["components"]["schemas"][name];
+        let any: Vec<Value> =
+            tables.iter().map(|table| of_table(schema, table, first == Some(table.name.as_str()))).collect();
+        *schema = match <[Value; 1]>::try_from(any) {
+            Ok([one]) => one,
+            Err(any) => json!({ "description": schema["description"], "oneOf": any }),
+        };
     }
+    bound_numbers(&mut parsed["components"]["schemas"]);
     parsed.to_string()
 }
 
 /// The schema of a request with the names of one table.
 fn of_table(schema: &Value, table: &Table, is_default: bool) -> Value {
     let mut schema = schema.clone();
-    let name = json!({ "type": "string", "enum": [table.name] });
+    let name = match is_default {
+        true => json!({ "type": ["string", "null"], "enum": [table.name, null] }),
+        false => json!({ "type": "string", "enum": [table.name] }),
+    };
     let Some(properties) = schema["properties"].as_object_mut() else { return schema };
     properties.insert("table".into(), name);
     let row = columns(table.key.iter().chain(&table.owner), &key());
@@ -48,7 +46,6 @@ fn of_table(schema: &Value, table: &Table, is_default: bool) -> Value {
             "columns",
             json!({ "type": ["array", "null"], "items": { "type": "string", "enum": table.tokens } }),
         ),
-        ("column", json!({ "type": "string", "enum": table.tokens })),
     ] {
         if let Some(place) = properties.get_mut(member) {
             *place = described;
@@ -63,6 +60,21 @@ fn of_table(schema: &Value, table: &Table, is_default: bool) -> Value {
     schema
 }
 
+/// Whole numbers without bounds are keys, which are as long as a database's.
+fn bound_numbers(schema: &mut Value) {
+    match schema {
+        Value::Object(members) => {
+            if members.get("type").is_some_and(|kind| kind == "integer") && !members.contains_key("minimum") {
+                members.insert("minimum".into(), i64::MIN.into());
+                members.insert("maximum".into(), i64::MAX.into());
+            }
+            members.values_mut().for_each(bound_numbers);
+        }
+        Value::Array(items) => items.iter_mut().for_each(bound_numbers),
+        _ => {}
+    }
+}
+
 /// An object whose members are these columns.
 fn columns<'a>(names: impl IntoIterator<Item = &'a String>, value: &Value) -> Value {
     let members: Map<String, Value> = names.into_iter().map(|name| (name.clone(), value.clone())).collect();
@@ -75,8 +87,7 @@ fn requiring(mut object: Value, names: &[String]) -> Value {
 }
 
 fn key() -> Value {
-    let number = json!({ "type": "integer", "minimum": i64::MIN, "maximum": i64::MAX });
-    json!({ "oneOf": [{ "type": "string", "pattern": STORABLE }, number] })
+    json!({ "oneOf": [{ "type": "string", "pattern": STORABLE }, { "type": "integer" }] })
 }
 
 fn plain() -> Value {
@@ -100,8 +111,7 @@ mod tests {
         let get = &parsed["components"]["schemas"]["GetRequest"];
         assert_eq!(get["properties"]["row"]["required"], json!(["provider", "channel"]));
         assert_eq!(get["required"], json!(["row"]), "the first table may be left out");
-        let item = &parsed["components"]["schemas"]["OpenItem"];
-        assert_eq!(item["properties"]["column"]["enum"], json!(["access_token", "refresh_token"]));
-        assert_eq!(item["properties"]["table"]["enum"], json!(["oauth_tokens"]));
+        let number = &get["properties"]["row"]["properties"]["channel"]["oneOf"][1];
+        assert_eq!((&number["minimum"], &number["maximum"]), (&json!(i64::MIN), &json!(i64::MAX)));
     }
 }

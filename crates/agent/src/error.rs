@@ -12,10 +12,12 @@ use tokenseal::envelope_core::{ErrorClass, KeyError};
 use tokenseal::secrets_cache::SourceError;
 use tokenseal::secrets_cache::typed::ReadError;
 use tokenseal::token_store::error::{CorrelationId, SealFailure};
+use tokenseal::token_store::refresh::LeaseError;
 use tokenseal::token_store::{ErrorKind, StoreError};
 use tokenseal::{ConnectError, SettingsError};
 use utoipa::ToSchema;
 
+use crate::model::rfc3339;
 use crate::reply::Reply;
 
 /// The class of a value that does not open: a wrong row, a wrong key and damage are one answer.
@@ -128,6 +130,12 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, class, message).retried_after(RETRY_OUTAGE)
     }
 
+    /// What only the user can end, by signing in again.
+    fn consent() -> Self {
+        let message = "only the user can renew the token, by signing in again";
+        Self { needs_consent: true, ..Self::new(StatusCode::CONFLICT, "needs_consent", message) }
+    }
+
     fn does_not_open() -> Self {
         let message = "value does not open: wrong key, wrong encryption context, or damaged";
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, DOES_NOT_OPEN, message)
@@ -178,6 +186,10 @@ impl From<StoreError> for ApiError {
             StoreError::Seal { source, .. } => of_seal(source),
             StoreError::Database(refused) if refused.is_about_rows() => {
                 Self::malformed("the database refuses a value of the row")
+            }
+            StoreError::NotRefreshed { .. } => {
+                let message = "the profile does not say how the table is refreshed";
+                Self::new(StatusCode::NOT_FOUND, "not_refreshed", message)
             }
             StoreError::NoColumns { .. } => Self::malformed("the table has no such plain column"),
             other => of_kind(other),
@@ -251,6 +263,27 @@ fn of_seal(failure: &SealFailure) -> ApiError {
         }
         _ => ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, failure.class(), failure.to_string())
             .with_hint("configure the agent so that it can seal: docs/configuration.md"),
+    }
+}
+
+impl From<LeaseError> for ApiError {
+    fn from(error: LeaseError) -> Self {
+        match error {
+            LeaseError::Store(error) => error.into(),
+            LeaseError::Held { expires_at, expires_in, .. } => {
+                let mut held =
+                    Self::new(StatusCode::LOCKED, "leased", "another holder has the refresh token");
+                held.expires = Some(rfc3339(expires_at));
+                held.retried_after(u32::try_from(expires_in.as_secs()).unwrap_or(u32::MAX).saturating_add(1))
+            }
+            LeaseError::NeedsConsent { .. } => Self::consent(),
+            LeaseError::Malformed => Self::malformed("the lease is not one of the agent"),
+            _ => Self::new(
+                StatusCode::CONFLICT,
+                "lease_lost",
+                "the row does not hold the leased refresh token any more",
+            ),
+        }
     }
 }
 

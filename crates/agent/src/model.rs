@@ -12,7 +12,7 @@ use utoipa::openapi::schema::{
 
 use crate::body::SecretText;
 use crate::error::Details;
-use crate::named::{KeyText, Named, PlainText, optional_count};
+use crate::named::{KeyText, Named, PlainText, count, optional_count};
 
 /// Reads a row.
 #[derive(Deserialize, ToSchema)]
@@ -71,6 +71,8 @@ pub(crate) struct PutRequest {
     pub(crate) plain: Named<PlainText>,
     /// Writes only while the row is at this revision.
     pub(crate) if_revision: Option<String>,
+    /// The lease under which the tokens were granted; it ends with the write.
+    pub(crate) lease: Option<String>,
 }
 
 /// How a row was written.
@@ -80,6 +82,58 @@ pub(crate) struct WrittenReply {
     pub(crate) written: String,
     /// The revision of the row as it was written.
     pub(crate) revision: String,
+}
+
+/// Takes the right to spend a row's refresh token.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LeaseRequest {
+    /// The table; the profile's first, if left out.
+    pub(crate) table: Option<String>,
+    /// The primary key, by column. Owner columns may be here too.
+    #[schema(schema_with = keys)]
+    pub(crate) row: Named<KeyText>,
+    /// Whom the row belongs to, by column.
+    #[serde(default)]
+    #[schema(schema_with = keys, required = false)]
+    pub(crate) owner: Named<KeyText>,
+    /// For how many seconds, from 1 to 3,600.
+    #[serde(deserialize_with = "count")]
+    #[schema(value_type = i64, minimum = 1, maximum = 3600)]
+    pub(crate) seconds: u32,
+}
+
+/// The right to spend a row's refresh token.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct LeaseReply {
+    /// The lease, for `put` and `release`.
+    pub(crate) lease: String,
+    /// When it ends, by the database's clock (RFC 3339).
+    pub(crate) expires: String,
+}
+
+/// Gives a lease back.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ReleaseRequest {
+    /// The table; the profile's first, if left out.
+    pub(crate) table: Option<String>,
+    /// The primary key, by column. Owner columns may be here too.
+    #[schema(schema_with = keys)]
+    pub(crate) row: Named<KeyText>,
+    /// Whom the row belongs to, by column.
+    #[serde(default)]
+    #[schema(schema_with = keys, required = false)]
+    pub(crate) owner: Named<KeyText>,
+    /// The lease.
+    pub(crate) lease: String,
+}
+
+/// How a lease was given back.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ReleaseReply {
+    /// Whether it was still held.
+    pub(crate) released: bool,
 }
 
 /// Deletes a row.
@@ -256,6 +310,12 @@ impl Serialize for Shown {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.0.expose_secret())
     }
+}
+
+/// A time in milliseconds since 1970, as RFC 3339.
+pub(crate) fn rfc3339(milliseconds: i64) -> String {
+    let since = std::time::Duration::from_millis(milliseconds.try_into().unwrap_or_default());
+    humantime::format_rfc3339_millis(std::time::UNIX_EPOCH + since).to_string()
 }
 
 fn of_type(kind: Type) -> Object {

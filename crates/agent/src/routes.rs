@@ -2,6 +2,7 @@
 
 mod about;
 mod cells;
+mod leases;
 mod secrets;
 mod tokens;
 
@@ -15,10 +16,12 @@ use crate::agent::Agent;
 use crate::gate;
 
 /// The routes that need the header, and what each is called in audit events and metrics.
-const ROUTES: [(&str, &str); 6] = [
+const ROUTES: [(&str, &str); 8] = [
     ("/v1/tokens/get", "get"),
     ("/v1/tokens/put", "put"),
     ("/v1/tokens/delete", "delete"),
+    ("/v1/tokens/lease", "lease"),
+    ("/v1/tokens/release", "release"),
     ("/v1/open", "open"),
     ("/v1/seal", "seal"),
     ("/v1/secrets/get", "secret"),
@@ -72,6 +75,8 @@ fn guarded() -> OpenApiRouter<Agent> {
         .routes(routes!(tokens::get))
         .routes(routes!(tokens::put))
         .routes(routes!(tokens::delete))
+        .routes(routes!(leases::lease))
+        .routes(routes!(leases::release))
         .routes(routes!(cells::open))
         .routes(routes!(cells::seal))
         .routes(routes!(secrets::get))

@@ -78,7 +78,7 @@ pub(crate) async fn put(
     Extension(caller): Extension<Caller>,
     Input(request): Input<PutRequest>,
 ) -> Result<Reply<WrittenReply>, ApiError> {
-    let PutRequest { table, row, owner, tokens, plain, if_revision } = request;
+    let PutRequest { table, row, owner, tokens, plain, if_revision, lease } = request;
     let target = agent.target(&caller, Action::Put, table.as_deref(), row, owner)?;
     let tokens = tokens
         .0
@@ -92,11 +92,14 @@ pub(crate) async fn put(
         Some(revision) => new.if_revision(revision),
         None => new,
     };
-    let written = target.store.put(&target.key, new).await.map_err(|error| match error {
-        // To a caller that may see some owners' rows only, the row of another is none.
-        StoreError::KeyNotStorable { .. } if target.is_narrowed => ApiError::no_row(),
-        error => error.into(),
-    })?;
+    let written = match lease {
+        Some(lease) => target.store.put_leased(&target.key, &lease, new).await?,
+        None => target.store.put(&target.key, new).await.map_err(|error| match error {
+            // To a caller that may see some owners' rows only, the row of another is none.
+            StoreError::KeyNotStorable { .. } if target.is_narrowed => ApiError::no_row(),
+            error => error.into(),
+        })?,
+    };
     let revision = written.revision().to_string();
     Ok(Reply(WrittenReply {
         written: written.encryption_method.unwrap_or_else(|| "plaintext".into()),
