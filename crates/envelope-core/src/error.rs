@@ -5,6 +5,31 @@ use crate::format::{Format, FormatError};
 use crate::key::WrappedLengthError;
 use crate::provider::{ErrorClass, KeyError};
 
+/// What a form of value is sealed and opened with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Needed {
+    /// A key service.
+    KeyService,
+    /// The key for direct AES.
+    DirectKey,
+    /// The master key that users' keys are derived from.
+    UserKeys,
+    /// A local keyring.
+    Keyring,
+}
+
+impl std::fmt::Display for Needed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::KeyService => "a key service",
+            Self::DirectKey => "the key for direct AES",
+            Self::UserKeys => "the master key of users' keys",
+            Self::Keyring => "a local keyring",
+        })
+    }
+}
+
 /// Why a stored value did not open. No variant carries plaintext, key material or the stored text.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -37,12 +62,12 @@ pub enum OpenError {
     #[error("value does not carry its purpose, and such values are refused here")]
     UnlabelledRefused,
     /// The key that the value was sealed with is not configured.
-    #[error("reading {format} values needs {variable}")]
+    #[error("reading {format} values needs {needed}")]
     MissingKey {
         /// The format of the stored value.
         format: Format,
-        /// The variable that must be set.
-        variable: &'static str,
+        /// What must be configured.
+        needed: Needed,
     },
     /// A readable token, and the configuration forbids reading such.
     #[error("value is plaintext, and plaintext is forbidden")]
@@ -93,6 +118,15 @@ impl OpenError {
             Self::UnknownDataKey { .. } => "unknown_data_key",
             Self::DevelopmentToken => "development_token",
             Self::Key(error) => error.class().label(),
+        }
+    }
+
+    /// What is not configured, where that is the cause.
+    #[must_use]
+    pub fn needed(&self) -> Option<Needed> {
+        match self {
+            Self::MissingKey { needed, .. } => Some(*needed),
+            _ => None,
         }
     }
 

@@ -12,6 +12,7 @@ pub mod environment;
 pub mod error;
 pub mod field;
 pub mod format;
+pub mod hint;
 pub mod key;
 pub mod ledger;
 pub mod provider;

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use secrecy::SecretSlice;
 
 use crate::context::EncryptionContext;
+use crate::hint::{self, Setting};
 use crate::key::{DataKey, WrappedDataKey};
 
 /// A key service: it makes data keys and unwraps them, and never gives out the key that wraps them.
@@ -69,7 +70,7 @@ pub trait KeyProvider: Send + Sync {
     ) -> Result<SecretSlice<u8>, KeyError> {
         let _ = (ciphertext, key_id, context);
         Err(KeyError::new(ErrorClass::Misconfigured, "this key service does not open values it did not wrap")
-            .with_hint("set KMS_KEY_ID to the AWS KMS key that encrypted these rows"))
+            .with_hint("set {key} to the AWS KMS key that encrypted these rows"))
     }
 }
 
@@ -216,20 +217,32 @@ pub struct KeyError(Arc<Failure>);
 struct Failure {
     class: ErrorClass,
     message: Cow<'static, str>,
+    /// With places for the names of settings.
     hint: Option<Cow<'static, str>>,
+    hint_in_words: Option<Cow<'static, str>>,
     source: Option<Arc<dyn Error + Send + Sync>>,
 }
 
 impl KeyError {
     /// Says what went wrong; `message` is a lower-case fragment without secrets.
     pub fn new(class: ErrorClass, message: impl Into<Cow<'static, str>>) -> Self {
-        Self(Arc::new(Failure { class, message: message.into(), hint: None, source: None }))
+        Self(Arc::new(Failure {
+            class,
+            message: message.into(),
+            hint: None,
+            hint_in_words: None,
+            source: None,
+        }))
     }
 
-    /// Adds what to do: the IAM action, key state, variable or command to look at.
+    /// Adds what to do: the IAM action or key state to look at. Settings and commands are named by places such as `{key}`,
+    /// see [`Setting`].
     #[must_use]
-    pub fn with_hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
-        Arc::make_mut(&mut self.0).hint = Some(hint.into());
+    pub fn with_hint(mut self, pattern: impl Into<Cow<'static, str>>) -> Self {
+        let pattern = pattern.into();
+        let failure = Arc::make_mut(&mut self.0);
+        failure.hint_in_words = Some(hint::in_words(pattern.clone()));
+        failure.hint = Some(pattern);
         self
     }
 
@@ -249,6 +262,18 @@ impl KeyError {
     /// The next step for the operator, if the backend knows one.
     #[must_use]
     pub fn hint(&self) -> Option<&str> {
+        self.0.hint_in_words.as_deref()
+    }
+
+    /// The hint with the names that a program has for settings and commands.
+    #[must_use]
+    pub fn hint_naming(&self, name: impl Fn(Setting) -> &'static str) -> Option<String> {
+        Some(hint::naming(self.0.hint.as_deref()?, name))
+    }
+
+    /// The hint with places for those names, for an error that repeats it.
+    #[must_use]
+    pub fn hint_pattern(&self) -> Option<&str> {
         self.0.hint.as_deref()
     }
 }

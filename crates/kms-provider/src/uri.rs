@@ -125,7 +125,7 @@ pub enum KeyUriError {
     )]
     NotAnArn,
     /// Two of several keys are in one Region.
-    #[error("two keys are in Region {region}: name one key per Region, and others in KMS_ALLOWED_KEYS")]
+    #[error("two keys are in Region {region}: name one key per Region, and others as allowed keys")]
     SameRegion {
         /// The Region.
         region: String,

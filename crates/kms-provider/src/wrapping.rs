@@ -112,7 +112,7 @@ impl WrappingKey {
                     ErrorClass::Misconfigured,
                     "key has wrapped the most data keys that it may (2^32)",
                 )
-                .with_hint("rotate it: `migrate-tokens keyring rotate`"));
+                .with_hint("rotate it: {keyring rotate}"));
             }
             _ => {}
         }

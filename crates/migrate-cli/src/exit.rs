@@ -11,7 +11,7 @@ use token_store::error::SealFailure;
 use token_store::migration::Ended;
 use token_store::profile::ProfileError;
 pub(crate) use tokenseal::error::chain;
-use tokenseal::{ConnectError, SettingsError};
+use tokenseal::{ConnectError, SettingsError, hints};
 
 /// How a program ended; the numbers are a contract with scripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,9 +139,9 @@ impl Failed for CliError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Usage { hint, .. } => hint.clone(),
-            Self::Key(error) => error.hint().map(Into::into),
-            Self::Keyring(error) => Some(error.hint().into()),
-            Self::Store(error) => store_hint(error),
+            Self::Key(error) => hints::of_key(error),
+            Self::Keyring(error) => Some(hints::of_keyring(error)),
+            Self::Store(error) => hints::of_store(error),
             #[cfg(feature = "secrets")]
             Self::Source(error) => error.hint().map(Into::into),
             Self::Forbidden { hint, .. } | Self::Unopened { hint, .. } => Some(hint.clone()),
@@ -232,6 +232,7 @@ fn store_exit(error: &StoreError) -> Exit {
         | StoreError::NotPlain { .. }
         | StoreError::Address { .. }
         | StoreError::KeyLength { .. }
+        | StoreError::NoKeyMade { .. }
         | StoreError::NoTokenColumn { .. } => Exit::Usage,
         StoreError::Open { source: OpenError::Key(error), .. } => key_exit(error),
         StoreError::Open { source: OpenError::MissingKey { .. }, .. } => Exit::Usage,
@@ -239,6 +240,9 @@ fn store_exit(error: &StoreError) -> Exit {
         | StoreError::KeptToken { .. }
         | StoreError::NotFound { .. }
         | StoreError::KeyNotStorable { .. }
+        | StoreError::Changed { .. }
+        | StoreError::Exists { .. }
+        | StoreError::NotPrepared { .. }
         | StoreError::Altered { .. }
         | StoreError::Unreadable { .. }
         | StoreError::Contended { .. } => Exit::Partial,
@@ -248,81 +252,4 @@ fn store_exit(error: &StoreError) -> Exit {
         StoreError::Database(error) if error.is_about_rows() => Exit::Partial,
         _ => Exit::Database,
     }
-}
-
-fn store_hint(error: &StoreError) -> Option<String> {
-    let hint = match error {
-        StoreError::Database(error) if error.unreachable => {
-            "check DATABASE_URL, that the database runs, and that this machine may connect to it"
-        }
-        StoreError::Database(error) if error.is_about_rows() => {
-            "`migrate-tokens profile check` names what may refuse a row"
-        }
-        StoreError::Database(_) => "`migrate-tokens doctor` checks the database and what its user may do",
-        StoreError::Address { .. } => {
-            "set DATABASE_URL to postgres://user:password@host/database or sqlite://file.db"
-        }
-        StoreError::NoTable { .. } => {
-            "check that DATABASE_URL names the right database, and TOKEN_PROFILE the right profile; a schema is named by \
-             `schema` in the profile, not in `name`"
-        }
-        StoreError::NotStorable { .. } => {
-            "set KMS_KEY_ID, or name in the profile what its tables hold (`unmarked`, `legacy`)"
-        }
-        StoreError::NoColumns { addable: true, .. } => "run `migrate-tokens schema`",
-        StoreError::NoColumns { .. } => {
-            "TOKEN_PROFILE does not describe this table: choose another profile or write one, see \
-             docs/migrating-from/your-own-table.md"
-        }
-        StoreError::NotFound { .. } | StoreError::KeyLength { .. } => {
-            "name the row by every column of its primary key"
-        }
-        StoreError::Contended { .. } => "run the command again",
-        StoreError::KeyNotStorable { .. } => {
-            "name the row as the database stores it: a key that is too long, or of another type, is no row's"
-        }
-        StoreError::Altered { .. } => {
-            "a trigger, a rule or a policy changes or keeps back the row: `migrate-tokens profile check` names them"
-        }
-        StoreError::Ambiguous { .. } => "name the row by columns that the database guarantees to be unique",
-        StoreError::NotAValue { .. } => "write the value as the database shows it",
-        StoreError::Unsuitable { .. } => "`migrate-tokens profile check` names what stands in the way",
-        StoreError::KeptToken { .. } => {
-            "write that column first, with `migrate-tokens put --column`; if no column opens, set one to NULL in the database"
-        }
-        StoreError::Open { source, .. } => return open_hint(source),
-        StoreError::Seal { source: SealFailure::Envelope(SealError::Key(error)), .. } => {
-            return error.hint().map(Into::into);
-        }
-        _ => return None,
-    };
-    Some(hint.into())
-}
-
-/// What to do about a value that does not open.
-pub(crate) fn open_hint(error: &OpenError) -> Option<String> {
-    let hint = match error {
-        OpenError::NotAuthentic => {
-            "check ENCRYPTION_CONTEXT, the key, and whether the value was copied here from another row"
-        }
-        OpenError::MissingKey { variable, .. } => return Some(format!("set {variable}")),
-        OpenError::UnboundRefused => {
-            "run `migrate-tokens migrate --rebind` with BINDING=accept-unbound, or with --below-floor"
-        }
-        OpenError::BelowFloor { .. } => {
-            "if the value is where it belongs, `migrate-tokens migrate --below-floor` (with --rebind for envelopes) moves it; \
-             the floor is READ_FLOOR, else `floor` in the profile"
-        }
-        OpenError::SourceRefused { .. } => {
-            "if rows of this profile may hold such values, name the format in the profile: sources = [\"node-json\"]"
-        }
-        OpenError::UnlabelledRefused => {
-            "`reseal` of the local store under this keyring was completed: values without a purpose are refused; write the value again"
-        }
-        OpenError::PlaintextRefused => "set PLAINTEXT_POLICY=allow-read and run `migrate-tokens migrate`",
-        OpenError::DevelopmentToken => "replace the token; a development token has no place in production",
-        OpenError::Key(error) => return error.hint().map(Into::into),
-        _ => return None,
-    };
-    Some(hint.into())
 }

@@ -18,7 +18,7 @@ pub use envelope_core::sealer::FailureObserver;
 pub(crate) use stored::Recorded;
 pub use user_keys::UserKeys;
 
-use crate::error::SealFailure;
+use crate::error::{Needed, SealFailure};
 use crate::floor::{Floor, Rules};
 use crate::profile::{LegacyFormat, Profile};
 use crate::write_format::WriteFormat;
@@ -248,11 +248,11 @@ impl TokenCipher {
             Format::Plaintext if text.is_empty() => unbound(SecretString::default()),
             Format::Plaintext => unbound(SecretString::from(text)),
             Format::DirectAes => {
-                let key = self.direct.as_ref().ok_or(missing(format, "ENCRYPTION_KEY"))?;
+                let key = self.direct.as_ref().ok_or(missing(format, Needed::DirectKey))?;
                 unbound(direct_aes::open(key, text)?)
             }
             Format::PulseplanLocal => {
-                let keys = self.user_keys.as_ref().ok_or(missing(format, "TOKEN_ENCRYPTION_KEY"))?;
+                let keys = self.user_keys.as_ref().ok_or(missing(format, Needed::UserKeys))?;
                 // Without its user a row has no key; it opens under none.
                 unbound(keys.open(text, binding.owner_id().ok_or(OpenError::NotAuthentic)?).await?)
             }
@@ -286,7 +286,7 @@ impl TokenCipher {
     /// The associated data of such a value is its owner or its row's key, or there is none; what stands inside it
     /// is not believed.
     fn open_node_json(&self, text: &str, binding: &Binding<'_>) -> Result<SecretString, OpenError> {
-        let ring = self.ring.as_ref().ok_or(missing(Format::NodeJson, "KMS_KEY_ID=keyring:<file>"))?;
+        let ring = self.ring.as_ref().ok_or(missing(Format::NodeJson, Needed::Keyring))?;
         let names =
             [binding.owner_id(), binding.key_id()].into_iter().flatten().map(|name| Some(name.as_bytes()));
         let accepted = accepted_labels(ring.as_ref());
@@ -301,7 +301,7 @@ impl TokenCipher {
     }
 
     fn sealer(&self, format: Format) -> Result<&Sealer, OpenError> {
-        self.sealer.as_ref().ok_or(missing(format, "KMS_KEY_ID"))
+        self.sealer.as_ref().ok_or(missing(format, Needed::KeyService))
     }
 
     /// The format that a row must be in to count as moved.
@@ -327,13 +327,14 @@ impl TokenCipher {
         let plaintext = plaintext.expose_secret();
         match format {
             WriteFormat::KmsEnvelope => {
-                let missing = SealFailure::MissingKey { format: Format::KmsEnvelope, variable: "KMS_KEY_ID" };
+                let missing =
+                    SealFailure::MissingKey { format: Format::KmsEnvelope, needed: Needed::KeyService };
                 let sealed = self.sealer.as_ref().ok_or(missing)?.seal(plaintext, binding).await?;
                 Ok(SealedCell { text: sealed.text, key_id: sealed.key_id })
             }
             WriteFormat::DirectAes => {
                 let missing =
-                    SealFailure::MissingKey { format: Format::DirectAes, variable: "ENCRYPTION_KEY" };
+                    SealFailure::MissingKey { format: Format::DirectAes, needed: Needed::DirectKey };
                 let text = direct_aes::seal(self.direct.as_ref().ok_or(missing)?, plaintext);
                 Ok(SealedCell { text, key_id: Some(direct_aes::KEY_ID.into()) })
             }
@@ -341,16 +342,14 @@ impl TokenCipher {
                 tracing::warn!(
                     table = binding.table(),
                     column = binding.column(),
-                    "token is written in plaintext: set KMS_KEY_ID or ENCRYPTION_KEY"
+                    "token is written in plaintext: neither a key service nor a key is configured"
                 );
                 Ok(SealedCell { text: plaintext.to_owned(), key_id: None })
             }
             WriteFormat::Plaintext => Err(SealFailure::PlaintextForbidden),
             WriteFormat::PulseplanLocal => {
-                let missing = SealFailure::MissingKey {
-                    format: Format::PulseplanLocal,
-                    variable: "TOKEN_ENCRYPTION_KEY",
-                };
+                let missing =
+                    SealFailure::MissingKey { format: Format::PulseplanLocal, needed: Needed::UserKeys };
                 let keys = self.user_keys.as_ref().ok_or(missing)?;
                 let text = keys.seal(plaintext, binding.owner_id().ok_or(SealFailure::NoUser)?).await;
                 Ok(SealedCell { text, key_id: None })
@@ -359,8 +358,8 @@ impl TokenCipher {
     }
 }
 
-fn missing(format: Format, variable: &'static str) -> OpenError {
-    OpenError::MissingKey { format, variable }
+fn missing(format: Format, needed: Needed) -> OpenError {
+    OpenError::MissingKey { format, needed }
 }
 
 /// A ring that remembers a local store that was re-sealed accepts no value without a purpose any more: a secret from before

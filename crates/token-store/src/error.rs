@@ -1,6 +1,7 @@
 //! Errors of the store, none of which carries a token.
 
 pub use envelope_core::correlation::CorrelationId;
+pub use envelope_core::error::Needed;
 use envelope_core::{OpenError, SealError};
 
 /// What the database said, without the row values that some servers add to their messages.
@@ -333,15 +334,15 @@ pub enum SealFailure {
     #[error(transparent)]
     Envelope(#[from] SealError),
     /// What this form of writing needs is not configured.
-    #[error("writing {format} values needs {variable}")]
+    #[error("writing {format} values needs {needed}")]
     MissingKey {
         /// The format that was to be written.
         format: envelope_core::Format,
-        /// The variable that must be set.
-        variable: &'static str,
+        /// What must be configured.
+        needed: Needed,
     },
     /// Nothing to seal with is configured, and the policy does not let plaintext be written.
-    #[error("plaintext may not be written: set KMS_KEY_ID or ENCRYPTION_KEY")]
+    #[error("plaintext may not be written, and neither a key service nor a key is configured")]
     PlaintextForbidden,
     /// The row does not name the user that the value's key is derived from.
     #[error("row names no user to derive a key for")]

@@ -10,7 +10,7 @@ use crate::cipher::{OpenedCell, Recorded, TokenCipher};
 use crate::database::layout::Layout;
 use crate::database::row::{NoText, StoredRow, Unreadable};
 use crate::database::swap::{Change, Marks};
-use crate::error::{CorrelationId, SealFailure};
+use crate::error::{CorrelationId, Needed, SealFailure};
 use crate::profile::Unmarked;
 use crate::write_format::WriteFormat;
 
@@ -60,6 +60,15 @@ impl CellCause {
             Self::Open(error) => error.class(),
             Self::Seal(error) => error.class(),
             Self::Unreadable(_) => "unreadable",
+        }
+    }
+
+    /// What is not configured, where that is the cause.
+    pub(crate) fn needed(&self) -> Option<Needed> {
+        match self {
+            Self::Open(error) => error.needed(),
+            Self::Seal(SealFailure::MissingKey { needed, .. }) => Some(*needed),
+            Self::Seal(_) | Self::Unreadable(_) => None,
         }
     }
 }

@@ -205,10 +205,10 @@ async fn check_value(
         class: class.into(),
         error: error.into(),
         correlation_id: None,
+        needed: None,
     };
-    let plaintext =
-        || Verdict::Plaintext(finding("plaintext", "readable by anybody with the table: run migrate"));
-    let unbound = || Verdict::Unbound(finding("unbound", "not bound to its row: run migrate --rebind"));
+    let plaintext = || Verdict::Plaintext(finding("plaintext", "readable by anyone with the table"));
+    let unbound = || Verdict::Unbound(finding("unbound", "not bound to its row"));
     let recorded = Recorded::of(row, layout, store.profile().unmarked);
     match store.cipher().open(text, recorded, &row.binding(layout, column)).await {
         Ok(cell) => {

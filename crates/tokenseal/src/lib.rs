@@ -7,6 +7,7 @@ pub mod audit;
 pub mod connect;
 pub mod database;
 pub mod error;
+pub mod hints;
 pub mod key_service;
 #[cfg(feature = "oauth")]
 pub mod oauth;

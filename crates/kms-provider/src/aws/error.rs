@@ -191,8 +191,8 @@ fn hint(class: ErrorClass, operation: Operation, code: Option<&str>) -> String {
              encryption context included",
             operation.actions(),
         ),
-        ErrorClass::NotFound => "check KMS_KEY_ID, AWS_REGION and the account that the credentials belong to".into(),
-        ErrorClass::Disabled => "enable the key (kms:EnableKey), or set KMS_KEY_ID to another one".into(),
+        ErrorClass::NotFound => "check {key}, AWS_REGION and the account that the credentials belong to".into(),
+        ErrorClass::Disabled => "enable the key (kms:EnableKey), or set {key} to another one".into(),
         ErrorClass::PendingDeletion => {
             "cancel the deletion now (kms:CancelKeyDeletion): once it is done, nothing under the key ever opens".into()
         }
@@ -201,12 +201,12 @@ fn hint(class: ErrorClass, operation: Operation, code: Option<&str>) -> String {
                 .into()
         }
         ErrorClass::ContextMismatchOrCorrupt => {
-            "present the encryption context it was wrapped under (ENCRYPTION_CONTEXT and the row's identity); \
+            "present the encryption context it was wrapped under ({context} and the row's identity); \
              if that is right, the bytes are damaged"
                 .into()
         }
-        ErrorClass::WrongKey => "add the key that wrapped it to KMS_ALLOWED_KEYS, if it is yours".into(),
-        ErrorClass::InvalidRequest => "KMS_KEY_ID must name a symmetric key for ENCRYPT_DECRYPT".into(),
+        ErrorClass::WrongKey => "add the key that wrapped it to {allowed keys}, if it is yours".into(),
+        ErrorClass::InvalidRequest => "{key} must name a symmetric key for ENCRYPT_DECRYPT".into(),
         _ => "try again; the AWS Health Dashboard shows outages in the Region".into(),
     }
 }

@@ -192,7 +192,7 @@ impl AllowedKeys {
 
     fn foreign(&self, claim: &str) -> KeyError {
         KeyError::new(ErrorClass::WrongKey, format!("wrapped under {}, which is not allowed", shown(claim))).with_hint(
-            "add the key to KMS_ALLOWED_KEYS if it is yours, for example after an alias was pointed at another key",
+            "add the key to {allowed keys} if it is yours, for example after an alias was pointed at another key",
         )
     }
 }

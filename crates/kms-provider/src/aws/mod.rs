@@ -144,10 +144,10 @@ fn region(config: &SdkConfig, key: &str) -> Result<Region, KeyError> {
             ErrorClass::Misconfigured,
             format!("the key is in Region {of_key}, but the AWS Region is set to {set}"),
         )
-        .with_hint("set AWS_REGION to the key's Region, or KMS_KEY_ID to a key of this Region")),
+        .with_hint("set AWS_REGION to the key's Region, or {key} to a key of this Region")),
         (Some(set), _) => Ok(set.clone()),
         (None, Some(of_key)) => Ok(Region::new(of_key.to_owned())),
         (None, None) => Err(KeyError::new(ErrorClass::Misconfigured, "no AWS Region is set")
-            .with_hint("set AWS_REGION to the key's Region, or KMS_KEY_ID to the key's ARN")),
+            .with_hint("set AWS_REGION to the key's Region, or {key} to the key's ARN")),
     }
 }

@@ -57,7 +57,7 @@ impl Regions {
                 ErrorClass::Misconfigured,
                 format!("{} is allowed, but no key of its Region is configured", redact_arn(stray)),
             )
-            .with_hint("take it out of KMS_ALLOWED_KEYS, or add a key of its Region to KMS_KEY_ID"));
+            .with_hint("take it out of {allowed keys}, or add a key of its Region to {key}"));
         }
         let mut regions = keys.iter().map(|key| {
             let name = region_of(key).ok_or_else(no_region)?;
@@ -80,5 +80,5 @@ fn region_of(key: &str) -> Option<&str> {
 
 fn no_region() -> KeyError {
     KeyError::new(ErrorClass::Misconfigured, "a key is no ARN, so its Region is not known")
-        .with_hint("name the key of each Region in KMS_KEY_ID by its ARN")
+        .with_hint("name the key of each Region in {key} by its ARN")
 }

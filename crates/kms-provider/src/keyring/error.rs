@@ -1,9 +1,11 @@
 //! Why a keyring could not be read or written.
 
+use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use envelope_core::KeyError;
+use envelope_core::hint::in_words;
 use envelope_core::provider::ErrorClass;
 
 /// Why a keyring could not be read or written. Nothing in it repeats what the file says, wrapped or not.
@@ -103,12 +105,13 @@ pub enum KeyringError {
 }
 
 impl KeyringError {
-    /// The next step for the operator.
+    /// The next step for the operator, with places for the names of settings and commands: see
+    /// [`naming`](envelope_core::hint::naming).
     #[must_use]
-    pub fn hint(&self) -> &'static str {
+    pub fn hint_pattern(&self) -> &'static str {
         match self {
             Self::Missing { .. } => {
-                "correct the path in KMS_KEY_ID=keyring:<file>; `keyring init` makes a new one; if there was one, restore it \
+                "correct the path in {keyring file}; {keyring init} makes a new one; if there was one, restore it \
                  from your backup first: nothing that it wrapped opens without it"
             }
             Self::Exists { .. } => {
@@ -117,14 +120,14 @@ impl KeyringError {
             Self::Exposed { .. } => "chmod 600 the file (640 to share it with a group for reading)",
             Self::Io { .. } => "check the path, its permissions and the free space on its file system",
             Self::NotAKeyring { .. } => {
-                "correct the path in KMS_KEY_ID=keyring:<file>, or restore the file from a backup"
+                "correct the path in {keyring file}, or restore the file from a backup"
             }
             Self::UnknownVersion { .. } => "use the version of this program that wrote it, or a later one",
             Self::WrongMasterKey { .. } => {
-                "set KMS_MASTER_KEY to the key that the keyring was made with, or that `keyring rekey` put it under"
+                "set {master key} to the key that the keyring was made with, or that {keyring rekey} put it under"
             }
             Self::SameMasterKey => {
-                "KMS_MASTER_KEY is the current one; make another with `openssl rand -base64 32`"
+                "{master key} is the current one; make another with `openssl rand -base64 32`"
             }
             Self::Damaged { .. } => "restore the file from a backup; values wrapped under its keys need it",
             Self::NotAnExport { .. } | Self::UnusableKey { .. } => {
@@ -134,6 +137,12 @@ impl KeyringError {
                 "nothing was imported; find out which of the two keys stored values were made with"
             }
         }
+    }
+
+    /// The next step for the operator, in words.
+    #[must_use]
+    pub fn hint(&self) -> Cow<'static, str> {
+        in_words(self.hint_pattern().into())
     }
 
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
@@ -147,6 +156,6 @@ impl From<KeyringError> for KeyError {
             KeyringError::Io { .. } => ErrorClass::Unavailable,
             _ => ErrorClass::Misconfigured,
         };
-        Self::new(class, "keyring cannot be used").with_hint(error.hint()).with_source(error)
+        Self::new(class, "keyring cannot be used").with_hint(error.hint_pattern()).with_source(error)
     }
 }

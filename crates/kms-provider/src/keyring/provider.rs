@@ -91,8 +91,8 @@ fn foreign(claim: &str) -> KeyError {
         format!("wrapped under {}, which this keyring does not have", shown(claim)),
     )
     .with_hint(
-        "set KMS_KEY_ID to the key that wrapped it; `keyring list` shows the keys of this keyring, \
-             `keyring import` adds some",
+        "set {key} to the key that wrapped it; {keyring list} shows the keys of this keyring, \
+             {keyring import} adds some",
     )
 }
 

@@ -116,7 +116,7 @@ impl Circuit {
             State::HalfOpen { last } => ("one call is testing it now".to_owned(), last),
             State::Open { .. } | State::Closed { .. } => return None,
         };
-        let hint = match last.hint() {
+        let hint = match last.hint_pattern() {
             Some(hint) => format!("{when}; {hint}"),
             None => when,
         };

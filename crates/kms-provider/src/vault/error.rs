@@ -93,18 +93,18 @@ fn refused(operation: Operation, key: &TransitKey, refusal: &Refusal) -> KeyErro
         404 => new(
             ErrorClass::NotFound,
             format!("no Transit is mounted at {}", key.mount()),
-            "check the mount in KMS_KEY_ID (vault:<mount>/<key>) and VAULT_NAMESPACE; `bao secrets enable transit` \
+            "check the mount in {key} (vault:<mount>/<key>) and VAULT_NAMESPACE; `bao secrets enable transit` \
              mounts Transit",
         ),
         405 => new(
             ErrorClass::Misconfigured,
             format!("the engine mounted at {} is not Transit", key.mount()),
-            "check the mount in KMS_KEY_ID (vault:<mount>/<key>); `bao secrets list` shows what is mounted where",
+            "check the mount in {key} (vault:<mount>/<key>); `bao secrets list` shows what is mounted where",
         ),
         429 => new(
             ErrorClass::Throttled,
             "the server limits the rate of calls",
-            "raise the quota (`bao read sys/quotas/rate-limit/<name>`), or lower --rate",
+            "raise the quota (`bao read sys/quotas/rate-limit/<name>`), or lower {rate}",
         ),
         301..=308 => new(
             ErrorClass::Unavailable,
@@ -133,7 +133,7 @@ fn no_such_key(key: &TransitKey) -> KeyError {
     new(
         ErrorClass::NotFound,
         format!("there is no key {key}"),
-        format!("check the name in KMS_KEY_ID; no key was made. `{make}` makes one"),
+        format!("check the name in {{key}}; no key was made. `{make}` makes one"),
     )
 }
 

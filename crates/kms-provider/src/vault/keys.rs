@@ -97,9 +97,7 @@ impl fmt::Debug for Keys {
 
 fn foreign(claim: &str) -> KeyError {
     KeyError::new(ErrorClass::WrongKey, format!("wrapped under {}, which is not allowed", shown(claim)))
-        .with_hint(
-            "add the key to KMS_ALLOWED_KEYS if it is yours, for example after a move to another mount",
-        )
+        .with_hint("add the key to {allowed keys} if it is yours, for example after a move to another mount")
 }
 
 fn lock(checked: &Mutex<HashMap<TransitKey, Instant>>) -> MutexGuard<'_, HashMap<TransitKey, Instant>> {

@@ -42,7 +42,7 @@ async fn a_key_that_is_not_allowed_is_refused_before_any_call() {
             let claimed = claimed(&foreign, Some(claim));
             let error = aws.unwrap(&claimed, &row(1)).await.map(drop).unwrap_err();
             assert_eq!(error.class(), ErrorClass::WrongKey, "{claim}");
-            assert!(error.hint().unwrap().contains("KMS_ALLOWED_KEYS"));
+            assert!(error.hint().unwrap().contains("the list of allowed keys"));
             assert_eq!(class(aws.rewrap(&claimed, &row(1)).await), ErrorClass::WrongKey);
             assert_eq!(class(aws.decrypt(foreign.bytes(), Some(claim), &row(1)).await), ErrorClass::WrongKey);
         }
@@ -152,7 +152,7 @@ async fn after_an_alias_was_repointed_the_earlier_key_opens_only_if_allowed() {
     let strict = aws(&emulator, "alias/tokens", &[]);
     let error = strict.unwrap(&made, &row(1)).await.map(drop).unwrap_err();
     assert_eq!(error.class(), ErrorClass::WrongKey);
-    assert!(error.hint().unwrap().contains("KMS_ALLOWED_KEYS"));
+    assert!(error.hint().unwrap().contains("the list of allowed keys"));
     assert_eq!(emulator.faults().calls("Decrypt"), 0);
 
     let aws = aws(&emulator, "alias/tokens", &[&old.arn]);

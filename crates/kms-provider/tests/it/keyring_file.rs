@@ -146,7 +146,7 @@ fn a_wrong_master_key_is_reported_as_such() {
     fixture.init();
     let error = Keyring::open(fixture.path(), &DataKey::generate()).unwrap_err();
     assert!(matches!(error, KeyringError::WrongMasterKey { .. }));
-    assert!(error.hint().contains("KMS_MASTER_KEY"));
+    assert!(error.hint().contains("the master key"));
     assert_eq!(KeyError::from(error).class(), ErrorClass::Misconfigured);
 }
 

@@ -15,6 +15,7 @@ use crate::startup::stop_on_signals;
 use tokenseal::Settings;
 use tokenseal::Tokenseal;
 use tokenseal::database::Access;
+use tokenseal::hints;
 use tokenseal::key_service::Load;
 
 #[derive(clap::Args)]
@@ -215,7 +216,7 @@ fn floor_notes(to: WriteFormat, floor: Floor, report: &MigrationReport) -> Vec<&
 }
 
 fn finish(
-    report: MigrationReport,
+    mut report: MigrationReport,
     findings: Vec<Finding>,
     limited: bool,
     ended_by: Option<CliError>,
@@ -228,6 +229,7 @@ fn finish(
         () if report.left > 0 && !report.dry_run && !limited => Exit::Partial,
         () => Exit::Done,
     };
+    hints::complete(&mut report.failures);
     let report = Checked { report, findings };
     print_report(report, ended_by, exit, options, |checked| {
         let notes = notes.into_iter().map(Into::into);

@@ -15,6 +15,7 @@ use crate::exit::{CliError, Exit};
 use crate::progress::Progress;
 use tokenseal::Settings;
 use tokenseal::database::Access;
+use tokenseal::hints;
 use tokenseal::key_service::Load;
 
 #[derive(clap::Args)]
@@ -65,8 +66,9 @@ pub(super) async fn run(args: Args, mut settings: Settings, options: Options) ->
     let verb = if args.dry_run { "would have relocated" } else { "relocated" };
     let mut progress = Progress::new(verb, rows.len() as u64, options.no_progress);
     let update = |report: &RelocateReport| progress.update(report.relocated + report.already);
-    let outcome = migration::relocate(services.store(), &rows, args.dry_run, update).await;
+    let mut outcome = migration::relocate(services.store(), &rows, args.dry_run, update).await;
     progress.finish();
+    hints::complete(&mut outcome.report.failures);
     let exit = if outcome.report.failed > 0 { Exit::Partial } else { Exit::Done };
     print_report(outcome.report, outcome.ended_by.map(CliError::from), exit, options, lines)
 }

@@ -10,6 +10,7 @@ use crate::progress::Progress;
 use crate::startup::stop_on_signals;
 use tokenseal::Settings;
 use tokenseal::database::Access;
+use tokenseal::hints;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -47,6 +48,7 @@ pub(super) async fn run(args: Args, mut settings: Settings, options: Options) ->
     progress.finish();
     let mut report = outcome.report;
     report.kms_calls += services.kms_calls();
+    hints::complete(&mut report.failures);
     let exit = match () {
         () if report.interrupted => Exit::Interrupted,
         () if report.failed > 0 || report.conflicts > 0 => Exit::Partial,

@@ -11,6 +11,7 @@ use crate::progress::Progress;
 use crate::startup::stop_on_signals;
 use tokenseal::Settings;
 use tokenseal::database::Access;
+use tokenseal::hints;
 use tokenseal::key_service::Load;
 
 #[derive(clap::Args)]
@@ -33,7 +34,9 @@ pub(super) async fn run(args: Args, settings: Settings, options: Options) -> Res
     let mut progress = Progress::new("verified", total, options.no_progress);
     let stop = stop_on_signals();
     let sample = args.sample.map(|size| size as usize);
-    let report = verify(services.store(), sample, &stop, |report| progress.update(report.rows)).await?;
+    let mut report = verify(services.store(), sample, &stop, |report| progress.update(report.rows)).await?;
+    hints::complete(&mut report.failures);
+    hints::complete_findings(&mut report.findings);
     progress.finish();
     emit(options.format, &report, lines)?;
     Ok(match () {

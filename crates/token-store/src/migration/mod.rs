@@ -153,11 +153,12 @@ pub async fn rewrap(
     stop: &StopFlag,
     progress: impl FnMut(&MigrationReport),
 ) -> Outcome<RewrapReport> {
-    let to = match store.cipher().key_service() {
-        Some(sealer) => sealer.provider().describe().await,
-        None => Err(KeyError::new(ErrorClass::Misconfigured, "no key service is configured")
-            .with_hint("set KMS_KEY_ID")),
-    };
+    let to =
+        match store.cipher().key_service() {
+            Some(sealer) => sealer.provider().describe().await,
+            None => Err(KeyError::new(ErrorClass::Misconfigured, "no key service is configured")
+                .with_hint("set {key}")),
+        };
     let to = match to {
         Ok(key) => key.key_id,
         Err(error) => {

@@ -87,7 +87,7 @@ impl From<StoreError> for Problem {
 
 async fn row(store: &TokenStore, key: &TokenKey, former: &Former, dry_run: bool) -> Result<Row, Problem> {
     let layout = store.layout(key)?;
-    let fail = |columns: &str, class: &str, error: &dyn std::error::Error| {
+    let fail = |columns: &str, class: &str, error: &(dyn std::error::Error + 'static)| {
         let name = crate::database::row::row_name(&layout.table.key, key.values());
         Problem::Row(Failure::new(&layout.table.name, name, columns, class, error))
     };

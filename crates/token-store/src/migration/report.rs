@@ -1,8 +1,10 @@
 //! What a migration did, counted and named.
 
+use envelope_core::OpenError;
 use serde::Serialize;
 
-use crate::error::CorrelationId;
+use crate::error::{CorrelationId, Needed};
+use crate::plan::CellCause;
 
 /// How many failures a report names; further ones are only counted, so that its size does not grow with the table.
 pub const MAX_LISTED: usize = 10_000;
@@ -129,6 +131,9 @@ pub struct Failure {
     /// What the log and the audit trail call this failure, where the value does not open.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub correlation_id: Option<CorrelationId>,
+    /// What is not configured, where that is why.
+    #[serde(skip)]
+    pub needed: Option<Needed>,
 }
 
 impl Failure {
@@ -137,11 +142,17 @@ impl Failure {
         row: String,
         column: &str,
         class: &str,
-        error: &dyn std::error::Error,
+        error: &(dyn std::error::Error + 'static),
     ) -> Self {
         let (table, column, class) = (table.into(), column.into(), class.into());
-        Self { table, row, column, class, error: chain(error), correlation_id: None }
+        Self { table, row, column, class, error: chain(error), correlation_id: None, needed: needed(error) }
     }
+}
+
+/// What is not configured, if that is the error.
+fn needed(error: &(dyn std::error::Error + 'static)) -> Option<Needed> {
+    let of_cell = error.downcast_ref().and_then(CellCause::needed);
+    of_cell.or_else(|| error.downcast_ref().and_then(OpenError::needed))
 }
 
 /// An error and its causes in one line.

@@ -8,7 +8,7 @@ use crate::cipher::TokenCipher;
 use crate::database::layout::Layout;
 use crate::database::row::StoredRow;
 use crate::database::swap::{Change, Marks};
-use crate::error::SealFailure;
+use crate::error::{Needed, SealFailure};
 use crate::plan::{CellCause, CellFailure, RowPlan, readable};
 
 /// Which data keys are wrapped anew.
@@ -74,7 +74,7 @@ async fn rewrap_row(cipher: &TokenCipher, layout: &Layout, row: StoredRow) -> Re
             continue;
         };
         let fail = |cause: CellCause| CellFailure { column: column.clone(), cause };
-        let missing = SealFailure::MissingKey { format: Format::KmsEnvelope, variable: "KMS_KEY_ID" };
+        let missing = SealFailure::MissingKey { format: Format::KmsEnvelope, needed: Needed::KeyService };
         let sealer = cipher.key_service().ok_or_else(|| fail(missing.into()))?;
         let new = sealer.rewrap(text, row.key_id.as_deref(), &row.binding(layout, column)).await;
         let new = new.map_err(|error| fail(error.into()))?;

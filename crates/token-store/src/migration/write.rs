@@ -46,7 +46,13 @@ impl<P: FnMut(&MigrationReport)> Run<'_, P> {
     }
 
     /// A row that the database does not take stays as it was, and keeps no other from being written.
-    fn refused(&self, layout: &Layout, change: &Change, error: &dyn std::error::Error, batch: &mut Batch) {
+    fn refused(
+        &self,
+        layout: &Layout,
+        change: &Change,
+        error: &(dyn std::error::Error + 'static),
+        batch: &mut Batch,
+    ) {
         let row = change.old.name(layout);
         self.trail().write_failed(layout, &row, DATABASE, None);
         let columns = layout.table.tokens.join(",");

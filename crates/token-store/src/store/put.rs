@@ -307,7 +307,7 @@ fn warn_of_fallback(layout: &Layout, row: &StoredRow, failure: &SealFailure) {
         table = layout.table.name,
         row = row.name(layout),
         class = failure.class(),
-        "key service is unavailable: token is written in direct AES; `migrate-tokens migrate` heals it"
+        "key service is unavailable: token is written in direct AES; a migration seals it again"
     );
 }
 

@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use envelope_core::format::direct_aes;
 use envelope_core::{Binding, BindingPolicy, EnvelopeFormat, OpenError};
+use token_store::error::Needed;
 use token_store::{StoreError, TokenKey};
 
 use crate::support::{
@@ -138,16 +139,16 @@ on_each_database! {
         }
     }
 
-    async fn a_row_whose_key_is_not_configured_names_the_variable(db) {
+    async fn a_row_whose_key_is_not_configured_names_what_is_needed(db) {
         create_vod_tender(&db).await;
         let mut keys = Keys::new("vod-tender");
         insert_vod(&db, &VodRow::direct("one", "a", "b")).await;
         insert_vod(&db, &row_of("bound context", &keys, ("twitch", "two"), "c").await).await;
         (keys.direct, keys.key_service) = (false, false);
         let store = keys.store(&db).await;
-        for (channel, wanted) in [("one", "ENCRYPTION_KEY"), ("two", "KMS_KEY_ID")] {
+        for (channel, wanted) in [("one", Needed::DirectKey), ("two", Needed::KeyService)] {
             match store.get(&TokenKey::new("twitch", channel)).await.unwrap_err() {
-                StoreError::Open { source: OpenError::MissingKey { variable, .. }, .. } => assert_eq!(variable, wanted),
+                StoreError::Open { source: OpenError::MissingKey { needed, .. }, .. } => assert_eq!(needed, wanted),
                 other => panic!("{other:?}"),
             }
         }

@@ -2,6 +2,7 @@
 
 use envelope_core::format::direct_aes;
 use envelope_core::format::pulseplan_local::{Envelope, MasterKey, derive_user_key};
+use token_store::error::Needed;
 use token_store::{TokenKey, WriteFormat};
 
 use crate::migration_moves_every_row::{assert_all_read, mixture};
@@ -67,7 +68,7 @@ on_each_database! {
         assert_eq!(counts(&migrate(&keys.store(&db).await, WriteFormat::PulseplanLocal).await)[..3], [3, 0, 3]);
     }
 
-    async fn a_rollback_without_its_key_names_the_variable_and_writes_nothing(db) {
+    async fn a_rollback_without_its_key_names_what_is_needed_and_writes_nothing(db) {
         mixture(&db, 4).await;
         let mut keys = Keys::new("vod-tender");
         migrate(&keys.store(&db).await, WriteFormat::KmsEnvelope).await;
@@ -75,7 +76,7 @@ on_each_database! {
         keys.direct = false;
         let report = migrate(&keys.store(&db).await, WriteFormat::DirectAes).await;
         assert_eq!((report.migrated, report.failed), (0, 4));
-        assert!(report.failures[0].error.contains("ENCRYPTION_KEY"), "{}", report.failures[0].error);
+        assert_eq!(report.failures[0].needed, Some(Needed::DirectKey), "{}", report.failures[0].error);
         assert_eq!(vod_rows(&db).await, before);
     }
 }

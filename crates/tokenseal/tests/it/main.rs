@@ -3,4 +3,5 @@
 
 mod every_variable_is_read_in_one_place;
 #[cfg(all(feature = "dotenv", feature = "oauth"))]
+mod failed_opens_are_counted_once;
 mod tokens_are_refreshed_at_their_provider;
