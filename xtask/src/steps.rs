@@ -13,6 +13,7 @@ mod fuzz;
 mod infra;
 mod layers;
 mod links;
+mod outside;
 mod package;
 mod promises;
 pub(crate) mod test;
@@ -25,7 +26,7 @@ pub(crate) struct Step {
     pub(crate) run: fn(&Options) -> anyhow::Result<Report>,
 }
 
-pub(crate) const STEPS: [Step; 11] = [
+pub(crate) const STEPS: [Step; 12] = [
     Step { name: "fmt", summary: "the code is formatted", run: fmt::run },
     Step {
         name: "clippy",
@@ -34,6 +35,11 @@ pub(crate) const STEPS: [Step; 11] = [
     },
     Step { name: "test", summary: "the tests, against real servers where there are any", run: test::run },
     Step { name: "doctest", summary: "the examples in the documentation run", run: doctest::run },
+    Step {
+        name: "outside",
+        summary: "a service outside the workspace, as a user of the crates writes one",
+        run: outside::run,
+    },
     Step {
         name: "fuzz",
         summary: "every parser against random inputs: a minute each, seconds in ci",

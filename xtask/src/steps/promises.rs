@@ -72,8 +72,9 @@ fn has_test(code: &str, name: &str) -> bool {
         let Some(arguments) = arguments_of(line, name) else {
             return false;
         };
-        // The parameter of a macro's body is a name without a type.
-        let is_body = !arguments.is_empty() && arguments.chars().all(|c| c.is_alphanumeric() || c == '_');
+        // The parameters of a macro's body are names without types.
+        let is_name = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || c == '_');
+        let is_body = arguments.split(", ").all(is_name);
         let attributes: Vec<&str> =
             lines[..index].iter().rev().take_while(|line| is_attached(line)).copied().collect();
         let is_test = attributes.iter().any(|line| line.starts_with("#[test]") || line.contains("::test"));
