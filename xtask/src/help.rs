@@ -9,6 +9,7 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
     println!("usage: cargo xtask <command> [options]\n\ncommands:");
     let others = [
         ("ci", "every step from `fmt` to `docs`, and what ran and what did not"),
+        ("api", "the public interface of the published crates, written into docs/api.md"),
         ("bench", "the benches, written into docs/performance.md; --quick for a rough idea"),
         ("chaos", "a key service that fails in every way, scenario by scenario"),
         ("demo", "an end-to-end demo on SQLite and a local keyring; arguments go to `migrate-tokens demo`"),

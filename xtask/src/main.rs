@@ -3,6 +3,7 @@
 
 use std::process::ExitCode;
 
+mod api;
 mod aws_live;
 mod bench;
 mod cargo;
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
     let command = args.next().unwrap_or_default();
     let args: Vec<String> = args.collect();
     let outcome = match command.as_str() {
+        "api" => api::run(),
         "bench" => bench::run(&args),
         "chaos" => chaos::run(&args),
         "demo" => demo::run(&args),

@@ -4,6 +4,7 @@ use anyhow::bail;
 
 use super::links::broken_links;
 use super::promises::broken_promises;
+use crate::api;
 use crate::cargo::{cargo, root, run as run_command};
 use crate::options::Options;
 use crate::report::Report;
@@ -12,6 +13,7 @@ pub(crate) fn run(_options: &Options) -> anyhow::Result<Report> {
     let mut doc = cargo();
     doc.args(["doc", "--quiet", "--workspace", "--no-deps", "--all-features"]);
     run_command(doc.env("RUSTDOCFLAGS", "-D warnings"))?;
+    api::check()?;
     let links = broken_links(&root())?;
     let promises = broken_promises(&root())?;
     for problem in links.iter().chain(&promises) {
