@@ -102,6 +102,9 @@ fn members(page: &str) -> BTreeSet<String> {
     let anchors = own.split("id=\"").skip(1).filter_map(|rest| rest.split('"').next());
     let names = anchors.filter_map(|anchor| {
         let name = MEMBERS.iter().find_map(|kind| anchor.strip_prefix(kind))?;
+        if name.ends_with(".fields") {
+            return None;
+        }
         // A field of a variant is under its variant: `variant.Open.field.table`.
         Some(name.replace(".field.", "::"))
     });
@@ -121,7 +124,7 @@ mod tests {
             found.iter().map(|link| item(link)).collect::<Vec<_>>(),
             ["fn detect", "enum kind::ErrorKind"]
         );
-        let page = r#"<section id="variant.Open"><span id="variant.Open.field.table"><section id="method.kind">
+        let page = r#"<section id="variant.Open"><div id="variant.Open.fields"><span id="variant.Open.field.table"><section id="method.kind">
                       <h2 id="trait-implementations"><section id="method.fmt">"#;
         let found: Vec<String> = members(page).into_iter().collect();
         assert_eq!(found, ["Open", "Open::table", "kind"]);

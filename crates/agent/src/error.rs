@@ -14,7 +14,7 @@ use tokenseal::secrets_cache::typed::ReadError;
 use tokenseal::token_store::error::{CorrelationId, SealFailure};
 use tokenseal::token_store::refresh::LeaseError;
 use tokenseal::token_store::{ErrorKind, StoreError};
-use tokenseal::{ConnectError, SettingsError};
+use tokenseal::{ConnectError, SettingsError, hints};
 use utoipa::ToSchema;
 
 use crate::model::rfc3339;
@@ -226,7 +226,10 @@ fn of_open(error: &OpenError) -> ApiError {
     };
     match error {
         OpenError::Key(key) => of_key(key),
-        OpenError::MissingKey { .. } => refused("configure the agent with the variable"),
+        OpenError::MissingKey { needed, .. } => {
+            ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, error.class(), error.to_string())
+                .with_hint(format!("configure the agent with {}", hints::variable(*needed)))
+        }
         OpenError::UnboundRefused | OpenError::BelowFloor { .. } | OpenError::PlaintextRefused => {
             refused("`migrate-tokens migrate` moves such values; see docs/configuration.md")
         }
@@ -243,8 +246,8 @@ fn of_key(error: &KeyError) -> ApiError {
         return ApiError::does_not_open();
     }
     let away = ApiError::away(class.label(), "key service does not answer, or refuses");
-    match error.hint() {
-        Some(hint) => away.with_hint(hint.to_owned()),
+    match hints::of_key(error) {
+        Some(hint) => away.with_hint(hint),
         None => away,
     }
 }
@@ -363,8 +366,8 @@ impl StartError {
     pub fn hint(&self) -> Option<Cow<'_, str>> {
         match self {
             Self::Connect(ConnectError::Settings(error)) => Some(Cow::from(&*error.hint)),
-            Self::Connect(ConnectError::Keyring(error)) => Some(error.hint().into()),
-            Self::Connect(ConnectError::Key(error)) => error.hint().map(Cow::from),
+            Self::Connect(ConnectError::Keyring(error)) => Some(hints::of_keyring(error).into()),
+            Self::Connect(ConnectError::Key(error)) => hints::of_key(error).map(Cow::from),
             Self::Connect(ConnectError::Secrets(error)) => error.hint().map(Cow::from),
             Self::Connect(ConnectError::Store(_)) => {
                 Some("`migrate-tokens doctor` checks the database and what its user may do".into())
