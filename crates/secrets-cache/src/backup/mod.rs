@@ -13,7 +13,7 @@ use std::sync::Arc;
 use envelope_core::DataKey;
 
 use crate::error::SourceError;
-use crate::sealed_stream::{Existing, Opens, StreamError, StreamKind};
+use crate::sealed_stream::{Existing, Opens, StreamError, StreamKey, StreamKind};
 use crate::source::SecretSource;
 
 pub use restore::{NotRestored, Plan, Restored};
@@ -22,19 +22,17 @@ pub use write::Written;
 /// Writes all secrets of a source into a sealed file, which appears only when it is whole. A file that is there already is
 /// an error unless `existing` says to replace it.
 ///
-/// `label` says in words which key opens it. Secrets that the source does not give out, expired ones for instance,
-/// are left out and reported.
+/// Secrets that the source does not give out, expired ones for instance, are left out and reported.
 ///
 /// # Errors
 /// [`BackupError`]; then there is no new file.
 pub async fn write(
     source: &dyn SecretSource,
-    key: Arc<DataKey>,
-    label: &str,
+    key: StreamKey,
     path: &Path,
     existing: Existing,
 ) -> Result<Written, BackupError> {
-    write::write(source, key, label, path, existing).await
+    write::write(source, key, path, existing).await
 }
 
 /// Whether a backup from before sealed files said what they are is read. Such a file cannot be told from another file that

@@ -2,16 +2,14 @@
 
 use std::io::{BufWriter, Write};
 use std::path::Path;
-use std::sync::Arc;
 
 use durable_file::NewFile;
-use envelope_core::DataKey;
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 use super::{BackupError, blocking, record};
 use crate::name::SecretName;
-use crate::sealed_stream::{self, Existing, StreamError, StreamKind, StreamWriter};
+use crate::sealed_stream::{self, Existing, StreamError, StreamKey, StreamKind, StreamWriter};
 use crate::secret::{SecretMetadata, Stage};
 use crate::source::{ListRequest, SecretSource};
 
@@ -32,15 +30,14 @@ pub struct Written {
 
 pub(super) async fn write(
     source: &dyn SecretSource,
-    key: Arc<DataKey>,
-    label: &str,
+    key: StreamKey,
     path: &Path,
     existing: Existing,
 ) -> Result<Written, BackupError> {
     // A line at a time goes to a thread that may block; a few may wait, so memory stays bounded.
     let (lines, received) = mpsc::channel(16);
-    let (label, path) = (label.to_owned(), path.to_owned());
-    let file = tokio::spawn(blocking(move || write_file(&key, &label, &path, existing, received)));
+    let path = path.to_owned();
+    let file = tokio::spawn(blocking(move || write_file(&key, &path, existing, received)));
     let gathered = gather(source, &lines).await;
     if gathered.is_ok() {
         // Without this mark the file is not finished.
@@ -59,14 +56,13 @@ pub(super) async fn write(
 type Lines = mpsc::Sender<Option<Zeroizing<Vec<u8>>>>;
 
 fn write_file(
-    key: &DataKey,
-    label: &str,
+    key: &StreamKey,
     path: &Path,
     existing: Existing,
     mut lines: mpsc::Receiver<Option<Zeroizing<Vec<u8>>>>,
 ) -> Result<(), BackupError> {
     let target = NewFile::begin(path, &sealed_stream::options(existing)).map_err(StreamError::from)?;
-    let mut stream = StreamWriter::new(BufWriter::new(target), key, StreamKind::Backup, label)?;
+    let mut stream = StreamWriter::new(BufWriter::new(target), key, StreamKind::Backup)?;
     while let Some(line) = lines.blocking_recv() {
         match line {
             Some(line) => stream.write_all(&line)?,

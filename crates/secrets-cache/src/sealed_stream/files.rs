@@ -7,7 +7,7 @@ use std::path::Path;
 use durable_file::{Existing, NewFile, Options};
 use envelope_core::DataKey;
 
-use super::{Opens, StreamError, StreamKind, StreamReader, StreamWriter};
+use super::{Header, Opens, StreamError, StreamKey, StreamKind, StreamReader, StreamWriter};
 
 /// Seals a file into another of this kind, which appears only when it is whole.
 ///
@@ -15,18 +15,25 @@ use super::{Opens, StreamError, StreamKind, StreamReader, StreamWriter};
 /// [`StreamError`]. A file that is there already is an error unless `existing` says to replace it, even if it appears in
 /// the last moment.
 pub fn seal_file(
-    key: &DataKey,
+    key: &StreamKey,
     kind: StreamKind,
-    label: &str,
     from: &Path,
     to: &Path,
     existing: Existing,
 ) -> Result<(), StreamError> {
     let mut from = BufReader::new(File::open(from)?);
     let target = NewFile::begin(to, &options(existing))?;
-    let mut writer = StreamWriter::new(BufWriter::new(target), key, kind, label)?;
+    let mut writer = StreamWriter::new(BufWriter::new(target), key, kind)?;
     io::copy(&mut from, &mut writer)?;
     commit(writer.finish()?)
+}
+
+/// Reads what a sealed file or a backup says about itself, so that the key can be had. Opening it shows whether it is true.
+///
+/// # Errors
+/// [`StreamError`].
+pub fn header(path: &Path) -> Result<Header, StreamError> {
+    Header::read(&mut BufReader::new(File::open(path)?))
 }
 
 /// Opens a sealed file or a backup into another file, which appears only when all of it has proved whole.

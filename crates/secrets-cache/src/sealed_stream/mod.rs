@@ -5,11 +5,13 @@
 //! | bytes | what |
 //! | --- | --- |
 //! | 8 | `TKSTREAM` |
-//! | 1 | version: 2 |
+//! | 1 | version: 2, or 3 with a wrapped key |
 //! | 1 | suite: 1, AES-256-GCM and HKDF-SHA-512 |
 //! | 1 | kind: 1, a backup of secrets; 2, a sealed file |
 //! | 1 | length of the label |
-//! | 0–255 | label, UTF-8: a word on which key to open it with, for people |
+//! | 0–255 | label, UTF-8: a word on which key to open it with, for people; in version 3 the key that wrapped the data key |
+//! | 2 | version 3: length of the wrapped data key, big-endian, 1 to 6,144 |
+//! | 1–6,144 | version 3: the data key of this stream, wrapped by a key service |
 //! | 32 | salt, random |
 //! | 32 | key commitment |
 //! | … | chunks: each 65,536 bytes of plaintext, the last one 0 to 65,536, and a 16-byte tag behind each |
@@ -22,24 +24,31 @@
 //! Reyhanitabar, Rogaway and Vizár (2015), so chunks cannot be moved, dropped or repeated. A stream is at most
 //! 2^32 chunks, or 256 TiB.
 //!
+//! In version 3 the key is a data key of this stream alone. The key service wrapped it under the application's context with
+//! `table` = `tokenseal files` and `column` = the label of the kind's purpose, so that no wrapped key of a token opens a stream.
+//!
 //! Version 1 has no kind, and the key itself as the input of the derivation, for backups and sealed files alike. It is
 //! read where the reader accepts it, and not written any more.
 
 mod files;
+mod header;
+mod key;
 mod reader;
 mod writer;
 
 use aead_stream::{NewStream, StreamBE32};
 use aes_gcm::{Aes256Gcm, KeyInit};
 use durable_file::FileError;
-use envelope_core::{DataKey, Purpose};
+use envelope_core::{DataKey, EncryptionContext, Purpose};
 use hkdf::Hkdf;
 use sha2::Sha512;
 use zeroize::Zeroizing;
 
 pub use durable_file::Existing;
 pub(crate) use files::{commit, options};
-pub use files::{open_file, seal_file};
+pub use files::{header, open_file, seal_file};
+pub use header::Header;
+pub use key::StreamKey;
 pub use reader::StreamReader;
 pub use writer::StreamWriter;
 
@@ -48,17 +57,14 @@ pub const CHUNK_LEN: usize = 65_536;
 /// Longest label, in bytes.
 pub const MAX_LABEL_LEN: usize = 255;
 
-const MAGIC: [u8; 8] = *b"TKSTREAM";
-/// The version without a kind.
-const UNLABELLED: u8 = 1;
-const VERSION: u8 = 2;
-const SUITE: u8 = 1;
 const TAG_LEN: usize = 16;
 const SALT_LEN: usize = 32;
 const COMMITMENT_LEN: usize = 32;
 const KEY_LEN: usize = 32;
 const NONCE_PREFIX_LEN: usize = 7;
 const INFO: &[u8] = b"tokenseal sealed stream";
+/// What stands for a table in the context of a stream's wrapped key.
+const CONTEXT_TABLE: &str = "tokenseal files";
 
 type Stream = StreamBE32<Aes256Gcm>;
 
@@ -89,6 +95,15 @@ impl StreamKind {
             Self::Backup => Purpose::Backup,
             Self::File => Purpose::SealedFile,
         }
+    }
+
+    /// The context that a key service wraps the data key of such a stream under; none if the application's pairs make no
+    /// context.
+    #[must_use]
+    pub fn context(self, base: &[(String, String)]) -> Option<EncryptionContext> {
+        let base = base.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let own = [("table", CONTEXT_TABLE), ("column", self.purpose().label())];
+        EncryptionContext::new(base.chain(own)).ok()
     }
 }
 
@@ -170,29 +185,17 @@ impl StreamError {
     }
 }
 
-/// The header without salt and commitment: what is authenticated by the derivation.
-fn preamble(kind: Option<StreamKind>, label: &str) -> Result<Vec<u8>, StreamError> {
-    let length = u8::try_from(label.len()).map_err(|_| StreamError::TooLong)?;
-    let mut preamble = MAGIC.to_vec();
-    match kind {
-        Some(kind) => preamble.extend_from_slice(&[VERSION, SUITE, kind.byte(), length]),
-        None => preamble.extend_from_slice(&[UNLABELLED, SUITE, length]),
-    }
-    preamble.extend_from_slice(label.as_bytes());
-    Ok(preamble)
-}
-
 /// The cipher of a stream, and the commitment that belongs in its header.
 fn derive(
     key: &DataKey,
-    kind: Option<StreamKind>,
-    preamble: &[u8],
+    header: &Header,
     salt: &[u8; SALT_LEN],
 ) -> Result<(Stream, [u8; COMMITMENT_LEN]), StreamError> {
     let mut okm = Zeroizing::new([0; KEY_LEN + NONCE_PREFIX_LEN + COMMITMENT_LEN]);
-    let of_kind = kind.map(|kind| kind.purpose().derive(key));
+    let preamble = header.bytes()?;
+    let of_kind = header.kind().map(|kind| kind.purpose().derive(key));
     let hkdf = Hkdf::<Sha512>::new(Some(salt), of_kind.as_ref().unwrap_or(key).expose_secret());
-    hkdf.expand_multi_info(&[INFO, preamble], okm.as_mut_slice()).map_err(|_| StreamError::TooLong)?;
+    hkdf.expand_multi_info(&[INFO, &preamble], okm.as_mut_slice()).map_err(|_| StreamError::TooLong)?;
     let (content_key, rest) = okm.split_at(KEY_LEN);
     let (nonce_prefix, rest) = rest.split_at(NONCE_PREFIX_LEN);
     let cipher = Aes256Gcm::new_from_slice(content_key).map_err(|_| StreamError::TooLong)?;

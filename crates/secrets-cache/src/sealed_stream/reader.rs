@@ -7,10 +7,8 @@ use envelope_core::DataKey;
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
-use super::{
-    CHUNK_LEN, COMMITMENT_LEN, MAGIC, Opens, SALT_LEN, SUITE, Stream, StreamError, StreamKind, TAG_LEN,
-    UNLABELLED, VERSION, derive, preamble,
-};
+use super::header::take;
+use super::{CHUNK_LEN, COMMITMENT_LEN, Header, Opens, SALT_LEN, Stream, StreamError, TAG_LEN, derive};
 
 /// Opens a sealed stream.
 ///
@@ -19,7 +17,7 @@ use super::{
 pub struct StreamReader<R: Read> {
     inner: R,
     stream: Stream,
-    label: String,
+    header: Header,
     number: u32,
     sealed: Zeroizing<Vec<u8>>,
     /// What has been read beyond the chunk at hand: whether there is any tells if the chunk is the last.
@@ -36,24 +34,22 @@ impl<R: Read> StreamReader<R> {
     /// [`StreamError::NotSealed`], [`StreamError::UnknownVersion`], [`StreamError::OtherKind`],
     /// [`StreamError::Unlabelled`], [`StreamError::WrongKey`], [`StreamError::Truncated`] or [`StreamError::Io`].
     pub fn new(mut inner: R, key: &DataKey, opens: Opens) -> Result<Self, StreamError> {
-        let kind = read_kind(&mut inner)?;
-        opens.check(kind)?;
-        let label = read_label(&mut inner)?;
-        let preamble = preamble(kind, &label)?;
+        let header = Header::read(&mut inner)?;
+        opens.check(header.kind())?;
         let (salt, commitment): ([u8; SALT_LEN], [u8; COMMITMENT_LEN]) =
             (take(&mut inner)?, take(&mut inner)?);
-        let (stream, expected) = derive(key, kind, &preamble, &salt)?;
+        let (stream, expected) = derive(key, &header, &salt)?;
         if !bool::from(commitment.ct_eq(&expected)) {
             return Err(StreamError::WrongKey);
         }
         let sealed = Zeroizing::new(Vec::with_capacity(CHUNK_LEN + TAG_LEN));
-        Ok(Self { inner, stream, label, number: 0, sealed, ahead: Vec::new(), opened: 0, is_done: false })
+        Ok(Self { inner, stream, header, number: 0, sealed, ahead: Vec::new(), opened: 0, is_done: false })
     }
 
     /// The label of the stream.
     #[must_use]
     pub fn label(&self) -> &str {
-        &self.label
+        self.header.label()
     }
 
     /// The next chunk of plaintext; none behind the last, and only then is the stream whole.
@@ -120,45 +116,6 @@ impl<R: Read> Read for StreamReader<R> {
         buffer[..taken].copy_from_slice(&rest[..taken]);
         self.opened += taken;
         Ok(taken)
-    }
-}
-
-fn read_kind(inner: &mut impl Read) -> Result<Option<StreamKind>, StreamError> {
-    let magic: [u8; MAGIC.len()] = take(inner).map_err(|error| match error {
-        StreamError::Truncated => StreamError::NotSealed,
-        error => error,
-    })?;
-    if magic != MAGIC {
-        return Err(StreamError::NotSealed);
-    }
-    match take(inner)? {
-        [UNLABELLED, SUITE] => Ok(None),
-        [VERSION, SUITE] => {
-            let [kind] = take(inner)?;
-            StreamKind::from_byte(kind).map(Some).ok_or(StreamError::UnknownVersion)
-        }
-        _ => Err(StreamError::UnknownVersion),
-    }
-}
-
-fn read_label(inner: &mut impl Read) -> Result<String, StreamError> {
-    let [length] = take(inner)?;
-    let mut label = vec![0; usize::from(length)];
-    inner.read_exact(&mut label).map_err(truncated)?;
-    // A label that is not text was changed, and the derivation would say so.
-    String::from_utf8(label).map_err(|_| StreamError::WrongKey)
-}
-
-fn take<const N: usize>(inner: &mut impl Read) -> Result<[u8; N], StreamError> {
-    let mut bytes = [0; N];
-    inner.read_exact(&mut bytes).map_err(truncated)?;
-    Ok(bytes)
-}
-
-fn truncated(error: io::Error) -> StreamError {
-    match error.kind() {
-        io::ErrorKind::UnexpectedEof => StreamError::Truncated,
-        _ => error.into(),
     }
 }
 

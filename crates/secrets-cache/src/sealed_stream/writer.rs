@@ -3,10 +3,10 @@
 use std::io::{self, Write};
 
 use aead_stream::StreamPrimitive;
-use envelope_core::{DataKey, random};
+use envelope_core::random;
 use zeroize::Zeroizing;
 
-use super::{CHUNK_LEN, SALT_LEN, Stream, StreamError, StreamKind, TAG_LEN, derive, preamble};
+use super::{CHUNK_LEN, Header, SALT_LEN, Stream, StreamError, StreamKey, StreamKind, TAG_LEN, derive};
 
 /// Seals what is written to it. A stream that is not [finished](Self::finish) does not open.
 pub struct StreamWriter<W: Write> {
@@ -17,15 +17,15 @@ pub struct StreamWriter<W: Write> {
 }
 
 impl<W: Write> StreamWriter<W> {
-    /// Begins a stream of a kind. `label` says in words which key opens it; it is readable, and may be empty.
+    /// Begins a stream of a kind.
     ///
     /// # Errors
-    /// [`StreamError::TooLong`] for the label, [`StreamError::Io`].
-    pub fn new(mut inner: W, key: &DataKey, kind: StreamKind, label: &str) -> Result<Self, StreamError> {
-        let preamble = preamble(Some(kind), label)?;
+    /// [`StreamError::TooLong`] for the key's label, [`StreamError::Io`].
+    pub fn new(mut inner: W, key: &StreamKey, kind: StreamKind) -> Result<Self, StreamError> {
+        let header = Header::new(kind, key);
         let salt: [u8; SALT_LEN] = random::bytes();
-        let (stream, commitment) = derive(key, Some(kind), &preamble, &salt)?;
-        inner.write_all(&preamble)?;
+        let (stream, commitment) = derive(key.key(), &header, &salt)?;
+        inner.write_all(&header.bytes()?)?;
         inner.write_all(&salt)?;
         inner.write_all(&commitment)?;
         // Room for the tag as well, so that no plaintext is left behind by growing.

@@ -8,7 +8,7 @@ use envelope_core::DataKey;
 use futures_util::StreamExt;
 use secrets_cache::backup::{self, BackupError, Unlabelled};
 use secrets_cache::local::LocalStore;
-use secrets_cache::sealed_stream::{Existing, StreamError, StreamKind, seal_file};
+use secrets_cache::sealed_stream::{Existing, StreamError, StreamKey, StreamKind, seal_file};
 use secrets_cache::secret::RotationPolicy;
 use secrets_cache::source::memory::MemorySource;
 use secrets_cache::{NewSecret, SecretSource, SecretValue, Stage};
@@ -45,7 +45,8 @@ async fn filled(directory: &Path) -> LocalStore {
 async fn all_of_it_comes_back_elsewhere_and_twice_is_once() {
     let directory = tempfile::tempdir().unwrap();
     let (from, file) = (filled(directory.path()).await, directory.path().join("backup"));
-    let written = backup::write(&from, key(), "test", &file, Existing::Replace).await.unwrap();
+    let written =
+        backup::write(&from, StreamKey::new(key(), "test"), &file, Existing::Replace).await.unwrap();
     assert_eq!((written.secrets, written.versions), (702, 703));
     assert_eq!(written.left_out, [(name("gone"), "expired")]);
     let (local, memory) = (local(directory.path(), "to.db").await, MemorySource::new());
@@ -72,7 +73,7 @@ async fn all_of_it_comes_back_elsewhere_and_twice_is_once() {
 async fn a_dry_run_says_what_would_change_and_changes_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let (store, file) = (filled(directory.path()).await, directory.path().join("backup"));
-    backup::write(&store, key(), "test", &file, Existing::Replace).await.unwrap();
+    backup::write(&store, StreamKey::new(key(), "test"), &file, Existing::Replace).await.unwrap();
     store.put(&new("many/1", "changed since")).await.unwrap();
     store.delete(&name("many/2")).await.unwrap();
     store.put(&new("only here", "stays")).await.unwrap();
@@ -92,7 +93,7 @@ async fn a_dry_run_says_what_would_change_and_changes_nothing() {
 async fn a_wrong_key_and_damage_are_told_and_restore_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let (from, file) = (filled(directory.path()).await, directory.path().join("backup"));
-    backup::write(&from, key(), "test", &file, Existing::Replace).await.unwrap();
+    backup::write(&from, StreamKey::new(key(), "test"), &file, Existing::Replace).await.unwrap();
     let target = local(directory.path(), "to.db").await;
     let wrong = backup::restore(&file, Arc::new(DataKey::generate()), Unlabelled::Refuse, &target).await;
     assert!(matches!(wrong, Err(BackupError::Stream(StreamError::WrongKey))));
@@ -110,8 +111,14 @@ async fn a_wrong_key_and_damage_are_told_and_restore_nothing() {
         backup::plan(&file, key(), Unlabelled::Refuse, &target).await.unwrap_err();
     }
     std::fs::write(directory.path().join("other"), "a sealed file of something else").unwrap();
-    seal_file(&key(), StreamKind::File, "test", &directory.path().join("other"), &file, Existing::Replace)
-        .unwrap();
+    seal_file(
+        &StreamKey::new(key(), "test"),
+        StreamKind::File,
+        &directory.path().join("other"),
+        &file,
+        Existing::Replace,
+    )
+    .unwrap();
     for unlabelled in [Unlabelled::Accept, Unlabelled::Refuse] {
         let refused = backup::restore(&file, key(), unlabelled, &target).await;
         assert!(matches!(refused, Err(BackupError::Stream(StreamError::OtherKind))));
@@ -124,14 +131,23 @@ async fn a_source_that_fails_leaves_no_file() {
     let directory = tempfile::tempdir().unwrap();
     let source = Flaky::with(&[("a", "1")]).await;
     source.fail(outage());
-    let failed =
-        backup::write(&*source, key(), "test", &directory.path().join("backup"), Existing::Replace).await;
+    let failed = backup::write(
+        &*source,
+        StreamKey::new(key(), "test"),
+        &directory.path().join("backup"),
+        Existing::Replace,
+    )
+    .await;
     assert!(matches!(failed, Err(BackupError::Source(_))), "{failed:?}");
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
     source.heal();
-    let nowhere =
-        backup::write(&*source, key(), "test", &directory.path().join("no/such/backup"), Existing::Replace)
-            .await;
+    let nowhere = backup::write(
+        &*source,
+        StreamKey::new(key(), "test"),
+        &directory.path().join("no/such/backup"),
+        Existing::Replace,
+    )
+    .await;
     assert!(matches!(nowhere, Err(BackupError::Stream(StreamError::File(_)))), "{nowhere:?}");
 }
 

@@ -11,7 +11,7 @@ use envelope_core::DataKey;
 use futures_util::StreamExt;
 use secrets_cache::backup::Unlabelled;
 use secrets_cache::local::LocalStore;
-use secrets_cache::sealed_stream::Existing;
+use secrets_cache::sealed_stream::{Existing, StreamKey};
 use secrets_cache::source::{ListRequest, list_all};
 use secrets_cache::{SecretSource, Stage, backup};
 
@@ -177,9 +177,14 @@ async fn while_restoring() {
     for round in 0..6 {
         let directory = prepared(2, true).await;
         let store = check(directory.path()).await;
-        backup::write(&store, master(), "test", &directory.path().join("backup"), Existing::Replace)
-            .await
-            .unwrap();
+        backup::write(
+            &store,
+            StreamKey::new(master(), "test"),
+            &directory.path().join("backup"),
+            Existing::Replace,
+        )
+        .await
+        .unwrap();
         let secrets = (0..MANY).map(|n| Ok(new(&format!("secret-{n}"), &format!("new-{n}"))));
         store.put_all(futures_util::stream::iter(secrets).boxed()).await.unwrap();
         store.close().await;

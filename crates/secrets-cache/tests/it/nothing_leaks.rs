@@ -9,7 +9,7 @@ use envelope_core::DataKey;
 use secrets_cache::backup::Unlabelled;
 use secrets_cache::local::LocalStore;
 use secrets_cache::scan::Scanner;
-use secrets_cache::sealed_stream::Existing;
+use secrets_cache::sealed_stream::{Existing, StreamKey};
 use secrets_cache::source::audited::Audited;
 use secrets_cache::source::dotenv::Dotenv;
 use secrets_cache::source::secrets_manager::SecretsManager;
@@ -125,9 +125,14 @@ async fn anywhere() {
     told.push(whole(&error));
 
     let key = Arc::new(DataKey::generate());
-    backup::write(&*audited, key.clone(), "test", &directory.path().join("backup"), Existing::Replace)
-        .await
-        .unwrap();
+    backup::write(
+        &*audited,
+        StreamKey::new(key.clone(), "test"),
+        &directory.path().join("backup"),
+        Existing::Replace,
+    )
+    .await
+    .unwrap();
     let aws = Emulator::start();
     let manager = Arc::new(SecretsManager::new(aws.secrets_manager()));
     told.push(format!(

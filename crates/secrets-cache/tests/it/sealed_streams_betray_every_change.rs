@@ -2,9 +2,13 @@
 
 use std::io::{Read, Write};
 
-use envelope_core::DataKey;
+use std::sync::Arc;
+
+use envelope_core::provider::GeneratedDataKey;
+use envelope_core::{DataKey, WrappedDataKey};
 use secrets_cache::sealed_stream::{
-    CHUNK_LEN, Existing, Opens, StreamError, StreamKind, StreamReader, StreamWriter, open_file, seal_file,
+    self, CHUNK_LEN, Existing, Opens, StreamError, StreamKey, StreamKind, StreamReader, StreamWriter,
+    open_file, seal_file,
 };
 
 const HEADER_LEN: usize = 8 + 4 + LABEL.len() + 64;
@@ -23,7 +27,7 @@ fn seal(plaintext: &[u8]) -> Vec<u8> {
 }
 
 fn seal_as(kind: StreamKind, plaintext: &[u8]) -> Vec<u8> {
-    let mut writer = StreamWriter::new(Vec::new(), &key(1), kind, LABEL).unwrap();
+    let mut writer = StreamWriter::new(Vec::new(), &StreamKey::new(key(1), LABEL), kind).unwrap();
     writer.write_all(plaintext).unwrap();
     writer.finish().unwrap()
 }
@@ -113,7 +117,14 @@ fn files_appear_whole_or_not_at_all() {
     let path = |name: &str| directory.path().join(name);
     let text = plaintext(200_000);
     std::fs::write(path("plain"), &text).unwrap();
-    seal_file(&key(1), StreamKind::File, LABEL, &path("plain"), &path("sealed"), Existing::Refuse).unwrap();
+    seal_file(
+        &StreamKey::new(key(1), LABEL),
+        StreamKind::File,
+        &path("plain"),
+        &path("sealed"),
+        Existing::Refuse,
+    )
+    .unwrap();
     open_file(&key(1), &path("sealed"), &path("opened"), Existing::Refuse).unwrap();
     assert_eq!(std::fs::read(path("opened")).unwrap(), text);
     let mut damaged = std::fs::read(path("sealed")).unwrap();
@@ -190,13 +201,67 @@ fn a_file_that_appears_in_the_last_moment_is_not_replaced_and_no_link_is_followe
     std::os::unix::fs::symlink(path("there"), path("link")).unwrap();
     std::os::unix::fs::symlink(path("nowhere"), path("dangling")).unwrap();
     for to in ["there", "link", "dangling"] {
-        let refused =
-            seal_file(&key(1), StreamKind::File, LABEL, &path("plain"), &path(to), Existing::Refuse);
+        let refused = seal_file(
+            &StreamKey::new(key(1), LABEL),
+            StreamKind::File,
+            &path("plain"),
+            &path(to),
+            Existing::Refuse,
+        );
         assert!(matches!(refused, Err(StreamError::File(_))), "{to}: {refused:?}");
     }
     assert_eq!(std::fs::read(path("there")).unwrap(), b"somebody's");
     assert!(!path("nowhere").exists());
-    seal_file(&key(1), StreamKind::File, LABEL, &path("plain"), &path("link"), Existing::Replace).unwrap();
+    seal_file(
+        &StreamKey::new(key(1), LABEL),
+        StreamKind::File,
+        &path("plain"),
+        &path("link"),
+        Existing::Replace,
+    )
+    .unwrap();
     assert!(path("link").symlink_metadata().unwrap().is_symlink(), "the link stays one");
     assert_ne!(std::fs::read(path("there")).unwrap(), b"somebody's");
+}
+
+/// A stream under a data key that a key service wrapped into so many bytes.
+fn seal_wrapped(length: usize) -> Vec<u8> {
+    let wrapped = WrappedDataKey::new(vec![9; length], Some("arn:aws:kms:x")).unwrap();
+    let key = StreamKey::generated(GeneratedDataKey::new(Arc::new(key(1)), wrapped));
+    let mut writer = StreamWriter::new(Vec::new(), &key, StreamKind::Backup).unwrap();
+    writer.write_all(b"x").unwrap();
+    writer.finish().unwrap()
+}
+
+#[test]
+fn a_stream_with_a_wrapped_key_names_it_and_every_byte_of_it_counts() {
+    let directory = tempfile::tempdir().unwrap();
+    for length in [1, 184, 6_144] {
+        let sealed = seal_wrapped(length);
+        let file = directory.path().join("sealed");
+        std::fs::write(&file, &sealed).unwrap();
+        let header = sealed_stream::header(&file).unwrap();
+        let wrapped = header.wrapped().unwrap();
+        assert_eq!((wrapped.bytes(), wrapped.key_id()), (&*vec![9; length], Some("arn:aws:kms:x")));
+        assert_eq!((header.kind(), header.label()), (Some(StreamKind::Backup), "arn:aws:kms:x"));
+        assert_eq!(open_as(Opens::Only(StreamKind::Backup), &sealed, &key(1)).unwrap(), b"x");
+        assert!(matches!(
+            open_as(Opens::Only(StreamKind::File), &sealed, &key(1)),
+            Err(StreamError::OtherKind)
+        ));
+    }
+    let sealed = seal_wrapped(40);
+    for position in 0..sealed.len() {
+        let mut changed = sealed.clone();
+        changed[position] ^= 1;
+        assert!(open_as(Opens::Any, &changed, &key(1)).is_err(), "byte {position}");
+        assert!(open_as(Opens::Any, &sealed[..position], &key(1)).is_err(), "{position} bytes");
+    }
+    // A wrapped key that no service makes.
+    let at = 8 + 4 + "arn:aws:kms:x".len();
+    for length in [0u16, 6_145, u16::MAX] {
+        let mut changed = sealed.clone();
+        changed[at..at + 2].copy_from_slice(&length.to_be_bytes());
+        assert!(open_as(Opens::Any, &changed, &key(1)).is_err(), "{length}");
+    }
 }
