@@ -3,10 +3,11 @@
 use time::OffsetDateTime;
 
 use crate::error::SourceError;
+use crate::name::SecretName;
 use crate::source::{ListRequest, SecretSource};
 
 /// How many secrets there are, and how many want attention.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Inventory {
     /// Secrets.
@@ -17,6 +18,8 @@ pub struct Inventory {
     pub expired: u64,
     /// Secrets whose policy wants a new value.
     pub due: u64,
+    /// When each secret with a schedule is due for rotation; empty where only numbers were counted.
+    pub rotate_by: Vec<(SecretName, OffsetDateTime)>,
 }
 
 impl Inventory {
@@ -35,6 +38,7 @@ impl Inventory {
                 counts.versions += secret.versions.len() as u64;
                 counts.expired += u64::from(secret.is_expired(now));
                 counts.due += u64::from(secret.is_due(now));
+                counts.rotate_by.extend(secret.rotate_by.map(|at| (secret.name.clone(), at)));
             }
             match page.next {
                 Some(next) => request.cursor = Some(next),

@@ -38,6 +38,7 @@ pub struct Metrics {
     expired: Gauge,
     due: Gauge,
     ages: Arc<Ages>,
+    rotations: Arc<Rotations>,
 }
 
 /// One counter for each way a cached read can go, at hand without a look-up.
@@ -64,6 +65,11 @@ struct ClassLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ResultLabels {
     result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct NameLabels {
+    secret: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -100,6 +106,8 @@ impl Metrics {
         registry.register("due_for_rotation", "Secrets due for rotation, by the last inventory", due.clone());
         let ages = Arc::new(Ages::default());
         registry.register_collector(Box::new(Arc::clone(&ages)));
+        let rotations = Arc::new(Rotations::default());
+        registry.register_collector(Box::new(Arc::clone(&rotations)));
         let read = |result| reads.get_or_create_owned(&ResultLabels { result });
         let cache = CacheCounters {
             hit: read("hit"),
@@ -107,7 +115,17 @@ impl Metrics {
             stale: read("stale"),
             negative: read("negative"),
         };
-        Arc::new(Self { accesses, reads: AtomicU64::new(0), failures, cache, stored, expired, due, ages })
+        Arc::new(Self {
+            accesses,
+            reads: AtomicU64::new(0),
+            failures,
+            cache,
+            stored,
+            expired,
+            due,
+            ages,
+            rotations,
+        })
     }
 
     /// Shows what an inventory found.
@@ -116,6 +134,7 @@ impl Metrics {
         self.stored.set(count(inventory.secrets));
         self.expired.set(count(inventory.expired));
         self.due.set(count(inventory.due));
+        self.rotations.replace(inventory);
     }
 
     /// Shows the age of a secret's current version.
@@ -192,6 +211,40 @@ impl Collector for Ages {
             let labels = SecretLabels { secret: name.to_string(), source: source.clone() };
             let age = ConstGauge::new((now - *created).as_seconds_f64().max(0.0));
             age.encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}
+
+/// When secrets are due for rotation, as the last inventory found it.
+#[derive(Default)]
+struct Rotations(Mutex<Vec<(SecretName, OffsetDateTime)>>);
+
+impl Rotations {
+    fn replace(&self, inventory: &Inventory) {
+        let found = inventory.rotate_by.iter().take(MAX_TRACKED).cloned().collect();
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = found;
+    }
+}
+
+impl fmt::Debug for Rotations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Rotations")
+    }
+}
+
+impl Collector for Rotations {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let now = OffsetDateTime::now_utc();
+        let mut family = encoder.encode_descriptor(
+            "rotation_due_seconds",
+            "Time until each secret with a schedule is due for rotation, negative once it is",
+            None,
+            MetricType::Gauge,
+        )?;
+        for (name, at) in &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            let left = ConstGauge::new((*at - now).as_seconds_f64());
+            left.encode(family.encode_family(&NameLabels { secret: name.to_string() })?)?;
         }
         Ok(())
     }

@@ -62,10 +62,20 @@ impl Inner {
         };
         let entry = Arc::new(entry);
         self.kept.insert(Arc::clone(key), Arc::clone(&entry)).await;
-        if self.forgotten.get(key).await.is_some_and(|at| at >= asked) {
+        if self.was_forgotten(key, asked).await {
             self.kept.invalidate(key).await;
         }
         Ok(entry)
+    }
+
+    /// Whether the secret, or everything, was forgotten after this request began.
+    async fn was_forgotten(&self, key: &str, asked: Instant) -> bool {
+        for key in [key, EVERYTHING] {
+            if self.forgotten.get(key).await.is_some_and(|at| at >= asked) {
+                return true;
+            }
+        }
+        false
     }
 
     /// A new current version changes which one is the previous, and that there is one.
@@ -94,6 +104,9 @@ impl Options {
         self.ttl.mul_f64(1.0 - rand::rng().random_range(0.0..=self.jitter))
     }
 }
+
+/// What stands for every secret among what was forgotten: no name is empty.
+pub(super) const EVERYTHING: &str = "";
 
 /// A time that is as good as for ever, and can be added to an instant.
 const MAX_LIFE: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);

@@ -167,8 +167,10 @@ impl SecretsCache {
         }
     }
 
-    /// Forgets every secret, also the values kept for outages, and wipes them from memory.
+    /// Forgets every secret, also the values kept for outages, and wipes them from memory. A fetch that is under way does
+    /// not bring one back.
     pub async fn clear(&self) {
+        self.inner.forgotten.insert(fetch::EVERYTHING.into(), Instant::now()).await;
         self.inner.kept.invalidate_all();
         self.run_pending_tasks().await;
     }

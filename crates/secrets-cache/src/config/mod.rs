@@ -77,12 +77,18 @@ impl Config {
         value.map(|text| typed::parse(text).ok_or_else(wrong)).transpose()
     }
 
-    /// The settings that are no secrets, passwords in connection strings masked: fit for a log or a status page.
+    /// The settings that are fit for a log or a status page: those that are no secrets, with passwords in connection
+    /// strings masked, and of the secrets those that are the URL of a database or a broker, as user, host and database.
     #[must_use]
     pub fn public(&self) -> BTreeMap<&str, String> {
-        let public = self.settings.iter().filter(|(_, loaded)| !loaded.is_secret);
-        let shown = |loaded: &Loaded| Some(mask::connection_string(loaded.value.as_ref()?.expose_secret()));
-        public.filter_map(|(name, loaded)| Some((name.as_str(), shown(loaded)?))).collect()
+        let shown = |loaded: &Loaded| {
+            let text = loaded.value.as_ref()?.expose_secret();
+            match loaded.is_secret {
+                true => mask::secret_connection_string(text),
+                false => Some(mask::connection_string(text)),
+            }
+        };
+        self.settings.iter().filter_map(|(name, loaded)| Some((name.as_str(), shown(loaded)?))).collect()
     }
 
     /// Which settings are set and where they came from; no values.

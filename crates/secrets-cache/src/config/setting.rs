@@ -82,7 +82,8 @@ impl Setting {
         Self::new(name, Kind::Json)
     }
 
-    /// Makes it a secret: looked for among the secrets first, and never shown.
+    /// Makes it a secret: looked for among the secrets first, and not shown. Of the URL of a database or a broker,
+    /// [`Config::public`](super::Config::public) shows user, host and database.
     #[must_use]
     pub fn secret(mut self) -> Self {
         self.is_secret = true;

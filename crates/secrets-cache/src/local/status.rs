@@ -75,6 +75,8 @@ impl LocalStore {
             versions: count("versions"),
             expired: count("expired"),
             due: count("due"),
+            // Counted here without the names.
+            ..Inventory::default()
         };
         let query = "SELECT key_id, count(*) AS versions FROM versions GROUP BY key_id ORDER BY key_id";
         let keys = sqlx::query(query).fetch_all(&mut *transaction).await.map_err(failed(STATUS))?;

@@ -199,7 +199,7 @@ impl SecretSource for Held {
 
 #[tokio::test]
 async fn a_fetch_that_is_under_way_does_not_bring_back_what_was_forgotten_or_replaced() {
-    for replaces in [false, true] {
+    for way in ["replaced", "forgotten", "cleared"] {
         let source = Arc::new(Held::default());
         source.memory.put(&new("a", "old")).await.unwrap();
         source.holds.store(true, Ordering::SeqCst);
@@ -210,15 +210,30 @@ async fn a_fetch_that_is_under_way_does_not_bring_back_what_was_forgotten_or_rep
         };
         source.asked.notified().await;
         source.holds.store(false, Ordering::SeqCst);
-        match replaces {
-            true => cache.put(&new("a", "new")).await.unwrap(),
-            false => {
+        match way {
+            "replaced" => cache.put(&new("a", "new")).await.unwrap(),
+            way => {
                 source.memory.put(&new("a", "new")).await.unwrap();
-                cache.forget("a").await;
+                if way == "cleared" { cache.clear().await } else { cache.forget("a").await }
             }
         }
         source.answers.notify_one();
         assert_eq!(reading.await.unwrap(), "old", "it was asked for before");
-        assert_eq!(text(&cache.get("a").await.unwrap()), "new", "replaced through the cache: {replaces}");
+        assert_eq!(text(&cache.get("a").await.unwrap()), "new", "{way}");
     }
+}
+
+#[tokio::test]
+async fn a_cleared_cache_asks_for_everything_again_and_serves_nothing_old_in_an_outage() {
+    let source = Flaky::with(&[("a", "1"), ("b", "2")]).await;
+    let cache = SecretsCache::new(source.clone());
+    for name in ["a", "b", "a"] {
+        cache.get(name).await.unwrap();
+    }
+    assert_eq!(source.gets(), 2);
+    cache.clear().await;
+    source.fail(outage());
+    assert!(cache.get("a").await.unwrap_err().is_outage());
+    source.heal();
+    assert_eq!(text(&cache.get("b").await.unwrap()), "2");
 }

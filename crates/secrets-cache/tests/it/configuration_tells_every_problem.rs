@@ -48,7 +48,8 @@ async fn a_right_one_is_typed_and_shows_no_secret() {
     assert_eq!(config.get::<SecretString>("API_KEY").unwrap().expose_secret(), "canary-5");
     let public = config.public();
     assert_eq!(public["BROKER_URL"], "amqp://app:***@broker/?token=***");
-    assert_eq!(public.len(), 4);
+    assert_eq!(public["DATABASE_URL"], "postgres://app:***@db/app");
+    assert_eq!(public.len(), 5);
     assert!(!format!("{config:?} {:?}", config.status()).contains("canary"));
     let origin = |name: &str| config.status().into_iter().find(|s| s.name == name).unwrap().origin;
     assert_eq!(origin("PORT").as_deref(), Some("default"));

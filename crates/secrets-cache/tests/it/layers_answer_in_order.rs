@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use secrets_cache::source::dotenv::Dotenv;
 use secrets_cache::source::environment::EnvironmentVariables;
 use secrets_cache::source::layered::Layered;
 use secrets_cache::source::prefixed::Prefixed;
@@ -66,4 +67,29 @@ async fn environment_variables_are_a_source_that_only_reads() {
     assert!(matches!(missing, Err(SourceError::NotFound { .. })));
     assert!(matches!(source.put(&new("a", "1")).await, Err(SourceError::Unsupported { .. })));
     assert!(matches!(source.list(&ListRequest::default()).await, Err(SourceError::Unsupported { .. })));
+}
+
+#[tokio::test]
+async fn a_name_is_found_in_any_spelling_in_a_layer_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join(".env");
+    std::fs::write(&file, "TEST_SECRET=from-file\nnot-a-variable=other\n").unwrap();
+    let dotenv = Dotenv::open(&file, Environment::Development).unwrap();
+    let store = Flaky::with(&[("database-url", "from the store")]).await;
+    let layered =
+        Layered::new().then(store).then(Arc::new(EnvironmentVariables::new())).then(Arc::new(dotenv));
+    for (asked, expected) in [
+        ("test-secret", "from-file"),
+        ("TEST_SECRET", "from-file"),
+        ("test/secret", "from-file"),
+        ("NOT_A_VARIABLE", "other"),
+        ("database-url", "from the store"),
+    ] {
+        assert_eq!(text(&layered.get(&name(asked), &Stage::Current).await.unwrap()), expected, "{asked}");
+        let answers = layered.get_many(&[name(asked)]).await.unwrap();
+        assert_eq!(text(answers[0].as_ref().unwrap()), expected, "{asked}");
+    }
+    let path = layered.get(&name("path"), &Stage::Current).await.unwrap();
+    assert_eq!(text(&path), std::env::var("PATH").unwrap());
+    assert!(layered.get(&name("test-secrets"), &Stage::Current).await.unwrap_err().is_not_found());
 }

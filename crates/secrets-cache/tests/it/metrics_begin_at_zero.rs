@@ -2,9 +2,12 @@
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
+use std::time::Duration;
+
 use secrets_cache::inventory::Inventory;
 use secrets_cache::metrics::Metrics;
 use secrets_cache::{SecretSource, SecretsCache};
+use time::OffsetDateTime;
 
 use crate::support::{Flaky, denied};
 
@@ -36,6 +39,8 @@ async fn and_count() {
     assert_eq!(metrics.reads(), 3, "what the cache answers is not asked for");
     let mut inventory = Inventory::take(&source.memory as &dyn SecretSource).await.unwrap();
     (inventory.expired, inventory.due) = (3, 5);
+    let due = OffsetDateTime::now_utc() - Duration::from_secs(3_600);
+    inventory.rotate_by = vec![("signing/key".parse().unwrap(), due)];
     metrics.observe(&inventory);
     let text = shown(&registry);
     for line in [
@@ -48,9 +53,13 @@ async fn and_count() {
         "secrets_stored 2",
         "secrets_expired 3",
         "secrets_due_for_rotation 5",
+        r#"secrets_rotation_due_seconds{secret="signing/key"} -36"#,
         r#"secrets_version_age_seconds{secret="a",source="memory"} 0"#,
     ] {
         assert!(text.contains(line), "{line} is not in {text}");
     }
     assert!(!text.contains("canary"));
+    // What is not found any more has no series.
+    metrics.observe(&Inventory::default());
+    assert!(!shown(&registry).contains("signing/key"));
 }
