@@ -191,6 +191,15 @@ fn dotenv(_path: &Path, _settings: &Settings) -> Result<Arc<dyn SecretSource>, C
 
 #[cfg(feature = "secrets-manager")]
 async fn secrets_manager() -> Result<Arc<dyn SecretSource>, ConnectError> {
+    Ok(Arc::new(connect_secrets_manager().await?))
+}
+
+/// AWS Secrets Manager with the `AWS_*` variables, for what only it can do.
+///
+/// # Errors
+/// [`ConnectError::Settings`] without a Region.
+#[cfg(feature = "secrets-manager")]
+pub async fn connect_secrets_manager() -> Result<SecretsManager, ConnectError> {
     use aws_sdk_secretsmanager::config::timeout::TimeoutConfig;
 
     let config = aws_config::load_defaults(aws_config::BehaviorVersion::latest()).await;
@@ -208,7 +217,7 @@ async fn secrets_manager() -> Result<Arc<dyn SecretSource>, ConnectError> {
         .operation_timeout(Duration::from_secs(30))
         .build();
     let client = aws_sdk_secretsmanager::config::Builder::from(&config).timeout_config(timeouts).build();
-    Ok(Arc::new(SecretsManager::new(aws_sdk_secretsmanager::Client::from_conf(client))))
+    Ok(SecretsManager::new(aws_sdk_secretsmanager::Client::from_conf(client)))
 }
 
 #[cfg(not(feature = "secrets-manager"))]

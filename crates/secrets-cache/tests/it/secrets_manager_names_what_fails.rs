@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use aws_sdk_secretsmanager::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_secretsmanager::types::ReplicaRegionType;
 use aws_sdk_secretsmanager::{Client, Config};
 use envelope_core::DataKey;
 use secrets_cache::backup::{self, Unlabelled};
 use secrets_cache::error::Unfit;
 use secrets_cache::name::NameError;
-use secrets_cache::sealed_stream::Existing;
+use secrets_cache::sealed_stream::{Existing, StreamKey};
 use secrets_cache::source::memory::MemorySource;
 use secrets_cache::source::prefixed::Prefixed;
 use secrets_cache::source::secrets_manager::SecretsManager;
@@ -116,7 +117,7 @@ async fn a_restore_does_all_it_can_and_lists_the_rest() {
         full.put(&new(secret, &format!("{CANARY} {secret}"))).await.unwrap();
     }
     full.put(&new("large", &"x".repeat(70_000))).await.unwrap();
-    backup::write(&full, Arc::clone(&key), "test", &file, Existing::Refuse).await.unwrap();
+    backup::write(&full, StreamKey::new(Arc::clone(&key), "test"), &file, Existing::Refuse).await.unwrap();
     let aws = Emulator::start();
     let target = SecretsManager::new(aws.secrets_manager());
     target.put(&new("gone", "old")).await.unwrap();
@@ -135,6 +136,35 @@ async fn a_restore_does_all_it_can_and_lists_the_rest() {
     assert_eq!((restored.versions, restored.plan.added), (2, vec![name("a"), name("b")]));
     assert!(restored.plan.failed.iter().all(|failed| !failed.reason.contains(CANARY)));
     assert_eq!(text(&target.get(&name("a"), &Stage::Current).await.unwrap()), format!("{CANARY} a"));
+}
+
+#[tokio::test]
+async fn a_replica_is_not_written_and_a_replicated_secret_not_deleted() {
+    let moto = test_support::part!(moto);
+    let unique: String =
+        DataKey::generate().expose_secret().iter().map(|byte| format!("{byte:02x}")).collect();
+    let secret = name(&format!("replicated-{unique}"));
+    let [primary, replica] = ["eu-west-1", "us-east-1"].map(|region| Client::new(&moto.sdk_config(region)));
+    let here = SecretsManager::new(primary.clone());
+    here.put(&new(secret.as_str(), CANARY)).await.unwrap();
+    let region = ReplicaRegionType::builder().region("us-east-1").build();
+    let replicate = primary.replicate_secret_to_regions().secret_id(secret.as_str());
+    replicate.add_replica_regions(region).send().await.unwrap();
+    let there = SecretsManager::new(replica);
+    let read = there.get(&secret, &Stage::Current).await.unwrap();
+    assert_eq!(text(&read), CANARY, "a replica is read");
+    let failures = [
+        there.put(&new(secret.as_str(), "new")).await.unwrap_err(),
+        there.rotate(&secret, &value("new")).await.unwrap_err(),
+        there.delete(&secret).await.unwrap_err(),
+        here.delete(&secret).await.unwrap_err(),
+    ];
+    for error in failures {
+        assert!(matches!(&error, SourceError::Replicated { name } if *name == secret), "{error:?}");
+        assert!(error.hint().unwrap().contains("primary Region"));
+        assert!(!format!("{error:?}").contains(CANARY));
+    }
+    assert_eq!(text(&here.get(&secret, &Stage::Current).await.unwrap()), CANARY);
 }
 
 #[test]

@@ -152,7 +152,9 @@ fn classify(
     match (code.as_str(), asked) {
         ("ResourceNotFoundException", Some(asked)) => not_found(asked, &message),
         ("ResourceExistsException", Some(asked)) => SourceError::Conflict { name: asked.name.clone() },
-        ("InvalidRequestException", Some(asked)) if message.contains("replica") => {
+        ("InvalidRequestException" | "InvalidParameterException", Some(asked))
+            if message.contains("replica") =>
+        {
             SourceError::Replicated { name: asked.name.clone() }
         }
         ("InvalidRequestException", Some(asked)) if message.contains("delet") => {

@@ -2,6 +2,7 @@
 
 mod convert;
 mod failure;
+mod rotation;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use tracing::instrument::{WithDispatch, WithSubscriber};
 use tracing::subscriber::NoSubscriber;
 
 use self::failure::Asked;
+pub use self::rotation::{NewVersion, Standing};
 use super::{ListPage, ListRequest, NewSecret, SecretSource, Stored, unsupported};
 use crate::error::{self, SourceError, Unfit};
 use crate::name::SecretName;
