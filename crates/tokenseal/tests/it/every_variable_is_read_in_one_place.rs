@@ -187,6 +187,34 @@ fn dimensions_of_metrics_are_pairs_as_the_encryption_context_has_them() {
 }
 
 #[test]
+fn the_example_file_has_every_variable_and_no_value_of_a_secret() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../.env.example");
+    let example = std::fs::read_to_string(path).unwrap();
+    let settings = example.lines().filter_map(|line| line.strip_prefix('#')?.split_once('='));
+    let settings: Vec<(&str, &str)> = settings.filter(is_setting).collect();
+    let names: Vec<&str> = settings.iter().map(|(name, _)| *name).collect();
+    let expected: Vec<&str> = VARIABLES.iter().map(|variable| variable.name).collect();
+    assert_eq!(names, expected, "in the order of the documentation");
+    for variable in VARIABLES.iter().filter(|variable| variable.secret) {
+        assert!(settings.contains(&(variable.name, "")), "{}", variable.name);
+    }
+    // With every line in force, it says what holds without it.
+    let filled: Vec<(&str, &str)> = settings.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+    let (filled, bare) = (read(&filled).unwrap(), read(&[]).unwrap());
+    assert_eq!(format!("{filled:?}"), format!("{bare:?}"));
+    let numbers = |settings: &Settings| (settings.cache_ttl, settings.cache_max, settings.reuse.is_off());
+    assert_eq!(numbers(&filled), numbers(&bare));
+    let policies =
+        |settings: &Settings| (settings.binding, settings.plaintext, settings.fallback, settings.floor());
+    assert_eq!(policies(&filled), policies(&bare));
+}
+
+/// Whether a commented line is a setting, and not a sentence.
+fn is_setting((name, _): &(&str, &str)) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
+}
+
+#[test]
 fn every_variable_is_documented_and_no_other() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");
     let text = std::fs::read_to_string(path).unwrap();
