@@ -52,8 +52,8 @@ module "secrets" {
   name                    = var.name
   reader_roles            = [module.access.application_role_arn]
   operator_roles          = var.secrets_operator_role_arns
-  rotation_roles          = var.rotation_role_arns
-  rotation_lambda_arns    = var.rotation_lambda_arns
+  rotation_roles          = local.rotation_role_arns
+  rotation_lambda_arns    = local.rotation_lambda_arns
   deletion_window_in_days = var.deletion_window_in_days
   alarm_topic_arn         = module.alarms.topic_arn
   audit_namespace         = one(module.audit[*].metric_namespace)

@@ -237,6 +237,40 @@ variable "rotation_role_arns" {
   default     = []
 }
 
+variable "rotation_image_uri" {
+  description = "The image of this repository in your ECR, by digest: with it, a function rotates the secret database. If null, none is made."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.rotation_image_uri == null || can(regex("^[0-9]{12}\\.dkr\\.ecr\\.[a-z0-9-]+\\.amazonaws\\.com/.+@sha256:[0-9a-f]{64}$", var.rotation_image_uri))
+    error_message = "rotation_image_uri is an image in ECR, named by its digest."
+  }
+}
+
+variable "rotation_administrator" {
+  description = "The secret of a database user who may create others, and the key that it is under: the function reads it, the application does not. Needed with rotation_image_uri."
+  type = object({
+    secret_arn = string
+    key_arn    = string
+  })
+  default = null
+
+  validation {
+    condition     = var.rotation_administrator != null || var.rotation_image_uri == null
+    error_message = "rotation_image_uri needs rotation_administrator."
+  }
+}
+
+variable "rotation_network" {
+  description = "Subnets and security groups from which the function reaches the database and Secrets Manager."
+  type = object({
+    subnet_ids         = list(string)
+    security_group_ids = list(string)
+  })
+  default = { subnet_ids = [], security_group_ids = [] }
+}
+
 variable "with_config_rules" {
   description = "Watch by AWS Config for keys and secrets whose rotation is overdue. The account needs a configuration recorder."
   type        = bool
