@@ -1,25 +1,20 @@
-//! `backup`, `restore`, `seal-file` and `open-file`: encrypted files under `KMS_MASTER_KEY`.
+//! `backup` and `restore`: all secrets in one encrypted file.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use envelope_core::DataKey;
 use kms_provider::KeyUri;
 use secrets_cache::backup::{self, Plan, Unlabelled};
 use secrets_cache::local::LocalStore;
-use secrets_cache::sealed_stream::{self, Existing, StreamKind};
+use secrets_cache::sealed_stream::{Existing, StreamKind};
 use serde::Serialize;
 
 use super::Options;
 use super::failure::Failure;
+use super::file_key::FileKeys;
 use super::source::{Opened, SourceUri};
-use crate::exit::{CliError, Exit};
-use crate::output::{Format, emit, print};
+use crate::exit::Exit;
+use crate::output::emit;
 use tokenseal::Settings;
-use tokenseal::key_service::master_key;
-
-/// What the files say about the key that opens them.
-const LABEL: &str = "KMS_MASTER_KEY";
 
 #[derive(clap::Args)]
 pub(super) struct BackupArgs {
@@ -40,26 +35,6 @@ pub(super) struct RestoreArgs {
     /// Accept a backup from before backups said that they are, also for a store that refuses such values
     #[arg(long)]
     unlabelled: bool,
-}
-
-#[derive(clap::Args)]
-pub(super) struct FileArgs {
-    /// The file to read
-    from: PathBuf,
-    /// The file to write
-    to: PathBuf,
-    /// Replace the file to write if it is there
-    #[arg(long)]
-    overwrite: bool,
-}
-
-#[derive(clap::Args)]
-pub(super) struct SealArgs {
-    #[command(flatten)]
-    files: FileArgs,
-    /// Seal it as a backup: it is what `open-file` opened from one
-    #[arg(long)]
-    as_backup: bool,
 }
 
 #[derive(Serialize)]
@@ -102,8 +77,8 @@ pub(super) async fn write(
 ) -> Result<Exit, Failure> {
     let in_use = files_in_use(settings, &options.source);
     check_target(&args.file, args.overwrite, in_use.iter().map(PathBuf::as_path))?;
-    let written =
-        backup::write(&*opened.source, key(settings)?, LABEL, &args.file, existing(args.overwrite)).await?;
+    let key = FileKeys::open(settings, options).await?.for_new(StreamKind::Backup).await?;
+    let written = backup::write(&*opened.source, key, &args.file, existing(args.overwrite)).await?;
     let left_out = written.left_out.iter();
     let report = BackupReport {
         file: args.file,
@@ -130,10 +105,11 @@ pub(super) async fn restore(
     options: &Options,
 ) -> Result<Exit, Failure> {
     let unlabelled = unlabelled(&args, opened)?;
+    let key = FileKeys::open(settings, options).await?.of(&args.file).await?;
     let (plan, versions): (Plan, u64) = match args.dry_run {
-        true => (backup::plan(&args.file, key(settings)?, unlabelled, &*opened.source).await?, 0),
+        true => (backup::plan(&args.file, key, unlabelled, &*opened.source).await?, 0),
         false => {
-            let restored = backup::restore(&args.file, key(settings)?, unlabelled, &*opened.source).await?;
+            let restored = backup::restore(&args.file, key, unlabelled, &*opened.source).await?;
             (restored.plan, restored.versions)
         }
     };
@@ -151,35 +127,7 @@ pub(super) async fn restore(
     Ok(if report.failures.is_empty() { Exit::Done } else { Exit::Partial })
 }
 
-pub(super) async fn seal_file(
-    args: SealArgs,
-    settings: &Settings,
-    options: &Options,
-) -> Result<Exit, Failure> {
-    let kind = if args.as_backup { StreamKind::Backup } else { StreamKind::File };
-    let args = args.files;
-    check_target(&args.to, args.overwrite, [args.from.as_path()])?;
-    let key = key(settings)?;
-    file(args, options, move |args| {
-        sealed_stream::seal_file(&key, kind, LABEL, &args.from, &args.to, existing(args.overwrite))
-    })
-    .await
-}
-
-pub(super) async fn open_file(
-    args: FileArgs,
-    settings: &Settings,
-    options: &Options,
-) -> Result<Exit, Failure> {
-    check_target(&args.to, args.overwrite, [args.from.as_path()])?;
-    let key = key(settings)?;
-    file(args, options, move |args| {
-        sealed_stream::open_file(&key, &args.from, &args.to, existing(args.overwrite))
-    })
-    .await
-}
-
-fn existing(overwrite: bool) -> Existing {
+pub(super) fn existing(overwrite: bool) -> Existing {
     if overwrite { Existing::Replace } else { Existing::Refuse }
 }
 
@@ -193,7 +141,7 @@ fn unlabelled(args: &RestoreArgs, opened: &Opened) -> Result<Unlabelled, Failure
 }
 
 /// Refuses to replace what nobody said is to be replaced, and in any case what is read from.
-fn check_target<'a>(
+pub(super) fn check_target<'a>(
     to: &Path,
     overwrite: bool,
     in_use: impl IntoIterator<Item = &'a Path>,
@@ -223,30 +171,6 @@ fn files_in_use(settings: &Settings, source: &SourceUri) -> Vec<PathBuf> {
             vec![path.clone(), keyring]
         }
     }
-}
-
-async fn file(
-    args: FileArgs,
-    options: &Options,
-    work: impl FnOnce(&FileArgs) -> Result<(), sealed_stream::StreamError> + Send + 'static,
-) -> Result<Exit, Failure> {
-    let done = tokio::task::spawn_blocking(move || work(&args).map(|()| args)).await;
-    let args =
-        done.map_err(|error| CliError::io("the work was cut short")(std::io::Error::other(error)))??;
-    match options.common.format {
-        Format::Human => print(&format!("{} written", args.to.display()))?,
-        Format::Json | Format::Sarif => {
-            print(&serde_json::json!({ "from": args.from, "to": args.to }).to_string())?
-        }
-    }
-    Ok(Exit::Done)
-}
-
-fn key(settings: &Settings) -> Result<Arc<DataKey>, Failure> {
-    let master = master_key(settings)?;
-    let key =
-        DataKey::from_slice(master.expose_secret()).map_err(|error| CliError::usage(error.to_string()))?;
-    Ok(Arc::new(key))
 }
 
 fn not_restored(failed: backup::NotRestored) -> NotRestored {

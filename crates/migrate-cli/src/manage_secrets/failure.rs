@@ -9,6 +9,7 @@ use secrets_cache::sealed_stream::StreamError;
 use secrets_cache::typed::ReadError;
 use tokenseal::{ConnectError, SettingsError};
 
+use super::rotation::RotationError;
 use crate::exit::{CliError, Exit, Failed, source_exit};
 
 /// A failure of a command.
@@ -28,6 +29,8 @@ pub(super) enum Failure {
     Scan(#[from] ScanError),
     #[error(transparent)]
     File(#[from] FileError),
+    #[error(transparent)]
+    Rotation(#[from] RotationError),
 }
 
 impl Failure {
@@ -42,7 +45,9 @@ impl Failed for Failure {
             Self::Cli(error) => error.exit(),
             Self::Source(error)
             | Self::Read(ReadError::Source(error))
-            | Self::Backup(BackupError::Source(error)) => source_exit(error),
+            | Self::Backup(BackupError::Source(error))
+            | Self::Rotation(RotationError::Source(error)) => source_exit(error),
+            Self::Rotation(error) => rotation_exit(error),
             Self::Read(ReadError::Name(_)) | Self::Scan(_) => Exit::Usage,
             Self::Read(_) => Exit::Partial,
             Self::File(FileError::Changed { .. } | FileError::Collided { .. }) => Exit::Partial,
@@ -59,6 +64,7 @@ impl Failed for Failure {
             Self::Backup(error) => error.hint().map(Into::into),
             Self::Stream(error) => error.hint().map(Into::into),
             Self::File(error) => Some(error.hint().into()),
+            Self::Rotation(error) => Some(error.hint().into()),
             Self::Read(_) | Self::Scan(_) => None,
         }
     }
@@ -69,6 +75,7 @@ impl Failed for Failure {
             Self::Source(error)
             | Self::Read(ReadError::Source(error))
             | Self::Backup(BackupError::Source(error)) => error.class(),
+            Self::Rotation(error) => error.class(),
             Self::Read(_) => "wrong_type",
             Self::Backup(_) => "backup",
             Self::Stream(_) => "sealed_file",
@@ -108,5 +115,14 @@ fn stream_exit(error: &StreamError) -> Exit {
             Exit::Unexpected
         }
         _ => Exit::Usage,
+    }
+}
+
+fn rotation_exit(error: &RotationError) -> Exit {
+    match error.class() {
+        "event" => Exit::Usage,
+        "database" | "administrator" => Exit::Database,
+        "runtime" => Exit::Unexpected,
+        _ => Exit::Partial,
     }
 }

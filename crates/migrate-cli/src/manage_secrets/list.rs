@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use envelope_core::correlation::CorrelationId;
 use secrets_cache::inventory::Inventory;
-use secrets_cache::secret::SecretMetadata;
+use secrets_cache::secret::{SecretMetadata, Stage};
 use secrets_cache::source::{ListRequest, list_all};
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -48,8 +48,44 @@ struct Row {
     authentic: bool,
     rotate_by: Option<String>,
     due: bool,
+    rotation_state: RotationState,
     rotation_policy: Option<String>,
     tags: std::collections::BTreeMap<String, String>,
+}
+
+/// How a secret is with its rotation.
+#[derive(Clone, Copy, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum RotationState {
+    /// Nothing says when it is to be rotated.
+    Unscheduled,
+    Current,
+    /// A new version is pending: a rotation has begun and is not finished.
+    Pending,
+    Due,
+}
+
+impl RotationState {
+    fn of(secret: &SecretMetadata, now: OffsetDateTime) -> Self {
+        let pending = secret.version(&Stage::Pending);
+        // Secrets Manager leaves the label on the version that it made current.
+        let is_pending = pending.is_some_and(|version| !version.stages.contains(&Stage::Current));
+        match (is_pending, secret.rotate_by) {
+            (true, _) => Self::Pending,
+            (false, None) => Self::Unscheduled,
+            (false, Some(_)) if secret.is_due(now) => Self::Due,
+            (false, Some(_)) => Self::Current,
+        }
+    }
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Unscheduled => "",
+            Self::Current => "current",
+            Self::Pending => "pending",
+            Self::Due => "due",
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -128,7 +164,7 @@ pub(super) async fn list(args: ListArgs, opened: &Opened, options: &Options) -> 
     let now = OffsetDateTime::now_utc();
     let report = ListReport { secrets: secrets.into_iter().map(|secret| row(secret, now)).collect() };
     emit(options.common.format, &report, |report| {
-        let mut rows = table(&["name", "versions", "created", "expires", "expired", "due", "tags"]);
+        let mut rows = table(&["name", "versions", "created", "expires", "expired", "rotation", "tags"]);
         for secret in &report.secrets {
             let tags: Vec<String> =
                 secret.tags.iter().map(|(name, value)| format!("{name}={value}")).collect();
@@ -138,7 +174,7 @@ pub(super) async fn list(args: ListArgs, opened: &Opened, options: &Options) -> 
                 secret.created.clone().unwrap_or_default(),
                 secret.expires.clone().unwrap_or_default(),
                 if secret.expired { "yes".into() } else { String::new() },
-                if secret.due { "yes".into() } else { String::new() },
+                secret.rotation_state.label().into(),
                 printable(&tags.join(" ")),
             ]);
         }
@@ -278,6 +314,7 @@ fn row(secret: SecretMetadata, now: OffsetDateTime) -> Row {
         authentic: secret.is_authentic,
         expired: secret.is_expired(now),
         due: secret.is_due(now),
+        rotation_state: RotationState::of(&secret, now),
         name: secret.name.to_string(),
         versions: secret.versions.iter().map(version).collect(),
         created: secret.created.map(show_time),

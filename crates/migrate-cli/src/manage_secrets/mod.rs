@@ -4,13 +4,17 @@ mod backup;
 mod doctor;
 mod exec;
 mod failure;
+mod file_key;
 mod import;
 mod list;
 mod metadata;
 mod node;
 mod one;
+mod reseal_json;
 mod rotate;
+mod rotation;
 mod scan;
+mod seal;
 mod source;
 
 use std::ffi::OsString;
@@ -36,7 +40,7 @@ Examples:
   manage-secrets rotate jwt/secret --length 48               a new random value; the old one stays for a while
   manage-secrets exec -- ./service                           run a program with the secrets in its environment
   manage-secrets scan .                                      what was left in files; exit code 4 if anything
-  manage-secrets backup secrets.backup                       one encrypted file, under KMS_MASTER_KEY
+  manage-secrets backup secrets.backup                       one encrypted file, under a key of KMS_KEY_ID or KMS_MASTER_KEY
 
 --source is secretsmanager (the default), local:<file.db>, dotenv:<file> or vault:<mount/path>. A local store needs KMS_MASTER_KEY; its
 data keys are in the keyring that KMS_KEY_ID=keyring:<file> names, or in <file.db>.keyring beside it.
@@ -77,6 +81,10 @@ enum Command {
     Delete(one::DeleteArgs),
     /// Give a secret a new value, read from standard input or generated; the old one stays readable for a while
     Rotate(rotate::Args),
+    /// Take one step of a rotation of database credentials; the event of Secrets Manager is on standard input
+    RotationStep(rotation::Args),
+    /// Answer the events of Secrets Manager as the entry point of a Lambda function
+    RotationFunction(rotation::Args),
     /// List secrets, without their values
     List(list::ListArgs),
     /// Count secrets: how many there are, have expired, are due for rotation
@@ -93,12 +101,14 @@ enum Command {
     Backup(backup::BackupArgs),
     /// Bring the secrets of a backup back, into any source
     Restore(backup::RestoreArgs),
-    /// Encrypt any file under KMS_MASTER_KEY
-    SealFile(backup::SealArgs),
+    /// Encrypt a file, or with --watch rotated log files as they close
+    SealFile(seal::SealArgs),
     /// Decrypt a file that seal-file or backup wrote
-    OpenFile(backup::FileArgs),
+    OpenFile(seal::OpenArgs),
     /// Seal everything in a local store anew, after `migrate-tokens keyring rotate`
     Reseal,
+    /// Seal values in exported JSON documents again, each bound to its own document
+    ResealJson(reseal_json::Args),
     /// Accept a local store whose file was put back to an older copy on purpose
     AcceptRestore,
     /// Remove from a local store what expired a while ago
@@ -125,8 +135,8 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
 
 /// Every change is one transaction or one request, so stopping between two of them leaves nothing half-written.
 async fn interruptible(cli: Cli) -> Result<Exit, Failure> {
-    // What runs a program leaves signals to it, and an import finishes the secret in hand and reports.
-    if matches!(cli.command, Command::Exec(_) | Command::Import(_)) {
+    // What runs a program leaves signals to it; the others finish what is in hand, and report.
+    if cli.command.hears_signals() {
         return dispatch(cli.command, cli.options).await;
     }
     let stop = startup::stop_on_signals();
@@ -151,8 +161,11 @@ async fn dispatch(command: Command, options: Options) -> Result<Exit, Failure> {
     };
     let settings = Settings::from_environment()?;
     let command = match command {
-        Command::SealFile(args) => return backup::seal_file(args, &settings, &options).await,
-        Command::OpenFile(args) => return backup::open_file(args, &settings, &options).await,
+        Command::SealFile(args) => return seal::seal_file(args, &settings, &options).await,
+        Command::OpenFile(args) => return seal::open_file(args, &settings, &options).await,
+        Command::ResealJson(args) => return reseal_json::run(args, &settings, &options).await,
+        Command::RotationStep(args) => return rotation::step(args, &settings, &options).await,
+        Command::RotationFunction(args) => return rotation::function(args, &settings, &options).await,
         other => other,
     };
     let opened = Opened::open(&settings, &options, command.if_missing()).await?;
@@ -187,12 +200,24 @@ async fn with_source(
         Command::Completions { .. }
         | Command::Scan(_)
         | Command::Doctor
+        | Command::ResealJson(_)
+        | Command::RotationStep(_)
+        | Command::RotationFunction(_)
         | Command::SealFile(_)
         | Command::OpenFile(_) => Ok(Exit::Done),
     }
 }
 
 impl Command {
+    /// Whether the command deals with signals itself.
+    fn hears_signals(&self) -> bool {
+        match self {
+            Self::Exec(_) | Self::Import(_) => true,
+            Self::SealFile(args) => args.is_watch(),
+            _ => false,
+        }
+    }
+
     /// What becomes of a local store that does not exist.
     fn if_missing(&self) -> IfMissing {
         match self {

@@ -167,6 +167,31 @@ on_each_database! {
         assert_eq!(db.fingerprint("oauth_tokens").await, before);
     }
 
+    async fn estimate_shows_the_price_of_secrets_part_by_part(db) {
+        fill(&db, 5).await;
+        let mut program = Program::on(&db);
+        let without = program.json(0, &["estimate"]);
+        let report = program.json(0, &["estimate", "--secrets", "20"]);
+        let monthly = report["monthly_usd"].as_f64().unwrap();
+        assert!((10.0..=15.0).contains(&monthly), "{report}");
+        let parts = report["parts"].as_array().unwrap();
+        let part = |name: &str| parts.iter().find(|part| part["part"] == name).unwrap();
+        assert_eq!((&part("secrets")["quantity"], &part("secrets")["monthly_usd"]), (&json!(20), &json!(8.0)));
+        assert_eq!(part("secret reads")["quantity"], json!(172_800));
+        let sum: f64 = parts.iter().map(|part| part["monthly_usd"].as_f64().unwrap()).sum();
+        assert!((sum - monthly).abs() < 1e-9, "{report}");
+        assert!(monthly - without["monthly_usd"].as_f64().unwrap() > 8.0);
+        let own = ["--secret-price", "1", "--secret-request-price", "0", "--secret-reads-per-month", "7"];
+        let own = program.json(0, &[&["estimate", "--secrets", "3"], &own[..]].concat());
+        assert_eq!(own["parts"][2]["monthly_usd"], json!(3.0));
+        assert_eq!(own["parts"][3]["monthly_usd"], json!(0.0));
+        assert_eq!(own["parts"][4]["quantity"], json!(7));
+        program.run(&["estimate", "--secret-price", "-1"]).expect(2);
+        let alone = program.unset("DATABASE_URL").json(0, &["estimate", "--secrets", "20"]);
+        assert_eq!((&alone["rows"], &alone["monthly_usd"]), (&json!(0), &report["monthly_usd"]));
+        program.run(&["estimate"]).expect(2);
+    }
+
     async fn unbound_and_broken_rows_are_listed_with_their_exit_codes(db) {
         fill(&db, 4).await;
         let mut program = Program::on(&db);

@@ -7,6 +7,8 @@ use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
 
+use tokenseal::settings::VARIABLES;
+
 use crate::support::place::Place;
 use crate::support::signal;
 
@@ -78,20 +80,60 @@ fn the_environment_and_the_secrets_have_a_stated_precedence() {
     says(&run(&["--prefer", "environment"]), "from outside\n");
 }
 
+/// A key that every secret variable accepts.
+const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
+/// The names of the variables that a program under `exec` gets, of those that are set.
+fn seen_of(place: &Place, names: &[String], more: &[&str]) -> Vec<String> {
+    let arguments = [more, &["exec", "--", "env"]].concat();
+    let mut command = place.command(&arguments);
+    let file = place.path().join("key");
+    fs::write(&file, KEY).unwrap();
+    for name in names {
+        match name.as_str() {
+            // Set already.
+            "KMS_MASTER_KEY" => {}
+            name if name.ends_with("_FILE") => drop(command.env(name, &file)),
+            name => drop(command.env(name, KEY)),
+        }
+    }
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let seen = String::from_utf8_lossy(&output.stdout).into_owned();
+    let is_set = |name: &&String| seen.lines().any(|line| line.starts_with(&format!("{name}=")));
+    names.iter().filter(is_set).cloned().collect()
+}
+
 #[test]
-fn keys_of_the_store_are_withheld() {
+fn every_key_that_it_uses_is_withheld() {
     let place = Place::new(None);
     set(&place, "A", b"1");
-    let keys = ["DEV_ENCRYPTION_KEY", "ENCRYPTION_KEY", "TOKEN_ENCRYPTION_KEY"];
-    let mut command = place.command(&["exec", "--", "env"]);
-    let key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
-    command.envs(keys.map(|name| (name, key)));
-    let output = command.output().unwrap();
-    let seen = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && !seen.contains("ENCRYPTION_KEY") && !seen.contains("MASTER_KEY"),
-        "{seen}"
-    );
+    let secret = VARIABLES.iter().filter(|variable| variable.secret && variable.name != "DATABASE_URL");
+    for variable in secret {
+        let names = [variable.name.to_owned(), variable.file_name().unwrap()];
+        // The store's own key is set already, and both forms of it at once are refused.
+        for name in names.into_iter().filter(|name| name != "KMS_MASTER_KEY_FILE") {
+            let expected: Vec<String> =
+                if name.starts_with("VAULT_") { vec![name.clone()] } else { Vec::new() };
+            assert_eq!(seen_of(&place, std::slice::from_ref(&name), &[]), expected, "{name}");
+        }
+    }
+    let names = ["AWS_SECRET_ACCESS_KEY".to_owned(), "DATABASE_URL_FILE".to_owned()];
+    assert_eq!(seen_of(&place, &names, &[]), names, "what the program may need itself");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_opened_the_source_is_withheld() {
+    let bao = test_support::part!(openbao);
+    let place = Place::on_openbao(&bao).await;
+    tokio::task::block_in_place(|| {
+        set(&place, "A", b"canary-1");
+        let output = exec(&place, &[], "echo $A; env");
+        assert!(output.status.success(), "{output:?}");
+        let seen = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(seen.starts_with("canary-1\n") && !seen.contains("VAULT_TOKEN"), "{seen}");
+        assert!(seen.contains("VAULT_ADDR"), "{seen}");
+    });
 }
 
 #[test]

@@ -3,30 +3,11 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
-use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
 use serde_json::Value;
 
-use crate::support::place::{Place, count};
-
-const MASTER_KEY: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
-
-fn write(place: &Place, text: &str) {
-    fs::write(place.path().join(".env"), text).unwrap();
-}
-
-fn read(place: &Place) -> String {
-    fs::read_to_string(place.path().join(".env")).unwrap()
-}
-
-fn stored(place: &Place, name: &str) -> Option<String> {
-    let output = place.run(&["get", name, "--reveal", "--format", "json"], "");
-    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
-    output.status.success().then(|| document["value"].as_str().unwrap().to_owned())
-}
+use crate::support::place::{MASTER_KEY, Place, STRIP, count, read, stored, write};
 
 fn names(report: &Value, list: &str) -> Vec<String> {
     report[list]
@@ -36,8 +17,6 @@ fn names(report: &Value, list: &str) -> Vec<String> {
         .map(|listed| listed["name"].as_str().unwrap().to_owned())
         .collect()
 }
-
-const STRIP: [&str; 3] = ["import", ".env", "--strip"];
 
 #[test]
 fn what_opens_the_store_is_neither_moved_nor_stripped() {
@@ -232,175 +211,9 @@ fn two_spellings_in_one_file_never_overwrite_each_other() {
 }
 
 #[test]
-fn a_full_disk_changes_nothing() {
-    let place = Place::new(None);
-    // The store exists, so that the limit meets the new file or the values.
-    assert!(place.run(&["set", "x"], "1").status.success());
-    let text: String =
-        (0..400).map(|n| format!("# {}\nA{n}='canary-{n}-{}'\n", "c".repeat(60), "x".repeat(200))).collect();
-    write(&place, &text);
-    for blocks in [0, 8, 64, 128, 300] {
-        let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
-        let mut command = Command::new("sh");
-        command
-            .args(["-c", &script])
-            .arg(env!("CARGO_BIN_EXE_manage-secrets"))
-            .args(["--source", "local:store.db"]);
-        let limited =
-            command.args(STRIP).current_dir(place.path()).env("KMS_MASTER_KEY", MASTER_KEY).output().unwrap();
-        assert!(!limited.status.success(), "{blocks}: {limited:?}");
-        assert!(limited.status.code().is_some(), "it ends by itself: {limited:?}");
-        assert_eq!(read(&place), text, "{blocks}");
-        assert_eq!(stored(&place, "x").unwrap(), "1");
-    }
-    assert_eq!(place.json(&STRIP, 0)["stripped"], true);
-    assert_eq!(stored(&place, "A399").unwrap(), format!("canary-399-{}", "x".repeat(200)));
-}
-
-#[test]
 fn ten_thousand_lines_take_a_time_that_grows_with_their_number() {
     let place = Place::new(None);
     write(&place, &(0..10_000).map(|n| format!("A{n}=canary-{n}\n")).collect::<String>());
     assert_eq!(count(&place.json(&STRIP, 0), "created"), 10_000);
     assert_eq!(stored(&place, "A9999").unwrap(), "canary-9999");
-}
-
-/// A setting as text in a file, and the value that it says.
-#[derive(Clone, Debug)]
-struct Setting {
-    name: String,
-    line: String,
-    value: String,
-}
-
-fn setting() -> impl Strategy<Value = (u8, String)> {
-    let quoted = "[ -&(-\\[\\]-_a-~äß€\n]{0,40}";
-    prop_oneof![
-        ("[A-Za-z0-9/+=.,:;@%^&*!?~|-]{1,40}").prop_map(|value| (0, value)),
-        quoted.prop_map(|value| (1, value)),
-        "[ !%-\\[\\]-_a-~äß€]{0,40}".prop_map(|value| (2, value.replace('`', ""))),
-    ]
-}
-
-fn settings() -> impl Strategy<Value = Vec<Setting>> {
-    proptest::collection::vec(setting(), 1..20).prop_map(|values| {
-        let all = values.into_iter().enumerate().map(|(n, (kind, value))| {
-            let name = format!("S{n}");
-            // A line of a value that looks like a setting is doubtful, and so is an escape: other tests have them.
-            let value = value.replace('=', "+").replace('\\', "/");
-            let line = match kind {
-                0 => format!("{name}={value}\n"),
-                1 => format!("export {name} = '{}' # comment\n", value.replace('\'', "")),
-                _ => format!("{name}=\"{}\"\n", value.replace('"', "").replace('$', "S")),
-            };
-            let value = match kind {
-                0 => value,
-                1 => value.replace('\'', ""),
-                _ => value.replace('"', "").replace('$', "S"),
-            };
-            Setting { name, line, value }
-        });
-        all.collect()
-    })
-}
-
-/// Each value is in the file or comes back from the source, exactly; and never both gone.
-fn check(place: &Place, settings: &[Setting], what: &str) {
-    let file = read(place);
-    let list = place.run(&["list", "--format", "json"], "");
-    let has_store = list.status.success();
-    for setting in settings.iter().filter(|setting| !setting.value.is_empty()) {
-        let is_in_file = file.contains(&setting.line);
-        let from_store = has_store.then(|| stored(place, &setting.name)).flatten();
-        if let Some(value) = &from_store {
-            assert_eq!(*value, setting.value, "{what}: {setting:?}");
-        }
-        assert!(is_in_file || from_store.is_some(), "{what}: {setting:?} is lost; the file is {file:?}");
-    }
-}
-
-#[test]
-fn generated_files_move_exactly() {
-    let mut runner = TestRunner::new(Config { cases: 16, failure_persistence: None, ..Config::default() });
-    runner
-        .run(&settings(), |settings| {
-            let place = Place::new(None);
-            let text: String = settings.iter().map(|setting| setting.line.as_str()).collect();
-            write(&place, &text);
-            let report = place.json(&STRIP, 0);
-            let has_values = settings.iter().any(|setting| !setting.value.is_empty());
-            assert_eq!(report["stripped"].as_bool(), Some(has_values), "{report} {text:?}");
-            check(&place, &settings, "after a whole run");
-            Ok(())
-        })
-        .unwrap();
-}
-
-#[test]
-fn a_kill_at_any_step_loses_nothing() {
-    let settings: Vec<Setting> = (0..200)
-        .map(|n| Setting {
-            name: format!("S{n}"),
-            line: format!("S{n}='canary {n} #'\n"),
-            value: format!("canary {n} #"),
-        })
-        .collect();
-    let text: String = settings.iter().map(|setting| setting.line.as_str()).collect();
-    let whole = Place::new(None);
-    write(&whole, &text);
-    let started = Instant::now();
-    whole.json(&STRIP, 0);
-    let whole_run = started.elapsed();
-    const ROUNDS: u32 = 40;
-    for round in 0..ROUNDS {
-        let place = Place::new(None);
-        write(&place, &text);
-        let mut child = place.command(&STRIP).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        std::thread::sleep(whole_run * round / ROUNDS + Duration::from_micros(u64::from(round) * 37));
-        child.kill().unwrap();
-        child.wait().unwrap();
-        let file = read(&place);
-        assert!(file == text || !file.contains("canary"), "the file is half-written: {file}");
-        if file != text {
-            check(&place, &settings, "after a kill");
-        }
-        // What was begun is finished by another run.
-        place.json(&STRIP, 0);
-        assert!(!read(&place).contains("canary"));
-        check(&place, &settings[190..], "after another run");
-    }
-}
-
-#[test]
-fn an_edit_during_the_import_is_never_lost() {
-    let text: String = (0..100).map(|n| format!("S{n}='canary {n}'\n")).collect();
-    let whole = Place::new(None);
-    write(&whole, &text);
-    let started = Instant::now();
-    whole.json(&STRIP, 0);
-    let whole_run = started.elapsed();
-    const ROUNDS: u32 = 24;
-    for round in 0..ROUNDS {
-        let place = Place::new(None);
-        write(&place, &text);
-        let child = place.command(&STRIP).spawn().unwrap();
-        std::thread::sleep(whole_run * round / ROUNDS);
-        // As an editor saves: a new file takes the place of the old one.
-        let edited = format!("{}NEW='canary new'\n", read(&place));
-        fs::write(place.path().join("edited"), &edited).unwrap();
-        fs::rename(place.path().join("edited"), place.path().join(".env")).unwrap();
-        let output = child.wait_with_output().unwrap();
-        let file = read(&place);
-        let is_kept =
-            file.contains("NEW='canary new'") || stored(&place, "NEW").as_deref() == Some("canary new");
-        assert!(is_kept, "round {round}: {output:?}: {file}");
-        match output.status.code() {
-            Some(0) => {}
-            Some(3) => assert!(
-                String::from_utf8_lossy(&output.stdout).contains("changed since it was read"),
-                "{output:?}"
-            ),
-            other => panic!("{other:?}: {output:?}"),
-        }
-    }
 }

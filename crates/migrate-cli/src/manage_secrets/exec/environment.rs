@@ -2,6 +2,9 @@
 
 use std::process::Command;
 
+use secrets_cache::source::SourceUri;
+use tokenseal::settings::VARIABLES;
+
 use super::Prefer;
 use super::files::PrivateFiles;
 use super::select::Collected;
@@ -54,6 +57,17 @@ const LOADER_PREFIXES: [&str; 6] = ["BASH_FUNC_", "DYLD_", "GIT_", "LD_", "MALLO
 /// Whether a variable decides which code runs.
 pub(super) fn is_loader(variable: &str) -> bool {
     LOADERS.contains(&variable) || LOADER_PREFIXES.iter().any(|prefix| variable.starts_with(prefix))
+}
+
+/// The variables that open something, and that this program may have used: they are not for the program that is run.
+///
+/// A token of OpenBao or Vault stays unless it opened the source: the program may be a client itself. So does
+/// `DATABASE_URL`, which programs are given on purpose.
+pub(super) fn withheld(source: &SourceUri) -> impl Iterator<Item = String> {
+    let is_vault = matches!(source, SourceUri::Vault(_));
+    let opens = move |name: &str| name != "DATABASE_URL" && (is_vault || !name.starts_with("VAULT_"));
+    let secret = VARIABLES.iter().filter(move |variable| variable.secret && opens(variable.name));
+    secret.flat_map(|variable| variable.file_name().into_iter().chain([variable.name.to_owned()]))
 }
 
 /// The variables that the program gets besides those that it inherits.

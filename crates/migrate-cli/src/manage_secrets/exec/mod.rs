@@ -22,18 +22,6 @@ use super::source::{Opened, SourceUri};
 use crate::exit::{CliError, Exit};
 use crate::output::{Format, note, print};
 
-/// Keys that open a store are not for the program that is run.
-const WITHHELD: [&str; 8] = [
-    "DEV_ENCRYPTION_KEY",
-    "DEV_ENCRYPTION_KEY_FILE",
-    "ENCRYPTION_KEY",
-    "ENCRYPTION_KEY_FILE",
-    "KMS_MASTER_KEY",
-    "KMS_MASTER_KEY_FILE",
-    "TOKEN_ENCRYPTION_KEY",
-    "TOKEN_ENCRYPTION_KEY_FILE",
-];
-
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// Only these secrets, each as name, name#field or VARIABLE=name#field; all of the source, or under the prefix, if left
@@ -109,7 +97,7 @@ pub(super) async fn run(args: Args, opened: &Opened, options: &Options) -> Resul
             return Ok(Exit::Partial);
         }
     };
-    let program = Program::find(&args)?;
+    let program = Program::find(&args, &options.source)?;
     if args.watch || !args.files.is_empty() {
         return supervise::run(&args, &program, collected, opened, options).await;
     }
@@ -126,10 +114,12 @@ struct Program {
     name: OsString,
     /// Found by this program's own `PATH`: a secret of that name does not decide which program runs.
     path: PathBuf,
+    /// Where its secrets come from: what opens that is not for the program.
+    source: SourceUri,
 }
 
 impl Program {
-    fn find(args: &Args) -> Result<Self, Failure> {
+    fn find(args: &Args, source: &SourceUri) -> Result<Self, Failure> {
         let name = args.command.first().ok_or_else(|| CliError::usage("no program is named"))?;
         let path = match name.to_string_lossy().contains('/') {
             true => Some(PathBuf::from(name)),
@@ -139,13 +129,13 @@ impl Program {
             let name = name.to_string_lossy();
             Failure::usage(format!("{name} cannot be run: it is not on PATH"), "check the program after `--`")
         };
-        Ok(Self { name: name.clone(), path: path.ok_or_else(missing)? })
+        Ok(Self { name: name.clone(), path: path.ok_or_else(missing)?, source: source.clone() })
     }
 
     fn command(&self, args: &Args, collected: &Collected, files: Option<&PrivateFiles>) -> Command {
         let mut command = Command::new(&self.path);
         command.arg0(&self.name).args(args.command.iter().skip(1));
-        for name in WITHHELD {
+        for name in environment::withheld(&self.source) {
             command.env_remove(name);
         }
         let environment = Environment::of(collected, files, args.prefer);

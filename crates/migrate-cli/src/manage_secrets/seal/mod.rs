@@ -1,0 +1,124 @@
+//! `seal-file` and `open-file`: any file, encrypted and authenticated.
+
+mod closed;
+mod rotated;
+mod watch;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrets_cache::sealed_stream::{self, StreamError, StreamKind};
+
+use super::Options;
+use super::backup::{check_target, existing};
+use super::failure::Failure;
+use super::file_key::FileKeys;
+use crate::exit::{CliError, Exit};
+use crate::output::{Format, print};
+use tokenseal::Settings;
+
+#[derive(clap::Args)]
+pub(super) struct OpenArgs {
+    /// The file to read
+    from: PathBuf,
+    /// The file to write
+    to: PathBuf,
+    /// Replace the file to write if it is there
+    #[arg(long)]
+    overwrite: bool,
+}
+
+#[derive(clap::Args)]
+pub(super) struct SealArgs {
+    /// The file to read
+    #[arg(required_unless_present = "watch")]
+    from: Option<PathBuf>,
+    /// The file to write
+    #[arg(required_unless_present = "watch")]
+    to: Option<PathBuf>,
+    /// Replace the file to write if it is there
+    #[arg(long)]
+    overwrite: bool,
+    /// Seal it as a backup: it is what `open-file` opened from one
+    #[arg(long)]
+    as_backup: bool,
+    /// Seal rotated log files of this directory once no program has them open for writing, and remove the originals
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["from", "to", "overwrite", "as_backup"])]
+    watch: Option<PathBuf>,
+    /// Which names are rotated log files, in place of app.log.1, app.log-20260101 and their like; may be repeated
+    #[arg(long = "pattern", value_name = "GLOB", requires = "watch")]
+    patterns: Vec<globset::Glob>,
+    /// How long a file must have been left alone
+    #[arg(long, value_name = "TIME", value_parser = settle, default_value = "10s", requires = "watch")]
+    settle: Duration,
+    /// Seal what is there, and end
+    #[arg(long, requires = "watch")]
+    once: bool,
+}
+
+impl SealArgs {
+    /// Whether it runs until a signal comes, and finishes the file in hand.
+    pub(super) fn is_watch(&self) -> bool {
+        self.watch.is_some()
+    }
+}
+
+fn settle(text: &str) -> Result<Duration, String> {
+    envelope_core::duration::parse(text).ok_or_else(|| "must be a time such as 10s or 5m".into())
+}
+
+pub(super) async fn seal_file(
+    args: SealArgs,
+    settings: &Settings,
+    options: &Options,
+) -> Result<Exit, Failure> {
+    let keys = FileKeys::open(settings, options).await?;
+    if let Some(directory) = &args.watch {
+        return watch::run(directory, &args, &keys, options).await;
+    }
+    let kind = if args.as_backup { StreamKind::Backup } else { StreamKind::File };
+    let (Some(from), Some(to)) = (args.from, args.to) else {
+        return Err(CliError::usage("no file is named").into());
+    };
+    check_target(&to, args.overwrite, [from.as_path()])?;
+    let key = keys.for_new(kind).await?;
+    written(from, to, options, move |from, to| {
+        sealed_stream::seal_file(&key, kind, from, to, existing(args.overwrite))
+    })
+    .await
+}
+
+pub(super) async fn open_file(
+    args: OpenArgs,
+    settings: &Settings,
+    options: &Options,
+) -> Result<Exit, Failure> {
+    check_target(&args.to, args.overwrite, [args.from.as_path()])?;
+    let key = FileKeys::open(settings, options).await?.of(&args.from).await?;
+    written(args.from, args.to, options, move |from, to| {
+        sealed_stream::open_file(&key, from, to, existing(args.overwrite))
+    })
+    .await
+}
+
+async fn written(
+    from: PathBuf,
+    to: PathBuf,
+    options: &Options,
+    work: impl FnOnce(&PathBuf, &PathBuf) -> Result<(), StreamError> + Send + 'static,
+) -> Result<Exit, Failure> {
+    let (from, to) = blocking(move || work(&from, &to).map(|()| (from, to))).await?;
+    match options.common.format {
+        Format::Human => print(&format!("{} written", to.display()))?,
+        Format::Json | Format::Sarif => print(&serde_json::json!({ "from": from, "to": to }).to_string())?,
+    }
+    Ok(Exit::Done)
+}
+
+/// Does work that waits for disks.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StreamError> + Send + 'static,
+) -> Result<T, Failure> {
+    let done = tokio::task::spawn_blocking(work).await;
+    Ok(done.map_err(|error| CliError::io("the work was cut short")(std::io::Error::other(error)))??)
+}

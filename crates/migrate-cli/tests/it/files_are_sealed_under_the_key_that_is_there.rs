@@ -1,0 +1,110 @@
+//! Backups and sealed files are under a data key of the key service where there is one, and under the master key otherwise.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+use test_support::openbao::ROOT_TOKEN;
+use test_support::part;
+use tokio::task::block_in_place;
+
+use crate::support::{MASTER_KEY, Program, key_in};
+
+fn bytes(program: &Program, name: &str) -> Vec<u8> {
+    fs::read(program.path().join(name)).unwrap()
+}
+
+fn write(program: &Program, name: &str, text: &str) {
+    fs::write(program.path().join(name), text).unwrap();
+}
+
+/// What holds for every key service: no master key, each kind for itself, and another key opens nothing.
+fn everything(program: &mut Program, key: &str, other_key: &str) {
+    program.set("KMS_KEY_ID", key).set("ENVIRONMENT", "development");
+    write(program, "from.env", "A=canary-1\nB='canary 2'\n");
+    write(program, "to.env", "");
+    write(program, "notes", "canary notes\n");
+    let source = ["--source", "dotenv:from.env"];
+    program.secrets(&[&source[..], &["backup", "saved"]].concat(), "").expect(0);
+    program.secrets(&["seal-file", "notes", "notes.sealed"], "").expect(0);
+    for file in ["saved", "notes.sealed"] {
+        assert!(bytes(program, file).starts_with(b"TKSTREAM\x03"), "{file}");
+        assert!(!String::from_utf8_lossy(&bytes(program, file)).contains("canary"));
+    }
+    program.secrets(&["open-file", "notes.sealed", "notes.opened"], "").expect(0);
+    assert_eq!(bytes(program, "notes.opened"), b"canary notes\n");
+
+    // A sealed file is no backup, also once it says that it is one.
+    let restore = |program: &Program, file: &str| {
+        let arguments = ["--source", "local:store.db", "restore", file, "--format", "json"];
+        program.secrets(&arguments, "")
+    };
+    program.set("KMS_MASTER_KEY", MASTER_KEY);
+    restore(program, "notes.sealed").expect(2);
+    let mut forged = bytes(program, "notes.sealed");
+    forged[10] = 1;
+    fs::write(program.path().join("forged"), forged).unwrap();
+    assert_ne!(restore(program, "forged").code, Some(0), "its context says that it is a file");
+    let restored = restore(program, "saved").expect(0).document();
+    assert_eq!(restored["added"], serde_json::json!(["A", "B"]));
+
+    program.set("KMS_KEY_ID", other_key);
+    let refused = program.secrets(&["open-file", "notes.sealed", "no"], "");
+    assert_ne!(refused.code, Some(0), "{refused:?}");
+    program.unset("KMS_KEY_ID");
+    let refused = program.secrets(&["open-file", "notes.sealed", "no"], "").expect(2);
+    refused.says(&["KMS_KEY_ID"]);
+    assert!(!Path::new(&program.path().join("no")).exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_aws_key_replaces_the_master_key() {
+    let moto = part!(moto);
+    let (key, other) = (key_in(&moto, "us-east-1").await, key_in(&moto, "us-east-1").await);
+    block_in_place(|| {
+        let mut program = Program::bare();
+        program
+            .set("AWS_ENDPOINT_URL", moto.endpoint())
+            .set("AWS_REGION", "us-east-1")
+            .set("AWS_ACCESS_KEY_ID", "testing")
+            .set("AWS_SECRET_ACCESS_KEY", "testing");
+        everything(&mut program, &key, &other);
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transit_key_replaces_the_master_key() {
+    let bao = part!(openbao);
+    let (key, other) = (bao.transit().await, bao.transit().await);
+    block_in_place(|| {
+        let mut program = Program::bare();
+        program.set("VAULT_ADDR", bao.address()).set("VAULT_TOKEN", ROOT_TOKEN);
+        everything(&mut program, &format!("vault:{key}/tokens"), &format!("vault:{other}/tokens"));
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_sealed_under_the_master_key_still_opens_beside_a_key_service() {
+    let moto = part!(moto);
+    let key = key_in(&moto, "us-east-1").await;
+    block_in_place(|| {
+        let mut program = Program::bare();
+        program.set("KMS_MASTER_KEY", MASTER_KEY);
+        write(&program, "notes", "canary notes\n");
+        program.secrets(&["seal-file", "notes", "notes.sealed"], "").expect(0);
+        assert!(bytes(&program, "notes.sealed").starts_with(b"TKSTREAM\x02"));
+        program.set("KMS_KEY_ID", &key);
+        program.secrets(&["open-file", "notes.sealed", "opened"], "").expect(0);
+        assert_eq!(bytes(&program, "opened"), b"canary notes\n");
+    });
+}
+
+#[test]
+fn without_any_key_nothing_is_written() {
+    let program = Program::bare();
+    write(&program, "notes", "canary notes\n");
+    let refused = program.secrets(&["seal-file", "notes", "sealed", "--format", "json"], "").expect(2);
+    let document: Value = refused.document();
+    assert!(document["error"]["message"].as_str().unwrap().contains("KMS_MASTER_KEY"), "{document}");
+    assert!(!program.path().join("sealed").exists());
+}

@@ -1,0 +1,153 @@
+//! `seal-file --watch`: a rotated log is sealed once no program writes to it, and no line is lost.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::support::{MASTER_KEY, Program, Run, signal};
+
+struct Logs {
+    program: Program,
+}
+
+impl Logs {
+    fn new() -> Self {
+        let mut program = Program::bare();
+        program.set("KMS_MASTER_KEY", MASTER_KEY);
+        fs::create_dir(program.path().join("logs")).unwrap();
+        Self { program }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.program.path().join("logs").join(name)
+    }
+
+    fn command(&self, more: &[&str]) -> Command {
+        let arguments = [&["seal-file", "--watch", "logs", "--settle", "0s"], more].concat();
+        self.program.secrets_command(&arguments)
+    }
+
+    fn once(&self, code: i32) -> Run {
+        let output = self.command(&["--once", "--format", "json"]).output().unwrap();
+        Run::of(&["seal-file", "--watch"], output).expect(code)
+    }
+
+    fn opened(&self, name: &str) -> Vec<u8> {
+        let sealed = self.path(name).display().to_string();
+        self.program.secrets(&["open-file", &sealed, "opened", "--overwrite"], "").expect(0);
+        fs::read(self.program.path().join("opened")).unwrap()
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.path("")).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+}
+
+#[test]
+fn only_rotated_files_that_no_program_writes_to_are_sealed_and_removed() {
+    let logs = Logs::new();
+    for name in ["app.log", "app.log.1", "app.log-20260101", "notes.txt", "app.log.2.sealed", ".hidden.log.1"]
+    {
+        fs::write(logs.path(name), format!("canary {name}\n")).unwrap();
+    }
+    std::os::unix::fs::symlink(logs.path("notes.txt"), logs.path("link.log.1")).unwrap();
+    let mut open = OpenOptions::new().append(true).create(true).open(logs.path("busy.log.1")).unwrap();
+    // A program that only reads does not hold anything up.
+    let _reader = File::open(logs.path("app.log.1")).unwrap();
+    assert_eq!(logs.once(0).document()["sealed"], 2);
+    let left = [
+        ".hidden.log.1",
+        "app.log",
+        "app.log-20260101.sealed",
+        "app.log.1.sealed",
+        "app.log.2.sealed",
+        "busy.log.1",
+        "link.log.1",
+        "notes.txt",
+    ];
+    assert_eq!(logs.names(), left);
+    assert_eq!(logs.opened("app.log.1.sealed"), b"canary app.log.1\n");
+    open.write_all(b"the last line\n").unwrap();
+    drop(open);
+    assert_eq!(logs.once(0).document()["sealed"], 1);
+    assert_eq!(logs.opened("busy.log.1.sealed"), b"the last line\n");
+}
+
+#[test]
+fn the_next_rotation_to_the_same_name_replaces_nothing() {
+    let logs = Logs::new();
+    for text in ["one", "two", "two"] {
+        fs::write(logs.path("app.log.1"), text).unwrap();
+        assert_eq!(logs.once(0).document()["sealed"], 1);
+    }
+    let mut texts: Vec<Vec<u8>> = logs.names().iter().map(|name| logs.opened(name)).collect();
+    texts.sort();
+    // The third is what the second was, and may share its file.
+    texts.dedup();
+    assert_eq!(texts, [b"one".to_vec(), b"two".to_vec()]);
+    assert!(logs.names().iter().all(|name| name.ends_with(".sealed")));
+}
+
+#[test]
+fn a_running_watch_seals_a_file_when_its_program_lets_go() {
+    let logs = Logs::new();
+    let mut child = logs.command(&[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut open = File::create(logs.path("app.log")).unwrap();
+    open.write_all(b"one\n").unwrap();
+    fs::rename(logs.path("app.log"), logs.path("app.log.1")).unwrap();
+    std::thread::sleep(Duration::from_millis(1_500));
+    assert_eq!(logs.names(), ["app.log.1"]);
+    open.write_all(b"two\n").unwrap();
+    drop(open);
+    let limit = Instant::now() + Duration::from_secs(60);
+    while logs.names() != ["app.log.1.sealed"] {
+        assert!(Instant::now() < limit, "{:?}", logs.names());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    signal(&child, "TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(logs.opened("app.log.1.sealed"), b"one\ntwo\n");
+}
+
+#[test]
+fn a_kill_at_any_moment_loses_no_file() {
+    let logs = Logs::new();
+    let text = |n: usize| format!("canary {n}\n").repeat(20_000);
+    for n in 0..30 {
+        fs::write(logs.path(&format!("app.log.{n}")), text(n)).unwrap();
+    }
+    let mut killed = 0;
+    for round in 0..12 {
+        let mut child =
+            logs.command(&["--once"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(15 + 23 * round));
+        child.kill().unwrap();
+        killed += usize::from(child.wait().unwrap().code().is_none());
+    }
+    assert!(killed > 2, "killed {killed} times");
+    logs.once(0);
+    for n in 0..30 {
+        let opened = logs.opened(&format!("app.log.{n}.sealed"));
+        assert!(opened == text(n).as_bytes(), "app.log.{n}");
+    }
+    let is_left = |name: &&String| !name.ends_with(".sealed") && !name.ends_with(".part");
+    assert_eq!(logs.names().iter().find(is_left), None);
+}
+
+#[test]
+fn a_file_that_cannot_be_sealed_stays_and_is_reported() {
+    let mut logs = Logs::new();
+    fs::write(logs.path("app.log.1"), "canary").unwrap();
+    logs.program.unset("KMS_MASTER_KEY");
+    let report = logs.once(3).document();
+    assert_eq!(report["failures"][0]["class"], "usage", "{report}");
+    assert_eq!(logs.names(), ["app.log.1"]);
+    let missing = logs.program.secrets(&["seal-file", "--watch", "nowhere", "--once"], "");
+    assert_eq!(missing.code, Some(2));
+}
