@@ -22,7 +22,11 @@ use secrets_cache::source::memory::MemorySource;
 use secrets_cache::source::prefixed::Prefixed;
 #[cfg(feature = "secrets-manager")]
 use secrets_cache::source::secrets_manager::SecretsManager;
+#[cfg(feature = "vault")]
+use secrets_cache::source::vault::{KvPath, KvPathError, VaultLeases};
 use secrets_cache::{SecretSource, SecretsCache, SourceError};
+#[cfg(feature = "vault")]
+use vault_client::VaultClient;
 
 use crate::error::ConnectError;
 #[cfg(feature = "local-store")]
@@ -55,6 +59,9 @@ pub struct OpenSource {
     /// The local store itself, for what only it can do.
     #[cfg(feature = "local-store")]
     pub local: Option<LocalStore>,
+    /// Dynamic credentials, which end with the program.
+    #[cfg(feature = "vault")]
+    leases: Option<Arc<VaultLeases>>,
     /// The same source for a cache, which writes audit events of its own.
     unaudited: Arc<dyn SecretSource>,
 }
@@ -74,6 +81,8 @@ impl OpenSource {
     ) -> Result<Self, ConnectError> {
         #[cfg(feature = "local-store")]
         let mut local = None;
+        #[cfg(feature = "vault")]
+        let mut leases = None;
         let raw: Arc<dyn SecretSource> = match uri {
             None => Arc::new(EnvironmentVariables::new()),
             Some(SourceUri::SecretsManager) => secrets_manager().await?,
@@ -88,6 +97,10 @@ impl OpenSource {
             Some(SourceUri::Local(_)) => return Err(unsupported("local-store")),
             Some(SourceUri::Dotenv(path)) => dotenv(path, settings)?,
             Some(SourceUri::Vault(path)) => vault(path, settings)?,
+            #[cfg(feature = "vault")]
+            Some(SourceUri::VaultLease(path)) => leases.insert(vault_leases(path, settings)?).clone(),
+            #[cfg(not(feature = "vault"))]
+            Some(SourceUri::VaultLease(_)) => return Err(unsupported("vault")),
         };
         let metrics = telemetry.register(Metrics::register);
         telemetry.watch_secrets(&metrics);
@@ -97,12 +110,23 @@ impl OpenSource {
             metrics,
             #[cfg(feature = "local-store")]
             local,
+            #[cfg(feature = "vault")]
+            leases,
             unaudited: within(raw, prefix)?,
         })
     }
 
-    /// Closes a local store, so that all of it is in its one file.
+    /// Closes a local store, so that all of it is in its one file, and revokes leases.
     pub async fn close(&self) {
+        #[cfg(feature = "vault")]
+        if let Some(leases) = &self.leases
+            && let Err(error) = leases.revoke_all().await
+        {
+            tracing::warn!(
+                class = error.class(),
+                "leases could not be revoked: the server ends them by their time"
+            );
+        }
         #[cfg(feature = "local-store")]
         if let Some(store) = &self.local {
             store.close().await;
@@ -273,14 +297,25 @@ fn own_keyring(settings: &Settings, store: &Path, store_exists: bool) -> Result<
 
 #[cfg(feature = "vault")]
 fn vault(path: &str, settings: &Settings) -> Result<Arc<dyn SecretSource>, ConnectError> {
+    let (client, path) = vault_client(path, settings)?;
+    Ok(Arc::new(secrets_cache::source::vault::VaultKv::new(client, path)))
+}
+
+#[cfg(feature = "vault")]
+fn vault_leases(path: &str, settings: &Settings) -> Result<Arc<VaultLeases>, ConnectError> {
+    let (client, path) = vault_client(path, settings)?;
+    Ok(Arc::new(VaultLeases::new(client, path)))
+}
+
+#[cfg(feature = "vault")]
+fn vault_client(path: &str, settings: &Settings) -> Result<(VaultClient, KvPath), ConnectError> {
     let problem = |problem: &dyn fmt::Display| {
         let hint = "see the section on OpenBao and Vault in docs/configuration.md";
         SettingsError::of("VAULT_ADDR", format_args!("cannot be used: {problem}"), hint)
     };
-    let path = path.parse().map_err(|error: secrets_cache::source::vault::KvPathError| problem(&error))?;
-    let client =
-        vault_client::VaultClient::new(settings.vault()?.clone()).map_err(|error| problem(&error))?;
-    Ok(Arc::new(secrets_cache::source::vault::VaultKv::new(client, path)))
+    let path = path.parse().map_err(|error: KvPathError| problem(&error))?;
+    let client = VaultClient::new(settings.vault()?.clone()).map_err(|error| problem(&error))?;
+    Ok((client, path))
 }
 
 #[cfg(not(feature = "vault"))]

@@ -198,7 +198,7 @@ impl Settings {
     #[cfg(feature = "vault")]
     fn needs_vault(&self) -> bool {
         #[cfg(feature = "secrets")]
-        if matches!(self.secrets, Some(SourceUri::Vault(_))) {
+        if matches!(self.secrets, Some(SourceUri::Vault(_) | SourceUri::VaultLease(_))) {
             return true;
         }
         matches!(self.key, Some(KeyUri::Vault(_)))

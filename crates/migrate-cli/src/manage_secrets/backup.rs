@@ -161,7 +161,7 @@ pub(super) fn check_target<'a>(
 /// The files that a source lives in.
 fn files_in_use(settings: &Settings, source: &SourceUri) -> Vec<PathBuf> {
     match source {
-        SourceUri::SecretsManager | SourceUri::Vault(_) => Vec::new(),
+        SourceUri::SecretsManager | SourceUri::Vault(_) | SourceUri::VaultLease(_) => Vec::new(),
         SourceUri::Dotenv(path) => vec![path.clone()],
         SourceUri::Local(path) => {
             let keyring = match &settings.key {

@@ -61,7 +61,8 @@ struct Cli {
 /// Options that are accepted before and after the command.
 #[derive(clap::Args, Clone)]
 struct Options {
-    /// Where the secrets are: secretsmanager, local:<file.db>, dotenv:<file> or vault:<mount/path>
+    /// Where the secrets are: secretsmanager, local:<file.db>, dotenv:<file>, vault:<mount/path> or
+    /// vault-lease:<mount>/creds
     #[arg(long, global = true, help_heading = cli::COMMON, default_value = "secretsmanager", value_name = "SOURCE")]
     source: SourceUri,
     /// Use only names with this prefix, such as gaara-store/prod/; it is stripped

@@ -93,8 +93,12 @@ fn seen_of(place: &Place, names: &[String], more: &[&str]) -> Vec<String> {
         match name.as_str() {
             // Set already.
             "KMS_MASTER_KEY" => {}
-            name if name.ends_with("_FILE") => drop(command.env(name, &file)),
-            name => drop(command.env(name, KEY)),
+            name if name.ends_with("_FILE") => {
+                command.env(name, &file);
+            }
+            name => {
+                command.env(name, KEY);
+            }
         }
     }
     let output = command.output().unwrap();

@@ -18,6 +18,7 @@ mod help_is_complete;
 mod imports_lose_nothing;
 mod imports_survive_anything;
 mod killed_at_any_moment_nothing_is_lost;
+mod leases_end_with_the_program;
 mod lines_for_cloudwatch_are_what_alarms_expect;
 mod manage_secrets_does_no_harm;
 #[cfg(target_os = "linux")]

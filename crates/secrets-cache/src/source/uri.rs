@@ -1,4 +1,5 @@
-//! Which source is meant, as one text: `secretsmanager`, `local:<file.db>`, `dotenv:<file>` or `vault:<mount/path>`.
+//! Which source is meant, as one text: `secretsmanager`, `local:<file.db>`, `dotenv:<file>`, `vault:<mount/path>` or
+//! `vault-lease:<mount>/creds`.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -15,6 +16,8 @@ pub enum SourceUri {
     Dotenv(PathBuf),
     /// KV version 2 of OpenBao or Vault, below a path that begins with its mount.
     Vault(String),
+    /// Dynamic credentials of OpenBao or Vault, below a path such as `database/creds`.
+    VaultLease(String),
 }
 
 impl SourceUri {
@@ -27,7 +30,7 @@ impl SourceUri {
             Self::SecretsManager => variable.starts_with("AWS_"),
             Self::Local(_) => matches!(variable, "KMS_MASTER_KEY" | "KMS_KEY_ID" | "TOKEN_ENCRYPTION_KEY_ID"),
             Self::Dotenv(_) => false,
-            Self::Vault(_) => variable.starts_with("VAULT_"),
+            Self::Vault(_) | Self::VaultLease(_) => variable.starts_with("VAULT_"),
         }
     }
 }
@@ -41,6 +44,9 @@ impl FromStr for SourceUri {
             Some(("local", path)) if !path.is_empty() => Ok(Self::Local(path.into())),
             Some(("dotenv", path)) if !path.is_empty() => Ok(Self::Dotenv(path.into())),
             Some(("vault", path)) if !path.trim_matches('/').is_empty() => Ok(Self::Vault(path.into())),
+            Some(("vault-lease", path)) if !path.trim_matches('/').is_empty() => {
+                Ok(Self::VaultLease(path.into()))
+            }
             _ => Err(SourceUriError),
         }
     }
@@ -53,11 +59,14 @@ impl fmt::Display for SourceUri {
             Self::Local(path) => write!(f, "local:{}", path.display()),
             Self::Dotenv(path) => write!(f, "dotenv:{}", path.display()),
             Self::Vault(path) => write!(f, "vault:{path}"),
+            Self::VaultLease(path) => write!(f, "vault-lease:{path}"),
         }
     }
 }
 
 /// A text names no source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("must be one of secretsmanager, local:<file.db>, dotenv:<file>, vault:<mount/path>")]
+#[error(
+    "must be one of secretsmanager, local:<file.db>, dotenv:<file>, vault:<mount/path>, vault-lease:<mount>/creds"
+)]
 pub struct SourceUriError;

@@ -64,7 +64,7 @@ pub(super) fn is_loader(variable: &str) -> bool {
 /// A token of OpenBao or Vault stays unless it opened the source: the program may be a client itself. So does
 /// `DATABASE_URL`, which programs are given on purpose.
 pub(super) fn withheld(source: &SourceUri) -> impl Iterator<Item = String> {
-    let is_vault = matches!(source, SourceUri::Vault(_));
+    let is_vault = matches!(source, SourceUri::Vault(_) | SourceUri::VaultLease(_));
     let opens = move |name: &str| name != "DATABASE_URL" && (is_vault || !name.starts_with("VAULT_"));
     let secret = VARIABLES.iter().filter(move |variable| variable.secret && opens(variable.name));
     secret.flat_map(|variable| variable.file_name().into_iter().chain([variable.name.to_owned()]))

@@ -76,6 +76,13 @@ enum OnChange {
     Usr2,
 }
 
+impl Args {
+    /// Whether it looks for new values. Credentials under a lease end with this program, so that it always stays.
+    fn is_watching(&self, source: &SourceUri) -> bool {
+        self.watch || matches!(source, SourceUri::VaultLease(_))
+    }
+}
+
 fn interval(text: &str) -> Result<Duration, String> {
     let time = envelope_core::duration::parse(text).filter(|time| !time.is_zero());
     time.ok_or_else(|| "must be a time such as 30s or 5m".into())
@@ -98,7 +105,7 @@ pub(super) async fn run(args: Args, opened: &Opened, options: &Options) -> Resul
         }
     };
     let program = Program::find(&args, &options.source)?;
-    if args.watch || !args.files.is_empty() {
+    if args.is_watching(&options.source) || !args.files.is_empty() {
         return supervise::run(&args, &program, collected, opened, options).await;
     }
     let mut command = program.command(&args, &collected, None);
@@ -171,7 +178,8 @@ fn on_path(name: &OsStr) -> Option<PathBuf> {
 /// How often to look for new values: calls to a service cost money.
 fn default_interval(source: &SourceUri) -> Duration {
     match source {
-        SourceUri::Local(_) | SourceUri::Dotenv(_) => Duration::from_secs(2),
+        // A lease is looked at without a call until it is to be renewed.
+        SourceUri::Local(_) | SourceUri::Dotenv(_) | SourceUri::VaultLease(_) => Duration::from_secs(2),
         _ => Duration::from_secs(30),
     }
 }

@@ -53,7 +53,7 @@ pub(super) async fn run(
         tokio::select! {
             _ = ended.recv() => {}
             Some(signal) = signals.recv() => supervised.pass_on(signal),
-            _ = look.tick(), if args.watch && supervised.is_settled() => tokio::select! {
+            _ = look.tick(), if args.is_watching(&options.source) && supervised.is_settled() => tokio::select! {
                 found = select::collect(args, opened) => supervised.take(found),
                 // A source that is slow holds up no signal.
                 Some(signal) = signals.recv() => supervised.pass_on(signal),

@@ -5,6 +5,7 @@
 
 mod convert;
 mod failure;
+mod leases;
 mod path;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ use crate::name::SecretName;
 use crate::secret::{Secret, SecretMetadata, Stage};
 use crate::value::SecretValue;
 
+pub use self::leases::VaultLeases;
 pub use self::path::{KvPath, KvPathError};
 
 pub(crate) const ID: &str = "vault";
