@@ -44,7 +44,9 @@ type table struct {
 	version                        *versionColumns
 	boundColumns, types            map[string]string
 	indexed                        []string
-	hasRecord                      bool
+	// record is the column that describes the values to another program.
+	record        string
+	recordMayLack bool
 }
 
 // LoadProfile finds a built-in profile by name, or reads the JSON of `profile show --format json`, or a TOML file.
@@ -156,7 +158,15 @@ func newTable(f *fields) (*table, error) {
 			return nil, each.err
 		}
 	}
-	_, parsed.hasRecord = f.optional("record")
+	if described, ok := f.optional("record"); ok {
+		record := newFields(described, "the record of the profile")
+		parsed.record = record.text("column")
+		mayLack, _ := record.optional("optional")
+		parsed.recordMayLack = mayLack == true
+		if record.err != nil {
+			return nil, record.err
+		}
+	}
 	f.skip("filter", "optional", "lost_indexes", "refresh")
 	return parsed, f.finish()
 }

@@ -83,7 +83,7 @@ func (w *writer) check() error {
 	if w.placeholder != "$1" && w.placeholder != "?" {
 		return configuration("Placeholder must be $1 or ?")
 	}
-	if w.table.hasRecord {
+	if _, isRead := w.update.Old[w.table.record]; w.table.record != "" && (isRead || !w.table.recordMayLack) {
 		return refused(fmt.Sprintf("table %q describes its values in a record column: write it through the agent", w.table.name))
 	}
 	needed := slices.Concat(w.table.key, w.table.owner, w.table.tokens)

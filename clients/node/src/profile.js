@@ -20,7 +20,8 @@ import { parseToml } from "./toml.js";
  * @property {Map<string, string>} boundColumns
  * @property {Map<string, string>} types
  * @property {string[]} indexed
- * @property {boolean} hasRecord
+ * @property {string | undefined} record The column that describes the values to another program.
+ * @property {boolean} recordMayLack
  */
 
 export const BUILT_IN = ["vod-tender", "pulseplan", "autonomous"];
@@ -137,6 +138,8 @@ export function boundColumn(layout, column) {
 function table(fields) {
   const name = fields.text("name");
   const version = fields.optional("version");
+  const described = fields.optional("record");
+  const record = described === undefined ? undefined : new Fields(described, "the record of the profile");
   const parsed = {
     name,
     schema: fields.optionalText("schema"),
@@ -150,7 +153,8 @@ function table(fields) {
     boundColumns: fields.optionalTextsByName("bound_columns"),
     types: fields.optionalTextsByName("types"),
     indexed: fields.optionalItems("index").map((each) => new Fields(each, "an index of the profile").text("column")),
-    hasRecord: fields.optional("record") !== undefined,
+    record: record?.text("column"),
+    recordMayLack: record?.optional("optional") === true,
   };
   for (const ofThePrograms of ["filter", "optional", "lost_indexes", "refresh"]) fields.optional(ofThePrograms);
   fields.finish();

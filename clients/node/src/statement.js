@@ -46,7 +46,7 @@ export class StatementBuilder {
         throw new Refused(`the row as it was read must have the column ${JSON.stringify(column)}`);
       }
     }
-    if (table.hasRecord) {
+    if (table.record !== undefined && (!table.recordMayLack || Object.hasOwn(old, table.record))) {
       throw new Refused(`table ${JSON.stringify(table.name)} describes its values in a record column: write it through the agent`);
     }
   }

@@ -44,7 +44,9 @@ class Table:
     bound_columns: Mapping[str, str] = field(default_factory=dict)
     types: Mapping[str, str] = field(default_factory=dict)
     indexed: tuple[str, ...] = ()
-    has_record: bool = False
+    record: str | None = None
+    """The column that describes the values to another program, which only the programs and the agent keep true."""
+    record_may_lack: bool = False
 
     @property
     def bound_name(self) -> str:
@@ -167,6 +169,8 @@ class Profile:
 def _table(fields: Fields) -> Table:
     version = fields.optional("version")
     indexes = [Fields(index, "an index of the profile") for index in fields.optional_items("index")]
+    described = fields.optional("record")
+    record = None if described is None else Fields(described, "the record of the profile")
     table = Table(
         name=fields.text("name"),
         key=fields.texts("key"),
@@ -180,7 +184,8 @@ def _table(fields: Fields) -> Table:
         bound_columns=fields.optional_texts_by_name("bound_columns"),
         types=fields.optional_texts_by_name("types"),
         indexed=tuple(index.text("column") for index in indexes),
-        has_record=fields.optional("record") is not None,
+        record=None if record is None else record.text("column"),
+        record_may_lack=record is not None and record.optional("optional") is True,
     )
     for ignored in ("filter", "optional", "lost_indexes", "refresh"):
         fields.skip(ignored)

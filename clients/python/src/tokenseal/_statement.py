@@ -42,7 +42,7 @@ class StatementBuilder:
         for column in (*table.key, *table.owner, *table.tokens, *versions[:1], *versions[2:]):
             if column not in old:
                 raise Refused(f"the row as it was read must have the column {column!r}")
-        if table.has_record:
+        if table.record and (table.record in old or not table.record_may_lack):
             raise Refused(f"table {table.name!r} describes its values in a record column: write it through the agent")
 
     def row(self) -> dict[str, KeyValue]:
