@@ -50,6 +50,13 @@ pub trait KeyProvider: Send + Sync {
         context: &EncryptionContext,
     ) -> Result<WrappedDataKey, KeyError>;
 
+    /// Whether [`rewrap`](Self::rewrap) can bring a data key under the current key. Where it cannot, another key service
+    /// wrapped it: its value is opened, and sealed again.
+    fn can_rewrap(&self, wrapped: &WrappedDataKey) -> bool {
+        let _ = wrapped;
+        true
+    }
+
     /// Asks the key service for its current key, without using it.
     async fn describe(&self) -> Result<KeyDescription, KeyError>;
 

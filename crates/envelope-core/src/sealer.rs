@@ -201,6 +201,18 @@ impl Sealer {
         Ok(Opened { plaintext: envelope.open(&key)?, bound })
     }
 
+    /// Whether [`rewrap`](Self::rewrap) can bring a stored value under the provider's current key. Where it cannot, another
+    /// key service wrapped its data key.
+    ///
+    /// # Errors
+    /// [`OpenError`] if the text is not an envelope of version 2 or 3.
+    pub fn can_rewrap(&self, text: &str, key_id: Option<&str>) -> Result<bool, OpenError> {
+        if text.is_empty() {
+            return Ok(true);
+        }
+        Ok(self.provider.can_rewrap(StoredKey::parse(text, key_id)?.wrapped()))
+    }
+
     /// Wraps a stored value's data key under the provider's current key, without opening the value.
     ///
     /// A value that is under that key already, and the empty string, come back as they are.

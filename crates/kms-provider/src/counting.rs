@@ -70,6 +70,10 @@ impl KeyProvider for Counting {
         self.inner.rewrap(wrapped, context).await
     }
 
+    fn can_rewrap(&self, wrapped: &WrappedDataKey) -> bool {
+        self.inner.can_rewrap(wrapped)
+    }
+
     async fn describe(&self) -> Result<KeyDescription, KeyError> {
         Counters::add(&self.counters.describe);
         self.inner.describe().await

@@ -17,6 +17,7 @@ pub mod pacing;
 pub mod regions;
 pub mod resilience;
 pub mod reuse;
+pub mod several;
 pub mod uri;
 #[cfg(feature = "vault")]
 pub mod vault;
@@ -45,6 +46,7 @@ pub use redact::redact_arn;
 pub use regions::{Region, Regions};
 pub use resilience::{Resilience, ResilienceOptions};
 pub use reuse::{Reuse, ReuseLimits};
+pub use several::Several;
 pub use uri::KeyUri;
 #[cfg(feature = "vault")]
 pub use vault::Vault;

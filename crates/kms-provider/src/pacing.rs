@@ -83,6 +83,10 @@ impl KeyProvider for Pacing {
         self.inner.rewrap(wrapped, context).await
     }
 
+    fn can_rewrap(&self, wrapped: &WrappedDataKey) -> bool {
+        self.inner.can_rewrap(wrapped)
+    }
+
     async fn describe(&self) -> Result<KeyDescription, KeyError> {
         self.turn().await;
         self.inner.describe().await

@@ -322,6 +322,10 @@ impl KeyProvider for Caching {
         self.shared.inner.rewrap(wrapped, context).await
     }
 
+    fn can_rewrap(&self, wrapped: &WrappedDataKey) -> bool {
+        self.shared.inner.can_rewrap(wrapped)
+    }
+
     async fn describe(&self) -> Result<KeyDescription, KeyError> {
         self.shared.inner.describe().await
     }

@@ -46,6 +46,11 @@ impl KeyProvider for Keyring {
         wrap(active, &key, context)
     }
 
+    fn can_rewrap(&self, wrapped: &WrappedDataKey) -> bool {
+        let id = Parsed::parse(wrapped.bytes()).map(|parsed| parsed.id.to_owned());
+        id.is_none_or(|id| self.find(&id).is_ok_and(|key| key.is_some()))
+    }
+
     async fn describe(&self) -> Result<KeyDescription, KeyError> {
         let loaded = self.reloaded()?;
         Ok(KeyDescription::new(&*loaded.ring.active().key_id, "keyring"))

@@ -102,6 +102,10 @@ impl KeyProvider for Metered {
         self.counted("rewrap", &self.metrics.rewrap_errors, call).await
     }
 
+    fn can_rewrap(&self, wrapped: &WrappedDataKey) -> bool {
+        self.inner.can_rewrap(wrapped)
+    }
+
     async fn describe(&self) -> Result<KeyDescription, KeyError> {
         let call = self.inner.describe();
         self.counted("describe", &self.metrics.describe_errors, call).await

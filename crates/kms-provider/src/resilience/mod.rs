@@ -332,6 +332,10 @@ impl KeyProvider for Resilience {
         self.call("rewrap", || self.inner.rewrap(wrapped, context)).await
     }
 
+    fn can_rewrap(&self, wrapped: &WrappedDataKey) -> bool {
+        self.inner.can_rewrap(wrapped)
+    }
+
     async fn describe(&self) -> Result<KeyDescription, KeyError> {
         self.call("describe", || self.inner.describe()).await
     }

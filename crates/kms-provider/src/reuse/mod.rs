@@ -157,6 +157,10 @@ impl KeyProvider for Reuse {
         self.inner.rewrap(wrapped, context).await
     }
 
+    fn can_rewrap(&self, wrapped: &WrappedDataKey) -> bool {
+        self.inner.can_rewrap(wrapped)
+    }
+
     async fn describe(&self) -> Result<KeyDescription, KeyError> {
         self.inner.describe().await
     }
