@@ -247,7 +247,7 @@ fn store_exit(error: &StoreError) -> Exit {
         | StoreError::Unreadable { .. }
         | StoreError::Contended { .. } => Exit::Partial,
         StoreError::Seal { source: SealFailure::Envelope(SealError::Key(error)), .. } => key_exit(error),
-        StoreError::Seal { source: SealFailure::Envelope(_), .. } => Exit::Partial,
+        StoreError::Seal { source: SealFailure::Envelope(_) | SealFailure::Record(_), .. } => Exit::Partial,
         StoreError::Seal { .. } => Exit::Usage,
         StoreError::Database(error) if error.is_about_rows() => Exit::Partial,
         _ => Exit::Database,

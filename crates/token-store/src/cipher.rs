@@ -35,8 +35,18 @@ pub enum PlaintextPolicy {
     Forbid,
 }
 
-/// The method beside a value that was written in direct AES because the key service was unavailable.
-pub(crate) const FALLBACK_METHOD: &str = "direct-aes-fallback";
+/// What ends the method of a row that was written in an older form because the key service was unavailable.
+const FALLBACK: &str = "-fallback";
+
+/// The method of a row that falls back to this form.
+pub(crate) fn fallback_method(format: WriteFormat) -> String {
+    format!("{}{FALLBACK}", format.method().unwrap_or("plaintext"))
+}
+
+/// Whether a method is that of a row that fell back to an older form.
+pub(crate) fn is_fallback(method: &str) -> bool {
+    method.ends_with(FALLBACK)
+}
 
 /// The keys and policies that a store reads and writes with.
 ///
@@ -166,21 +176,24 @@ impl TokenCipher {
         self
     }
 
-    /// Lets new tokens be written in direct AES while the key service is unavailable, marked so that a migration finds
-    /// and heals them. Never for reads, and never where the key service refuses.
+    /// Lets new tokens be written in the profile's older form while the key service is unavailable: in direct AES, or under
+    /// PulsePlan's per-user keys. They are marked, so that a migration finds and re-seals them. Never for reads, and never where the key service refuses.
     #[must_use]
     pub fn with_local_fallback(mut self) -> Self {
         self.fallback = true;
         self
     }
 
-    /// Whether a write that failed like this may fall back to direct AES.
-    pub(crate) fn may_fall_back(&self, profile: &Profile, failure: &SealFailure) -> bool {
-        let SealFailure::Envelope(SealError::Key(error)) = failure else {
-            return false;
-        };
+    /// What a write that failed like this falls back to, if it may.
+    pub(crate) fn falls_back(&self, profile: &Profile, failure: &SealFailure) -> Option<WriteFormat> {
+        let SealFailure::Envelope(SealError::Key(error)) = failure else { return None };
         let is_away = matches!(error.class(), ErrorClass::Unavailable | ErrorClass::Timeout);
-        self.fallback && self.direct.is_some() && profile.can_store(WriteFormat::DirectAes) && is_away
+        let format = match profile.legacy {
+            Some(LegacyFormat::PulseplanLocal) if self.user_keys.is_some() => WriteFormat::PulseplanLocal,
+            _ if self.direct.is_some() => WriteFormat::DirectAes,
+            _ => return None,
+        };
+        (self.fallback && is_away && profile.can_store(format)).then_some(format)
     }
 
     /// The sealer, where a key service is configured.

@@ -347,6 +347,9 @@ pub enum SealFailure {
     /// The row does not name the user that the value's key is derived from.
     #[error("row names no user to derive a key for")]
     NoUser,
+    /// The row's record about its tokens cannot be kept true.
+    #[error(transparent)]
+    Record(#[from] crate::record::RecordError),
 }
 
 impl SealFailure {
@@ -358,6 +361,7 @@ impl SealFailure {
             Self::MissingKey { .. } => "missing_key",
             Self::PlaintextForbidden => "plaintext_forbidden",
             Self::NoUser => "invalid_request",
+            Self::Record(_) => "record",
         }
     }
 }

@@ -3,10 +3,12 @@
 //! A finding that is refused ends a migration before its first row, because values would be lost, left readable or no
 //! longer found; one that is warned of lets the run go on, in which single rows may fail.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
-use crate::database::layout::Layout;
 use crate::database::select::Range;
+use crate::database::{self, layout::Layout};
 use crate::error::StoreError;
 use crate::migration::pending;
 use crate::profile::LostIndexes;
@@ -145,7 +147,10 @@ pub async fn findings(store: &TokenStore, to: WriteFormat) -> Result<Vec<Finding
         {
             // An empty table shows its key's faults before the first row comes to harm.
             let is_empty = store.database().count(layout, Range::default()).await? == 0;
-            let stays = |finding: &Finding| is_empty && finding.kind == Kind::KeyNotUnique;
+            let stays = |finding: &Finding| match finding.kind {
+                Kind::KeyNotUnique | Kind::MissingColumn => is_empty,
+                _ => false,
+            };
             found
                 .iter_mut()
                 .filter(|finding| !stays(finding))
@@ -154,6 +159,27 @@ pub async fn findings(store: &TokenStore, to: WriteFormat) -> Result<Vec<Finding
         all.extend(found);
     }
     Ok(all)
+}
+
+/// The types of each table's key and owner columns, as a profile gives them to clients that make keys canonical by
+/// themselves: table → column → type.
+#[must_use]
+pub fn key_types(store: &TokenStore) -> BTreeMap<String, BTreeMap<String, String>> {
+    let of_column = |layout: &Layout, name: &String| {
+        let column = layout.column(name)?;
+        let declared = match column.kind {
+            database::Kind::Integer => "bigint".into(),
+            database::Kind::Uuid => "uuid".into(),
+            database::Kind::Text => "text".into(),
+            _ => column.declared.to_ascii_lowercase(),
+        };
+        Some((name.clone(), declared))
+    };
+    let of_table = |layout: &Layout| {
+        let names = layout.table.key.iter().chain(&layout.table.owner);
+        (layout.table.name.clone(), names.filter_map(|name| of_column(layout, name)).collect())
+    };
+    store.layouts().iter().map(of_table).collect()
 }
 
 /// What the columns and the key say by themselves.
@@ -184,10 +210,30 @@ fn of_layout(layout: &Layout) -> Vec<Finding> {
         }
     }
     if let Some(updated) = layout.table.updated.as_deref().filter(|name| !layout.has(name)) {
-        let hint = "the profile's `updated` names a column that the table does not have: it is never set";
-        found.push(Finding::new(layout, Kind::MissingColumn, Severity::Warn, hint).on(updated));
+        let hint = "the profile's `updated` names a column that the table does not have, and would never be set: correct \
+                    the name, or take it out";
+        found.push(Finding::new(layout, Kind::MissingColumn, Severity::Refuse, hint).on(updated));
     }
+    found.extend(of_record(layout));
     found
+}
+
+/// What is wrong with the column that describes the tokens to another program.
+fn of_record(layout: &Layout) -> Option<Finding> {
+    let record = layout.table.record.as_ref()?;
+    let Some(column) = layout.column(&record.column) else {
+        let hint = "the profile's `record` names a column that the table does not have: correct the name, or set \
+                    optional = true in it";
+        let finding = Finding::new(layout, Kind::MissingColumn, Severity::Refuse, hint).on(&record.column);
+        return (!record.optional).then_some(finding);
+    };
+    let holds_json = column.holds_text || matches!(column.declared.as_str(), "json" | "jsonb");
+    if holds_json && !column.is_generated {
+        return None;
+    }
+    let hint = "a record of the tokens is kept in a column of type jsonb, json or text";
+    let finding = Finding::new(layout, Kind::ColumnType, Severity::Refuse, hint);
+    Some(finding.on(&record.column).of(column.declared.clone()))
 }
 
 /// The text that makes bytes or documents out of a column must be chosen by its owner.

@@ -53,6 +53,7 @@ impl StoreError {
             | Self::KeyNotStorable { .. }
             | Self::NoKeyMade { .. }
             | Self::Altered { .. }
+            | Self::Seal { source: SealFailure::Record(_), .. }
             | Self::Seal { source: SealFailure::Envelope(SealError::TooLong { .. }), .. } => {
                 ErrorKind::Invalid
             }

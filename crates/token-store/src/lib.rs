@@ -23,6 +23,7 @@ pub mod migration;
 mod plan;
 pub mod privileges;
 pub mod profile;
+mod record;
 pub mod schema;
 pub mod status;
 mod store;
@@ -35,6 +36,7 @@ pub use error::StoreError;
 pub use floor::Floor;
 pub use kind::ErrorKind;
 pub use profile::Profile;
+pub use record::RecordError;
 pub use store::refresh;
 pub use store::{
     NewToken, NotSealed, Prepared, Revision, Sealed, SealedText, StoredText, Token, TokenKey, TokenRow,

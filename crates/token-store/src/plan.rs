@@ -6,12 +6,14 @@ use tokio::sync::OnceCell;
 use zeroize::Zeroizing;
 
 use crate::audit::Trail;
-use crate::cipher::{OpenedCell, Recorded, TokenCipher};
+use crate::cipher::{OpenedCell, Recorded, TokenCipher, is_fallback};
+use crate::database::Text;
 use crate::database::layout::Layout;
 use crate::database::row::{NoText, StoredRow, Unreadable};
 use crate::database::swap::{Change, Marks};
 use crate::error::{CorrelationId, Needed, SealFailure};
 use crate::profile::Unmarked;
+use crate::record::{self, RecordError};
 use crate::write_format::WriteFormat;
 
 /// What a row is to become.
@@ -33,8 +35,13 @@ pub(crate) enum RowPlan {
     Change { change: Change, sealed: u64 },
     /// It would be written, with so many sealed values, and so many calls to the key service that were not made now.
     WouldChange { sealed: u64, calls: u64 },
+    /// It is there, and what its column calls the method is to be corrected; a dry run makes no change.
+    Corrects(Option<Change>),
     /// It cannot be moved.
     Failed(CellFailure),
+    /// One of its values cannot be moved, and the others are: in a table without version columns, each says for itself how it
+    /// is stored.
+    Partly { rest: Box<RowPlan>, failure: CellFailure },
 }
 
 /// Why a cell, and with it its row, stays as it is.
@@ -133,6 +140,12 @@ pub(crate) async fn plan(
     planner.plan(row).await.unwrap_or_else(RowPlan::from)
 }
 
+/// A row whose record cannot be kept true is left as it is.
+pub(crate) fn bad_record(layout: &Layout, error: RecordError) -> CellFailure {
+    let column = layout.record().map(|record| record.column.clone()).unwrap_or_default();
+    CellFailure { column, cause: SealFailure::from(error).into() }
+}
+
 /// A row with a column that is no text is left as it is.
 pub(crate) fn readable(row: &StoredRow) -> Result<(), CellFailure> {
     match row.unreadable.as_deref() {
@@ -149,6 +162,15 @@ impl From<CellFailure> for RowPlan {
     }
 }
 
+/// What is known of one of a row's values.
+enum Cell {
+    /// It is in the form that the row is to have.
+    There,
+    Opened(OpenedCell),
+    /// There is none, or its text stays as it is.
+    Stays,
+}
+
 struct Planner<'a> {
     cipher: &'a TokenCipher,
     layout: &'a Layout,
@@ -161,48 +183,61 @@ impl Planner<'_> {
     async fn plan(&self, row: StoredRow) -> Result<RowPlan, CellFailure> {
         readable(&row)?;
         let mut there = self.marks_are_there(&row);
-        let mut opened = Vec::with_capacity(row.values.len());
+        let mut failure = None;
+        let is_described = record::is_true(self.layout, &row, self.goal.format.method());
+        let mut cells = Vec::with_capacity(row.values.len());
         for (column, value) in self.layout.table.tokens.iter().zip(&row.values) {
             let Some(text) = value.as_ref().filter(|text| !text.is_empty()) else {
-                opened.push(None);
+                cells.push(Cell::Stays);
                 continue;
             };
             let fail = |cause: OpenError| CellFailure { column: column.clone(), cause: cause.into() };
             let recorded = Recorded::of(&row, self.layout, self.unmarked);
-            let format = TokenCipher::classify(text, recorded).map_err(fail)?;
+            let format = match TokenCipher::classify(text, recorded).map_err(fail) {
+                Err(refused) if self.layout.version().is_none() => {
+                    failure.get_or_insert(refused);
+                    cells.push(Cell::Stays);
+                    continue;
+                }
+                format => format?,
+            };
             let at_goal = self.is_goal(format);
             if at_goal && !self.goal.rebind {
-                opened.push(None);
+                cells.push(Cell::There);
                 continue;
             }
             let binding = row.binding(self.layout, column);
             let cell = self.cipher.open(text, recorded, &binding).await.map_err(fail)?;
             there &= at_goal && self.is_bound(&cell, text);
-            opened.push(Some(cell));
+            cells.push(Cell::Opened(cell));
         }
-        if there {
-            return Ok(RowPlan::Already);
-        }
-        self.seal(row, opened).await
+        let rest = match there && is_described {
+            true => self.name_method(row)?,
+            false => {
+                record::check(self.layout, &row).map_err(|error| bad_record(self.layout, error))?;
+                self.seal(row, cells).await?
+            }
+        };
+        Ok(match failure {
+            None => rest,
+            Some(failure) if matches!(rest, RowPlan::Already) => RowPlan::Failed(failure),
+            Some(failure) => RowPlan::Partly { rest: Box::new(rest), failure },
+        })
     }
 
-    /// Seals every value of the row, so that all of them stand under the same marks.
-    async fn seal(
-        &self,
-        row: StoredRow,
-        mut opened: Vec<Option<OpenedCell>>,
-    ) -> Result<RowPlan, CellFailure> {
+    /// Seals every value of the row, so that all of them are under the same marks.
+    async fn seal(&self, row: StoredRow, cells: Vec<Cell>) -> Result<RowPlan, CellFailure> {
         let mut values = Vec::with_capacity(row.values.len());
         let (mut sealed, mut key_id) = (0, None);
-        for (index, column) in self.layout.table.tokens.iter().enumerate() {
-            let Some(text) = row.values[index].as_ref().filter(|text| !text.is_empty()) else {
-                values.push(row.values[index].clone());
-                continue;
-            };
+        for ((column, cell), stored) in self.layout.table.tokens.iter().zip(cells).zip(&row.values) {
             let binding = row.binding(self.layout, column);
-            let cell = match opened[index].take() {
-                Some(cell) => cell,
-                None => self.reopen(&row, text, &binding, column).await?,
+            let cell = match (cell, stored) {
+                (Cell::Opened(cell), _) => cell,
+                (Cell::There, Some(text)) => self.reopen(&row, text, &binding, column).await?,
+                (Cell::Stays | Cell::There, _) => {
+                    values.push(stored.clone());
+                    continue;
+                }
             };
             sealed += 1;
             if self.goal.dry_run {
@@ -221,12 +256,32 @@ impl Planner<'_> {
             None if self.layout.version().is_some() => self.current_key_id().await,
             known => known,
         };
-        let marks = Marks {
-            version: self.goal.format.version(),
-            method: self.goal.format.method().map(Into::into),
-            key_id,
-        };
-        Ok(RowPlan::Change { change: Change { old: row, values, marks }, sealed })
+        Ok(RowPlan::Change { change: self.change(row, values, key_id)?, sealed })
+    }
+
+    fn change(
+        &self,
+        row: StoredRow,
+        values: Vec<Option<Text>>,
+        key_id: Option<String>,
+    ) -> Result<Change, CellFailure> {
+        let change = Change::new(self.layout, row, values, Marks::of(self.goal.format, key_id));
+        change.map_err(|error| bad_record(self.layout, error))
+    }
+
+    /// A row that is there: what its column calls the method is corrected, where older programs left another name, or none.
+    fn name_method(&self, row: StoredRow) -> Result<RowPlan, CellFailure> {
+        let method = self.goal.format.method();
+        let is_named = self.layout.version().is_none()
+            || row.method.as_deref().is_some_and(|named| Some(named) == method || is_fallback(named));
+        if is_named {
+            return Ok(RowPlan::Already);
+        }
+        if self.goal.dry_run {
+            return Ok(RowPlan::Corrects(None));
+        }
+        let (values, key_id) = (row.values.clone(), row.key_id.clone());
+        Ok(RowPlan::Corrects(Some(self.change(row, values, key_id)?)))
     }
 
     async fn reopen(

@@ -1,5 +1,6 @@
 //! Profiles: which tables hold tokens, how a row is named, and what its values are bound to.
 
+mod record;
 mod refresh;
 
 use std::collections::BTreeMap;
@@ -10,6 +11,8 @@ use serde::{Deserialize, Serialize};
 pub use self::refresh::{ClientAuth, Provider, Refresh};
 use crate::floor::Floor;
 use crate::write_format::WriteFormat;
+
+pub use record::Record;
 
 /// A deployment's tables and conventions.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -80,6 +83,9 @@ pub struct Table {
     /// A column that a write sets to the current time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub updated: Option<String>,
+    /// A JSON column that describes the tokens to another program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<Record>,
     /// A condition in SQL that limits which rows are looked at, such as `deleted_at IS NULL`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filter: Option<String>,
@@ -307,6 +313,9 @@ impl Profile {
                     "values of table {:?} would be bound to the same name as another table's: see bound_as",
                     table.name
                 ));
+            }
+            if let Some(problem) = table.record.as_ref().and_then(|record| record.problem(table)) {
+                return invalid(problem);
             }
             if let Some((field, name)) = table.unknown_column() {
                 return invalid(format!(

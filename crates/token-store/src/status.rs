@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use envelope_core::Format;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::cipher::{Recorded, TokenCipher};
 use crate::database::layout::Layout;
@@ -152,7 +152,7 @@ fn kind_of(store: &TokenStore, layout: &Layout, row: &StoredRow) -> Kind {
 }
 
 /// Which keys stored values still need.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct KeyUse {
     /// Every key that is named beside or inside a value, and the variables that hold local keys.
@@ -163,7 +163,7 @@ pub struct KeyUse {
 }
 
 /// A key, and how many values need it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct KeyCount {
     /// A key ARN, `keyring:<id>`, or the variable of a local key.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use envelope_core::{BindingPolicy, KeyProvider, Sealer};
 use token_store::{Database, FailureObserver, Floor, TokenCipher, TokenStore};
 
-use crate::audit::{AuditTrail, user_and_host};
+use crate::audit::{AuditTrail, events, user_and_host};
 use crate::database::{self, Access};
 use crate::error::ConnectError;
 use crate::key_service::{KeyService, Load};
@@ -246,6 +246,7 @@ impl Builder {
             None => KeyService::open(&settings, load, &telemetry).await?,
         };
         start_audit(self.audit.as_ref(), &settings, &actor, keys.as_ref()).await?;
+        events::configuration_loaded(&actor, &settings.profile.name);
         #[cfg(feature = "secrets")]
         let secrets = match self.with_secrets {
             true => Some(Secrets::connect(&settings, &actor, &telemetry).await?),
@@ -324,6 +325,11 @@ fn cipher(
     observer: Option<FailureObserver>,
 ) -> Result<(TokenCipher, token_store::Profile), ConnectError> {
     check_floor(&settings, keys.is_some())?;
+    if !settings.seals && keys.is_some() {
+        tracing::warn!(
+            "USE_KMS is false: the key service opens what it sealed, and new tokens are written in an older form"
+        );
+    }
     let mut cipher = TokenCipher::new().with_plaintext_policy(settings.plaintext);
     if let Some(floor) = settings.read_floor {
         cipher = cipher.with_read_floor(floor);
@@ -348,7 +354,10 @@ fn cipher(
         if let Some(observer) = observer.clone() {
             sealer = sealer.with_failure_observer(observer);
         }
-        cipher = cipher.with_sealer(sealer);
+        cipher = match settings.seals {
+            true => cipher.with_sealer(sealer),
+            false => cipher.with_sealer_for_reading(sealer),
+        };
         if let Some(ring) = &service.ring {
             cipher = cipher.with_data_key_ring(ring.clone());
         }

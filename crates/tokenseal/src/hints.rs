@@ -121,6 +121,9 @@ pub fn of_store(error: &StoreError) -> Option<String> {
         StoreError::Seal { source: SealFailure::MissingKey { needed, .. }, .. } => {
             return Some(format!("set {}", variable(*needed)));
         }
+        StoreError::Seal { source: SealFailure::Record(_), .. } => {
+            "correct the row's record in the database: NULL, or a JSON object that names each member once"
+        }
         StoreError::Seal { source: SealFailure::PlaintextForbidden, .. } => {
             "set KMS_KEY_ID or ENCRYPTION_KEY"
         }

@@ -1,8 +1,11 @@
 //! The key service that `KMS_KEY_ID` names, with pacing, metrics, cache and reuse around it in the order that is right.
 
+mod allowed;
+mod backend;
 #[cfg(feature = "aws")]
 mod caller;
 mod load;
+mod reporting;
 #[cfg(feature = "vault")]
 mod vault;
 mod watch;
@@ -10,16 +13,20 @@ mod watch;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use envelope_core::format::node_json::DataKeyRing;
 use envelope_core::{DataKey, ErrorClass, KeyProvider};
 use kms_provider::keyring::Keyring;
-use kms_provider::{CacheOptions, Caching, Counting, KeyUri, Regions, Reuse};
+use kms_provider::several::Member;
+use kms_provider::{CacheOptions, Caching, Counting, KeyUri, Regions, Reuse, Several};
 
 #[cfg(feature = "aws")]
 pub use self::caller::{IdentityError, caller};
 pub use self::load::Load;
+use self::reporting::Reporting;
 use self::watch::Watch;
+use crate::audit::events;
 use crate::error::ConnectError;
 use crate::settings::{Settings, SettingsError};
 use crate::telemetry::Telemetry;
@@ -37,7 +44,7 @@ pub struct KeyService {
 }
 
 impl KeyService {
-    /// Opens the key service that the settings name, if they name one.
+    /// Opens the key service that the settings name, if they name one, and those that `KMS_ALLOWED_KEYS` names besides.
     ///
     /// # Errors
     /// [`ConnectError`] naming the variable that is missing or wrong.
@@ -48,31 +55,36 @@ impl KeyService {
     ) -> Result<Option<Self>, ConnectError> {
         let watch = Watch::register(settings, telemetry);
         let Some(uri) = &settings.key else { return Ok(None) };
-        let mut ring: Option<Arc<dyn DataKeyRing>> = None;
-        let mut regions = None;
-        let backend: Arc<dyn KeyProvider> = match uri {
-            KeyUri::Keyring(path) => {
-                let keyring = Arc::new(open_keyring(settings, path)?);
-                ring = Some(keyring.clone());
-                watch.guarded_in_service(keyring, load)
-            }
-            KeyUri::Aws(key_id) => aws(settings, key_id, load, &watch).await?,
-            KeyUri::AwsRegions(keys) => {
-                regions.insert(aws_regions(settings, keys, load, &watch).await?).clone()
-            }
-            #[cfg(feature = "vault")]
-            KeyUri::Vault(key) => vault::open(settings, key, load, &watch)?,
-            other => {
-                return Err(SettingsError::of(
-                    "KMS_KEY_ID",
-                    format_args!("names {other}, which this build does not support"),
-                    "set it to an AWS KMS key, to vault:<mount>/<key> or to keyring:<file>",
-                )
-                .into());
-            }
+        let opened = Self::open_all(settings, uri, load, &watch).await;
+        if let Err(error) = &opened {
+            events::kms_error("open", &uri.redacted(), class(error));
+        }
+        let service = opened?;
+        announce(settings, uri, service.calls.as_ref()).await;
+        Ok(Some(service))
+    }
+
+    async fn open_all(
+        settings: &Settings,
+        uri: &KeyUri,
+        load: Load,
+        watch: &Watch,
+    ) -> Result<Self, ConnectError> {
+        let keys = allowed::sort(uri, &settings.allowed_keys)?;
+        let current = backend::open(settings, uri, &keys.same, load, watch).await?;
+        let (mut ring, regions) = (current.ring, current.regions);
+        let mut others = Vec::new();
+        for (other, further) in &keys.others {
+            let opened = backend::open(settings, other, further, load, watch).await?;
+            ring = ring.or(opened.ring);
+            others.push(Member::new(other, opened.provider));
+        }
+        let provider: Arc<dyn KeyProvider> = match others.is_empty() {
+            true => current.provider,
+            false => Arc::new(Several::new(Member::new(uri, current.provider), others)),
         };
-        tracing::info!(key = %uri.redacted(), "KMS envelope encryption enabled");
-        Ok(Some(Self { ring, regions, ..Self::over(backend, settings, load, &watch) }))
+        let provider = Arc::new(Reporting::new(provider, uri.redacted()));
+        Ok(Self { ring, regions, ..Self::over(provider, settings, load, watch) })
     }
 
     /// Puts the same parts around a key service that the caller brings.
@@ -130,12 +142,45 @@ fn decorate(
     if settings.reuse.is_off() { cache } else { Arc::new(Reuse::new(cache, settings.reuse)) }
 }
 
-/// Opens a local keyring with `KMS_MASTER_KEY`.
+/// How long the first line of the log waits for the key's name.
+const NAMED_WITHIN: Duration = Duration::from_secs(3);
+
+/// The first line of the log about the key service, with the key that an alias stands for.
+async fn announce(settings: &Settings, uri: &KeyUri, backend: &dyn KeyProvider) {
+    if !tracing::enabled!(tracing::Level::INFO) {
+        return;
+    }
+    let key = match uri {
+        KeyUri::Aws(key) if !key.contains(":key/") => {
+            let described = tokio::time::timeout(NAMED_WITHIN, backend.describe()).await;
+            let described = described.ok().and_then(Result::ok);
+            described.map_or_else(|| uri.clone(), |described| KeyUri::Aws(described.key_id))
+        }
+        uri => uri.clone(),
+    };
+    let key = if settings.short_accounts { key.redacted() } else { key.to_string() };
+    tracing::info!(key, "KMS envelope encryption enabled");
+}
+
+/// The class of a failure to open a key service.
+fn class(error: &ConnectError) -> &'static str {
+    match error {
+        ConnectError::Key(error) => error.class().label(),
+        ConnectError::Keyring(_) => "keyring",
+        _ => ErrorClass::Misconfigured.label(),
+    }
+}
+
+/// Opens a local keyring with `KMS_MASTER_KEY`. A failure is an audit event.
 ///
 /// # Errors
 /// [`ConnectError::Settings`] without a master key, [`ConnectError::Keyring`] where it does not open.
 pub fn open_keyring(settings: &Settings, path: &Path) -> Result<Keyring, ConnectError> {
-    Ok(Keyring::open(path, master_key(settings)?)?)
+    let opened = backend::keyring(settings, path);
+    if let Err(error) = &opened {
+        events::kms_error("open", &KeyUri::Keyring(path.into()).redacted(), class(error));
+    }
+    opened
 }
 
 /// `KMS_MASTER_KEY`.
@@ -150,62 +195,4 @@ pub fn master_key(settings: &Settings) -> Result<&DataKey, SettingsError> {
             "set it to the key that the keyring was made with; for a new keyring, `openssl rand -base64 32` makes one",
         )
     })
-}
-
-/// One Region has no circuit in a run over all rows: a run that meets an outage ends with a report, and no one waits for
-/// its next try. Throttling slows a run down instead.
-#[cfg(feature = "aws")]
-async fn aws(
-    settings: &Settings,
-    key_id: &str,
-    load: Load,
-    watch: &Watch,
-) -> Result<Arc<dyn KeyProvider>, ConnectError> {
-    let Some(options) = load.in_one_region() else {
-        return Ok(Arc::new(kms_provider::Aws::connect(key_id, &settings.allowed_keys).await?));
-    };
-    let aws = kms_provider::Aws::connect_without_retries(key_id, &settings.allowed_keys).await?;
-    Ok(watch.resilient(Arc::new(aws), options))
-}
-
-/// Each of several Regions has a circuit: one that is down is passed over, and not waited for at every call.
-#[cfg(feature = "aws")]
-async fn aws_regions(
-    settings: &Settings,
-    keys: &[String],
-    load: Load,
-    watch: &Watch,
-) -> Result<Arc<Regions>, ConnectError> {
-    let guarded = |aws| watch.resilient(Arc::new(aws), load.in_each_region());
-    Ok(Arc::new(Regions::connect(keys, &settings.allowed_keys, guarded).await?))
-}
-
-#[cfg(not(feature = "aws"))]
-async fn aws(
-    _settings: &Settings,
-    key_id: &str,
-    _load: Load,
-    _watch: &Watch,
-) -> Result<Arc<dyn KeyProvider>, ConnectError> {
-    Err(no_aws(key_id))
-}
-
-#[cfg(not(feature = "aws"))]
-async fn aws_regions(
-    _settings: &Settings,
-    keys: &[String],
-    _load: Load,
-    _watch: &Watch,
-) -> Result<Arc<Regions>, ConnectError> {
-    Err(no_aws(&keys.join(",")))
-}
-
-#[cfg(not(feature = "aws"))]
-fn no_aws(key: &str) -> ConnectError {
-    SettingsError::of(
-        "KMS_KEY_ID",
-        format_args!("names {key}, and this build has no AWS KMS"),
-        "build with the feature `aws`, or set KMS_KEY_ID=keyring:<file>",
-    )
-    .into()
 }

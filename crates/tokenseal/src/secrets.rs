@@ -28,6 +28,7 @@ use secrets_cache::{SecretSource, SecretsCache, SourceError};
 #[cfg(feature = "vault")]
 use vault_client::VaultClient;
 
+use crate::audit::events;
 use crate::error::ConnectError;
 #[cfg(feature = "local-store")]
 use crate::key_service::{master_key, open_keyring};
@@ -102,6 +103,7 @@ impl OpenSource {
             #[cfg(not(feature = "vault"))]
             Some(SourceUri::VaultLease(_)) => return Err(unsupported("vault")),
         };
+        events::secrets_manager_initialized(actor, &raw.id());
         let metrics = telemetry.register(Metrics::register);
         telemetry.watch_secrets(&metrics);
         let audited = Arc::new(Audited::new(raw.clone(), actor).with_metrics(metrics.clone()));

@@ -1,6 +1,7 @@
 //! Settings: every variable of this project, in the one place that reads them.
 
 mod agent;
+mod aws;
 mod endpoints;
 mod error;
 mod reader;
@@ -22,6 +23,7 @@ use kms_provider::{KeyUri, ReuseLimits};
 use secrecy::SecretString;
 #[cfg(feature = "secrets")]
 use secrets_cache::source::SourceUri;
+use token_store::profile::LegacyFormat;
 use token_store::{Floor, PlaintextPolicy, Profile, Timeouts, UserKeys};
 
 pub use self::agent::{AgentAddress, AgentAddressError, AgentSettings, DEFAULT_AGENT_SOCKET};
@@ -76,7 +78,9 @@ pub struct Settings {
     pub binding: BindingPolicy,
     /// `PLAINTEXT_POLICY`.
     pub plaintext: PlaintextPolicy,
-    /// `KMS_FALLBACK`: whether a token is written in direct AES while the key service is unavailable.
+    /// Whether new tokens are sealed under the key service: `USE_KMS=false` leaves it to reading, for PulsePlan.
+    pub seals: bool,
+    /// `KMS_FALLBACK`: whether a token is written in the profile's older form while the key service is unavailable.
     pub fallback: bool,
     /// `READ_FLOOR`, where it is set; it overrides the profile's floor.
     pub read_floor: Option<Floor>,
@@ -90,6 +94,8 @@ pub struct Settings {
     /// `unnamed`, and `Environment` is the environment.
     #[cfg(feature = "metrics")]
     pub emf_dimensions: Option<EmfDimensions>,
+    /// `LOG_ACCOUNT_IDS`: whether the log shortens the account in a key's ARN.
+    pub short_accounts: bool,
     /// `AUDIT_ACTOR`: the name in audit events.
     pub audit_actor: Option<String>,
     /// `AUDIT_LOG`: where audit events are written, whatever the log level.
@@ -137,6 +143,7 @@ impl Settings {
         let settings = Self {
             database_url: reader.database_url(),
             database_timeouts: reader.database_timeouts(),
+            seals: reader.seals(profile.as_ref()),
             key: reader.key_uri(),
             allowed_keys: reader.list("KMS_ALLOWED_KEYS"),
             direct_key: reader.key("ENCRYPTION_KEY"),
@@ -171,6 +178,7 @@ impl Settings {
             emf_every: reader.emf_period(),
             #[cfg(feature = "metrics")]
             emf_dimensions: reader.emf_dimensions(),
+            short_accounts: reader.choice("LOG_ACCOUNT_IDS", &[("full", false), ("short", true)]),
             audit_actor: reader.actor(),
             audit_log: reader.parsed("AUDIT_LOG"),
             agent: agent::read(&mut reader),
@@ -182,6 +190,7 @@ impl Settings {
             secrets_prefix: reader.text("SECRETS_PREFIX"),
             profile: profile.unwrap_or_else(fallback_profile),
         };
+        aws::check(&mut reader, settings.key.as_ref());
         settings.check_together(&mut reader);
         reader.finish().map(|()| settings)
     }
@@ -221,14 +230,26 @@ impl Settings {
         {
             reader.add(error);
         }
-        if self.fallback && !reader.is_set("ENCRYPTION_KEY") {
-            reader.problem("ENCRYPTION_KEY", "is not set, and KMS_FALLBACK=local writes under it");
+        let falls_back_to = match self.profile.legacy {
+            Some(LegacyFormat::PulseplanLocal) => "TOKEN_ENCRYPTION_KEY",
+            _ => "ENCRYPTION_KEY",
+        };
+        if self.fallback && !reader.is_set(falls_back_to) {
+            reader.problem(falls_back_to, "is not set, and KMS_FALLBACK=local writes under it");
         }
         let floor = self.floor();
         if self.fallback && floor > Floor::Any {
             reader.problem(
                 "KMS_FALLBACK",
                 format_args!("is local, which writes below the floor ({floor}): {LOWER_FLOOR}"),
+            );
+        }
+        if !self.seals && floor > Floor::Any {
+            reader.problem(
+                "USE_KMS",
+                format_args!(
+                    "is false, and what is written then is below the floor ({floor}): {LOWER_FLOOR}"
+                ),
             );
         }
         if self.binding == BindingPolicy::Off && floor == Floor::Bound {

@@ -27,6 +27,7 @@ use self::source::{IfMissing, Opened, SourceUri};
 use crate::exit::Exit;
 use crate::{cli, startup};
 use tokenseal::Settings;
+use tokenseal::audit::events;
 use tokenseal::telemetry::Readiness;
 
 const EXAMPLES: &str = "\
@@ -161,6 +162,7 @@ async fn dispatch(command: Command, options: Options) -> Result<Exit, Failure> {
         other => other,
     };
     let settings = Settings::from_environment()?;
+    events::configuration_loaded(&options.common.actor(&settings), &settings.profile.name);
     let command = match command {
         Command::SealFile(args) => return seal::seal_file(args, &settings, &options).await,
         Command::OpenFile(args) => return seal::open_file(args, &settings, &options).await,

@@ -1,17 +1,20 @@
 //! `keyring`: the local key service's file.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use envelope_core::DataKey;
 use envelope_core::key::KeyTextError;
+use envelope_core::{DataKey, KeyProvider};
 use kms_provider::KeyUri;
 use kms_provider::keyring::{KeyEntry, Keyring};
 use serde::Serialize;
+use time::OffsetDateTime;
 
-use super::Options;
+use super::{Options, limits};
 use crate::exit::{CliError, Exit};
 use crate::output::{emit, note, table};
 use crate::stdin::read_secret;
+use tokenseal::audit::events;
 use tokenseal::key_service::{master_key, open_keyring};
 use tokenseal::settings::{KEY_HINT, Settings};
 
@@ -49,6 +52,8 @@ enum Command {
 #[derive(Serialize)]
 struct Report {
     keys: Vec<Key>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -69,19 +74,30 @@ pub(super) async fn run(args: Args, settings: Settings, options: Options) -> Res
         Command::Init => Keyring::init(path, master_key(&settings)?)?,
         Command::List => open_keyring(&settings, path)?,
         Command::Rotate => {
-            let keyring = open_keyring(&settings, path)?;
-            keyring.rotate()?;
-            keyring
+            let keyring = Arc::new(open_keyring(&settings, path)?);
+            let (actor, base) = (options.actor(&settings), settings.profile.base_context());
+            let provider: Arc<dyn KeyProvider> = keyring.clone();
+            options.audit.start(settings.audit_log.as_ref(), &actor, Some(&provider), &base).await?;
+            let entry = keyring.rotate()?;
+            events::data_key_rotated(&actor, &format!("keyring:{}", entry.id));
+            return show(&keyring, options);
         }
         Command::Import { file } => import(&settings, path, file)?,
         Command::Rekey => rekey(&settings, path).await?,
     };
-    let keys = keyring.list()?.into_iter().map(|KeyEntry { id, active, created_at, .. }| Key {
-        id,
-        active,
-        created_at,
-    });
-    emit(options.format, &Report { keys: keys.collect() }, lines)?;
+    show(&keyring, options)
+}
+
+fn show(keyring: &Keyring, options: Options) -> Result<Exit, CliError> {
+    let entries = keyring.list()?;
+    let now = OffsetDateTime::now_utc();
+    let active = entries.iter().filter(|entry| entry.active);
+    let warnings = active.filter_map(|entry| limits::of_age(&entry.id, &entry.created_at, now)).collect();
+    let keys =
+        entries.into_iter().map(|KeyEntry { id, active, created_at, .. }| Key { id, active, created_at });
+    let report = Report { keys: keys.collect(), warnings };
+    report.warnings.iter().for_each(|warning| note(&format!("warning: {warning}")));
+    emit(options.format, &report, lines)?;
     Ok(Exit::Done)
 }
 

@@ -292,6 +292,10 @@ fn check_settings(to: WriteFormat, rebind: bool, settings: &Settings) -> Result<
         WriteFormat::KmsEnvelope if settings.key.is_none() => {
             missing("KMS_KEY_ID", "an alias, ARN or id of an AWS KMS key, or keyring:<file>")
         }
+        WriteFormat::KmsEnvelope if !settings.seals => Err(CliError::usage_with_hint(
+            "USE_KMS is false: nothing is sealed under the key service",
+            "set USE_KMS=true, or name another form with --to",
+        )),
         WriteFormat::DirectAes if settings.direct_key.is_none() => {
             missing("ENCRYPTION_KEY", "base64 of 32 bytes")
         }
@@ -350,6 +354,13 @@ pub(super) fn lines(report: &MigrationReport) -> String {
         report.kms_calls,
         report.elapsed_seconds
     )];
+    if report.corrected > 0 {
+        let verb = if report.dry_run { "would have" } else { "have" };
+        lines.push(format!(
+            "{} rows that were there {verb} the true name of their method now",
+            report.corrected
+        ));
+    }
     lines.extend(failure_lines(&report.failures));
     if report.left > 0 && !report.dry_run {
         lines.push(format!("{} rows are not moved", report.left));

@@ -6,7 +6,10 @@ mod demo;
 mod doctor;
 mod estimate;
 mod findings;
+mod gate;
 mod keyring;
+mod limits;
+mod load;
 mod migrate;
 mod profile;
 mod relocate;
@@ -22,9 +25,10 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::cli::{self, Options};
 use crate::exit::{CliError, Exit};
+use tokenseal::audit::events;
 use tokenseal::database::Access;
 use tokenseal::key_service::Load;
-use tokenseal::{Settings, Tokenseal};
+use tokenseal::{ConnectError, Settings, Tokenseal};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -73,6 +77,10 @@ enum Command {
     Doctor,
     /// Estimate rows, calls, time and cost of a migration, and the monthly cost after it
     Estimate(estimate::Args),
+    /// Decide from metrics whether a rollout goes on; exit 4 if it does not, or if there is no data
+    Gate(gate::Args),
+    /// Read rows with many readers at once, and report times, errors and the cache's hit rate; for staging
+    Load(load::Args),
     /// Show one token's row; its value only with --reveal
     Get(token::GetArgs),
     /// Write one token, read from standard input
@@ -112,9 +120,17 @@ async fn connect(
     options: &Options,
 ) -> Result<Tokenseal, CliError> {
     let actor = options.actor(&settings);
-    let builder = Tokenseal::builder(settings).actor(actor).access(access).load(load);
+    let audits = settings.audit_log.is_some();
+    let builder = Tokenseal::builder(settings).actor(actor.clone()).access(access).load(load);
     let builder = builder.telemetry(&options.telemetry).audit(&options.audit);
-    Ok(builder.without_secrets().connect().await?)
+    let connected = builder.without_secrets().connect().await;
+    if let Err(ConnectError::Key(_) | ConnectError::Keyring(_)) = connected
+        && audits
+    {
+        // Without the key service, no chain can begin.
+        let _ = options.audit.record(events::KMS_ERROR, &[("actor", &actor), ("operation", "open")]);
+    }
+    Ok(connected?)
 }
 
 async fn dispatch(command: Command, options: Options) -> Result<Exit, CliError> {
@@ -136,6 +152,8 @@ async fn dispatch(command: Command, options: Options) -> Result<Exit, CliError> 
         Command::Rewrap(args) => rewrap::run(args, settings, options).await,
         Command::Relocate(args) => relocate::run(args, settings, options).await,
         Command::Verify(args) => verify::run(args, settings, options).await,
+        Command::Gate(args) => gate::run(args, settings, options).await,
+        Command::Load(args) => load::run(args, settings, options).await,
         Command::Get(args) => token::run_get(args, settings, options).await,
         Command::Put(args) => token::run_put(args, settings, options).await,
         Command::Keyring(args) => keyring::run(args, settings, options).await,

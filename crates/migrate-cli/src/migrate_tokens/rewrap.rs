@@ -1,20 +1,22 @@
 //! `rewrap`: data keys under another key of the key service.
 
 use kms_provider::KeyUri;
+use serde::Serialize;
 use token_store::migration::{self, RewrapOptions, RewrapReport};
 
 use super::migrate::{How, failure_lines, print_report};
 use super::{Options, connect};
 use crate::exit::{CliError, Exit};
+use crate::output::note;
 use crate::progress::Progress;
 use crate::startup::stop_on_signals;
-use tokenseal::Settings;
 use tokenseal::database::Access;
-use tokenseal::hints;
+use tokenseal::{Settings, Tokenseal, hints};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// The key that data keys come under: an AWS KMS key, one of each Region, vault:<mount>/<key> for its newest version, or keyring:<file> for its active key
+    /// The key that data keys come under: an AWS KMS key, one of each Region, vault:<mount>/<key> for its newest version, or
+    /// keyring:<file> for its active key. From one key service to another, values are opened and sealed again
     #[arg(long, value_name = "KEY")]
     to: KeyUri,
     /// Only data keys of rows that name this key
@@ -25,13 +27,24 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args, mut settings: Settings, options: Options) -> Result<Exit, CliError> {
-    // The data keys that are there are under the key of today: it must be allowed for reading.
-    settings.allowed_keys.extend(args.from.clone());
+    // The data keys that are there are under the key of today: it must be allowed for reading. A key of a keyring goes with
+    // its file.
+    settings.allowed_keys.extend(args.from.clone().filter(|key| !key.starts_with("keyring:")));
+    let mut opened = false;
     if let Some(before) = settings.key.replace(args.to.clone()) {
-        check_target(&before, &args.to)?;
-        settings.allowed_keys.extend(before.aws_keys().iter().cloned());
-        if let KeyUri::Vault(before) = before {
-            settings.allowed_keys.push(before.to_string());
+        opened = check_target(&before, &args.to)?;
+        match &before {
+            KeyUri::Aws(_) | KeyUri::AwsRegions(_) => {
+                settings.allowed_keys.extend(before.aws_keys().iter().cloned());
+            }
+            other => settings.allowed_keys.push(other.to_string()),
+        }
+        if opened {
+            note(&format!(
+                "{} does not wrap data keys under {}: values are opened and sealed again",
+                before.redacted(),
+                args.to.redacted()
+            ));
         }
     }
     settings.below_floor = args.how.below_floor;
@@ -39,6 +52,8 @@ pub(super) async fn run(args: Args, mut settings: Settings, options: Options) ->
     let services = connect(settings, access, args.how.load(), &options).await?;
     let mut rewrap = RewrapOptions::default();
     rewrap.from = args.from;
+    rewrap.also = keys_of_regions(&services).await;
+    let limited = args.how.limit.is_some();
     args.how.apply(&mut rewrap.run);
     let verb = if args.how.dry_run { "would have rewrapped" } else { "rewrapped" };
     let mut progress = Progress::new(verb, services.store().count_rows().await?, options.no_progress);
@@ -46,28 +61,46 @@ pub(super) async fn run(args: Args, mut settings: Settings, options: Options) ->
     let update = |report: &migration::MigrationReport| progress.update(report.migrated + report.already);
     let outcome = migration::rewrap(services.store(), &rewrap, &stop, update).await;
     progress.finish();
-    let mut report = outcome.report;
-    report.kms_calls += services.kms_calls();
-    hints::complete(&mut report.failures);
+    let mut report = Report { report: outcome.report, opened };
+    report.report.kms_calls += services.kms_calls();
+    hints::complete(&mut report.report.failures);
+    let counts = &report.report;
     let exit = match () {
-        () if report.interrupted => Exit::Interrupted,
-        () if report.failed > 0 || report.conflicts > 0 => Exit::Partial,
+        () if counts.interrupted => Exit::Interrupted,
+        () if counts.failed > 0 || counts.conflicts > 0 => Exit::Partial,
+        () if counts.left > 0 && !counts.dry_run && !limited => Exit::Partial,
         () => Exit::Done,
     };
     print_report(report, outcome.ended_by.map(CliError::from), exit, options, lines)
 }
 
-/// Data keys move between keys of AWS KMS, each in its own Region, between keys of Transit, and within a keyring.
-fn check_target(before: &KeyUri, to: &KeyUri) -> Result<(), CliError> {
-    if matches!((before, to), (KeyUri::Vault(_), KeyUri::Vault(_))) {
-        return Ok(());
+/// What a rewrap did, and how.
+#[derive(Serialize)]
+struct Report {
+    #[serde(flatten)]
+    report: RewrapReport,
+    /// Whether values were opened and sealed again, because the one key service cannot wrap under the other's key.
+    opened: bool,
+}
+
+/// The key of each of several Regions: a data key stays in its own. A Region that does not answer moves nothing now.
+async fn keys_of_regions(services: &Tokenseal) -> Vec<String> {
+    let regions = services.key_service().and_then(|service| service.regions.clone());
+    let mut keys = Vec::new();
+    for region in regions.iter().flat_map(|regions| regions.regions()) {
+        keys.extend(region.provider().describe().await.map(|key| key.key_id));
     }
-    if before.aws_keys().is_empty() != to.aws_keys().is_empty() || (to.aws_keys().is_empty() && before != to)
-    {
-        return Err(CliError::usage_with_hint(
-            format!("data keys under {before} cannot be wrapped under {to} without opening them"),
-            "run `migrate-tokens rollback`, set KMS_KEY_ID to the new key and run `migrate-tokens migrate`",
-        ));
+    keys
+}
+
+/// Returns whether values must be opened. Data keys move between keys of AWS KMS, each in its own Region, between keys of
+/// Transit, and within a keyring; not from one key service to another.
+fn check_target(before: &KeyUri, to: &KeyUri) -> Result<bool, CliError> {
+    if matches!((before, to), (KeyUri::Vault(_), KeyUri::Vault(_))) {
+        return Ok(false);
+    }
+    if before.aws_keys().is_empty() || to.aws_keys().is_empty() {
+        return Ok(before != to);
     }
     if before.aws_keys().len() > 1 && to.aws_keys().len() != before.aws_keys().len() {
         return Err(CliError::usage_with_hint(
@@ -75,10 +108,11 @@ fn check_target(before: &KeyUri, to: &KeyUri) -> Result<(), CliError> {
             "name the new key of each Region: --to ARN,ARN",
         ));
     }
-    Ok(())
+    Ok(false)
 }
 
-fn lines(report: &RewrapReport) -> String {
+fn lines(report: &Report) -> String {
+    let report = &report.report;
     let verb = if report.dry_run { "would be rewrapped" } else { "rewrapped" };
     let mut lines = vec![format!(
         "{} rows: {} {verb} ({} values), {} already there, {} conflicts, {} failed; {} key service calls, {:.1} s",
@@ -92,5 +126,8 @@ fn lines(report: &RewrapReport) -> String {
         report.elapsed_seconds
     )];
     lines.extend(failure_lines(&report.failures));
+    if report.left > 0 && !report.dry_run {
+        lines.push(format!("{} rows are under other keys", report.left));
+    }
     lines.join("\n")
 }

@@ -4,10 +4,10 @@ use serde::Serialize;
 use token_store::status::{KeyUse, Status, key_use, status};
 use token_store::{Floor, TokenStore};
 
-use super::Options;
 use super::findings::Where;
+use super::{Options, limits};
 use crate::exit::{CliError, Exit};
-use crate::output::{emit, printable, table};
+use crate::output::{emit, note, printable, table};
 use tokenseal::Settings;
 use tokenseal::database::{self, Access};
 
@@ -29,6 +29,9 @@ struct Report {
     status: Status,
     #[serde(flatten)]
     keys: Option<KeyUse>,
+    /// Keys that are near the bound of their use.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
 }
 
 pub(super) async fn run(args: Args, settings: Settings, options: Options) -> Result<Exit, CliError> {
@@ -38,7 +41,9 @@ pub(super) async fn run(args: Args, settings: Settings, options: Options) -> Res
     let store = TokenStore::open_for_status(database, settings.profile, floor).await?;
     let store = args.rows.apply(store).await?;
     let keys = if args.keys { Some(key_use(&store).await?) } else { None };
-    let report = Report { status: status(&store).await?, keys };
+    let warnings = keys.as_ref().map(limits::of_values).unwrap_or_default();
+    warnings.iter().for_each(|warning| note(&format!("warning: {}", printable(warning))));
+    let report = Report { status: status(&store).await?, keys, warnings };
     emit(options.format, &report, |report| {
         let keys = report.keys.as_ref().map(key_lines).unwrap_or_default();
         format!("{}{keys}", lines(&report.status))

@@ -4,11 +4,13 @@
 #[macro_use]
 mod support;
 
+mod a_gate_without_data_is_closed;
 mod an_independent_program_reads_every_token;
 mod audit_shows_who_and_what_was_changed;
 mod commands_do_what_they_say;
 mod credentials_rotate_without_a_failed_login;
 mod doctor_finds_what_is_wrong;
+mod events_are_told_by_their_names;
 mod every_failure_has_its_code_and_its_hint;
 mod exec_gives_secrets_to_one_program;
 mod exported_documents_are_sealed_again;
@@ -23,12 +25,15 @@ mod lines_for_cloudwatch_are_what_alarms_expect;
 mod manage_secrets_does_no_harm;
 #[cfg(target_os = "linux")]
 mod memory_gives_nothing_away;
+mod methods_are_true_of_every_row;
 mod openbao_is_a_key_service;
 mod operations_are_rehearsed;
 mod output_is_for_people_or_machines;
+mod pulseplan_reads_its_own_status_right;
 mod rotated_logs_are_sealed_as_they_close;
 mod scans_are_for_people_machines_and_hooks;
 mod secrets_leave_the_env_file;
 mod secrets_never_reach_the_output;
 mod tables_of_any_kind_lose_nothing;
 mod the_floor_closes_the_door;
+mod values_move_between_key_services;

@@ -7,7 +7,7 @@ use super::{
     RUN_FINISHED, RUN_STARTED, SCHEMA_CHANGED, TARGET, TOKEN_DELETED, TOKEN_READ, TOKEN_WRITE_FAILED,
     TOKEN_WRITTEN, VERIFICATION_FINISHED,
 };
-use crate::cipher::{FALLBACK_METHOD, Recorded, TokenCipher};
+use crate::cipher::{Recorded, TokenCipher, is_fallback};
 use crate::database::layout::Layout;
 use crate::database::row::StoredRow;
 use crate::database::swap::Change;
@@ -107,7 +107,7 @@ impl<'a> Trail<'a> {
         let name = change.old.name(layout);
         let record = self.of_change(layout, change, &name);
         emit!(info, TOKEN_WRITTEN, record);
-        if change.marks.method.as_deref() == Some(FALLBACK_METHOD) {
+        if change.marks.method.as_deref().is_some_and(is_fallback) {
             emit!(warn, FALLBACK_WRITE, record);
         }
         self.weaker(record);

@@ -29,6 +29,26 @@ impl<'a> Recorded<'a> {
     }
 }
 
+/// How many characters of an alphabet of base64 no text has by accident.
+const ENCODED: usize = 24;
+
+/// Whether a text with the mark of an envelope was one: then it is damaged, and not a token that begins like one.
+fn is_broken_envelope(text: &str) -> bool {
+    has_strong_mark(text) && !is_mere_words(text)
+}
+
+/// Whether a text has no part that could be base64 of an envelope, so that it is not one that was damaged.
+fn is_mere_words(text: &str) -> bool {
+    let is_encoded = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=' | '-' | '_');
+    text.split(|c| !is_encoded(c)).all(|part| part.len() < ENCODED)
+}
+
+/// Whether a text says that it is an envelope of some version, which may be a later one.
+fn names_a_version(text: &str) -> bool {
+    let version = text.split(':').nth(1).and_then(|part| part.strip_prefix(['v', 'V']));
+    version.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
 impl TokenCipher {
     /// Tells how a cell is stored, without opening it.
     pub(crate) fn classify(text: &str, recorded: Recorded<'_>) -> Result<Format, OpenError> {
@@ -38,8 +58,9 @@ impl TokenCipher {
             Recorded::Version { version: None | Some("0"), .. } => match detect(text) {
                 Ok(Format::Plaintext) => Ok(Format::Plaintext),
                 Ok(_) => contradiction,
-                Err(_) if has_strong_mark(text) => contradiction,
-                // A weak mark (a brace, three hexadecimal parts) on a broken text: the column is believed.
+                Err(_) if is_broken_envelope(text) => contradiction,
+                // A mark (`kms:`, a brace, three hexadecimal parts) on a text that is nothing of the kind: the column is
+                // believed.
                 Err(_) => Ok(Format::Plaintext),
             },
             Recorded::Version { version: Some("1"), .. } if has_strong_mark(text) => contradiction,
@@ -47,9 +68,14 @@ impl TokenCipher {
             Recorded::Version { version: Some("2"), .. } if !has_strong_mark(text) => contradiction,
             Recorded::Version { version: Some("2"), .. } => Ok(detect(text)?),
             Recorded::Version { .. } => Err(FormatError::UnknownVersion.into()),
-            Recorded::Unmarked(unmarked) => match (detect(text)?, unmarked) {
-                (Format::Plaintext, Unmarked::DirectAes) => Ok(Format::DirectAes),
-                (format, _) => Ok(format),
+            Recorded::Unmarked(unmarked) => match (detect(text), unmarked) {
+                (Ok(Format::Plaintext), Unmarked::DirectAes) => Ok(Format::DirectAes),
+                (Err(FormatError::UnknownVersion), Unmarked::Plaintext)
+                    if is_mere_words(text) && !names_a_version(text) =>
+                {
+                    Ok(Format::Plaintext)
+                }
+                (format, _) => Ok(format?),
             },
         }
     }

@@ -41,6 +41,7 @@ impl<'a> NewRow<'a> {
             columns.push((&names.method, change.marks.method.as_deref()));
             columns.push((&names.key_id, change.marks.key_id.as_deref()));
         }
+        columns.extend(layout.record().map(|record| (record.column.as_str(), change.record())));
         columns.extend(self.plain.iter().copied());
         columns
     }

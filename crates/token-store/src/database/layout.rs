@@ -5,7 +5,7 @@ use super::identity::Kind;
 use super::leases::LEASES;
 use super::select::Only;
 use crate::error::StoreError;
-use crate::profile::{Table, VersionColumns};
+use crate::profile::{Record, Table, VersionColumns};
 
 /// A table of the profile, resolved against the database.
 #[derive(Clone, Debug)]
@@ -110,7 +110,18 @@ impl Layout {
     /// Number of the columns that a row is read with besides its key; plain ones are read where they are asked for.
     pub(crate) fn content_columns(&self) -> usize {
         let table = &self.table;
-        table.owner.len() + table.version_columns().count() + table.tokens.len()
+        let record = usize::from(self.record().is_some());
+        table.owner.len() + table.version_columns().count() + table.tokens.len() + record
+    }
+
+    /// The column that describes the tokens to another program, where the table has it.
+    pub(crate) fn record(&self) -> Option<&Record> {
+        self.table.record.as_ref().filter(|record| self.has(&record.column))
+    }
+
+    /// Token columns, and the record's: what may be large.
+    pub(crate) fn large_columns(&self) -> impl Iterator<Item = &String> {
+        self.table.tokens.iter().chain(self.record().map(|record| &record.column))
     }
 
     /// The column that a write sets to the current time, where the table has it.

@@ -18,6 +18,8 @@ pub(crate) struct StoredRow {
     pub(crate) method: Option<String>,
     pub(crate) key_id: Option<String>,
     pub(crate) values: Vec<Option<Text>>,
+    /// The record about the tokens, where the table has one.
+    pub(crate) record: Cell,
     /// The plain columns, where they were asked for.
     pub(crate) plain: Vec<Option<String>>,
     /// Why the row cannot be worked with, where a column holds what is no text.
@@ -93,30 +95,48 @@ impl Deref for StoredKey {
     }
 }
 
-impl StoredRow {
-    /// Puts a row together from its key and the cells of its owner, version, token and plain columns, in this order.
-    pub(crate) fn assemble(layout: &Layout, key: StoredKey, cells: impl IntoIterator<Item = Cell>) -> Self {
-        let table = &layout.table;
-        let mut unreadable = None;
-        let names =
-            table.owner.iter().chain(table.version_columns()).chain(&table.tokens).chain(&table.plain);
-        let mut texts = cells.into_iter().zip(names).map(|(cell, column)| {
-            cell.unwrap_or_else(|reason| {
+/// The cells of these columns, as far as there are any; the first that is no text makes the row unreadable.
+fn take<'a>(
+    cells: &mut impl Iterator<Item = Cell>,
+    names: impl Iterator<Item = &'a String>,
+    unreadable: &mut Option<Box<Unreadable>>,
+) -> Vec<Option<Text>> {
+    names
+        .map_while(|column| {
+            let text = cells.next()?.unwrap_or_else(|reason| {
                 unreadable.get_or_insert_with(|| Box::new(Unreadable { column: column.clone(), reason }));
                 None
-            })
-        });
-        let mut take = |count: usize| -> Vec<Option<Text>> { texts.by_ref().take(count).collect() };
-        let shown = |cells: Vec<Option<Text>>| -> Vec<Option<String>> {
-            cells.into_iter().map(|cell| cell.map(|text| text.to_string())).collect()
-        };
-        let owner = shown(take(table.owner.len()));
-        let mut marks = shown(take(if table.version.is_some() { 3 } else { 0 })).into_iter();
+            });
+            Some(text)
+        })
+        .collect()
+}
+
+fn shown(cells: Vec<Option<Text>>) -> Vec<Option<String>> {
+    cells.into_iter().map(|cell| cell.map(|text| text.to_string())).collect()
+}
+
+impl StoredRow {
+    /// Puts a row together from its key and the cells of its owner, version, token, record and plain columns, in this
+    /// order.
+    pub(crate) fn assemble(layout: &Layout, key: StoredKey, cells: impl IntoIterator<Item = Cell>) -> Self {
+        let table = &layout.table;
+        let mut cells = cells.into_iter();
+        let mut unreadable = None;
+        let owner = shown(take(&mut cells, table.owner.iter(), &mut unreadable));
+        let mut marks = shown(take(&mut cells, table.version_columns(), &mut unreadable)).into_iter();
         let (version, method, key_id) =
             (marks.next().flatten(), marks.next().flatten(), marks.next().flatten());
-        let values = take(table.tokens.len());
-        let plain = shown(take(table.plain.len()));
-        Self { key, owner, version, method, key_id, values, plain, unreadable }
+        let values = take(&mut cells, table.tokens.iter(), &mut unreadable);
+        // A record that cannot be read keeps no token from being read.
+        let record = layout.record().and_then(|_| cells.next()).unwrap_or(Ok(None));
+        let plain = shown(take(&mut cells, table.plain.iter(), &mut unreadable));
+        Self { key, owner, version, method, key_id, values, record, plain, unreadable }
+    }
+
+    /// The text of the row's record.
+    pub(crate) fn record_text(&self) -> Result<Option<&str>, &NoText> {
+        self.record.as_ref().map(|text| text.as_ref().map(|text| text.as_str()))
     }
 
     /// A row of which only the key can be read.

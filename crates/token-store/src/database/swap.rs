@@ -7,12 +7,19 @@ use super::insert::{Inserted, NewRow};
 use super::layout::Layout;
 use super::row::StoredRow;
 use crate::error::DatabaseError;
+use crate::record::{self, RecordError};
+use crate::write_format::WriteFormat;
+
+/// The method of a row that is not sealed.
+const PLAINTEXT: &str = "plaintext";
 
 /// What a row's tokens and version columns are to become, if they still are what was read.
 pub(crate) struct Change {
     pub(crate) old: StoredRow,
     pub(crate) values: Vec<Option<Text>>,
     pub(crate) marks: Marks,
+    /// What the row's record is to become, where the table has one.
+    record: Option<String>,
 }
 
 /// What the version columns say of a row.
@@ -323,10 +330,25 @@ fn without(places: Vec<usize>, left_out: &[usize]) -> Vec<usize> {
     kept.map(|(_, place)| place).collect()
 }
 
-/// Number of values that a change consists of: key, owner, old and new tokens, old version, new marks.
+/// Number of values that a change consists of: key, owner, old and new tokens, old version, new marks, old and new record.
 pub(crate) fn change_columns(layout: &Layout) -> usize {
     let marks = if layout.version().is_some() { 4 } else { 0 };
-    layout.table.key.len() + layout.table.owner.len() + 2 * layout.table.tokens.len() + marks
+    layout.table.key.len()
+        + layout.table.owner.len()
+        + 2 * layout.table.tokens.len()
+        + marks
+        + records(layout)
+}
+
+fn records(layout: &Layout) -> usize {
+    if layout.record().is_some() { 2 } else { 0 }
+}
+
+/// The record's column, and the places of its old and its new text in a change.
+pub(crate) fn record_places(layout: &Layout) -> Option<(&str, usize, usize)> {
+    let record = layout.record()?;
+    let end = change_columns(layout);
+    Some((&record.column, end - 2, end - 1))
 }
 
 /// The values of a change, in that order.
@@ -342,6 +364,10 @@ pub(crate) fn change_values<'a>(layout: &Layout, change: &'a Change) -> Vec<Opti
         values.push(change.marks.method.as_deref());
         values.push(change.marks.key_id.as_deref());
     }
+    if layout.record().is_some() {
+        values.push(change.old.record_text().unwrap_or_default());
+        values.push(change.record.as_deref());
+    }
     values
 }
 
@@ -349,12 +375,51 @@ impl Change {
     /// No change of a row: what is compared is what was read.
     pub(crate) fn none(old: StoredRow) -> Self {
         let values = vec![None; old.values.len()];
-        Self { old, values, marks: Marks { version: 0, method: None, key_id: None } }
+        Self { old, values, marks: Marks { version: 0, method: None, key_id: None }, record: None }
+    }
+
+    /// A change that keeps the row's record true.
+    ///
+    /// # Errors
+    /// [`RecordError`] where the record cannot be.
+    pub(crate) fn new(
+        layout: &Layout,
+        old: StoredRow,
+        values: Vec<Option<Text>>,
+        marks: Marks,
+    ) -> Result<Self, RecordError> {
+        let (method, key_id) = (marks.method.as_deref(), marks.key_id.as_deref());
+        let record = record::rewritten(layout, old.record_text(), method, key_id)?;
+        Ok(Self { old, values, marks, record })
+    }
+
+    /// The same where the caller gives the record another text, which is made true as well.
+    ///
+    /// # Errors
+    /// [`RecordError`] where it cannot be.
+    pub(crate) fn with_record(
+        layout: &Layout,
+        old: StoredRow,
+        values: Vec<Option<Text>>,
+        marks: Marks,
+        given: Option<&str>,
+    ) -> Result<Self, RecordError> {
+        let (method, key_id) = (marks.method.as_deref(), marks.key_id.as_deref());
+        let record = record::rewritten(layout, Ok(given), method, key_id)?;
+        Ok(Self { old, values, marks, record })
+    }
+
+    /// What the row's record is to become, where the table has one.
+    pub(crate) fn record(&self) -> Option<&str> {
+        self.record.as_deref()
     }
 
     /// Whether a row, read afterwards, still is what this change starts from: then it was locked, or kept out of reach.
     pub(crate) fn is_to_come(&self, now: &StoredRow) -> bool {
-        now.values == self.old.values && now.version == self.old.version && now.owner == self.old.owner
+        now.values == self.old.values
+            && now.version == self.old.version
+            && now.owner == self.old.owner
+            && now.record_text().unwrap_or_default() == self.old.record_text().unwrap_or_default()
     }
 
     /// Whether a row, read afterwards, holds what this change was to write.
@@ -362,10 +427,17 @@ impl Change {
         now.values == self.values
             && now.owner == self.old.owner
             && (layout.version().is_none() || now.version.as_deref() == Some(self.marks.version_text()))
+            && record::is_same(now.record_text().unwrap_or_default(), self.record())
     }
 }
 
 impl Marks {
+    /// What is written next to values of a form.
+    pub(crate) fn of(format: WriteFormat, key_id: Option<String>) -> Self {
+        let method = format.method().unwrap_or(PLAINTEXT);
+        Self { version: format.version(), method: Some(method.into()), key_id }
+    }
+
     /// The number of the form, as text.
     pub(crate) fn version_text(&self) -> &'static str {
         match self.version {

@@ -40,11 +40,17 @@ impl Batch {
         self.report.failures.push(failure);
     }
 
-    pub(super) fn written(&mut self, values: u64) {
-        self.decided(|report| {
-            report.migrated += 1;
-            report.values += values;
-        });
+    /// A row that was written. It counts as failed where one of its values could not be sealed.
+    pub(super) fn written(&mut self, counts: Counts) {
+        self.report.values += counts.values;
+        match counts.failure {
+            Some(failure) => self.failed(failure),
+            None if counts.corrects => self.decided(|report| {
+                report.already += 1;
+                report.corrected += 1;
+            }),
+            None => self.decided(|report| report.migrated += 1),
+        }
     }
 }
 
@@ -52,6 +58,28 @@ impl Batch {
 pub(super) struct PlannedChange {
     pub(super) change: Change,
     pub(super) sealed: u64,
+    /// A value of the row that could not be sealed, while the others were.
+    pub(super) failure: Option<Failure>,
+    /// Whether the row is there already, and only the name of its method is corrected.
+    pub(super) corrects: bool,
+}
+
+/// How a row that is written counts.
+pub(super) struct Counts {
+    pub(super) values: u64,
+    pub(super) failure: Option<Failure>,
+    pub(super) corrects: bool,
+}
+
+impl PlannedChange {
+    pub(super) fn new(change: Change, counts: Counts) -> Self {
+        let Counts { values, failure, corrects } = counts;
+        Self { change, sealed: values, failure, corrects }
+    }
+
+    pub(super) fn parts(self) -> (Counts, Change) {
+        (Counts { values: self.sealed, failure: self.failure, corrects: self.corrects }, self.change)
+    }
 }
 
 /// What was not written because of somebody else.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, stream};
 
-use super::batch::{Batch, PlannedChange};
+use super::batch::{Batch, Counts, PlannedChange};
 use super::left::{pending, under_other_keys};
 use super::rewrap::{RewrapGoal, plan_rewrap};
 use super::{Ended, Failure, MAX_LISTED, MigrationReport, Outcome, RunOptions, StopFlag};
@@ -14,7 +14,7 @@ use crate::database::row::{StoredKey, StoredRow};
 use crate::database::select::{Range, Walk};
 use crate::database::swap::Change;
 use crate::error::StoreError;
-use crate::plan::{CurrentKey, Goal, RowPlan, plan};
+use crate::plan::{CellFailure, CurrentKey, Goal, RowPlan, plan};
 use crate::store::TokenStore;
 
 /// How often a row that others changed or have locked is tried again before it is left to the next run, and after which
@@ -304,21 +304,50 @@ impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
         match plan {
             RowPlan::Already => batch.decided(|report| report.already += 1),
             RowPlan::Failed(failure) => {
-                let correlation_id = failure.tell(self.trail(), layout, &name);
                 if let Some(error) = failure.outage() {
+                    failure.tell(self.trail(), layout, &name);
                     batch.outage = Some(error.clone());
                     return;
                 }
-                let class = failure.cause.class();
-                let failure = Failure::new(&layout.table.name, name, &failure.column, class, &failure.cause);
-                batch.failed(Failure { correlation_id, ..failure });
+                batch.failed(self.failure(layout, name, &failure));
             }
+            RowPlan::Partly { rest, failure } => {
+                let failure = self.failure(layout, name, &failure);
+                Self::count_write(*rest, Some(failure), changes, batch);
+            }
+            written => Self::count_write(written, None, changes, batch),
+        }
+    }
+
+    /// A row that is to be written, but for one value perhaps.
+    fn count_write(
+        plan: RowPlan,
+        failure: Option<Failure>,
+        changes: &mut Vec<PlannedChange>,
+        batch: &mut Batch,
+    ) {
+        match plan {
             RowPlan::WouldChange { sealed, calls } => {
-                batch.written(sealed);
+                batch.written(Counts { values: sealed, failure, corrects: false });
                 batch.report.kms_calls += calls;
             }
-            RowPlan::Change { change, sealed } => changes.push(PlannedChange { change, sealed }),
+            RowPlan::Change { change, sealed } => {
+                changes.push(PlannedChange::new(change, Counts { values: sealed, failure, corrects: false }));
+            }
+            RowPlan::Corrects(None) => batch.written(Counts { values: 0, failure, corrects: true }),
+            RowPlan::Corrects(Some(change)) => {
+                changes.push(PlannedChange::new(change, Counts { values: 0, failure, corrects: true }));
+            }
+            RowPlan::Already | RowPlan::Failed(_) | RowPlan::Partly { .. } => {}
         }
+    }
+
+    /// A value that could not be moved, for the report; the log and the trail get it as well.
+    fn failure(&self, layout: &Layout, row: String, failure: &CellFailure) -> Failure {
+        let correlation_id = failure.tell(self.trail(), layout, &row);
+        let class = failure.cause.class();
+        let failure = Failure::new(&layout.table.name, row, &failure.column, class, &failure.cause);
+        Failure { correlation_id, ..failure }
     }
 
     pub(super) fn count(&mut self, batch: Batch) {
@@ -327,6 +356,7 @@ impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
         report.scanned += batch.report.scanned;
         report.migrated += batch.report.migrated;
         report.already += batch.report.already;
+        report.corrected += batch.report.corrected;
         report.conflicts += batch.report.conflicts;
         report.failed += batch.report.failed;
         report.values += batch.report.values;

@@ -31,7 +31,7 @@ pub(super) async fn under_other_keys(
     let counts = store.database().count_by_marks(layout).await?;
     let is_left = |count: &&MarkCount| {
         count.version.as_deref() == Some("2")
-            && count.key_id.as_ref() != Some(&goal.to)
+            && count.key_id.as_ref().is_none_or(|key| *key != goal.to && !goal.also.contains(key))
             && (goal.from.is_none() || count.key_id == goal.from)
     };
     Ok(counts.iter().filter(is_left).map(|count| count.rows).sum())

@@ -55,6 +55,8 @@ impl MigrationOptions {
 pub struct RewrapOptions {
     /// Only those of rows that name this key beside them; all, if left out.
     pub from: Option<String>,
+    /// Further keys that a row may come under, as they are stored next to it: those of other Regions.
+    pub also: Vec<String>,
     /// How it goes about it.
     pub run: RunOptions,
 }
@@ -146,7 +148,8 @@ pub async fn run(
     Run::new(store, Work::Convert(goal, CurrentKey::default()), &options.run, stop, progress).finish().await
 }
 
-/// Wraps the data keys of every row anew, without opening a token. `progress` is called after each batch.
+/// Wraps the data keys of every row again, without opening a token; one whose data key is another service's is opened and
+/// sealed again. `progress` is called after each batch.
 pub async fn rewrap(
     store: &TokenStore,
     options: &RewrapOptions,
@@ -165,7 +168,9 @@ pub async fn rewrap(
             return Outcome { report: RewrapReport::default(), ended_by: Some(Ended::KeyService(error)) };
         }
     };
-    let goal = RewrapGoal { from: options.from.clone(), to, dry_run: options.run.dry_run };
+    let unmarked = store.profile().unmarked;
+    let (from, also) = (options.from.clone(), options.also.clone());
+    let goal = RewrapGoal { from, to, also, unmarked, dry_run: options.run.dry_run };
     let outcome = Run::new(store, Work::Rewrap(goal), &options.run, stop, progress).finish().await;
     Outcome { report: outcome.report.into(), ended_by: outcome.ended_by }
 }

@@ -11,7 +11,7 @@ use crate::database::layout::Layout;
 use crate::database::row::StoredRow;
 use crate::database::swap::{Change, Fate, Locked, Marks, Writing};
 use crate::error::{SealFailure, StoreError};
-use crate::plan::{CellCause, CellFailure, readable};
+use crate::plan::{CellCause, CellFailure, bad_record, readable};
 use crate::store::{TokenKey, TokenStore};
 use crate::write_format::WriteFormat;
 
@@ -181,8 +181,9 @@ async fn plan(
         key_id = sealed.key_id.or(key_id);
         values.push(Some(Zeroizing::new(sealed.text)));
     }
-    let marks = Marks { version: format.version(), method: format.method().map(Into::into), key_id };
-    Ok(Plan::Change(Box::new(Change { old: row, values, marks }), moved))
+    let change = Change::new(layout, row, values, Marks::of(format, key_id));
+    let change = change.map_err(|error| bad_record(layout, error))?;
+    Ok(Plan::Change(Box::new(change), moved))
 }
 
 /// Opens a value at today's address, or else at its former one, under the former column's name or today's; says whether it

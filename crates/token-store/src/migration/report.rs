@@ -20,6 +20,9 @@ pub struct MigrationReport {
     /// Rows that were there already, as their version columns and the marks of their texts have it. Their values are not
     /// opened, so that a damaged one counts here too: finding those is what [`verify`](crate::verify::verify) is for.
     pub already: u64,
+    /// Of those that were there already, rows whose method column older programs had left untrue, and that were corrected;
+    /// their values were not touched.
+    pub corrected: u64,
     /// Rows that others kept changing; their values are whole, and the next run finds them.
     pub conflicts: u64,
     /// Rows that could not be moved.

@@ -1,15 +1,18 @@
-//! Rewrapping: data keys under another key of the key service, payloads untouched and unseen.
+//! Rewrapping: data keys under another key of the key service, payloads untouched and unseen. A value whose data key is
+//! another service's is opened, and sealed again.
 
 use envelope_core::Format;
 use envelope_core::format::has_strong_mark;
 use zeroize::Zeroizing;
 
-use crate::cipher::TokenCipher;
+use crate::cipher::{Recorded, TokenCipher};
 use crate::database::layout::Layout;
 use crate::database::row::StoredRow;
 use crate::database::swap::{Change, Marks};
 use crate::error::{Needed, SealFailure};
-use crate::plan::{CellCause, CellFailure, RowPlan, readable};
+use crate::plan::{CellCause, CellFailure, RowPlan, bad_record, readable};
+use crate::profile::Unmarked;
+use crate::write_format::WriteFormat;
 
 /// Which data keys are wrapped anew.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +21,10 @@ pub(crate) struct RewrapGoal {
     pub(crate) from: Option<String>,
     /// The key that they come under, as it stands beside rows; where a row names it, nothing is left to do.
     pub(crate) to: String,
+    /// Further keys that count as that one.
+    pub(crate) also: Vec<String>,
+    /// How a text without a mark is read, where a value has to be opened.
+    pub(crate) unmarked: Unmarked,
     pub(crate) dry_run: bool,
 }
 
@@ -38,13 +45,13 @@ pub(crate) async fn plan_rewrap(
         return Ok(RowPlan::Already);
     }
     if envelopes == 0 {
-        return Ok(without_envelopes(layout, row, goal));
+        return without_envelopes(layout, row, goal);
     }
     let names_its_key = row.key_id.as_ref().is_some_and(|id| !id.is_empty());
     if goal.dry_run && names_its_key {
         return Ok(RowPlan::WouldChange { sealed: envelopes, calls: envelopes });
     }
-    Ok(match rewrap_row(cipher, layout, row).await? {
+    Ok(match rewrap_row(cipher, layout, row, goal).await? {
         RowPlan::Change { sealed, .. } if goal.dry_run => RowPlan::WouldChange { sealed, calls: 0 },
         plan => plan,
     })
@@ -52,20 +59,26 @@ pub(crate) async fn plan_rewrap(
 
 /// A row of version 2 without any token comes under the key like its neighbours, or `status` would name the old one for
 /// ever; every other row without an envelope stays as it is.
-fn without_envelopes(layout: &Layout, row: StoredRow, goal: &RewrapGoal) -> RowPlan {
+fn without_envelopes(layout: &Layout, row: StoredRow, goal: &RewrapGoal) -> Result<RowPlan, CellFailure> {
     let holds_nothing = row.values.iter().flatten().all(|text| text.is_empty());
     if layout.version().is_none() || row.version.as_deref() != Some("2") || !holds_nothing {
-        return RowPlan::Already;
+        return Ok(RowPlan::Already);
     }
     if goal.dry_run {
-        return RowPlan::WouldChange { sealed: 0, calls: 0 };
+        return Ok(RowPlan::WouldChange { sealed: 0, calls: 0 });
     }
     let marks = Marks { version: 2, method: Some("kms-envelope".into()), key_id: Some(goal.to.clone()) };
     let values = row.values.clone();
-    RowPlan::Change { change: Change { old: row, values, marks }, sealed: 0 }
+    let change = Change::new(layout, row, values, marks).map_err(|error| bad_record(layout, error))?;
+    Ok(RowPlan::Change { change, sealed: 0 })
 }
 
-async fn rewrap_row(cipher: &TokenCipher, layout: &Layout, row: StoredRow) -> Result<RowPlan, CellFailure> {
+async fn rewrap_row(
+    cipher: &TokenCipher,
+    layout: &Layout,
+    row: StoredRow,
+    goal: &RewrapGoal,
+) -> Result<RowPlan, CellFailure> {
     let mut values = Vec::with_capacity(row.values.len());
     let (mut rewrapped, mut new_key_id) = (0, None);
     for (column, value) in layout.table.tokens.iter().zip(&row.values) {
@@ -76,15 +89,32 @@ async fn rewrap_row(cipher: &TokenCipher, layout: &Layout, row: StoredRow) -> Re
         let fail = |cause: CellCause| CellFailure { column: column.clone(), cause };
         let missing = SealFailure::MissingKey { format: Format::KmsEnvelope, needed: Needed::KeyService };
         let sealer = cipher.key_service().ok_or_else(|| fail(missing.into()))?;
-        let new = sealer.rewrap(text, row.key_id.as_deref(), &row.binding(layout, column)).await;
-        let new = new.map_err(|error| fail(error.into()))?;
+        let binding = row.binding(layout, column);
+        let key_id = row.key_id.as_deref();
+        if !sealer.can_rewrap(text, key_id).map_err(|error| fail(error.into()))? {
+            let opened = cipher.open(text, Recorded::of(&row, layout, goal.unmarked), &binding).await;
+            let opened = opened.map_err(|error| fail(error.into()))?;
+            rewrapped += 1;
+            if !goal.dry_run {
+                let new = cipher.seal(WriteFormat::KmsEnvelope, &opened.plaintext, &binding).await;
+                let new = new.map_err(|error| fail(error.into()))?;
+                new_key_id = new.key_id.or(new_key_id);
+                values.push(Some(Zeroizing::new(new.text)));
+            }
+            continue;
+        }
+        let new = sealer.rewrap(text, key_id, &binding).await.map_err(|error| fail(error.into()))?;
         rewrapped += u64::from(new.changed);
         new_key_id = new.key_id.or(new_key_id);
         values.push(Some(Zeroizing::new(new.text)));
+    }
+    if goal.dry_run && rewrapped > 0 {
+        return Ok(RowPlan::WouldChange { sealed: rewrapped, calls: 0 });
     }
     if rewrapped == 0 {
         return Ok(RowPlan::Already);
     }
     let marks = Marks { version: 2, method: Some("kms-envelope".into()), key_id: new_key_id };
-    Ok(RowPlan::Change { change: Change { old: row, values, marks }, sealed: rewrapped })
+    let change = Change::new(layout, row, values, marks).map_err(|error| bad_record(layout, error))?;
+    Ok(RowPlan::Change { change, sealed: rewrapped })
 }

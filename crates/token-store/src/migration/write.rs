@@ -1,6 +1,6 @@
 //! Writing what was planned, and coming back to rows that other transactions have locked.
 
-use super::batch::{Batch, Lost, PlannedChange};
+use super::batch::{Batch, Counts, Lost, PlannedChange};
 use super::engine::{DATABASE, PAUSES, Run};
 use super::{Ended, Failure, MigrationReport};
 use crate::database::layout::Layout;
@@ -19,23 +19,23 @@ impl<P: FnMut(&MigrationReport)> Run<'_, P> {
         if changes.is_empty() {
             return Ok(lost);
         }
-        let (sealed, changes): (Vec<u64>, Vec<Change>) =
-            changes.into_iter().map(|planned| (planned.sealed, planned.change)).unzip();
+        let (counts, changes): (Vec<Counts>, Vec<Change>) =
+            changes.into_iter().map(PlannedChange::parts).unzip();
         let database = self.store.database();
         let writing = Writing::tokens(Locked::PassOver);
         let fates = database.swap(layout, &changes, &writing).await.map_err(StoreError::from)?;
-        for ((sealed, change), fate) in sealed.into_iter().zip(changes).zip(fates) {
+        for ((counts, change), fate) in counts.into_iter().zip(changes).zip(fates) {
             match fate {
-                Fate::Written => self.wrote(layout, &change, sealed, batch),
+                Fate::Written => self.wrote(layout, &change, counts, batch),
                 Fate::Altered => self.refused(layout, &change, &NotStoredAsSent, batch),
                 Fate::Refused(error) => self.refused(layout, &change, &error, batch),
                 Fate::Unmatched => {
                     let now = database.fetch(layout, &change.old.key).await.map_err(StoreError::from)?;
                     match now {
                         Some(row) if change.is_written(&row, layout) => {
-                            self.wrote(layout, &change, sealed, batch);
+                            self.wrote(layout, &change, counts, batch);
                         }
-                        Some(row) => lost.add(PlannedChange { change, sealed }, row),
+                        Some(row) => lost.add(PlannedChange::new(change, counts), row),
                         // Deleted meanwhile: nothing is left to do.
                         None => batch.decided(|report| report.already += 1),
                     }
@@ -59,10 +59,10 @@ impl<P: FnMut(&MigrationReport)> Run<'_, P> {
         batch.failed(Failure::new(&layout.table.name, row, &columns, DATABASE, error));
     }
 
-    /// Counts a row that was written, and tells the audit trail.
-    fn wrote(&self, layout: &Layout, change: &Change, values: u64, batch: &mut Batch) {
+    /// Counts a row that was written, all of it or but for one value, and tells the audit trail.
+    fn wrote(&self, layout: &Layout, change: &Change, counts: Counts, batch: &mut Batch) {
         self.work.tell_change(self.trail(), layout, change);
-        batch.written(values);
+        batch.written(counts);
     }
 
     /// Comes back to rows that were locked, after a pause each time.

@@ -28,7 +28,11 @@ impl TokenStore {
             let change = self.seal_row(layout, row, token).await?;
             let owner = layout.table.owner.iter().zip(&change.old.owner).zip(&given);
             let owner = owner.filter(|(_, given)| **given);
-            let plain = token.plain.iter().filter(|(column, _)| !layout.table.owner.contains(column));
+            let record = layout.record().map(|record| &record.column);
+            let plain = token
+                .plain
+                .iter()
+                .filter(|(column, _)| !layout.table.owner.contains(column) && record != Some(column));
             let new = NewRow {
                 change: &change,
                 owner: owner.map(|((column, value), _)| (column.as_str(), value.as_deref())).collect(),

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::revision::{Content, changed};
 use super::{NewToken, TokenKey, TokenStore, Written, all_at_once};
-use crate::cipher::FALLBACK_METHOD;
+use crate::cipher::{fallback_method, is_fallback};
 use crate::database::Text;
 use crate::database::layout::Layout;
 use crate::database::row::{StoredRow, row_name};
@@ -124,7 +124,7 @@ impl TokenStore {
     }
 
     pub(super) fn wrote(&self, layout: &Layout, change: &Change) -> Written {
-        if change.marks.method.as_deref() == Some(FALLBACK_METHOD) {
+        if change.marks.method.as_deref().is_some_and(is_fallback) {
             self.inner.fallback_writes.fetch_add(1, Ordering::Relaxed);
         }
         let in_callers = self.prepared.as_ref().is_some_and(|prepared| prepared.is_all);
@@ -132,7 +132,7 @@ impl TokenStore {
         Written::new(&change.marks, Content::of_change(layout, change, self.profile().unmarked))
     }
 
-    /// Seals what is new, and carries over what stays; in direct AES where the operator has chosen that for outages.
+    /// Seals what is new, and carries over what stays; in the older form where the operator has chosen that for outages.
     pub(super) async fn seal_row(
         &self,
         layout: &Layout,
@@ -141,18 +141,21 @@ impl TokenStore {
     ) -> Result<Change, StoreError> {
         let format = self.write_format();
         self.check_storable(format)?;
-        let (values, mut marks) = match self.seal_values(layout, &row, token, format).await {
-            Err(StoreError::Seal { source, .. }) if self.cipher().may_fall_back(self.profile(), &source) => {
-                let sealed = self.seal_values(layout, &row, token, WriteFormat::DirectAes).await?;
-                warn_of_fallback(layout, &row, &source);
-                sealed
-            }
-            sealed => {
-                return sealed.map(|(values, marks)| Change { old: row, values, marks });
-            }
+        let sealed = self.seal_values(layout, &row, token, format).await;
+        let fallback = match &sealed {
+            Err(StoreError::Seal { source, .. }) => self.cipher().falls_back(self.profile(), source),
+            _ => None,
         };
-        marks.method = Some(FALLBACK_METHOD.into());
-        Ok(Change { old: row, values, marks })
+        let (values, marks) = match (sealed, fallback) {
+            (Err(StoreError::Seal { source, .. }), Some(format)) => {
+                let (values, mut marks) = self.seal_values(layout, &row, token, format).await?;
+                warn_of_fallback(layout, &row, &source);
+                marks.method = Some(fallback_method(format));
+                (values, marks)
+            }
+            (sealed, _) => sealed?,
+        };
+        described(layout, row, values, marks, token)
     }
 
     /// Seals the tokens that are set, and those that stay; a token that stays and does not open is left as it is.
@@ -188,8 +191,7 @@ impl TokenStore {
                 return Err(cannot_stay(error));
             }
         }
-        let marks = Marks { version: format.version(), method: format.method().map(Into::into), key_id };
-        Ok((values, marks))
+        Ok((values, Marks::of(format, key_id)))
     }
 
     /// What becomes of one token: `new` if the caller sets it, else what it holds.
@@ -250,12 +252,38 @@ pub(super) fn not_prepared(layout: &Layout, row: &StoredRow, column: &str) -> St
     StoreError::NotPrepared { table, row, column: column.into() }
 }
 
-/// What a plain column is set to: the last word on each, without the owner, which a row keeps.
+/// A change with the row's record, which is the stored one or the one that the caller gives.
+fn described(
+    layout: &Layout,
+    row: StoredRow,
+    values: Vec<Option<Text>>,
+    marks: Marks,
+    token: &NewToken,
+) -> Result<Change, StoreError> {
+    let name = row.name(layout);
+    let record = layout.record().map(|record| record.column.clone()).unwrap_or_default();
+    let given = token.plain.iter().rev().find(|(column, _)| *column == record);
+    let change = match given {
+        // A given record takes the stored one's place, whatever that was.
+        Some((_, text)) => Change::with_record(layout, row, values, marks, text.as_deref()),
+        None => Change::new(layout, row, values, marks),
+    };
+    change.map_err(|error| StoreError::Seal {
+        table: layout.table.name.clone(),
+        row: name,
+        column: record,
+        source: error.into(),
+    })
+}
+
+/// What a plain column is set to: the last word on each, without the owner, which a row keeps, and without the record, which
+/// is written with the tokens.
 fn last_of_each(layout: &Layout, token: &NewToken) -> Vec<(String, Option<String>)> {
     let mut plain: Vec<(String, Option<String>)> = Vec::new();
     for (column, value) in &token.plain {
         plain.retain(|(name, _)| name != column);
-        if !layout.table.owner.contains(column) {
+        let is_record = layout.record().is_some_and(|record| record.column == *column);
+        if !layout.table.owner.contains(column) && !is_record {
             plain.push((column.clone(), value.clone()));
         }
     }
@@ -307,7 +335,7 @@ fn warn_of_fallback(layout: &Layout, row: &StoredRow, failure: &SealFailure) {
         table = layout.table.name,
         row = row.name(layout),
         class = failure.class(),
-        "key service is unavailable: token is written in direct AES; a migration seals it again"
+        "key service is unavailable: token is written in the older form; a migration seals it again"
     );
 }
 

@@ -80,8 +80,11 @@ impl TokenStore {
         let name = row.name(layout);
         let trail = self.trail(RESEAL);
         let (unmarked, current_key) = (self.profile().unmarked, CurrentKey::default());
-        match plan(self.cipher(), layout, unmarked, row, goal, &current_key).await {
-            RowPlan::Change { change, .. } => {
+        let planned = plan(self.cipher(), layout, unmarked, row, goal, &current_key).await;
+        // One value that does not open keeps no other from being sealed; its next read reports it.
+        let planned = if let RowPlan::Partly { rest, .. } = planned { *rest } else { planned };
+        match planned {
+            RowPlan::Change { change, .. } | RowPlan::Corrects(Some(change)) => {
                 let changes = std::slice::from_ref(&change);
                 let writing = Writing::tokens(Locked::PassOver);
                 let fates = self.database().swap(layout, changes, &writing).await?;
@@ -103,7 +106,10 @@ impl TokenStore {
                 Ok(false)
             }
             RowPlan::Failed(_) => Ok(false),
-            RowPlan::Already | RowPlan::WouldChange { .. } => Ok(true),
+            RowPlan::Already
+            | RowPlan::Corrects(None)
+            | RowPlan::WouldChange { .. }
+            | RowPlan::Partly { .. } => Ok(true),
         }
     }
 

@@ -21,7 +21,7 @@ on_each_database! {
         assert_eq!(store.write_format(), WriteFormat::Plaintext);
         store.put(&one(), NewToken::new().access_token("first")).await.unwrap();
         let row = &vod_rows(&db).await[0];
-        assert_eq!((row[2].as_deref(), row[4].as_deref(), row[5].as_deref()), (Some("first"), Some("0"), None));
+        assert_eq!((row[2].as_deref(), row[4].as_deref(), row[5].as_deref()), (Some("first"), Some("0"), Some("plaintext")));
         for policy in [PlaintextPolicy::AllowRead, PlaintextPolicy::Forbid] {
             keys.plaintext = policy;
             let store = keys.store(&db).await;

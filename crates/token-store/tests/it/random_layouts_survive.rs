@@ -1,5 +1,6 @@
-//! Random tables (types of keys, owners, defaults, triggers that rewrite or refuse, unique indexes), random rows, and a
-//! writer meanwhile: every value is what it was, or its row is named and untouched, and no key reads another's row.
+//! Random tables (types of keys, collations, owners, defaults, triggers that rewrite or refuse, unique indexes), random rows,
+//! and a writer meanwhile: after a migration and after a rollback every value is what it was, or its row is named and
+//! untouched, and no key reads another's row.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,6 +29,8 @@ struct Case {
     marks: bool,
     meddles: Meddles,
     two_columns: bool,
+    /// The collations of the key and of the token, of those that the database has.
+    collations: (usize, usize),
     rows: BTreeMap<u16, (String, bool)>,
 }
 
@@ -43,6 +46,19 @@ const KEYS: [KeyType; 6] = [
     ("char(6)", "", |n| format!("c{n}")),
 ];
 
+/// Collations of text by database, the first being none: with and without regard to case, to accents, to trailing spaces.
+const COLLATIONS: [[&str; 5]; 3] = [
+    ["", "COLLATE \"C\"", "COLLATE \"POSIX\"", "COLLATE nocase_icu", "COLLATE \"und-x-icu\""],
+    ["", "COLLATE NOCASE", "COLLATE RTRIM", "COLLATE BINARY", "COLLATE NOCASE"],
+    [
+        "",
+        "COLLATE utf8mb4_bin",
+        "COLLATE utf8mb4_general_ci",
+        "COLLATE utf8mb4_unicode_ci",
+        "CHARACTER SET latin1 COLLATE latin1_swedish_ci",
+    ],
+];
+
 fn case() -> impl Strategy<Value = Case> {
     let meddles = select(vec![
         Meddles::Not,
@@ -52,16 +68,17 @@ fn case() -> impl Strategy<Value = Case> {
         Meddles::Afterwards,
     ]);
     let rows = proptest::collection::btree_map(0u16..500, ("[A-Za-z0-9é ]{1,40}", any::<bool>()), 1..25);
-    (select(KEYS.to_vec()), any::<Option<bool>>(), any::<bool>(), meddles, any::<bool>(), rows).prop_map(
-        |(key, owner, marks, meddles, two_columns, rows)| Case {
-            key,
-            owner,
-            marks,
-            meddles,
-            two_columns,
-            rows,
-        },
-    )
+    let layout =
+        (select(KEYS.to_vec()), any::<Option<bool>>(), any::<bool>(), any::<bool>(), (0..5usize, 0..5usize));
+    (layout, meddles, rows).prop_map(|((key, owner, marks, two_columns, collations), meddles, rows)| Case {
+        key,
+        owner,
+        marks,
+        meddles,
+        two_columns,
+        collations,
+        rows,
+    })
 }
 
 impl Case {
@@ -90,10 +107,24 @@ impl Case {
     async fn create(&self, db: &Sql) {
         db.execute("DROP TABLE IF EXISTS t").await;
         let key = if db.is_mariadb() { self.key.0 } else { db.either(self.key.0, self.key.1) };
+        let of_database = if db.is_mariadb() { 2 } else { usize::from(!db.is_postgres()) };
+        let is_text =
+            ["char", "text", "varchar"].iter().any(|name| key.to_ascii_lowercase().starts_with(name));
+        let collated = is_text && !key.contains("COLLATE");
+        let of_key = if collated { COLLATIONS[of_database][self.collations.0] } else { "" };
+        // A token is text of any kind: in a column of one byte a character it could not be stored.
+        let of_token = COLLATIONS[of_database][self.collations.1];
+        let of_token = if of_token.contains("latin1") { "" } else { of_token };
+        if db.is_postgres() {
+            db.execute(
+                "CREATE COLLATION IF NOT EXISTS nocase_icu (provider = icu, locale = 'und-u-ks-level2', deterministic = false)",
+            )
+            .await;
+        }
         let primary = if self.two_columns { "id, part" } else { "id" };
         db.execute(&format!(
-            "CREATE TABLE t (id {key} NOT NULL, part text NOT NULL DEFAULT 'p', tenant text DEFAULT 'acme', marked integer, \
-             tok text, v integer DEFAULT 0, m text, k text, PRIMARY KEY ({primary}))"
+            "CREATE TABLE t (id {key} {of_key} NOT NULL, part text NOT NULL DEFAULT 'p', tenant text DEFAULT 'acme', marked integer, \
+             tok text {of_token}, v integer DEFAULT 0, m text, k text, PRIMARY KEY ({primary}))"
         ))
         .await;
     }
@@ -193,6 +224,17 @@ async fn survives(db: &Sql, case: &Case) -> Result<(), TestCaseError> {
         // A neighbour of the key is no row, or another one.
         let other = TokenKey::from_values(case.key_texts(*n).into_iter().map(|text| format!("{text}x")));
         prop_assert!(!store.get(&other).await.is_ok_and(|token| shown(token.column("tok")).is_some()));
+    }
+    prop_assert_eq!(verified(&store).await.failed, 0);
+    let mut before = BTreeMap::new();
+    for n in truth.keys() {
+        before.insert(*n, read(&store, &case.key(*n)).await);
+    }
+    let back = migrate(&store, WriteFormat::DirectAes).await;
+    prop_assert_eq!(back.left, back.failed + back.conflicts, "{:?}", back);
+    prop_assert!(back.failed <= marked as u64, "{:?}", back.failures);
+    for (n, value) in before {
+        prop_assert_eq!(read(&store, &case.key(n)).await, value, "{}", n);
     }
     prop_assert_eq!(verified(&store).await.failed, 0);
     Ok(())

@@ -76,7 +76,7 @@ on_postgresql_and_sqlite! {
 
 on_each_database! {
     async fn a_column_of_updated_that_does_not_exist_is_named(db) {
-        assert_found(&db, &[TABLE, ROW], &["id"], "updated = \"updated_att\"", &[(Kind::MissingColumn, Warn)]).await;
+        assert_found(&db, &[TABLE, ROW], &["id"], "updated = \"updated_att\"", &[(Kind::MissingColumn, Refuse)]).await;
     }
 
     async fn the_findings_are_downgraded_once_every_row_is_sealed(db) {

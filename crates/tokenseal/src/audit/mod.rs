@@ -5,6 +5,7 @@
 //! compromised, and not for those after.
 
 mod chain;
+pub mod events;
 mod line;
 mod target;
 mod verify;

@@ -14,11 +14,12 @@ use crate::settings::{Settings, SettingsError};
 pub(super) fn open(
     settings: &Settings,
     key: &TransitKey,
+    further: &[String],
     load: Load,
     watch: &Watch,
 ) -> Result<Arc<dyn KeyProvider>, ConnectError> {
     // A key as it is stored next to a value names its version, which makes no difference here.
-    let allowed = settings.allowed_keys.iter().map(|key| TransitKey::parse_stored(key).map(|(key, _)| key));
+    let allowed = further.iter().map(|key| TransitKey::parse_stored(key).map(|(key, _)| key));
     let allowed: Vec<TransitKey> = allowed.collect::<Option<_>>().ok_or_else(|| {
         let hint = "name keys of Transit only, as vault:<mount>/<key>";
         SettingsError::of("KMS_ALLOWED_KEYS", "names a key of another kind than KMS_KEY_ID", hint)

@@ -15,6 +15,7 @@ use envelope_core::{DataKey, Environment, duration};
 use kms_provider::metrics::emf::EmfDimensions;
 use kms_provider::{KeyUri, ReuseLimits};
 use secrecy::SecretString;
+use token_store::profile::LegacyFormat;
 use token_store::{Profile, Timeouts, UserKeys};
 use zeroize::Zeroizing;
 
@@ -191,6 +192,20 @@ impl<'a> Reader<'a> {
             );
         }
         Some(uri)
+    }
+
+    /// Whether new tokens are sealed under the key service: PulsePlan has a switch for that.
+    pub(super) fn seals(&mut self, profile: Option<&Profile>) -> bool {
+        let has_switch = profile.is_some_and(|profile| profile.legacy == Some(LegacyFormat::PulseplanLocal));
+        let Some(text) = self.text("USE_KMS").filter(|_| has_switch) else { return true };
+        match text.trim().to_ascii_lowercase().as_str() {
+            "true" => true,
+            "false" => false,
+            _ => {
+                self.problem("USE_KMS", format_args!("is {text:?}; must be true or false"));
+                true
+            }
+        }
     }
 
     /// A name for audit events: one line, so that it forges no other.

@@ -55,6 +55,7 @@ pub const VARIABLES: &[Variable] = &[
     Variable::plain("NODE_ENV"),
     Variable::plain("EMF_METRICS"),
     Variable::plain("EMF_DIMENSIONS"),
+    Variable::plain("LOG_ACCOUNT_IDS"),
     Variable::plain("AUDIT_ACTOR"),
     Variable::plain("AUDIT_LOG"),
     Variable::plain("SECRETS_SOURCE"),

@@ -160,6 +160,12 @@ fn settings_that_contradict_one_another_are_refused() {
         (vec![("DATA_KEY_REUSE", "messages=10")], "DATA_KEY_REUSE"),
         (vec![("USE_KMS", "true")], "USE_KMS"),
         (vec![("KMS_KEY_ID", "keyring:keys.json")], "KMS_MASTER_KEY"),
+        (vec![("KMS_FALLBACK", "local"), ("TOKEN_PROFILE", "pulseplan")], "TOKEN_ENCRYPTION_KEY"),
+        (vec![("USE_KMS", "no"), ("TOKEN_PROFILE", "pulseplan")], "USE_KMS"),
+        (vec![("USE_KMS", "false"), ("TOKEN_PROFILE", "pulseplan"), ("READ_FLOOR", "bound")], "USE_KMS"),
+        (vec![("AWS_USE_FIPS_ENDPOINT", "1")], "AWS_USE_FIPS_ENDPOINT"),
+        (vec![("AWS_USE_DUALSTACK_ENDPOINT", "yes")], "AWS_USE_DUALSTACK_ENDPOINT"),
+        (vec![("AWS_CA_BUNDLE", "/etc/ca.pem")], "AWS_CA_BUNDLE"),
     ] {
         let problems = problems(&variables);
         assert_eq!(problems.len(), 1, "{problems:?}");
@@ -212,6 +218,23 @@ fn the_example_file_has_every_variable_and_no_value_of_a_secret() {
 /// Whether a commented line is a setting, and not a sentence.
 fn is_setting((name, _): &(&str, &str)) -> bool {
     !name.is_empty() && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
+}
+
+#[test]
+fn what_the_aws_sdk_honours_is_left_to_it() {
+    for variables in [
+        vec![("AWS_USE_FIPS_ENDPOINT", "true"), ("AWS_USE_DUALSTACK_ENDPOINT", "False")],
+        vec![("AWS_CA_BUNDLE", "/etc/ca.pem"), ("SSL_CERT_FILE", "/etc/ca.pem")],
+        vec![("AWS_CA_BUNDLE", "/etc/ca.pem"), ("KMS_KEY_ID", "keyring:k"), ("KMS_MASTER_KEY", KEY)],
+    ] {
+        read(&variables).unwrap();
+    }
+}
+
+#[test]
+fn kms_is_switched_off_for_writing_in_pulseplans_profile_alone() {
+    assert!(read(&[("USE_KMS", "false")]).unwrap().seals);
+    assert!(!read(&[("USE_KMS", " FALSE "), ("TOKEN_PROFILE", "pulseplan")]).unwrap().seals);
 }
 
 #[test]

@@ -52,8 +52,8 @@ pub(in crate::database) async fn page(
 
 /// Bytes of the stored tokens.
 fn size(layout: &Layout) -> String {
-    let tokens = layout.table.tokens.iter().filter(|name| layout.has(name));
-    let sizes = tokens.map(|name| format!("COALESCE(OCTET_LENGTH({}), 0)", super::sql::column(name)));
+    let large = layout.large_columns().filter(|name| layout.has(name));
+    let sizes = large.map(|name| format!("COALESCE(OCTET_LENGTH({}), 0)", super::sql::column(name)));
     sizes.chain(["0".to_owned()]).collect::<Vec<_>>().join(" + ")
 }
 
@@ -202,10 +202,10 @@ pub(in crate::database) fn place(_layout: &Layout, key: &[String]) -> StoredKey 
     StoredKey::of_texts(key.to_vec())
 }
 
-/// Every column of a row, as text: key, owner, version, tokens, and the plain ones if they are asked for.
+/// Every column of a row, as text: key, owner, version, tokens, record, and the plain ones if they are asked for.
 pub(super) fn selected(layout: &Layout, plain: bool) -> Vec<String> {
     let own = &layout.table;
-    let columns = own.key.iter().chain(&own.owner).chain(own.version_columns()).chain(&own.tokens);
+    let columns = own.key.iter().chain(&own.owner).chain(own.version_columns()).chain(layout.large_columns());
     let plain = own.plain.iter().filter(|_| plain);
     columns.chain(plain).map(|name| as_text(layout, name)).collect()
 }

@@ -9,7 +9,9 @@ use super::{Connections, Param, bind, bind_once, check_mode, columns, number, pr
 use crate::database::insert::{Inserted, NewRow};
 use crate::database::layout::Layout;
 use crate::database::row::StoredRow;
-use crate::database::swap::{Attempt, Care, Change, Locked, Writing, change_columns, change_values};
+use crate::database::swap::{
+    Attempt, Care, Change, Locked, Writing, change_columns, change_values, record_places,
+};
 use crate::database::within::Held;
 use crate::error::{DatabaseError, Scope};
 
@@ -214,7 +216,10 @@ impl Session<'_> {
 
 fn is_large(change: &Change) -> bool {
     let values = change.old.values.iter().chain(&change.values).flatten();
-    values.into_iter().any(|text| text.len() > MOST_TOGETHER)
+    let records = [change.old.record_text().unwrap_or_default(), change.record()];
+    let mut lengths =
+        values.into_iter().map(|text| text.len()).chain(records.into_iter().flatten().map(str::len));
+    lengths.any(|length| length > MOST_TOGETHER)
 }
 
 /// The name of the n-th value of a change, from 0.
@@ -283,6 +288,9 @@ fn still_is(layout: &Layout) -> String {
         let first = keys + owners + 2 * tokens;
         conditions.push(is_same_text(&as_text(layout, &names.version), &source(first)));
     }
+    if let Some((name, old, _)) = record_places(layout) {
+        conditions.push(is_same_text(&as_text(layout, name), &source(old)));
+    }
     conditions.join(" AND ")
 }
 
@@ -296,6 +304,9 @@ fn holds(layout: &Layout) -> String {
     let first = keys + owners + 2 * tokens + 1;
     for (index, name) in layout.table.version_columns().enumerate() {
         conditions.push(is_same_text(&as_text(layout, name), &source(first + index)));
+    }
+    if let Some((name, _, new)) = record_places(layout) {
+        conditions.push(is_same_text(&as_text(layout, name), &source(new)));
     }
     conditions.join(" AND ")
 }
@@ -320,6 +331,9 @@ fn sets(layout: &Layout, writing: &Writing<'_>) -> String {
     let first = keys + owners + 2 * tokens + 1;
     for (index, name) in layout.table.version_columns().enumerate() {
         sets.push(format!("{} = {}", column(name), source(first + index)));
+    }
+    if let Some((name, _, new)) = record_places(layout) {
+        sets.push(format!("{} = {}", column(name), source(new)));
     }
     sets.extend(writing.plain.iter().map(|(name, _)| format!("{} = ?", column(name))));
     if let Some(updated) = layout.updated() {

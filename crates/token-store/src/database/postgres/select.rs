@@ -39,7 +39,7 @@ pub(in crate::database) async fn page(
 
 /// Bytes of the stored tokens.
 fn size(layout: &Layout) -> String {
-    let sizes = layout.table.tokens.iter().map(|name| {
+    let sizes = layout.large_columns().map(|name| {
         format!("COALESCE(pg_catalog.octet_length({})::pg_catalog.float8, 0)", as_text(layout, name))
     });
     sizes.collect::<Vec<_>>().join(" OPERATOR(pg_catalog.+) ")
@@ -124,7 +124,8 @@ pub(in crate::database) async fn count_without(
         carried.push(format!("COALESCE({stored}, '0') OPERATOR(pg_catalog.=) '{version}'::pg_catalog.text"));
     }
     for name in layout.table.tokens.iter().filter(|_| !mark.prefixes.is_empty()) {
-        let token = as_text(layout, name);
+        // Not every collation compares parts of texts.
+        let token = format!("({} COLLATE pg_catalog.\"C\")", as_text(layout, name));
         let marked: Vec<String> = mark
             .prefixes
             .iter()
@@ -191,10 +192,10 @@ pub(in crate::database) fn place(_layout: &Layout, key: &[String]) -> StoredKey 
     StoredKey::of_texts(key.to_vec())
 }
 
-/// Every column of a row, as text: key, owner, version, tokens, and the plain ones if they are asked for.
+/// Every column of a row, as text: key, owner, version, tokens, record, and the plain ones if they are asked for.
 pub(super) fn selected(layout: &Layout, plain: bool) -> Vec<String> {
     let own = &layout.table;
-    let columns = own.key.iter().chain(&own.owner).chain(own.version_columns()).chain(&own.tokens);
+    let columns = own.key.iter().chain(&own.owner).chain(own.version_columns()).chain(layout.large_columns());
     let plain = own.plain.iter().filter(|_| plain);
     columns.chain(plain).map(|name| as_text(layout, name)).collect()
 }

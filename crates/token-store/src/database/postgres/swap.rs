@@ -12,7 +12,9 @@ use crate::database::insert::{Inserted, NewRow};
 use crate::database::layout::Layout;
 use crate::database::quote;
 use crate::database::row::StoredRow;
-use crate::database::swap::{Attempt, Care, Change, Locked, Writing, change_columns, change_values};
+use crate::database::swap::{
+    Attempt, Care, Change, Locked, Writing, change_columns, change_values, record_places,
+};
 use crate::database::within::Held;
 use crate::error::{DatabaseError, Scope};
 
@@ -289,6 +291,9 @@ fn still_is(layout: &Layout, source: &dyn Fn(usize) -> String) -> String {
         let first = keys + owners + 2 * tokens;
         conditions.push(is_same_text(&as_text(layout, &names.version), &source(first)));
     }
+    if let Some((name, old, _)) = record_places(layout) {
+        conditions.push(is_same_text(&as_text(layout, name), &source(old)));
+    }
     conditions.join(" AND ")
 }
 
@@ -302,6 +307,11 @@ fn holds(layout: &Layout, source: &dyn Fn(usize) -> String) -> String {
     let first = keys + owners + 2 * tokens + 1;
     for (index, name) in layout.table.version_columns().enumerate() {
         conditions.push(is_same_text(&as_text(layout, name), &source(first + index)));
+    }
+    if let Some((name, _, new)) = record_places(layout) {
+        // A column of type `jsonb` writes its text in its own way.
+        let new = format!("{}::pg_catalog.text", cast(layout, name, &source(new)));
+        conditions.push(is_same_text(&as_text(layout, name), &new));
     }
     conditions.join(" AND ")
 }
@@ -327,6 +337,9 @@ fn sets(layout: &Layout, writing: &Writing<'_>, source: &dyn Fn(usize) -> String
     let first = keys + owners + 2 * tokens + 1;
     for (index, name) in layout.table.version_columns().enumerate() {
         sets.push(format!("{} = {}", quote(name), cast(layout, name, &source(first + index))));
+    }
+    if let Some((name, _, new)) = record_places(layout) {
+        sets.push(format!("{} = {}", quote(name), cast(layout, name, &source(new))));
     }
     let first = change_columns(layout) + 1;
     for (index, (name, _)) in writing.plain.iter().enumerate() {

@@ -33,7 +33,9 @@ pub(in crate::database) async fn page(
         && let Some(row) = rows.try_next().await?
     {
         let row = stored_row(layout, &row)?;
+        let record = row.record_text().ok().flatten();
         filled += row.values.iter().flatten().map(|text| text.len()).sum::<usize>();
+        filled += record.map_or(0, str::len);
         page.push(row);
     }
     Ok(page)
@@ -182,12 +184,13 @@ pub(in crate::database) fn place(layout: &Layout, key: &[String]) -> StoredKey {
 }
 
 /// Every column of a row: key columns as they are stored and as text, owner and version columns as text, tokens as they
-/// are stored, and the plain ones as text if they are asked for.
+/// are stored, the record and the plain ones as text if they are asked for.
 fn selected(layout: &Layout, plain: bool) -> String {
     let own = &layout.table;
     let mut columns = vec![key_columns(layout)];
     columns.extend(own.owner.iter().chain(own.version_columns()).map(|name| as_text(layout, name)));
     columns.extend(own.tokens.iter().map(|name| column(layout, name)));
+    columns.extend(layout.record().map(|record| as_text(layout, &record.column)));
     columns.extend(own.plain.iter().filter(|_| plain).map(|name| as_text(layout, name)));
     columns.join(", ")
 }

@@ -11,7 +11,7 @@ use crate::database::insert::{Inserted, NewRow};
 use crate::database::layout::Layout;
 use crate::database::quote;
 use crate::database::row::StoredRow;
-use crate::database::swap::{Attempt, Care, Change, Writing, change_columns, change_values};
+use crate::database::swap::{Attempt, Care, Change, Writing, change_columns, change_values, record_places};
 use crate::database::within::Held;
 use crate::error::{DatabaseError, Scope};
 
@@ -267,6 +267,9 @@ fn still_is(layout: &Layout) -> String {
         let first = keys + owners + 2 * tokens;
         conditions.push(format!("{} IS {}", as_text(layout, &names.version), source(first)));
     }
+    if let Some((name, old, _)) = record_places(layout) {
+        conditions.push(format!("{} IS {}", as_text(layout, name), source(old)));
+    }
     conditions.join(" AND ")
 }
 
@@ -281,6 +284,9 @@ fn holds(layout: &Layout) -> String {
     let first = keys + owners + 2 * tokens + 1;
     for (index, name) in layout.table.version_columns().enumerate() {
         conditions.push(format!("{} IS {}", as_text(layout, name), source(first + index)));
+    }
+    if let Some((name, _, new)) = record_places(layout) {
+        conditions.push(format!("{} IS {}", as_text(layout, name), source(new)));
     }
     conditions.join(" AND ")
 }
@@ -312,6 +318,9 @@ fn sets(layout: &Layout, writing: &Writing<'_>) -> String {
         let is_number = layout.version().is_some_and(|names| names.version == *name);
         let new = if is_number { format!("CAST({new} AS integer)") } else { new };
         sets.push(format!("{} = {new}", quote(name)));
+    }
+    if let Some((name, _, new)) = record_places(layout) {
+        sets.push(format!("{} = {}", quote(name), source(new)));
     }
     for (index, (name, _)) in writing.plain.iter().enumerate() {
         sets.push(format!("{} = ?{}", quote(name), index + 1));
