@@ -99,3 +99,11 @@ async fn the_first_line_about_the_key_names_its_arn_and_shortens_the_account_onl
     assert!(!run.stderr.contains(account), "{}", run.stderr);
     assert!(run.stderr.contains(arn.rsplit(':').next().unwrap()), "{}", run.stderr);
 }
+
+#[test]
+fn every_event_is_documented() {
+    let page = include_str!("../../../../docs/audit.md");
+    for event in ["configuration_loaded", "secrets_manager_initialized", "kms_error", "data_key_rotated"] {
+        assert!(page.contains(&format!("| `{event}` |")), "{event}");
+    }
+}

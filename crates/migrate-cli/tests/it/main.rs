@@ -23,6 +23,7 @@ mod killed_at_any_moment_nothing_is_lost;
 mod leases_end_with_the_program;
 mod lines_for_cloudwatch_are_what_alarms_expect;
 mod manage_secrets_does_no_harm;
+mod mariadb_is_a_database;
 #[cfg(target_os = "linux")]
 mod memory_gives_nothing_away;
 mod methods_are_true_of_every_row;
@@ -34,6 +35,8 @@ mod rotated_logs_are_sealed_as_they_close;
 mod scans_are_for_people_machines_and_hooks;
 mod secrets_leave_the_env_file;
 mod secrets_never_reach_the_output;
+mod statements_take_their_time_and_no_more;
 mod tables_of_any_kind_lose_nothing;
+mod texts_that_begin_like_an_envelope;
 mod the_floor_closes_the_door;
 mod values_move_between_key_services;

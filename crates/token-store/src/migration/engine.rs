@@ -262,8 +262,8 @@ impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
         let remaining =
             self.remaining().map_or(usize::MAX, |rows| usize::try_from(rows).unwrap_or(usize::MAX));
         loop {
-            let taken =
-                usize::try_from(batch.report.migrated).unwrap_or(usize::MAX).saturating_add(changes.len());
+            let moves = changes.iter().filter(|planned| !planned.corrects).count();
+            let taken = usize::try_from(batch.report.migrated).unwrap_or(usize::MAX).saturating_add(moves);
             let wave: Vec<StoredRow> = rows.by_ref().take(remaining.saturating_sub(taken)).collect();
             if wave.is_empty() || batch.outage.is_some() || self.stop.is_set() {
                 return changes;
