@@ -257,7 +257,7 @@ impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
         rows: Vec<StoredRow>,
         batch: &mut Batch,
     ) -> Vec<PlannedChange> {
-        let mut changes = Vec::new();
+        let mut changes: Vec<PlannedChange> = Vec::new();
         let mut rows = rows.into_iter();
         let remaining =
             self.remaining().map_or(usize::MAX, |rows| usize::try_from(rows).unwrap_or(usize::MAX));
