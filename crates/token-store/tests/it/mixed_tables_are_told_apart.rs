@@ -117,7 +117,8 @@ on_each_database! {
         let (before, predicted) = (texts(&db).await, carry_out(&store, &predicted).await);
         assert_eq!(texts(&db).await, before);
         let report = migrate(&store, WriteFormat::KmsEnvelope).await;
-        assert_eq!(counts(&report), [13, 7, 0, 0, 6, 14]);
+        // Next to three that are malformed, the other token of the row is sealed all the same.
+        assert_eq!(counts(&report), [13, 7, 0, 0, 6, 17]);
         assert_eq!((counts(&predicted), predicted.failures.len()), (counts(&report), 6));
         let named: BTreeSet<String> = report.failures.iter().map(|failure| failure.row.clone()).collect();
         assert_eq!(named, mixture.broken);
@@ -131,7 +132,7 @@ on_each_database! {
         assert_eq!(alike(&again.failures), alike(&report.failures));
 
         let verification = verified(&store).await;
-        assert_eq!((verification.checked, verification.failed, verification.plaintext), (26, 6, 6));
+        assert_eq!((verification.checked, verification.failed, verification.plaintext), (26, 6, 3));
     }
 
     async fn a_mixed_row_counts_under_all_its_kinds_and_is_moved_as_a_whole(db) {
