@@ -75,7 +75,8 @@ impl KeyService {
         let (mut ring, regions) = (current.ring, current.regions);
         let mut others = Vec::new();
         for (other, further) in &keys.others {
-            let opened = backend::open(settings, other, further, load, watch).await?;
+            let opened = backend::open(settings, other, further, load, watch).await;
+            let opened = opened.map_err(|error| allowed::not_opened(other, &error))?;
             ring = ring.or(opened.ring);
             others.push(Member::new(other, opened.provider));
         }

@@ -2,6 +2,7 @@
 
 use kms_provider::KeyUri;
 
+use crate::error::{ConnectError, chain};
 use crate::settings::SettingsError;
 
 /// The keys besides the one that seals.
@@ -52,6 +53,15 @@ fn spread((uri, more): &mut (KeyUri, Vec<String>)) {
         *uri = regions;
         more.clear();
     }
+}
+
+/// Why a key service that only opens cannot be set up.
+pub(super) fn not_opened(uri: &KeyUri, error: &ConnectError) -> SettingsError {
+    let problem =
+        format_args!("names {}, whose key service cannot be used: {}", uri.redacted(), chain(error))
+            .to_string();
+    let hint = "set the variables of that key service as well, or take the key out";
+    SettingsError::of("KMS_ALLOWED_KEYS", problem, hint)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
