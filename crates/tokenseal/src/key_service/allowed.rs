@@ -57,9 +57,7 @@ fn spread((uri, more): &mut (KeyUri, Vec<String>)) {
 
 /// Why a key service that only opens cannot be set up.
 pub(super) fn not_opened(uri: &KeyUri, error: &ConnectError) -> SettingsError {
-    let problem =
-        format_args!("names {}, whose key service cannot be used: {}", uri.redacted(), chain(error))
-            .to_string();
+    let problem = format!("names {}, whose key service cannot be used: {}", uri.redacted(), chain(error));
     let hint = "set the variables of that key service as well, or take the key out";
     SettingsError::of("KMS_ALLOWED_KEYS", problem, hint)
 }
