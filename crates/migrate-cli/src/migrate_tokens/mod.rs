@@ -6,9 +6,11 @@ mod demo;
 mod doctor;
 mod estimate;
 mod findings;
+#[cfg(feature = "metrics")]
 mod gate;
 mod keyring;
 mod limits;
+#[cfg(feature = "metrics")]
 mod load;
 mod migrate;
 mod profile;
@@ -77,8 +79,10 @@ enum Command {
     Doctor,
     /// Estimate rows, calls, time and cost of a migration, and the monthly cost after it
     Estimate(estimate::Args),
+    #[cfg(feature = "metrics")]
     /// Decide from metrics whether a rollout goes on; exit 4 if it does not, or if there is no data
     Gate(gate::Args),
+    #[cfg(feature = "metrics")]
     /// Read rows with many readers at once, and report times, errors and the cache's hit rate; for staging
     Load(load::Args),
     /// Show one token's row; its value only with --reveal
@@ -152,7 +156,9 @@ async fn dispatch(command: Command, options: Options) -> Result<Exit, CliError> 
         Command::Rewrap(args) => rewrap::run(args, settings, options).await,
         Command::Relocate(args) => relocate::run(args, settings, options).await,
         Command::Verify(args) => verify::run(args, settings, options).await,
+        #[cfg(feature = "metrics")]
         Command::Gate(args) => gate::run(args, settings, options).await,
+        #[cfg(feature = "metrics")]
         Command::Load(args) => load::run(args, settings, options).await,
         Command::Get(args) => token::run_get(args, settings, options).await,
         Command::Put(args) => token::run_put(args, settings, options).await,
