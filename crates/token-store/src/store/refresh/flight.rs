@@ -127,7 +127,7 @@ impl<'a> Flight<'a> {
         match store.prepare(self.place.key).await {
             Ok(prepared) => Ok(Some(prepared)),
             Err(StoreError::Seal { source, .. })
-                if store.cipher().may_fall_back(store.profile(), &source) =>
+                if store.cipher().falls_back(store.profile(), &source).is_some() =>
             {
                 Ok(None)
             }

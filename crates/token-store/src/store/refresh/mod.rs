@@ -81,6 +81,7 @@ impl TokenStore {
             method,
             key_id: None,
             values: Vec::new(),
+            record: Ok(None),
             unreadable: None,
         };
         Ok(Some((row, written)))
