@@ -122,7 +122,7 @@ impl KeyProvider for Several {
             ErrorClass::InvalidRequest,
             "a data key does not leave the key service that wrapped it",
         )
-        .with_hint("`migrate-tokens rewrap` opens such a value, and seals it again under the new key"))
+        .with_hint("open the value, and seal it again under the new key"))
     }
 
     fn can_rewrap(&self, wrapped: &WrappedDataKey) -> bool {
@@ -157,5 +157,5 @@ fn foreign(key_id: Option<&str>) -> KeyError {
     let key = key_id.map_or_else(|| "a key of another key service".into(), redact_arn);
     let key: String = key.chars().take(160).flat_map(char::escape_debug).collect();
     KeyError::new(ErrorClass::WrongKey, format!("wrapped under {key}, whose key service is not configured"))
-        .with_hint("name its key in KMS_ALLOWED_KEYS, or set KMS_KEY_ID to it")
+        .with_hint("name its key in {allowed keys}, or set {key} to it")
 }
