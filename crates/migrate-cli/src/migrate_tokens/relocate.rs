@@ -23,7 +23,7 @@ pub(super) struct Args {
     /// The row as it is named today: column=value,column=value; a comma inside a value is written \,
     #[arg(long, value_name = "k=v,k=v", requires = "was", required_unless_present = "map")]
     row: Option<String>,
-    /// What was different when its values were sealed: table=…, column=… and key or owner columns
+    /// The differences when its values were sealed: table=…, column=… and key or owner columns
     #[arg(long, value_name = "k=v,k=v", conflicts_with = "map")]
     was: Option<String>,
     /// JSON lines: {"row": {…}, "was": {…}}, and "table" where it is not the profile's first
