@@ -143,7 +143,7 @@ impl Metrics {
         self.ages.track(&secret.name, source, created.or(secret.changed));
     }
 
-    /// How often a source was asked for the value of a secret. What the cache answers is not in it.
+    /// How often a source was asked for the value of a secret. Cache hits are not in it.
     #[must_use]
     pub fn reads(&self) -> u64 {
         self.reads.load(Ordering::Relaxed)
@@ -176,7 +176,7 @@ impl Metrics {
     }
 }
 
-/// The times at which the versions in use were made; their age is worked out when somebody looks.
+/// The times at which the versions in use were made; their age is computed at each scrape.
 #[derive(Default)]
 struct Ages(Mutex<BTreeMap<SecretName, (String, OffsetDateTime)>>);
 

@@ -93,7 +93,7 @@ impl Tokenseal {
             .with_actor(self.store.actor()))
     }
 
-    /// What seals and opens single values, where a key service is set.
+    /// The sealer of single values, if a key service is set.
     #[must_use]
     pub fn sealer(&self) -> Option<&Sealer> {
         self.store.cipher().key_service()
@@ -127,7 +127,7 @@ impl Tokenseal {
     /// Asks the key service for its key, where one is set.
     ///
     /// # Errors
-    /// What the key service answers.
+    /// The answers of the key service.
     pub async fn check_key(&self) -> Result<(), ConnectError> {
         match &self.keys {
             Some(keys) => keys.check().await,
@@ -313,7 +313,7 @@ fn check_floor(settings: &Settings, has_key_service: bool) -> Result<(), Setting
     }
     Err(SettingsError::of(
         "KMS_KEY_ID",
-        format_args!("is not set, and what is written without a key service is below the floor ({floor})"),
+        format_args!("is not set, and values written without a key service are below the floor ({floor})"),
         "set KMS_KEY_ID, or lower the floor: READ_FLOOR, else `floor` in the profile",
     ))
 }

@@ -33,7 +33,7 @@ use crate::telemetry::Telemetry;
 
 /// A key service with everything around it, and the count of the calls that reach it.
 pub struct KeyService {
-    /// What seals and opens.
+    /// The sealer.
     pub provider: Arc<dyn KeyProvider>,
     /// The calls that reach the backend, and are paid for.
     pub calls: Arc<Counting>,
@@ -112,7 +112,7 @@ impl KeyService {
     /// value. An identity that may not ask may still use the key.
     ///
     /// # Errors
-    /// What the key service answers.
+    /// The answers of the key service.
     pub async fn check(&self) -> Result<(), ConnectError> {
         match self.calls.describe().await {
             Err(error) if error.class() != ErrorClass::Denied => Err(error.into()),

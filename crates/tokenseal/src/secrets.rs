@@ -38,7 +38,7 @@ use crate::telemetry::Telemetry;
 /// How often what is due for rotation is counted: it changes by the day.
 const INVENTORY_EVERY: Duration = Duration::from_secs(300);
 
-/// What happens where a local store does not exist.
+/// The treatment of a local store that does not exist.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum IfMissing {
     /// It is an error.
@@ -55,7 +55,7 @@ pub enum IfMissing {
 pub struct OpenSource {
     /// The source. Every access is an audit event.
     pub source: Arc<dyn SecretSource>,
-    /// What is counted about it.
+    /// Its counters.
     pub metrics: Arc<Metrics>,
     /// The local store itself, for what only it can do.
     #[cfg(feature = "local-store")]
@@ -162,7 +162,7 @@ impl Secrets {
         &self.cache
     }
 
-    /// What is counted about them.
+    /// Their counters.
     #[must_use]
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.open.metrics

@@ -39,7 +39,7 @@ use crate::audit::AuditTarget;
 /// How to make a key for the variables that hold one.
 pub const KEY_HINT: &str = "make one with `openssl rand -base64 32`";
 
-/// What to do where a setting and the floor contradict each other.
+/// The treatment of a setting that contradicts the floor.
 pub(crate) const LOWER_FLOOR: &str = "change one of them; the floor is READ_FLOOR, else `floor` in the profile, and \
     always bound with BINDING=require and PLAINTEXT_POLICY=forbid";
 

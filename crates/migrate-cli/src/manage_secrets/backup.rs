@@ -140,7 +140,7 @@ fn unlabelled(args: &RestoreArgs, opened: &Opened) -> Result<Unlabelled, Failure
     Ok(if refuses { Unlabelled::Refuse } else { Unlabelled::Accept })
 }
 
-/// Refuses to replace what nobody said is to be replaced, and in any case what is read from.
+/// Refuses to replace a file without the operator's word, and in any case the file that is read.
 pub(super) fn check_target<'a>(
     to: &Path,
     overwrite: bool,

@@ -108,7 +108,7 @@ impl From<NameError> for Failure {
     }
 }
 
-/// What the operating system refuses is unexpected; everything else is another file than the one that was meant.
+/// A refusal of the operating system is unexpected; everything else means another file than intended.
 fn stream_exit(error: &StreamError) -> Exit {
     match error {
         StreamError::Io(_) | StreamError::File(FileError::Io { .. } | FileError::Attributes { .. }) => {

@@ -234,7 +234,7 @@ pub(super) async fn status(settings: &Settings, opened: &Opened, options: &Optio
     Ok(Exit::Done)
 }
 
-/// What a local store's status says beyond numbers.
+/// The parts of a local store's status other than numbers.
 fn trust_lines(report: &StatusReport) -> impl Iterator<Item = String> {
     let untrusted = report
         .untrusted
@@ -260,7 +260,7 @@ pub(super) async fn reseal(opened: &Opened, options: &Options) -> Result<Exit, F
     let silent = options.common.no_progress;
     let done = opened.local()?.reseal(|report| {
         if !silent {
-            note(&format!("sealed anew: {}", report.resealed));
+            note(&format!("re-sealed: {}", report.resealed));
         }
     });
     let done = done.await?;
@@ -278,7 +278,7 @@ pub(super) async fn reseal(opened: &Opened, options: &Options) -> Result<Exit, F
         failures: done.failed.into_iter().map(failed).collect(),
     };
     emit(options.common.format, &report, |report| {
-        let mut lines = vec![format!("{} versions sealed anew under {}", report.resealed, report.key_id)];
+        let mut lines = vec![format!("{} versions re-sealed under {}", report.resealed, report.key_id)];
         let failed = |Failed { name, version, class, correlation_id }: &Failed| {
             format!("failed: {name} version {version}: {class}, correlation id {correlation_id}")
         };

@@ -107,7 +107,7 @@ enum Command {
     SealFile(seal::SealArgs),
     /// Decrypt a file that seal-file or backup wrote
     OpenFile(seal::OpenArgs),
-    /// Seal everything in a local store anew, after `migrate-tokens keyring rotate`
+    /// Re-seal everything in a local store, after `migrate-tokens keyring rotate`
     Reseal,
     /// Seal values in exported JSON documents again, each bound to its own document
     ResealJson(reseal_json::Args),
@@ -221,7 +221,7 @@ impl Command {
         }
     }
 
-    /// What becomes of a local store that does not exist.
+    /// The treatment of a local store that does not exist.
     fn if_missing(&self) -> IfMissing {
         match self {
             Self::Set(_) | Self::ImportNode(_) => IfMissing::Create,

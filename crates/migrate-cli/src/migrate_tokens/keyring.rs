@@ -125,7 +125,7 @@ async fn read_master_key() -> Result<DataKey, CliError> {
     let key = std::str::from_utf8(&bytes).map_err(|_| KeyTextError::Base64).and_then(str::parse);
     key.map_err(|error| {
         let problem =
-            format!("standard input: {error}; the new master key is wanted, base64 of exactly 32 bytes");
+            format!("standard input: {error}; expected the new master key, base64 of exactly 32 bytes");
         CliError::usage_with_hint(problem, KEY_HINT)
     })
 }

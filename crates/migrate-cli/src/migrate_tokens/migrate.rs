@@ -20,7 +20,7 @@ use tokenseal::key_service::Load;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// What every row becomes
+    /// The form that every row gets
     #[arg(long, value_enum, default_value_t)]
     to: Target,
     /// Also open envelopes, and rewrite those that are not bound to their row
@@ -55,7 +55,7 @@ pub(super) struct How {
     /// Rows to change at most
     #[arg(long, value_name = "N")]
     pub(super) limit: Option<u64>,
-    /// Calls to the key service a second at most
+    /// Maximum key service calls per second
     #[arg(long, value_name = "KMS_CALLS_PER_SECOND", value_parser = parse_rate)]
     pub(super) rate: Option<f64>,
     /// Read and write below the floor in this run; it is audited. Be sure that every value is in its own row: what was
@@ -123,11 +123,11 @@ pub(super) async fn run_rollback(
         .await
 }
 
-/// What a run moves rows to, and how.
+/// The target of a run, and its options.
 struct Run {
     to: WriteFormat,
     rebind: bool,
-    /// Whether it asks what stands in the way.
+    /// Whether it asks for obstacles.
     asks: bool,
     how: How,
     rows: Where,
@@ -195,7 +195,7 @@ fn check_floor(to: WriteFormat, floor: Floor, below_floor: bool) -> Result<(), C
     ))
 }
 
-/// What a finished run says about the floor.
+/// The floor in the report of a finished run.
 fn floor_notes(to: WriteFormat, floor: Floor, report: &MigrationReport) -> Vec<&'static str> {
     let is_done = !report.dry_run
         && !report.interrupted
@@ -237,7 +237,7 @@ fn finish(
     })
 }
 
-/// A report, and what stands in the way of the tables.
+/// A report, and the obstacles in the tables.
 #[derive(Serialize)]
 struct Checked {
     #[serde(flatten)]
@@ -262,7 +262,7 @@ pub(super) fn print_report<R: Serialize>(
     if let Some(error) = &error {
         note(&format!("error: {}", error.message));
         error.hint.iter().for_each(|hint| note(&format!("hint:  {hint}")));
-        note("what was written until then is whole; run the same command again to go on");
+        note("everything written so far is consistent; run the same command again to continue");
     }
     emit(options.format, &FullReport { report, error }, |full| lines(&full.report))?;
     Ok(exit)
@@ -283,7 +283,7 @@ struct ErrorReport {
     hint: Option<String>,
 }
 
-/// What must be configured before the first row is looked at.
+/// The settings that must exist before the first row is read.
 fn check_settings(to: WriteFormat, rebind: bool, settings: &Settings) -> Result<(), CliError> {
     let missing = |variable: &str, what: &str| {
         Err(CliError::usage_with_hint(format!("{variable} is not set"), format!("set it to {what}")))
@@ -309,7 +309,7 @@ fn check_settings(to: WriteFormat, rebind: bool, settings: &Settings) -> Result<
     }
 }
 
-/// Rows that nothing configured can open are a configuration to mend before anything is done. Tells whether some of
+/// Rows that no configured key can open are a configuration error to fix before anything is done. Returns whether some of
 /// them can be opened by the key service only.
 pub(super) async fn check_rows(services: &Tokenseal) -> Result<bool, CliError> {
     let status = token_store::status::status(services.store()).await?;
@@ -320,7 +320,7 @@ pub(super) async fn check_rows(services: &Tokenseal) -> Result<bool, CliError> {
             format!("set {variable} to what those rows were written with"),
         ))
     };
-    // A row whose tokens differ in kind stands in one group, under the names of all of them.
+    // A row whose tokens differ in kind is in one group, under the names of all of them.
     let mut need_key_service = false;
     let methods = status.groups.iter().filter_map(|group| group.encryption_method.as_deref());
     for method in methods.flat_map(|methods| methods.split('+')) {

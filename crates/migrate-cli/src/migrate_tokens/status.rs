@@ -59,7 +59,9 @@ fn key_lines(usage: &KeyUse) -> String {
     }
     let caution = match usage.unreadable {
         0 => String::new(),
-        values => format!("\n{values} values do not tell their key: call no key unused while there are any"),
+        values => format!(
+            "\n{values} values do not say which key they need; treat no key as unused until this is 0"
+        ),
     };
     format!("\n\n{rows}{caution}")
 }

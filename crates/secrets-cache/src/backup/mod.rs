@@ -35,7 +35,7 @@ pub async fn write(
     write::write(source, key, path, existing).await
 }
 
-/// Whether a backup from before sealed files said what they are is read. Such a file cannot be told from another file that
+/// Whether a backup is read that is older than the kinds of sealed files. Such a file cannot be distinguished from another file that
 /// was sealed under the same key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Unlabelled {
@@ -55,7 +55,7 @@ impl Unlabelled {
     }
 }
 
-/// Reads a whole backup, and tells what restoring it would change.
+/// Reads a whole backup, and returns the changes that restoring it would make.
 ///
 /// # Errors
 /// [`BackupError`].
@@ -107,7 +107,7 @@ impl From<std::io::Error> for BackupError {
 }
 
 impl BackupError {
-    /// What to do about it.
+    /// The next step for the operator.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         match self {

@@ -16,7 +16,7 @@ use crate::source::{ListRequest, SecretSource};
 /// Secrets fetched together.
 const PAGE: usize = 200;
 
-/// What went into a backup.
+/// The contents of a backup.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Written {
@@ -45,7 +45,7 @@ pub(super) async fn write(
     }
     drop(lines);
     let written = file.await.unwrap_or_else(|error| Err(std::io::Error::other(error).into()));
-    // If the file failed, gathering has only seen that nobody listens any more.
+    // If the file failed, gathering has only seen that the receiver is gone.
     match (written, gathered) {
         (Err(error), Ok(_)) => Err(error),
         (Err(error), Err(BackupError::Content)) => Err(error),

@@ -92,7 +92,7 @@ impl SecretsCache {
 
     /// The current version as the source has it now, for use when a value in hand has just been refused.
     ///
-    /// It costs one call, and callers who come while it is under way share the next one. What is read afterwards
+    /// It costs one call, and callers who come while it is under way share the next one. A value that is read afterwards
     /// from the cache is at least as new.
     ///
     /// # Errors
@@ -137,7 +137,7 @@ impl SecretsCache {
         candidates::candidates(self, name).await
     }
 
-    /// Watches a secret: asks the source every `poll`, and tells when there is a new version.
+    /// Watches a secret: asks the source every `poll`, and reports each new version.
     ///
     /// # Errors
     /// [`SourceError`], if there is no first version.
@@ -257,7 +257,7 @@ impl Inner {
         }
     }
 
-    /// A cache that nobody asks drops nothing by itself: an expired value would stay in memory until the next read.
+    /// A cache without reads drops nothing by itself: an expired value would stay in memory until the next read.
     fn start_janitor(self: &Arc<Self>) {
         self.janitor.get_or_init(|| {
             let inner = Arc::downgrade(self);
@@ -277,7 +277,7 @@ async fn tidy(inner: Weak<Inner>, pause: Duration) {
     }
 }
 
-/// A name is its own key; other stages follow behind a NUL, which no name has.
+/// A name is its own key; other stages follow after a NUL, which no name has.
 fn key(name: &SecretName, stage: &Stage) -> Arc<str> {
     match stage {
         Stage::Current => name.shared(),

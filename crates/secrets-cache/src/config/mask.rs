@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 use url::Url;
 
-/// What stands where a password was.
+/// The mask of a password.
 pub const MASK: &str = "***";
 
 /// Parts of a parameter's name that make its value a secret.
@@ -46,7 +46,7 @@ static PAIR: LazyLock<Option<Regex>> = LazyLock::new(|| {
 
 /// Shows a connection string without its password: a URL, or pairs such as `host=db password=…`.
 ///
-/// Text that is neither comes back as it is; what looks like a URL and is none is masked as a whole.
+/// Text that is neither comes back as it is; a text that looks like a URL and is none is masked as a whole.
 #[must_use]
 pub fn connection_string(text: &str) -> String {
     if text.contains("://") {

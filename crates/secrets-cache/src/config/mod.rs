@@ -109,7 +109,7 @@ impl fmt::Debug for Config {
     }
 }
 
-/// What is known about a setting without its value.
+/// The metadata of a setting, without its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SettingStatus {
@@ -129,14 +129,14 @@ pub struct ConfigError {
     pub problems: Vec<Problem>,
 }
 
-/// What is wrong with a setting.
+/// The problem of a setting.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{setting}: {kind}")]
 #[non_exhaustive]
 pub struct Problem {
     /// The setting.
     pub setting: String,
-    /// What is wrong.
+    /// The problem.
     pub kind: ProblemKind,
 }
 
@@ -150,7 +150,7 @@ pub enum ProblemKind {
     /// It is something else than declared.
     #[error("not {expected}")]
     Wrong {
-        /// What it has to be.
+        /// The requirement.
         expected: String,
     },
     /// It could not be fetched.

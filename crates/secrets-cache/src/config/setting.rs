@@ -156,7 +156,7 @@ impl Setting {
         }
     }
 
-    /// What was declared, in words.
+    /// The declaration, in words.
     pub(super) fn expected(&self) -> String {
         match &self.kind {
             Kind::Text { length } if *length.end() == usize::MAX => {

@@ -1,4 +1,4 @@
-//! What the store holds, without any value.
+//! The contents of the store, without any value.
 
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
@@ -13,7 +13,7 @@ use crate::inventory::Inventory;
 const STATUS: &str = "count what is in the store";
 const ACCEPT: &str = "accept a restored store";
 
-/// What the store holds, without any value.
+/// The contents of the store, without any value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StoreStatus {

@@ -14,11 +14,11 @@
 //! | 1–6,144 | version 3: the data key of this stream, wrapped by a key service |
 //! | 32 | salt, random |
 //! | 32 | key commitment |
-//! | … | chunks: each 65,536 bytes of plaintext, the last one 0 to 65,536, and a 16-byte tag behind each |
+//! | … | chunks: each 65,536 bytes of plaintext, the last one 0 to 65,536, and a 16-byte tag after each |
 //!
 //! HKDF-SHA-512 (RFC 5869) with the key for the [purpose](envelope_core::Purpose) of its kind as its input, the salt, and
 //! `tokenseal sealed stream` followed by the header up to and without the salt as its info, gives 71 bytes: the content key (32), the nonce prefix (7) and the
-//! commitment (32). The commitment is compared before anything is decrypted, so that a wrong key is told apart from
+//! commitment (32). The commitment is compared before anything is decrypted, so that a wrong key is distinguished from
 //! damage, and no file opens to two plaintexts under two keys. A chunk's nonce is the prefix, its number as a
 //! big-endian `u32`, and a byte that is 1 for the last chunk and else 0: the STREAM construction of Hoang,
 //! Reyhanitabar, Rogaway and Vizár (2015), so chunks cannot be moved, dropped or repeated. A stream is at most
@@ -68,7 +68,7 @@ const CONTEXT_TABLE: &str = "tokenseal files";
 
 type Stream = StreamBE32<Aes256Gcm>;
 
-/// What a stream is. Each kind has a key of its own.
+/// The kind of a stream. Each kind has a key of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StreamKind {
@@ -166,7 +166,7 @@ pub enum StreamError {
 }
 
 impl StreamError {
-    /// What to do about it.
+    /// The next step for the operator.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {

@@ -20,7 +20,7 @@ pub struct StreamReader<R: Read> {
     header: Header,
     number: u32,
     sealed: Zeroizing<Vec<u8>>,
-    /// What has been read beyond the chunk at hand: whether there is any tells if the chunk is the last.
+    /// The bytes that were read after the current chunk: if there are none, the chunk is the last.
     ahead: Vec<u8>,
     /// The opened chunk and how much of it [`Read`] has handed out.
     opened: usize,
@@ -52,7 +52,7 @@ impl<R: Read> StreamReader<R> {
         self.header.label()
     }
 
-    /// The next chunk of plaintext; none behind the last, and only then is the stream whole.
+    /// The next chunk of plaintext; none after the last, and only then is the stream complete.
     ///
     /// # Errors
     /// [`StreamError::Damaged`], [`StreamError::Truncated`] or [`StreamError::Io`].

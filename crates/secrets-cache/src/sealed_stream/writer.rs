@@ -28,7 +28,7 @@ impl<W: Write> StreamWriter<W> {
         inner.write_all(&header.bytes()?)?;
         inner.write_all(&salt)?;
         inner.write_all(&commitment)?;
-        // Room for the tag as well, so that no plaintext is left behind by growing.
+        // Room for the tag as well, so that growing leaves no plaintext.
         Ok(Self { inner, stream, number: 0, chunk: Zeroizing::new(Vec::with_capacity(CHUNK_LEN + TAG_LEN)) })
     }
 
@@ -65,7 +65,7 @@ impl<W: Write> Write for StreamWriter<W> {
         Ok(taken)
     }
 
-    /// Passes on what has been sealed. What is in the chunk at hand stays: a short chunk would be the last.
+    /// Passes on the sealed chunks. The current chunk stays: a short chunk would be the last.
     fn flush(&mut self) -> io::Result<()> {
         self.inner.flush()
     }

@@ -1,4 +1,4 @@
-//! How a cell is stored: told from its row's version columns and its text, without opening it.
+//! How a cell is stored, by its row's version columns and its text, without opening it.
 
 use envelope_core::format::{
     FormatError, direct_aes, has_strong_mark, node_json, pulseplan_kms, pulseplan_local,
@@ -20,7 +20,7 @@ pub(crate) enum Recorded<'a> {
 }
 
 impl<'a> Recorded<'a> {
-    /// What a row says of its cells; `unmarked` is what its profile says of those that it says nothing of.
+    /// A row's marks of its cells; `unmarked` is what its profile says of those that it says nothing of.
     pub(crate) fn of(row: &'a StoredRow, layout: &Layout, unmarked: Unmarked) -> Self {
         match layout.version() {
             Some(_) => Self::Version { version: row.version.as_deref(), key_id: row.key_id.as_deref() },
@@ -50,7 +50,7 @@ fn names_a_version(text: &str) -> bool {
 }
 
 impl TokenCipher {
-    /// Tells how a cell is stored, without opening it.
+    /// Finds out how a cell is stored, without opening it.
     pub(crate) fn classify(text: &str, recorded: Recorded<'_>) -> Result<Format, OpenError> {
         let contradiction = Err(OpenError::Malformed(FormatError::ContradictsVersion));
         match recorded {
@@ -103,7 +103,7 @@ impl TokenCipher {
         (version, format.name().into(), key_id)
     }
 
-    /// The key that a text needs to be opened: none for plaintext, an error where it cannot be told.
+    /// The key that a text needs to be opened: none for plaintext, an error where it is not known.
     pub(crate) fn needed_key(text: &str, recorded: Recorded<'_>) -> Result<Option<String>, ()> {
         let named = match recorded {
             Recorded::Version { key_id, .. } => key_id.filter(|id| !id.is_empty()).map(ToOwned::to_owned),

@@ -1,4 +1,4 @@
-//! What became of one page of a run.
+//! The result of one page of a run.
 
 use envelope_core::KeyError;
 
@@ -6,20 +6,20 @@ use super::{Failure, MigrationReport};
 use crate::database::row::StoredRow;
 use crate::database::swap::Change;
 
-/// What became of one page.
+/// The result of one page.
 #[derive(Default)]
 pub(super) struct Batch {
     pub(super) report: MigrationReport,
     pub(super) outage: Option<KeyError>,
     /// Changes of rows that another transaction has locked.
     pub(super) locked: Vec<PlannedChange>,
-    /// Rows that were to be written at first, and those of them that somebody else had changed by then.
+    /// Rows that were to be written at first, and those of them that another writer had changed by then.
     pub(super) planned: usize,
     pub(super) lost: usize,
 }
 
 impl Batch {
-    /// Whether another run works on the same rows: every second row was changed first by somebody else.
+    /// Whether another run works on the same rows: every second row was changed first by another writer.
     pub(super) fn trails(&self) -> bool {
         self.lost >= 2 && 2 * self.lost >= self.planned
     }
@@ -54,7 +54,7 @@ impl Batch {
     }
 }
 
-/// What a row is to become, and how many of its values were sealed for it.
+/// The new contents of a row, and how many of its values were sealed for it.
 pub(super) struct PlannedChange {
     pub(super) change: Change,
     pub(super) sealed: u64,
@@ -82,12 +82,12 @@ impl PlannedChange {
     }
 }
 
-/// What was not written because of somebody else.
+/// The rows that were not written because of other writers.
 #[derive(Default)]
 pub(super) struct Lost {
-    /// Rows as they are now, which somebody else has changed.
+    /// Rows as they are now, after another writer's change.
     pub(super) changed: Vec<StoredRow>,
-    /// Changes of rows that somebody else has locked.
+    /// Changes of rows that another transaction has locked.
     pub(super) locked: Vec<PlannedChange>,
 }
 

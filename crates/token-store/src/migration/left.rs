@@ -37,7 +37,7 @@ pub(super) async fn under_other_keys(
     Ok(counts.iter().filter(is_left).map(|count| count.rows).sum())
 }
 
-/// What the database can tell a row at the target by; `None` where only reading the texts shows it.
+/// The marks by which the database recognises a row at the target; `None` where only reading the texts shows it.
 fn mark(store: &TokenStore, layout: &Layout, to: WriteFormat) -> Option<Mark> {
     let version = layout.version().map(|_| to.version());
     let prefixes: &[&str] = match store.cipher().goal(to) {

@@ -9,7 +9,7 @@ pub enum ProfileError {
         "unknown profile {name:?}: it is none of vod-tender, pulseplan, autonomous, and no such file exists"
     )]
     Unknown {
-        /// What was asked for.
+        /// The requested profile.
         name: String,
     },
     /// The file cannot be read.
@@ -25,8 +25,8 @@ pub enum ProfileError {
     Toml {
         /// The line, from 1.
         line: usize,
-        /// What is wrong, without the line's text: another file may have been named, such as one of secrets. At most
-        /// the name of a key is in it, or a value that stands where a profile has another kind of value.
+        /// The problem, without the line's text: another file may have been named, such as one of secrets. At most
+        /// the name of a key is in it, or a value where a profile has another kind of value.
         message: String,
     },
     /// The profile contradicts itself.
@@ -34,7 +34,7 @@ pub enum ProfileError {
     Invalid {
         /// The profile's name.
         profile: String,
-        /// What is wrong.
+        /// The problem.
         reason: String,
     },
 }

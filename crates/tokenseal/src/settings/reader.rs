@@ -24,7 +24,7 @@ use super::variables::{VARIABLES, file_variable};
 use super::{KEY_HINT, secret_file};
 use crate::error::chain;
 
-/// What a name in audit events must be.
+/// The rule for a name in audit events.
 pub const ACTOR_RULE: &str = "must be 1 to 256 characters without control characters";
 
 /// Whether a text can be the name in audit events.

@@ -44,7 +44,7 @@ pub(super) struct Args {
     /// How often to look, such as 30s; 2s for a local store and 30s for others if left out
     #[arg(long, value_name = "TIME", value_parser = interval, requires = "watch")]
     watch_interval: Option<Duration>,
-    /// What a new value leads to. A signal cannot change the environment: it is for programs that read their files again
+    /// The reaction to a new value. A signal cannot change the environment: it is for programs that read their files again
     #[arg(long, value_enum, default_value_t, requires = "watch")]
     on_change: OnChange,
     /// The program and its arguments
@@ -58,11 +58,11 @@ enum Prefer {
     /// The secret; a line on standard error names the variable.
     #[default]
     Secrets,
-    /// What the environment has.
+    /// The variables of the environment.
     Environment,
 }
 
-/// What to do with the running program when a secret changes.
+/// The treatment of the running program when a secret changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 enum OnChange {
     /// SIGTERM, after 10 seconds SIGKILL, and a new start.

@@ -66,7 +66,7 @@ impl RotationError {
         }
     }
 
-    /// What to do about it.
+    /// The next step for the operator.
     pub(crate) fn hint(&self) -> &'static str {
         match self {
             Self::Event => "pipe in the event as Secrets Manager sends it",

@@ -11,7 +11,7 @@ use crate::error::{Cause, SourceError};
 use crate::name::SecretName;
 use crate::secret::Stage;
 
-/// What was asked for when it failed.
+/// The request that failed.
 pub(super) struct Asked<'a> {
     pub(super) operation: &'static str,
     pub(super) name: &'a SecretName,
@@ -198,7 +198,7 @@ fn classify(
 }
 
 fn not_found(asked: &Asked<'_>, message: &str) -> SourceError {
-    // The service has one code for a missing secret and a missing version; only its message tells them apart.
+    // The service has one code for a missing secret and a missing version; only its message distinguishes them.
     match asked.stage {
         // A secret that was created without a value has no current version.
         Some(stage) if message.contains("staging label") || message.contains("secret value") => {

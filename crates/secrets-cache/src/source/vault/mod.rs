@@ -112,7 +112,7 @@ impl VaultKv {
         Ok(self.mount(operation).await?.place(kind, name.as_str()))
     }
 
-    /// What is known of a secret; `None` where there is none.
+    /// The metadata of a secret; `None` if it does not exist.
     async fn metadata(
         &self,
         name: &SecretName,
@@ -224,7 +224,7 @@ impl VaultKv {
                 if name.ends_with('/') {
                     folders.push(name);
                 } else if let Ok(name) = SecretName::new(&name) {
-                    // What cannot be a name of ours was stored by another program, and is not reached by one.
+                    // A name that is not valid here was stored by another program, and cannot be reached by name.
                     names.push(name);
                 }
             }
