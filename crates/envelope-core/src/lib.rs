@@ -13,6 +13,7 @@ pub mod error;
 pub mod field;
 pub mod format;
 pub mod hint;
+pub mod index;
 pub mod key;
 pub mod ledger;
 pub mod provider;

@@ -233,9 +233,14 @@ fn store_exit(error: &StoreError) -> Exit {
         | StoreError::Address { .. }
         | StoreError::KeyLength { .. }
         | StoreError::NoKeyMade { .. }
-        | StoreError::NoTokenColumn { .. } => Exit::Usage,
-        StoreError::Open { source: OpenError::Key(error), .. } => key_exit(error),
-        StoreError::Open { source: OpenError::MissingKey { .. }, .. } => Exit::Usage,
+        | StoreError::NoTokenColumn { .. }
+        | StoreError::NoIndex { .. } => Exit::Usage,
+        StoreError::Open { source: OpenError::Key(error), .. }
+        | StoreError::IndexKey { source: OpenError::Key(error), .. } => key_exit(error),
+        StoreError::Open { source: OpenError::MissingKey { .. }, .. }
+        | StoreError::IndexKey { source: OpenError::MissingKey { .. }, .. } => Exit::Usage,
+        StoreError::IndexKey { .. } => Exit::KeyService,
+        StoreError::NotUnique { .. } | StoreError::TooManyFound { .. } => Exit::Partial,
         StoreError::Open { .. }
         | StoreError::KeptToken { .. }
         | StoreError::NotFound { .. }

@@ -37,6 +37,16 @@ pub const ROW_ROLLED_BACK: &str = "row_rolled_back";
 pub const ROW_REWRAPPED: &str = "row_rewrapped";
 /// A row was sealed for the address that it is at, after it got another key, owner, table or column.
 pub const ROW_RELOCATED: &str = "row_relocated";
+/// Rows were looked for by a sealed value; `outcome` is `ok`, or `not_found` where there is none.
+pub const TOKEN_SEARCHED: &str = "token_searched";
+/// A row's blind indexes were rewritten under another key.
+pub const ROW_REINDEXED: &str = "row_reindexed";
+/// The key of a blind index was made.
+pub const INDEX_KEY_MADE: &str = "index_key_made";
+/// The key of a blind index was wrapped again.
+pub const INDEX_KEY_REWRAPPED: &str = "index_key_rewrapped";
+/// The key of a blind index was removed, because no index is under it any more.
+pub const INDEX_KEY_REMOVED: &str = "index_key_removed";
 /// A migration or a rewrap began.
 pub const RUN_STARTED: &str = "run_started";
 /// Before [`RUN_STARTED`]: the run may read values below the floor.

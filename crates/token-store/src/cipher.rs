@@ -5,6 +5,7 @@ mod user_keys;
 
 use std::sync::Arc;
 
+use envelope_core::field::{self, FieldKeys};
 use envelope_core::format::node_json::{self, Accepted, DataKeyRing};
 use envelope_core::format::{FormatError, autonomous, direct_aes, pulseplan_kms};
 use envelope_core::ledger::refuses_unlabelled;
@@ -244,6 +245,25 @@ impl TokenCipher {
             observer(error);
         }
         opened
+    }
+
+    /// Opens a field that a service sealed by hand: an envelope as any other, or one of a ring for this purpose.
+    pub(crate) async fn open_field(
+        &self,
+        text: &str,
+        recorded: Recorded<'_>,
+        binding: &Binding<'_>,
+    ) -> Result<OpenedCell, OpenError> {
+        match (&self.ring, Self::classify(text, recorded)) {
+            (Some(ring), Ok(Format::NodeJson)) => {
+                let opened = field::decrypt_field(FieldKeys::Ring(ring.as_ref()), binding, text).await;
+                if let (Err(error), Some(observer)) = (&opened, &self.observer) {
+                    observer(error);
+                }
+                opened.map(|plaintext| OpenedCell { plaintext, format: Format::BoundEnvelope, bound: true })
+            }
+            _ => self.open(text, recorded, binding).await,
+        }
     }
 
     async fn open_unobserved(

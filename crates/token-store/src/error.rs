@@ -43,6 +43,11 @@ impl DatabaseError {
         self.scope == Scope::Transient
     }
 
+    /// Whether another row holds a value that must be unique.
+    pub(crate) fn is_duplicate(&self) -> bool {
+        matches!(self.code.as_deref(), Some("23505" | "1062" | "1586" | "2067" | "1555"))
+    }
+
     /// A row that cannot be worked with.
     pub(crate) fn of_row(message: String) -> Self {
         Self { message, code: None, unreachable: false, scope: Scope::Row }
@@ -282,6 +287,44 @@ pub enum StoreError {
     /// The transaction is of another kind of database than the store.
     #[error("transaction is of another kind of database than the store")]
     OtherDatabase,
+    /// In a table with a blind index another row holds a value that must be unique, and nothing was written.
+    #[error("{table} {row}: another row holds a value that must be unique")]
+    NotUnique {
+        /// The table.
+        table: String,
+        /// The row's key.
+        row: String,
+        /// What the database said, the name of the constraint included.
+        source: DatabaseError,
+    },
+    /// The key of a blind index is not available.
+    #[error("index key of {table}.{column} is not available")]
+    IndexKey {
+        /// The table.
+        table: String,
+        /// The token column.
+        column: String,
+        /// Why.
+        source: OpenError,
+    },
+    /// The profile has no blind index over a column.
+    #[error("table {table:?} has no blind index over {column:?}")]
+    NoIndex {
+        /// The table.
+        table: String,
+        /// The column.
+        column: String,
+    },
+    /// More rows share an index than a look-up opens.
+    #[error("more than {limit} rows of {table:?} share the index of this value of {column:?}")]
+    TooManyFound {
+        /// The table.
+        table: String,
+        /// The token column.
+        column: String,
+        /// How many rows a look-up opens.
+        limit: usize,
+    },
     /// Others kept changing the row; nothing was written.
     #[error("{table} {row} was changed by others during every attempt")]
     Contended {
@@ -311,6 +354,10 @@ impl StoreError {
             Self::Seal { source, .. } => source.class(),
             Self::Contended { .. } | Self::Changed { .. } => "conflict",
             Self::NotPrepared { .. } | Self::Exists { .. } => "conflict",
+            Self::NotUnique { .. } => "not_unique",
+            Self::IndexKey { source, .. } => source.class(),
+            Self::NoIndex { .. } => "invalid_request",
+            Self::TooManyFound { .. } => "schema",
         }
     }
 

@@ -250,8 +250,8 @@ fn type_hint(declared: &str) -> String {
 }
 
 /// Whether the profile accepts that an index over this column finds nothing after sealing.
-pub(crate) fn accepts_lost_index(layout: &Layout, _column: &str) -> bool {
-    layout.table.lost_indexes == LostIndexes::Accept
+pub(crate) fn accepts_lost_index(layout: &Layout, column: &str) -> bool {
+    layout.table.lost_indexes == LostIndexes::Accept || layout.table.index_over(column).is_some()
 }
 
 /// Characters of the largest envelope for a value of so many bytes: a wrapped key of about 200 bytes, the header of
@@ -277,9 +277,28 @@ pub(crate) fn lost_index(layout: &Layout, column: &str, index: &str, unique: boo
         false => (Kind::Index, "finds nothing: a query by value matches no envelope"),
     };
     let hint = format!(
-        "after sealing this index {what}. If nothing relies on it, drop it or set lost_indexes = \"accept\" in the profile"
+        "after sealing this index {what}. To go on finding rows by {column:?}, add a blind index to the profile: {}. If \
+         nothing relies on it, drop it or set lost_indexes = \"accept\" in the profile",
+        offered(column, unique)
     );
     Finding::new(layout, kind, Severity::Refuse, hint).on(column).of(index)
+}
+
+/// The profile lines of a blind index over a column, on one line.
+fn offered(column: &str, unique: bool) -> String {
+    let name = column.to_ascii_lowercase();
+    let is_about = |words: &[&str]| words.iter().any(|word| name.contains(word));
+    let normalize = match () {
+        () if is_about(&["mail"]) => "email",
+        () if is_about(&["phone", "mobile"]) => "e164",
+        () => "none",
+    };
+    let into = format!("{column}_index");
+    let unique = if unique { " unique = true" } else { "" };
+    format!(
+        "[[tables.index]] column = {column:?} into = {into:?} normalize = {normalize:?} bits = 256{unique} (each on a line \
+         of its own), then run `migrate-tokens schema`"
+    )
 }
 
 #[cfg(test)]

@@ -49,6 +49,7 @@ impl StoreError {
             Self::KeyLength { .. }
             | Self::NotPlain { .. }
             | Self::NoTokenColumn { .. }
+            | Self::NoIndex { .. }
             | Self::NotAValue { .. }
             | Self::KeyNotStorable { .. }
             | Self::NoKeyMade { .. }
@@ -61,7 +62,8 @@ impl StoreError {
             Self::Contended { .. }
             | Self::Changed { .. }
             | Self::NotPrepared { .. }
-            | Self::Exists { .. } => ErrorKind::Conflict,
+            | Self::Exists { .. }
+            | Self::NotUnique { .. } => ErrorKind::Conflict,
             Self::Open { .. } | Self::KeptToken { .. } | Self::Unreadable { .. } | Self::Ambiguous { .. } => {
                 ErrorKind::Unopenable
             }
@@ -84,7 +86,9 @@ impl StoreError {
     #[must_use]
     pub fn key_error(&self) -> Option<&KeyError> {
         match self {
-            Self::Open { source, .. } | Self::KeptToken { source, .. } => OpenError::key_error(source),
+            Self::Open { source, .. } | Self::KeptToken { source, .. } | Self::IndexKey { source, .. } => {
+                OpenError::key_error(source)
+            }
             Self::Seal { source: SealFailure::Envelope(SealError::Key(error)), .. } => Some(error),
             _ => None,
         }

@@ -12,6 +12,7 @@
 )]
 
 pub mod audit;
+pub mod blind_index;
 mod cipher;
 mod database;
 pub mod error;

@@ -5,13 +5,17 @@ use envelope_core::{Binding, BindingPolicy, ErrorClass, Format, KeyError, OpenEr
 use tokio::sync::OnceCell;
 use zeroize::Zeroizing;
 
+use std::sync::Arc;
+
 use crate::audit::Trail;
+use crate::blind_index::{Draft, LayoutKeys};
 use crate::cipher::{OpenedCell, Recorded, TokenCipher, is_fallback};
 use crate::database::Text;
+use crate::database::index::IndexEntries;
 use crate::database::layout::Layout;
 use crate::database::row::{NoText, StoredRow, Unreadable};
 use crate::database::swap::{Change, Marks};
-use crate::error::{CorrelationId, Needed, SealFailure};
+use crate::error::{CorrelationId, DatabaseError, Needed, SealFailure, StoreError};
 use crate::profile::Unmarked;
 use crate::record::{self, RecordError};
 use crate::write_format::WriteFormat;
@@ -59,6 +63,8 @@ pub(crate) enum CellCause {
     Seal(#[from] SealFailure),
     #[error(transparent)]
     Unreadable(#[from] NoText),
+    #[error("index keys cannot be read")]
+    IndexKeys(#[source] DatabaseError),
 }
 
 impl CellCause {
@@ -67,6 +73,7 @@ impl CellCause {
             Self::Open(error) => error.class(),
             Self::Seal(error) => error.class(),
             Self::Unreadable(_) => "unreadable",
+            Self::IndexKeys(_) => "database",
         }
     }
 
@@ -75,7 +82,7 @@ impl CellCause {
         match self {
             Self::Open(error) => error.needed(),
             Self::Seal(SealFailure::MissingKey { needed, .. }) => Some(*needed),
-            Self::Seal(_) | Self::Unreadable(_) => None,
+            Self::Seal(_) | Self::Unreadable(_) | Self::IndexKeys(_) => None,
         }
     }
 }
@@ -100,7 +107,7 @@ impl CellFailure {
                 trail.write_failed(layout, row, error.class(), None);
                 None
             }
-            CellCause::Unreadable(_) => {
+            CellCause::Unreadable(_) | CellCause::IndexKeys(_) => {
                 trail.write_failed(layout, row, self.cause.class(), None);
                 None
             }
@@ -135,8 +142,9 @@ pub(crate) async fn plan(
     row: StoredRow,
     goal: Goal,
     current_key: &CurrentKey,
+    keys: Option<Arc<LayoutKeys>>,
 ) -> RowPlan {
-    let planner = Planner { cipher, layout, unmarked, goal, current_key };
+    let planner = Planner { cipher, layout, unmarked, goal, current_key, keys };
     planner.plan(row).await.unwrap_or_else(RowPlan::from)
 }
 
@@ -162,6 +170,34 @@ impl From<CellFailure> for RowPlan {
     }
 }
 
+/// A failure to get index keys, as one of a cell.
+impl From<StoreError> for CellFailure {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::IndexKey { column, source, .. } => Self { column, cause: source.into() },
+            StoreError::Database(error) => Self { column: String::new(), cause: CellCause::IndexKeys(error) },
+            other => {
+                let error = DatabaseError::of_row(other.to_string());
+                Self { column: String::new(), cause: CellCause::IndexKeys(error) }
+            }
+        }
+    }
+}
+
+/// A row that gets other indexes, if they are others, and stays as it is otherwise.
+pub(crate) fn reindexed(
+    layout: &Layout,
+    row: StoredRow,
+    indexes: IndexEntries,
+) -> Result<RowPlan, CellFailure> {
+    if indexes.values == row.indexes {
+        return Ok(RowPlan::Already);
+    }
+    let (values, marks) = (row.values.clone(), Marks::kept(&row));
+    let change = Change::new(layout, row, values, marks).map_err(|error| bad_record(layout, error))?;
+    Ok(RowPlan::Change { change: change.with_indexes(indexes), sealed: 0 })
+}
+
 /// What is known of one of a row's values.
 enum Cell {
     /// It is in the form that the row is to have.
@@ -177,6 +213,8 @@ struct Planner<'a> {
     unmarked: Unmarked,
     goal: Goal,
     current_key: &'a CurrentKey,
+    /// The keys of the table's blind indexes; without any, rows get none.
+    keys: Option<Arc<LayoutKeys>>,
 }
 
 impl Planner<'_> {
@@ -212,7 +250,8 @@ impl Planner<'_> {
             cells.push(Cell::Opened(cell));
         }
         let rest = match there && is_described {
-            true => self.name_method(row)?,
+            true if self.is_indexed(&row) => self.name_method(row)?,
+            true => self.index(row, cells).await?,
             false => {
                 record::check(self.layout, &row).map_err(|error| bad_record(self.layout, error))?;
                 self.seal(row, cells).await?
@@ -229,17 +268,22 @@ impl Planner<'_> {
     async fn seal(&self, row: StoredRow, cells: Vec<Cell>) -> Result<RowPlan, CellFailure> {
         let mut values = Vec::with_capacity(row.values.len());
         let (mut sealed, mut key_id) = (0, None);
+        let draft = Draft::new(self.layout, &row, self.keys.clone());
         for ((column, cell), stored) in self.layout.table.tokens.iter().zip(cells).zip(&row.values) {
             let binding = row.binding(self.layout, column);
             let cell = match (cell, stored) {
                 (Cell::Opened(cell), _) => cell,
                 (Cell::There, Some(text)) => self.reopen(&row, text, &binding, column).await?,
                 (Cell::Stays | Cell::There, _) => {
+                    if stored.as_ref().is_some_and(|text| !text.is_empty()) {
+                        draft.keep(column);
+                    }
                     values.push(stored.clone());
                     continue;
                 }
             };
             sealed += 1;
+            draft.set(column, &cell.plaintext);
             if self.goal.dry_run {
                 continue;
             }
@@ -256,7 +300,8 @@ impl Planner<'_> {
             None if self.layout.version().is_some() => self.current_key_id().await,
             known => known,
         };
-        Ok(RowPlan::Change { change: self.change(row, values, key_id)?, sealed })
+        let indexes = draft.finish();
+        Ok(RowPlan::Change { change: self.change(row, values, key_id)?.with_indexes(indexes), sealed })
     }
 
     fn change(
@@ -282,6 +327,47 @@ impl Planner<'_> {
         }
         let (values, key_id) = (row.values.clone(), row.key_id.clone());
         Ok(RowPlan::Corrects(Some(self.change(row, values, key_id)?)))
+    }
+
+    /// Whether every blind index of the row is there, under the key that indexes are written under now.
+    fn is_indexed(&self, row: &StoredRow) -> bool {
+        let indexes = self.layout.table.index.iter().zip(&row.indexes).enumerate();
+        let mut there = indexes.map(|(place, (index, stored))| {
+            let column = self.layout.table.tokens.iter().position(|name| *name == index.column);
+            let value = column.and_then(|column| row.values[column].as_ref());
+            let is_empty = value.is_none_or(|text| text.is_empty());
+            if is_empty || self.goal.format != WriteFormat::KmsEnvelope {
+                return stored.is_none();
+            }
+            let key = self.keys.as_ref().and_then(|keys| keys.column(place));
+            key.is_some_and(|key| key.is_current(stored.as_deref()))
+        });
+        there.all(|there| there)
+    }
+
+    /// Puts the blind indexes of a row in order whose values stay as they are.
+    async fn index(&self, row: StoredRow, cells: Vec<Cell>) -> Result<RowPlan, CellFailure> {
+        if self.goal.dry_run {
+            return Ok(RowPlan::WouldChange { sealed: 0, calls: 0 });
+        }
+        let draft = Draft::new(self.layout, &row, self.keys.clone());
+        for ((column, cell), stored) in self.layout.table.tokens.iter().zip(cells).zip(&row.values) {
+            let text = stored.as_ref().filter(|text| !text.is_empty());
+            let Some(text) = text.filter(|_| self.keys.is_some()) else { continue };
+            if self.layout.table.index_over(column).is_none() {
+                continue;
+            }
+            match cell {
+                Cell::Opened(cell) => draft.set(column, &cell.plaintext),
+                Cell::There => {
+                    let binding = row.binding(self.layout, column);
+                    draft.set(column, &self.reopen(&row, text, &binding, column).await?.plaintext);
+                }
+                Cell::Stays => draft.keep(column),
+            }
+        }
+        let indexes = draft.finish();
+        reindexed(self.layout, row, indexes)
     }
 
     async fn reopen(

@@ -1,6 +1,7 @@
 //! Profiles: which tables hold tokens, how a row is named, and what its values are bound to.
 
 mod error;
+mod index;
 mod record;
 mod refresh;
 
@@ -9,6 +10,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::index::Index;
 pub use self::refresh::{ClientAuth, Provider, Refresh};
 use crate::floor::Floor;
 use crate::write_format::WriteFormat;
@@ -71,8 +73,13 @@ pub struct Table {
     pub lost_indexes: LostIndexes,
     /// The primary-key columns, in order.
     pub key: Vec<String>,
-    /// The columns that hold tokens.
+    /// The columns that hold tokens. A table may have fields only.
+    #[serde(default)]
     pub tokens: Vec<String>,
+    /// Columns that a service seals by hand with [`envelope_core::field`], under the profile's context and bound to table,
+    /// column, key and owner: they are verified, rewrapped and counted, and written by the service alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<String>,
     /// Columns that say whom a row belongs to; part of every context of the row.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub owner: Vec<String>,
@@ -88,6 +95,9 @@ pub struct Table {
     /// A JSON column that describes the tokens to another program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<Record>,
+    /// Blind indexes over token columns.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub index: Vec<Index>,
     /// A condition in SQL that limits which rows are looked at, such as `deleted_at IS NULL`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filter: Option<String>,
@@ -298,9 +308,9 @@ impl Profile {
             if let Some(reason) = refused {
                 return invalid(reason);
             }
-            if table.key.is_empty() || table.tokens.is_empty() {
+            if table.key.is_empty() || table.tokens.len() + table.fields.len() == 0 {
                 return invalid(format!(
-                    "table {:?} needs at least one key and one token column",
+                    "table {:?} needs at least one key column and one token or field column",
                     table.name
                 ));
             }
@@ -325,6 +335,9 @@ impl Profile {
                     table.name
                 ));
             }
+            if let Some(reason) = table.unusable_index() {
+                return invalid(reason);
+            }
             if let Some(name) = table.repeated_bound_name() {
                 return invalid(format!(
                     "bound_columns of table {:?} gives two columns the name {name:?}",
@@ -345,7 +358,7 @@ impl Profile {
 impl Table {
     /// The columns that the table must bring along; the schema migration adds none of them.
     pub(crate) fn own_columns(&self) -> impl Iterator<Item = &String> {
-        self.key.iter().chain(&self.owner).chain(&self.tokens).chain(&self.plain)
+        self.key.iter().chain(&self.owner).chain(&self.tokens).chain(&self.fields).chain(&self.plain)
     }
 
     /// The columns for version, method and key, in this order, where the table has any.
@@ -367,8 +380,9 @@ impl Table {
 
     /// A name in `bound_columns` or `types` that is no column of the kind that it must be.
     fn unknown_column(&self) -> Option<(&'static str, &str)> {
-        let bound =
-            |name: &&String| self.key.iter().chain(&self.owner).chain(&self.tokens).any(|own| own == *name);
+        let bound = |name: &&String| {
+            self.key.iter().chain(&self.owner).chain(&self.tokens).chain(&self.fields).any(|own| own == *name)
+        };
         let typed = |name: &&String| self.key.iter().chain(&self.owner).any(|own| own == *name);
         let unbound = self.bound_columns.keys().find(|name| !bound(name)).map(|name| ("bound_columns", name));
         let untyped = self.types.keys().find(|name| !typed(name)).map(|name| ("types", name));
@@ -376,7 +390,8 @@ impl Table {
     }
 
     fn repeated_column(&self) -> Option<&str> {
-        let named = self.own_columns().chain(self.version_columns()).chain(&self.updated);
+        let named =
+            self.own_columns().chain(self.version_columns()).chain(&self.updated).chain(self.index_columns());
         let mut all: Vec<&str> = named.map(String::as_str).collect();
         all.sort_unstable();
         all.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
@@ -385,7 +400,8 @@ impl Table {
     /// A name that two columns would be bound to: values could be moved from one to the other.
     fn repeated_bound_name(&self) -> Option<&str> {
         let rows = self.key.iter().chain(&self.owner).map(|name| self.bound_column(name)).collect::<Vec<_>>();
-        let tokens = self.tokens.iter().map(|name| self.bound_column(name)).collect::<Vec<_>>();
+        let tokens = self.tokens.iter().chain(&self.fields);
+        let tokens = tokens.map(|name| self.bound_column(name)).collect::<Vec<_>>();
         [rows, tokens].into_iter().find_map(|mut names| {
             names.sort_unstable();
             names.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])

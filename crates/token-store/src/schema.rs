@@ -1,7 +1,9 @@
-//! The schema migration: adds the version columns that a profile's tables lack, and the table of leases.
+//! The schema migration: adds the version and index columns that a profile's tables lack, with what look-ups need, and
+//! the table of leases.
 
 use crate::audit;
-use crate::database::layout::Column;
+use crate::database::index::KEYS_TABLE;
+use crate::database::layout::{Column, Facts};
 use crate::database::{AddedColumn, Database};
 use crate::error::StoreError;
 use crate::profile::{Profile, Table};
@@ -25,6 +27,7 @@ pub struct SchemaReport {
 /// that are not of the version, [`StoreError::Database`].
 pub async fn check(database: &Database, profile: &Profile) -> Result<SchemaReport, StoreError> {
     let mut report = SchemaReport::default();
+    let mut has_keys = Vec::new();
     for table in &profile.tables {
         let Some(facts) = database.describe(table).await? else {
             if !table.optional {
@@ -34,6 +37,7 @@ pub async fn check(database: &Database, profile: &Profile) -> Result<SchemaRepor
             continue;
         };
         require_own_columns(table, &facts.columns)?;
+        report.pending.extend(missing_for_indexes(database, table, &facts, &mut has_keys).await?);
         let needed = table.version.iter().flat_map(|version| {
             [
                 (&version.version, AddedColumn::Version(&version.version)),
@@ -87,6 +91,42 @@ async fn leases_of(
         report.pending.push(statement);
     }
     Ok(())
+}
+
+/// What blind indexes need: the table of their keys once in each schema, their columns, and database indexes over those.
+async fn missing_for_indexes(
+    database: &Database,
+    table: &Table,
+    facts: &Facts,
+    has_keys: &mut Vec<Option<String>>,
+) -> Result<Vec<String>, StoreError> {
+    let mut statements = Vec::new();
+    if table.index.is_empty() {
+        return Ok(statements);
+    }
+    // Written out where the profile names it; else where the table itself was found.
+    let schema = facts.schema.as_deref().or(table.schema.as_deref());
+    if !has_keys.iter().any(|known| known.as_deref() == schema) {
+        has_keys.push(schema.map(ToOwned::to_owned));
+        let keys = Table { name: KEYS_TABLE.into(), schema: schema.map(ToOwned::to_owned), ..table.clone() };
+        if database.describe(&keys).await?.is_none() {
+            statements.push(database.create_keys_table(schema));
+        }
+    }
+    for index in &table.index {
+        if !facts.columns.iter().any(|column| column.name == index.into) {
+            statements.push(database.add_column(
+                table,
+                facts.schema.as_deref(),
+                AddedColumn::Index(&index.into),
+            ));
+        }
+        let indexed = database.indexed(table, &index.into).await?;
+        if indexed.is_none_or(|unique| index.unique && !unique) {
+            statements.push(database.create_index(table, schema, &index.into, index.unique));
+        }
+    }
+    Ok(statements)
 }
 
 /// A table without its key or its tokens is another one than the profile means, and is left as it is.

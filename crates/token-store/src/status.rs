@@ -6,6 +6,7 @@ use envelope_core::Format;
 use serde::{Deserialize, Serialize};
 
 use crate::cipher::{Recorded, TokenCipher};
+use crate::database::index::StoredIndexKey;
 use crate::database::layout::Layout;
 use crate::database::row::StoredRow;
 use crate::database::select::Walk;
@@ -168,7 +169,7 @@ pub struct KeyUse {
 pub struct KeyCount {
     /// A key ARN, `keyring:<id>`, or the variable of a local key.
     pub key_id: String,
-    /// Number of token values.
+    /// Number of token values, and of keys of blind indexes.
     pub values: u64,
 }
 
@@ -179,6 +180,7 @@ pub struct KeyCount {
 pub async fn key_use(store: &TokenStore) -> Result<KeyUse, StoreError> {
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
     let mut unreadable = 0;
+    let store = &store.with_fields();
     for layout in store.layouts() {
         for_each_row(store, layout, |row| {
             unreadable += u64::from(row.unreadable.is_some());
@@ -192,9 +194,24 @@ pub async fn key_use(store: &TokenStore) -> Result<KeyUse, StoreError> {
             }
         })
         .await?;
+        for key in index_keys(store, layout).await? {
+            match key.key_id {
+                Some(key_id) => *counts.entry(key_id).or_insert(0) += 1,
+                None => unreadable += 1,
+            }
+        }
     }
     let keys = counts.into_iter().map(|(key_id, values)| KeyCount { key_id, values }).collect();
     Ok(KeyUse { keys, unreadable })
+}
+
+/// The keys of a table's blind indexes: each needs the key that wrapped it. Before [`schema::migrate`](crate::schema::migrate)
+/// has run there are none.
+async fn index_keys(store: &TokenStore, layout: &Layout) -> Result<Vec<StoredIndexKey>, StoreError> {
+    if layout.table.index_columns().all(|name| !layout.has(name)) {
+        return Ok(Vec::new());
+    }
+    Ok(store.database().index_keys(layout).await?)
 }
 
 /// What a migration to the key service has before it.

@@ -1,5 +1,6 @@
 //! The store: one row's tokens, read in every version and written in the newest that is configured.
 
+mod by_index;
 mod find;
 mod insert;
 mod made;
@@ -28,15 +29,17 @@ pub use self::sealed::{NotSealed, Sealed};
 pub use self::text::{SealedText, StoredText};
 pub use self::token::{NewToken, Token, TokenKey, TokenSummary, Written};
 use crate::audit::Trail;
+use crate::blind_index::HeldKeys;
 use crate::cipher::{Recorded, TokenCipher};
 use crate::database::Database;
+use crate::database::index::KEYS_TABLE;
 use crate::database::layout::{Columns, Layout};
 use crate::database::row::{StoredRow, row_name};
 use crate::database::select::Range;
 use crate::error::StoreError;
 use crate::floor::Floor;
 use crate::metrics::RefreshMetrics;
-use crate::profile::Profile;
+use crate::profile::{Profile, Table};
 use crate::write_format::WriteFormat;
 
 /// Tokens in the tables of a profile. Cheap to clone; clones share everything.
@@ -44,6 +47,8 @@ use crate::write_format::WriteFormat;
 pub struct TokenStore {
     inner: Arc<Inner>,
     layouts: Arc<[Layout]>,
+    /// Tables whose fields are sealed by hand, with these as their tokens.
+    fields: Arc<[Layout]>,
     actor: Arc<str>,
     reseal_on_read: bool,
     refresh_policy: refresh::RefreshPolicy,
@@ -63,6 +68,7 @@ struct Inner {
     /// The refreshes that wait for their turn, and what became of those before.
     turns: refresh::Turns,
     refreshes: RefreshMetrics,
+    index_keys: HeldKeys,
     rows_by_version: Mutex<BTreeMap<String, u64>>,
 }
 
@@ -103,13 +109,18 @@ impl TokenStore {
                     if columns == Columns::All {
                         layout.require_leases(&database).await?;
                     }
-                    layouts.push(layout);
+                    layouts.push(Layout { profile: profile.name.clone(), ..layout });
                 }
                 None if table.optional => absent.push(table.name.clone()),
                 None => {
                     return Err(StoreError::NoTable { table: table.name.clone() });
                 }
             }
+        }
+        if let Some(layout) = layouts.iter().find(|layout| !layout.table.index.is_empty())
+            && columns == Columns::All
+        {
+            require_index_keys(&database, layout).await?;
         }
         if layouts.is_empty() {
             return Err(StoreError::NoTable { table: absent.join(", ") });
@@ -127,12 +138,16 @@ impl TokenStore {
             fallback_writes,
             turns: refresh::Turns::default(),
             refreshes: RefreshMetrics::default(),
+            index_keys: HeldKeys::default(),
             rows_by_version,
         };
-        let (inner, layouts) = (Arc::new(inner), layouts.into());
+        let fields: Vec<Layout> = layouts.iter().filter_map(Layout::of_fields).collect();
+        layouts.retain(|layout| !layout.table.tokens.is_empty());
+        let (inner, layouts, fields) = (Arc::new(inner), layouts.into(), fields.into());
         Ok(Self {
             inner,
             layouts,
+            fields,
             actor: "unnamed".into(),
             reseal_on_read: false,
             refresh_policy: refresh::RefreshPolicy::default(),
@@ -198,7 +213,7 @@ impl TokenStore {
     /// [`StoreError::NotFound`], [`StoreError::Open`] if a value does not open, [`StoreError::Database`].
     pub async fn get(&self, key: &TokenKey) -> Result<Token, StoreError> {
         let layout = self.layout(key)?;
-        let Some(row) = self.find(layout, key).await? else { return Err(self.not_found(layout, key)) };
+        let Some(row) = self.find_row(layout, key).await? else { return Err(self.not_found(layout, key)) };
         let token = self.open_row(layout, &row).await?;
         self.trail("read").read(layout, &row);
         if self.reseal_on_read {
@@ -261,6 +276,21 @@ impl TokenStore {
         Trail::new(self.actor(), operation, self.profile().unmarked)
     }
 
+    /// Index keys that are held unwrapped.
+    pub(crate) fn held_keys(&self) -> &HeldKeys {
+        &self.inner.index_keys
+    }
+
+    /// The same store over these tables only.
+    pub(crate) fn over(&self, layouts: Vec<Layout>) -> Self {
+        Self { layouts: layouts.into(), ..self.clone() }
+    }
+
+    /// The same store over tokens and over fields that are sealed by hand, for what only reads or rewraps.
+    pub(crate) fn with_fields(&self) -> Self {
+        self.over(self.layouts.iter().chain(self.fields.iter()).cloned().collect())
+    }
+
     pub(crate) fn layouts(&self) -> &[Layout] {
         &self.layouts
     }
@@ -320,6 +350,19 @@ impl TokenStore {
                 let correlation_id = trail.did_not_open(layout, &row, column, &source);
                 Err(StoreError::Open { table, row, column: column.into(), correlation_id, source })
             }
+        }
+    }
+}
+
+/// The table of index keys is as needed as the columns of the indexes.
+async fn require_index_keys(database: &Database, layout: &Layout) -> Result<(), StoreError> {
+    let schema = layout.facts.schema.clone().or_else(|| layout.table.schema.clone());
+    let keys = Table { name: KEYS_TABLE.into(), schema, ..layout.table.clone() };
+    match database.describe(&keys).await? {
+        Some(_) => Ok(()),
+        None => {
+            let (table, columns) = (layout.table.name.clone(), vec![KEYS_TABLE.to_owned()]);
+            Err(StoreError::NoColumns { table, columns, addable: true })
         }
     }
 }

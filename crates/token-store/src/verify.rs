@@ -5,6 +5,7 @@ use futures_util::{StreamExt as _, future, stream};
 use serde::Serialize;
 
 use crate::audit::VerificationCounts;
+use crate::blind_index::{IndexProblem, check_index};
 use crate::cipher::Recorded;
 use crate::database::layout::Layout;
 use crate::database::row::{StoredKey, StoredRow};
@@ -35,6 +36,10 @@ pub struct VerifyReport {
     pub unbound: u64,
     /// Values below the floor, which are not read. They are counted in `failed` too.
     pub below_floor: u64,
+    /// Sealed values without their blind index: they are not found by their value.
+    pub index_missing: u64,
+    /// Blind indexes that are not those of their values.
+    pub index_misfit: u64,
     /// Values in a format of the time before the key service, which cannot be bound to a row.
     pub legacy: u64,
     /// Whether it was stopped before its end.
@@ -49,7 +54,7 @@ impl VerifyReport {
     /// Whether something has to be done.
     #[must_use]
     pub fn found_problems(&self) -> bool {
-        self.failed + self.plaintext + self.unbound > 0
+        self.failed + self.plaintext + self.unbound + self.index_missing + self.index_misfit > 0
     }
 
     /// How the verification ended, as the audit trail calls it.
@@ -79,6 +84,7 @@ pub async fn verify(
     progress: impl FnMut(&VerifyReport),
 ) -> Result<VerifyReport, Ended> {
     let mut report = VerifyReport::default();
+    let store = &store.with_fields();
     let ended = check_tables(store, sample, stop, progress, &mut report).await;
     store.trail(VERIFY).verified(report.outcome(ended.as_ref().err()), &report.counts());
     ended.map(|()| report)
@@ -167,6 +173,8 @@ enum Verdict {
     Plaintext(Failure),
     Unbound(Failure),
     BelowFloor(Failure),
+    /// The value opens, and its blind index is missing or of another value.
+    Index(IndexProblem, Failure),
     Failed(Failure),
 }
 
@@ -183,11 +191,31 @@ async fn check_row(
     }
     let mut verdicts = Vec::with_capacity(row.values.len());
     for (column, value) in layout.table.tokens.iter().zip(&row.values) {
-        if let Some(text) = value.as_ref().filter(|text| !text.is_empty()) {
-            verdicts.push(check_value(store, layout, row, column, text).await);
+        match value.as_ref().filter(|text| !text.is_empty()) {
+            Some(text) => verdicts.push(check_value(store, layout, row, column, text).await),
+            None => match check_index(store, layout, row, column, None).await {
+                Ok(None) => {}
+                Ok(Some(problem)) => verdicts.push(Ok((true, misindexed(layout, row, column, problem)))),
+                Err(error) => verdicts.push(Err(error.into())),
+            },
         }
     }
     verdicts
+}
+
+fn misindexed(layout: &Layout, row: &StoredRow, column: &str, problem: IndexProblem) -> Verdict {
+    Verdict::Index(
+        problem,
+        Failure {
+            table: layout.table.name.clone(),
+            row: row.name(layout),
+            column: column.into(),
+            class: problem.class().into(),
+            error: problem.text().into(),
+            correlation_id: None,
+            needed: None,
+        },
+    )
 }
 
 async fn check_value(
@@ -207,16 +235,32 @@ async fn check_value(
         correlation_id: None,
         needed: None,
     };
-    let plaintext = || Verdict::Plaintext(finding("plaintext", "readable by anyone with the table"));
+    let readable = match layout.is_of_fields {
+        true => "readable by anyone with the table: seal it where it is written",
+        false => "readable by anyone with the table",
+    };
+    let plaintext = || Verdict::Plaintext(finding("plaintext", readable));
     let unbound = || Verdict::Unbound(finding("unbound", "not bound to its row"));
     let recorded = Recorded::of(row, layout, store.profile().unmarked);
-    match store.cipher().open(text, recorded, &row.binding(layout, column)).await {
+    let binding = row.binding(layout, column);
+    let opened = match layout.is_of_fields {
+        true => store.cipher().open_field(text, recorded, &binding).await,
+        false => store.cipher().open(text, recorded, &binding).await,
+    };
+    match opened {
         Ok(cell) => {
             let verdict = match cell.format {
                 Format::Plaintext => plaintext(),
                 Format::KmsEnvelope if !cell.bound && binds => unbound(),
                 Format::KmsEnvelope | Format::BoundEnvelope => Verdict::Fine,
                 _ => Verdict::Legacy,
+            };
+            let opened = Some((&cell.plaintext, cell.format));
+            let verdict = match check_index(store, layout, row, column, opened).await? {
+                Some(problem) if matches!(verdict, Verdict::Fine | Verdict::Legacy) => {
+                    misindexed(layout, row, column, problem)
+                }
+                _ => verdict,
             };
             Ok((true, verdict))
         }
@@ -251,6 +295,13 @@ impl VerifyReport {
             }
             Verdict::Unbound(finding) => {
                 self.unbound += 1;
+                push(&mut self.findings, finding);
+            }
+            Verdict::Index(problem, finding) => {
+                match problem {
+                    IndexProblem::Missing => self.index_missing += 1,
+                    IndexProblem::Misfit => self.index_misfit += 1,
+                }
                 push(&mut self.findings, finding);
             }
             Verdict::BelowFloor(failure) => {

@@ -114,7 +114,12 @@ pub fn of_store(error: &StoreError) -> Option<String> {
         StoreError::KeptToken { .. } => {
             "write that column first, with `migrate-tokens put --column`; if no column opens, set one to NULL in the database"
         }
-        StoreError::Open { source, .. } => return of_open(source),
+        StoreError::NotUnique { .. } => "find the other row by its value: `migrate-tokens find --column …`",
+        StoreError::TooManyFound { .. } => {
+            "set more `bits` for this index in the profile, and run `migrate-tokens rotate-index`"
+        }
+        StoreError::NoIndex { .. } => "add [[tables.index]] to the profile: see docs/pii.md",
+        StoreError::Open { source, .. } | StoreError::IndexKey { source, .. } => return of_open(source),
         StoreError::Seal { source: SealFailure::Envelope(SealError::Key(error)), .. } => {
             return of_key(error);
         }

@@ -18,6 +18,7 @@ mod every_stored_format_opens;
 mod fields_open_in_their_cell;
 mod forgeries_meet_a_commitment;
 mod forked_processes_share_no_randomness;
+mod indexes_follow_their_vectors;
 mod keys_and_nonces_never_repeat;
 mod nobody_gets_somebody_elses_value;
 mod non_canonical_forms_are_refused;

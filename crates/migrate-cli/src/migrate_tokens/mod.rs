@@ -5,6 +5,7 @@ mod audit;
 mod demo;
 mod doctor;
 mod estimate;
+mod find;
 mod findings;
 #[cfg(feature = "metrics")]
 mod gate;
@@ -16,6 +17,7 @@ mod migrate;
 mod profile;
 mod relocate;
 mod rewrap;
+mod rotate_index;
 mod schema;
 mod status;
 mod token;
@@ -73,6 +75,10 @@ enum Command {
     Rewrap(rewrap::Args),
     /// Re-seal values whose row, owner, table or column was renamed or got another key
     Relocate(relocate::Args),
+    /// Find rows by a sealed value, read from standard input
+    Find(find::Args),
+    /// Rotate the keys of blind indexes while they are in use
+    RotateIndex(rotate_index::Args),
     /// Open every token; look for readable and unbound ones
     Verify(verify::Args),
     /// Check configuration, database, schema, permissions and key service, each with a hint
@@ -155,6 +161,8 @@ async fn dispatch(command: Command, options: Options) -> Result<Exit, CliError> 
         Command::Rollback(args) => migrate::run_rollback(args, settings, options).await,
         Command::Rewrap(args) => rewrap::run(args, settings, options).await,
         Command::Relocate(args) => relocate::run(args, settings, options).await,
+        Command::Find(args) => find::run(args, settings, options).await,
+        Command::RotateIndex(args) => rotate_index::run(args, settings, options).await,
         Command::Verify(args) => verify::run(args, settings, options).await,
         #[cfg(feature = "metrics")]
         Command::Gate(args) => gate::run(args, settings, options).await,

@@ -119,7 +119,14 @@ impl Cell {
                     format!("one of {}", table.tokens.join(", ")),
                 ));
             }
-            None => table.tokens[0].clone(),
+            None => match table.tokens.first() {
+                Some(column) => column.clone(),
+                None => {
+                    let problem =
+                        format!("table {:?} has no token column, only fields of a service", table.name);
+                    return Err(CliError::usage(problem));
+                }
+            },
         };
         let key = TokenKey::from_values(key_values(table, &self.row)?).in_table(&table.name);
         Ok((table.name.clone(), column, key))
@@ -186,7 +193,7 @@ fn numbered(text: &str) -> Option<(char, usize)> {
 }
 
 /// The token on standard input. That there is none is far more often a pipe that broke than meant.
-async fn read_token(allow_empty: bool) -> Result<SecretString, CliError> {
+pub(super) async fn read_token(allow_empty: bool) -> Result<SecretString, CliError> {
     let bytes = read_secret().await?;
     let text = std::str::from_utf8(&bytes).map_err(|_| {
         CliError::usage_with_hint(

@@ -30,6 +30,7 @@ mod methods_are_true_of_every_row;
 mod openbao_is_a_key_service;
 mod operations_are_rehearsed;
 mod output_is_for_people_or_machines;
+mod personal_data_is_still_found;
 mod pulseplan_reads_its_own_status_right;
 mod rotated_logs_are_sealed_as_they_close;
 mod scans_are_for_people_machines_and_hooks;

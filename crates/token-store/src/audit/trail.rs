@@ -4,10 +4,11 @@ use envelope_core::OpenError;
 
 use super::{
     BELOW_FLOOR, DECRYPTION_FAILED, FALLBACK_WRITE, PLAINTEXT_WRITTEN, ROW_MIGRATED, ROW_ROLLED_BACK,
-    RUN_FINISHED, RUN_STARTED, SCHEMA_CHANGED, TARGET, TOKEN_DELETED, TOKEN_READ, TOKEN_WRITE_FAILED,
-    TOKEN_WRITTEN, VERIFICATION_FINISHED,
+    RUN_FINISHED, RUN_STARTED, SCHEMA_CHANGED, TARGET, TOKEN_DELETED, TOKEN_READ, TOKEN_SEARCHED,
+    TOKEN_WRITE_FAILED, TOKEN_WRITTEN, VERIFICATION_FINISHED,
 };
 use crate::cipher::{Recorded, TokenCipher, is_fallback};
+use crate::database::index::StoredIndexKey;
 use crate::database::layout::Layout;
 use crate::database::row::StoredRow;
 use crate::database::swap::Change;
@@ -129,6 +130,25 @@ impl<'a> Trail<'a> {
             let falls = self.stored_version(layout, &change.old) > Some(change.marks.version.into());
             self.changed(if falls { ROW_ROLLED_BACK } else { ROW_MIGRATED }, layout, change);
         }
+    }
+
+    /// Rows were looked for by a sealed value.
+    pub(crate) fn searched(&self, layout: &Layout, column: &str, outcome: &str, rows: u64) {
+        let table = Some(layout.table.name.as_str());
+        let record = Record { table, column: Some(column), outcome: Some(outcome), ..self.base() };
+        emit!(info, TOKEN_SEARCHED, record, rows = rows);
+    }
+
+    /// Something became of the key of a blind index.
+    pub(crate) fn index_key(&self, event: &'static str, layout: &Layout, key: &StoredIndexKey) {
+        let record = Record {
+            table: Some(layout.table.name.as_str()),
+            column: Some(key.column.as_str()),
+            key: key.key_id.as_deref().map(shown),
+            outcome: Some("ok"),
+            ..self.base()
+        };
+        emit!(info, event, record);
     }
 
     pub(crate) fn deleted(&self, layout: &Layout, row: &str) {

@@ -19,6 +19,10 @@ pub(crate) enum Inserted {
     Written,
     /// A row with this key exists.
     Exists,
+    /// The index keys are others than those that the row was computed under.
+    Stale,
+    /// Another row has the same value under an index key that is being retired.
+    Rival,
     /// The database would store another row than the one that was sent, and nothing was stored.
     Other(Option<Box<StoredRow>>),
 }
@@ -42,6 +46,8 @@ impl<'a> NewRow<'a> {
             columns.push((&names.key_id, change.marks.key_id.as_deref()));
         }
         columns.extend(layout.record().map(|record| (record.column.as_str(), change.record())));
+        let indexes = table.index_columns().zip(&change.indexes.values);
+        columns.extend(indexes.map(|(column, value)| (column.as_str(), value.as_deref())));
         columns.extend(self.plain.iter().copied());
         columns
     }

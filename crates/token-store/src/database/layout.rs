@@ -12,6 +12,10 @@ use crate::profile::{Record, Table, VersionColumns};
 pub(crate) struct Layout {
     pub(crate) table: Table,
     pub(crate) facts: Facts,
+    /// The profile's name, which blind indexes are bound to.
+    pub(crate) profile: String,
+    /// Whether its tokens are fields, which a service seals by hand and this program never writes but to rewrap.
+    pub(crate) is_of_fields: bool,
     /// Which rows a walk is limited to, besides the profile's filter.
     pub(crate) only: Vec<Only>,
 }
@@ -22,6 +26,8 @@ pub(crate) struct Facts {
     /// The schema that the table was found in, where the database has several.
     pub(crate) schema: Option<String>,
     pub(crate) columns: Vec<Column>,
+    /// Every unique index over whole columns of every row.
+    pub(crate) uniques: Vec<UniqueKey>,
     /// The unique index or primary key that guarantees the profile's key.
     pub(crate) unique: Option<UniqueKey>,
     /// Why nothing guarantees it, where that is so.
@@ -86,9 +92,32 @@ impl Layout {
         which: Columns,
     ) -> Result<Option<Self>, StoreError> {
         let Some(facts) = database.describe(table).await? else { return Ok(None) };
-        let layout = Self { table: table.clone(), facts, only: Vec::new() };
+        let layout = Self {
+            table: table.clone(),
+            facts,
+            profile: String::new(),
+            is_of_fields: false,
+            only: Vec::new(),
+        };
         layout.require_columns(which)?;
         Ok(Some(layout))
+    }
+
+    /// The table's fields as if they were its tokens; `None` where it has none.
+    pub(crate) fn of_fields(&self) -> Option<Self> {
+        if self.table.fields.is_empty() {
+            return None;
+        }
+        let table = Table {
+            tokens: self.table.fields.clone(),
+            fields: Vec::new(),
+            index: Vec::new(),
+            version: None,
+            plain: Vec::new(),
+            updated: None,
+            ..self.table.clone()
+        };
+        Some(Self { table, is_of_fields: true, ..self.clone() })
     }
 
     pub(crate) fn column(&self, name: &str) -> Option<&Column> {
@@ -111,7 +140,7 @@ impl Layout {
     pub(crate) fn content_columns(&self) -> usize {
         let table = &self.table;
         let record = usize::from(self.record().is_some());
-        table.owner.len() + table.version_columns().count() + table.tokens.len() + record
+        table.owner.len() + table.version_columns().count() + table.tokens.len() + record + table.index.len()
     }
 
     /// The column that describes the tokens to another program, where the table has it.
@@ -155,10 +184,11 @@ impl Layout {
 
     fn require_columns(&self, which: Columns) -> Result<(), StoreError> {
         let table = &self.table;
-        let version = table.version_columns().filter(|_| which == Columns::All);
+        let added = table.version_columns().chain(table.index_columns());
+        let added = added.filter(|_| which == Columns::All);
         let mut missing: Vec<String> = table.own_columns().filter(|name| !self.has(name)).cloned().collect();
         let addable = missing.is_empty();
-        missing.extend(version.filter(|name| !self.has(name)).cloned());
+        missing.extend(added.filter(|name| !self.has(name)).cloned());
         if missing.is_empty() {
             return Ok(());
         }

@@ -4,6 +4,7 @@
 mod connect;
 mod errors;
 mod identity;
+pub(crate) mod index;
 pub(crate) mod insert;
 pub(crate) mod layout;
 #[cfg(feature = "mysql")]
@@ -26,6 +27,7 @@ pub(crate) use errors::read as read_error;
 pub(crate) use identity::Kind;
 pub use within::InTransaction;
 
+use self::index::StoredIndexKey;
 use self::insert::{Inserted, NewRow};
 use self::layout::{Facts, Layout};
 use self::row::{StoredKey, StoredRow};
@@ -161,6 +163,8 @@ pub(crate) enum AddedColumn<'a> {
     Version(&'a str),
     /// The method or the key, as text.
     Text(&'a str),
+    /// A blind index.
+    Index(&'a str),
 }
 
 /// Reading and writing the rows of a table.
@@ -272,6 +276,99 @@ impl Database {
     ) -> Result<bool, DatabaseError> {
         let change = &Change::none(row);
         in_room!(self, room, connections => room::swap::delete(connections, layout, change).await)
+    }
+}
+
+/// Blind indexes.
+impl Database {
+    /// The statement that makes the table of index keys.
+    pub(crate) fn create_keys_table(&self, schema: Option<&str>) -> String {
+        in_room!(self, room, _connections => room::index::create_keys_table(schema))
+    }
+
+    /// The statement that makes the database index over an index column.
+    pub(crate) fn create_index(
+        &self,
+        table: &Table,
+        schema: Option<&str>,
+        into: &str,
+        unique: bool,
+    ) -> String {
+        in_room!(self, room, _connections => room::index::create_index(table, schema, into, unique))
+    }
+
+    /// Whether look-ups by a column have a database index, and whether one is unique.
+    pub(crate) async fn indexed(&self, table: &Table, into: &str) -> Result<Option<bool>, DatabaseError> {
+        in_room!(self, room, connections => room::index::indexed(connections, table, into).await)
+    }
+
+    /// The index keys of a table, by column and number.
+    pub(crate) async fn index_keys(&self, layout: &Layout) -> Result<Vec<StoredIndexKey>, DatabaseError> {
+        in_room!(self, room, connections => room::index::keys(connections, layout).await)
+    }
+
+    /// Adds a key of the next generation, and retires the one before; `false` where the keys changed meanwhile.
+    pub(crate) async fn add_index_key(
+        &self,
+        layout: &Layout,
+        key: &StoredIndexKey,
+    ) -> Result<bool, DatabaseError> {
+        in_room!(self, room, connections => room::index::add_key(connections, layout, key).await)
+    }
+
+    /// Forgets a key that no index is under any more; `false` where there is one, or where the keys changed meanwhile.
+    pub(crate) async fn drop_index_key(
+        &self,
+        layout: &Layout,
+        key: &StoredIndexKey,
+        into: &str,
+        generation: u64,
+    ) -> Result<bool, DatabaseError> {
+        in_room!(self, room, connections => room::index::drop_key(connections, layout, key, into, generation).await)
+    }
+
+    /// Replaces the wrapped form of a key, if it still is what was read.
+    pub(crate) async fn rewrap_index_key(
+        &self,
+        layout: &Layout,
+        key: &StoredIndexKey,
+        wrapped: &str,
+        key_id: Option<&str>,
+    ) -> Result<bool, DatabaseError> {
+        in_room!(self, room, connections => room::index::rewrap_key(connections, layout, key, wrapped, key_id).await)
+    }
+
+    /// The number of rows whose index is under a key, whatever the profile's filter says.
+    pub(crate) async fn count_marked(
+        &self,
+        layout: &Layout,
+        into: &str,
+        mark: &str,
+    ) -> Result<u64, DatabaseError> {
+        in_room!(self, room, connections => room::index::count_marked(connections, layout, into, mark).await)
+    }
+
+    /// Rows that have one of these texts in an index column.
+    pub(crate) async fn candidates(
+        &self,
+        layout: &Layout,
+        into: &str,
+        values: &[String],
+        limit: usize,
+    ) -> Result<Vec<StoredRow>, DatabaseError> {
+        in_room!(self, room, connections => room::index::candidates(connections, layout, into, values, limit).await)
+    }
+
+    /// Rows without an index that hold this text as it is.
+    pub(crate) async fn unindexed(
+        &self,
+        layout: &Layout,
+        token: &str,
+        into: &str,
+        stored: &str,
+        limit: usize,
+    ) -> Result<Vec<StoredRow>, DatabaseError> {
+        in_room!(self, room, connections => room::index::unindexed(connections, layout, token, into, stored, limit).await)
     }
 }
 

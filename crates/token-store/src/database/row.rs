@@ -20,6 +20,8 @@ pub(crate) struct StoredRow {
     pub(crate) values: Vec<Option<Text>>,
     /// The record about the tokens, where the table has one.
     pub(crate) record: Cell,
+    /// The blind indexes, in the profile's order.
+    pub(crate) indexes: Vec<Option<String>>,
     /// The plain columns, where they were asked for.
     pub(crate) plain: Vec<Option<String>>,
     /// Why the row cannot be worked with, where a column holds what is no text.
@@ -130,8 +132,9 @@ impl StoredRow {
         let values = take(&mut cells, table.tokens.iter(), &mut unreadable);
         // A record that cannot be read keeps no token from being read.
         let record = layout.record().and_then(|_| cells.next()).unwrap_or(Ok(None));
+        let indexes = shown(take(&mut cells, table.index_columns(), &mut unreadable));
         let plain = shown(take(&mut cells, table.plain.iter(), &mut unreadable));
-        Self { key, owner, version, method, key_id, values, record, plain, unreadable }
+        Self { key, owner, version, method, key_id, values, record, indexes, plain, unreadable }
     }
 
     /// The text of the row's record.

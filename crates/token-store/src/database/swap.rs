@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::Text;
+use super::index::{IndexEntries, Rival};
 use super::insert::{Inserted, NewRow};
 use super::layout::Layout;
-use super::row::StoredRow;
+use super::row::{StoredKey, StoredRow};
 use crate::error::DatabaseError;
 use crate::record::{self, RecordError};
 use crate::write_format::WriteFormat;
@@ -20,6 +21,7 @@ pub(crate) struct Change {
     pub(crate) marks: Marks,
     /// What the row's record is to become, where the table has one.
     record: Option<String>,
+    pub(crate) indexes: IndexEntries,
 }
 
 /// What the version columns say of a row.
@@ -63,6 +65,8 @@ pub(crate) enum Fate {
     Written,
     /// The row is not what was read any more, or it is locked or gone.
     Unmatched,
+    /// The index keys are others than those that the change was computed under: it has to be planned again.
+    Stale,
     /// The database stores something else than what was sent, and the row was left as it was.
     Altered,
     /// The database refuses the row, and it was left as it was.
@@ -120,6 +124,19 @@ pub(crate) trait Session: Sized + Send {
         layout: &Layout,
         key: &[String],
     ) -> impl Future<Output = Result<Vec<StoredRow>, DatabaseError>> + Send;
+    /// The generation of the table's index keys, which stays what it is until this transaction ends.
+    fn index_generation(
+        &mut self,
+        layout: &Layout,
+    ) -> impl Future<Output = Result<u64, DatabaseError>> + Send;
+
+    /// Whether another row than the one of a key has this index.
+    fn has_rival(
+        &mut self,
+        layout: &Layout,
+        key: &StoredKey,
+        rival: &Rival,
+    ) -> impl Future<Output = Result<bool, DatabaseError>> + Send;
 
     /// Sets a mark that [`undo`](Self::undo) goes back to.
     fn mark(&mut self) -> impl Future<Output = Result<(), DatabaseError>> + Send;
@@ -204,8 +221,13 @@ async fn at_once<S: Session>(
 ) -> Result<Option<Vec<Fate>>, DatabaseError> {
     let all: Vec<&Change> = changes.iter().collect();
     let mut session = S::begin(connections).await?;
+    if let Some(fates) = stale(&mut session, layout, changes).await? {
+        session.cancel().await?;
+        return Ok(Some(fates));
+    }
     let attempt = session.write(layout, &all, writing, Care::One).await?;
-    if attempt.is_guarded || !attempt.altered.is_empty() {
+    let has_rivals = !rivals(&mut session, layout, &all, &attempt.written).await?.is_empty();
+    if attempt.is_guarded || !attempt.altered.is_empty() || has_rivals {
         session.cancel().await?;
         return Ok(None);
     }
@@ -224,6 +246,10 @@ async fn with_care<S: Session>(
 ) -> Result<Vec<Fate>, DatabaseError> {
     let mut fates = vec![Fate::Unmatched; changes.len()];
     let mut session = S::begin(connections).await?;
+    if let Some(fates) = stale(&mut session, layout, changes).await? {
+        session.cancel().await?;
+        return Ok(fates);
+    }
     let mut parts: Vec<Vec<usize>> = vec![(0..changes.len()).collect()];
     while let Some(places) = parts.pop() {
         if places.is_empty() {
@@ -233,8 +259,17 @@ async fn with_care<S: Session>(
         session.mark().await?;
         match session.write(layout, &part, writing, Care::Full).await {
             Ok(attempt) if attempt.altered.is_empty() => {
-                session.keep().await?;
-                attempt.written.into_iter().for_each(|index| fates[places[index]] = Fate::Written);
+                let refused = rivals(&mut session, layout, &part, &attempt.written).await?;
+                if refused.is_empty() {
+                    session.keep().await?;
+                    attempt.written.into_iter().for_each(|index| fates[places[index]] = Fate::Written);
+                    continue;
+                }
+                session.undo().await?;
+                refused
+                    .iter()
+                    .for_each(|index| fates[places[*index]] = Fate::Refused(DatabaseError::rival()));
+                parts.push(without(places, &refused));
             }
             Ok(attempt) => {
                 session.undo().await?;
@@ -269,9 +304,16 @@ pub(crate) async fn swap_within<S: Session>(
     change: &Change,
     writing: &Writing<'_>,
 ) -> Result<Fate, DatabaseError> {
+    if stale(session, layout, std::slice::from_ref(change)).await?.is_some() {
+        return Ok(Fate::Stale);
+    }
     session.mark().await?;
     match session.write(layout, &[change], writing, Care::Full).await {
         Ok(attempt) if attempt.altered.is_empty() => {
+            if !rivals(session, layout, &[change], &attempt.written).await?.is_empty() {
+                session.undo().await?;
+                return Ok(Fate::Refused(DatabaseError::rival()));
+            }
             session.keep().await?;
             Ok(if attempt.written.is_empty() { Fate::Unmatched } else { Fate::Written })
         }
@@ -294,10 +336,10 @@ pub(crate) async fn insert<S: Session>(
     row: &NewRow<'_>,
 ) -> Result<Inserted, DatabaseError> {
     let mut session = S::begin(connections).await?;
-    let inserted = session.insert(layout, row).await?;
+    let inserted = insert_checked(&mut session, layout, row).await?;
     match inserted {
         Inserted::Written => session.commit().await?,
-        Inserted::Exists | Inserted::Other(_) => session.cancel().await?,
+        Inserted::Exists | Inserted::Stale | Inserted::Rival | Inserted::Other(_) => session.cancel().await?,
     }
     Ok(inserted)
 }
@@ -309,7 +351,7 @@ pub(crate) async fn insert_within<S: Session>(
     row: &NewRow<'_>,
 ) -> Result<Inserted, DatabaseError> {
     session.mark().await?;
-    match session.insert(layout, row).await {
+    match insert_checked(session, layout, row).await {
         Ok(Inserted::Written) => {
             session.keep().await?;
             Ok(Inserted::Written)
@@ -325,12 +367,63 @@ pub(crate) async fn insert_within<S: Session>(
     }
 }
 
+/// Adds a row whose indexes are under today's keys, and looks for another row with the same value.
+async fn insert_checked<S: Session>(
+    session: &mut S,
+    layout: &Layout,
+    row: &NewRow<'_>,
+) -> Result<Inserted, DatabaseError> {
+    if stale(session, layout, std::slice::from_ref(row.change)).await?.is_some() {
+        return Ok(Inserted::Stale);
+    }
+    let inserted = session.insert(layout, row).await?;
+    let is_written = matches!(inserted, Inserted::Written);
+    if is_written && !rivals(session, layout, &[row.change], &[0]).await?.is_empty() {
+        return Ok(Inserted::Rival);
+    }
+    Ok(inserted)
+}
+
+/// The fates of all changes, where one was computed under other index keys than those of now.
+async fn stale<S: Session>(
+    session: &mut S,
+    layout: &Layout,
+    changes: &[Change],
+) -> Result<Option<Vec<Fate>>, DatabaseError> {
+    if changes.iter().all(|change| change.indexes.generation.is_none()) {
+        return Ok(None);
+    }
+    let now = session.index_generation(layout).await?;
+    let is_stale = |change: &Change| change.indexes.generation.is_some_and(|generation| generation != now);
+    Ok(changes.iter().any(is_stale).then(|| vec![Fate::Stale; changes.len()]))
+}
+
+/// The changes that were written although another row has the same value under a key that is being retired.
+async fn rivals<S: Session>(
+    session: &mut S,
+    layout: &Layout,
+    changes: &[&Change],
+    written: &[usize],
+) -> Result<Vec<usize>, DatabaseError> {
+    let mut refused = Vec::new();
+    for place in written {
+        for rival in &changes[*place].indexes.rivals {
+            if session.has_rival(layout, &changes[*place].old.key, rival).await? {
+                refused.push(*place);
+                break;
+            }
+        }
+    }
+    Ok(refused)
+}
+
 fn without(places: Vec<usize>, left_out: &[usize]) -> Vec<usize> {
     let kept = places.into_iter().enumerate().filter(|(index, _)| !left_out.contains(index));
     kept.map(|(_, place)| place).collect()
 }
 
-/// Number of values that a change consists of: key, owner, old and new tokens, old version, new marks, old and new record.
+/// Number of values that a change consists of: key, owner, old and new tokens, old version, new marks, old and new record, old and
+/// new indexes.
 pub(crate) fn change_columns(layout: &Layout) -> usize {
     let marks = if layout.version().is_some() { 4 } else { 0 };
     layout.table.key.len()
@@ -338,6 +431,7 @@ pub(crate) fn change_columns(layout: &Layout) -> usize {
         + 2 * layout.table.tokens.len()
         + marks
         + records(layout)
+        + 2 * layout.table.index.len()
 }
 
 fn records(layout: &Layout) -> usize {
@@ -347,7 +441,7 @@ fn records(layout: &Layout) -> usize {
 /// The record's column, and the places of its old and its new text in a change.
 pub(crate) fn record_places(layout: &Layout) -> Option<(&str, usize, usize)> {
     let record = layout.record()?;
-    let end = change_columns(layout);
+    let end = change_columns(layout) - 2 * layout.table.index.len();
     Some((&record.column, end - 2, end - 1))
 }
 
@@ -368,14 +462,24 @@ pub(crate) fn change_values<'a>(layout: &Layout, change: &'a Change) -> Vec<Opti
         values.push(change.old.record_text().unwrap_or_default());
         values.push(change.record.as_deref());
     }
+    values.extend(change.old.indexes.iter().map(Option::as_deref));
+    values.extend(change.indexes.values.iter().map(Option::as_deref));
     values
+}
+
+/// The index columns, each with the places of its old and of its new text among the values of a change.
+pub(crate) fn index_places(layout: &Layout) -> impl Iterator<Item = (&String, usize, usize)> {
+    let count = layout.table.index.len();
+    let first = change_columns(layout) - 2 * count;
+    layout.table.index_columns().enumerate().map(move |(n, name)| (name, first + n, first + count + n))
 }
 
 impl Change {
     /// No change of a row: what is compared is what was read.
     pub(crate) fn none(old: StoredRow) -> Self {
         let values = vec![None; old.values.len()];
-        Self { old, values, marks: Marks { version: 0, method: None, key_id: None }, record: None }
+        let indexes = IndexEntries::unchanged(&old);
+        Self { old, values, marks: Marks { version: 0, method: None, key_id: None }, record: None, indexes }
     }
 
     /// A change that keeps the row's record true.
@@ -390,7 +494,8 @@ impl Change {
     ) -> Result<Self, RecordError> {
         let (method, key_id) = (marks.method.as_deref(), marks.key_id.as_deref());
         let record = record::rewritten(layout, old.record_text(), method, key_id)?;
-        Ok(Self { old, values, marks, record })
+        let indexes = IndexEntries::unchanged(&old);
+        Ok(Self { old, values, marks, record, indexes })
     }
 
     /// The same where the caller gives the record another text, which is made true as well.
@@ -406,7 +511,13 @@ impl Change {
     ) -> Result<Self, RecordError> {
         let (method, key_id) = (marks.method.as_deref(), marks.key_id.as_deref());
         let record = record::rewritten(layout, Ok(given), method, key_id)?;
-        Ok(Self { old, values, marks, record })
+        let indexes = IndexEntries::unchanged(&old);
+        Ok(Self { old, values, marks, record, indexes })
+    }
+
+    /// The same change, with these blind indexes instead of those that the row has.
+    pub(crate) fn with_indexes(self, indexes: IndexEntries) -> Self {
+        Self { indexes, ..self }
     }
 
     /// What the row's record is to become, where the table has one.
@@ -420,12 +531,14 @@ impl Change {
             && now.version == self.old.version
             && now.owner == self.old.owner
             && now.record_text().unwrap_or_default() == self.old.record_text().unwrap_or_default()
+            && now.indexes == self.old.indexes
     }
 
     /// Whether a row, read afterwards, holds what this change was to write.
     pub(crate) fn is_written(&self, now: &StoredRow, layout: &Layout) -> bool {
         now.values == self.values
             && now.owner == self.old.owner
+            && now.indexes == self.indexes.values
             && (layout.version().is_none() || now.version.as_deref() == Some(self.marks.version_text()))
             && record::is_same(now.record_text().unwrap_or_default(), self.record())
     }
@@ -436,6 +549,12 @@ impl Marks {
     pub(crate) fn of(format: WriteFormat, key_id: Option<String>) -> Self {
         let method = format.method().unwrap_or(PLAINTEXT);
         Self { version: format.version(), method: Some(method.into()), key_id }
+    }
+
+    /// What a row's version columns say already.
+    pub(crate) fn kept(row: &StoredRow) -> Self {
+        let version = row.version.as_deref().and_then(|version| version.parse().ok()).unwrap_or(0);
+        Self { version, method: row.method.clone(), key_id: row.key_id.clone() }
     }
 
     /// The number of the form, as text.

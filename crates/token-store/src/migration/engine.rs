@@ -9,6 +9,7 @@ use super::left::{pending, under_other_keys};
 use super::rewrap::{RewrapGoal, plan_rewrap};
 use super::{Ended, Failure, MAX_LISTED, MigrationReport, Outcome, RunOptions, StopFlag};
 use crate::audit::{self, RunCounts, Trail};
+use crate::blind_index::plan_reindex;
 use crate::database::layout::Layout;
 use crate::database::row::{StoredKey, StoredRow};
 use crate::database::select::{Range, Walk};
@@ -29,13 +30,24 @@ const MOST_LOCKED: usize = 500;
 pub(super) enum Work {
     Convert(Goal, CurrentKey),
     Rewrap(RewrapGoal),
+    /// Blind indexes come under the active key; values stay as they are.
+    Reindex {
+        dry_run: bool,
+    },
 }
 
 impl Work {
     async fn plan(&self, store: &TokenStore, layout: &Layout, row: StoredRow) -> RowPlan {
         match self {
             Self::Convert(goal, current_key) => {
-                plan(store.cipher(), layout, store.profile().unmarked, row, *goal, current_key).await
+                let keys = match store.index_keys_for(layout, *goal).await {
+                    Ok(keys) => keys,
+                    Err(error) => return RowPlan::Failed(error.into()),
+                };
+                plan(store.cipher(), layout, store.profile().unmarked, row, *goal, current_key, keys).await
+            }
+            Self::Reindex { dry_run } => {
+                plan_reindex(store, layout, row, *dry_run).await.unwrap_or_else(RowPlan::from)
             }
             Self::Rewrap(goal) => {
                 plan_rewrap(store.cipher(), layout, row, goal).await.unwrap_or_else(RowPlan::from)
@@ -47,6 +59,7 @@ impl Work {
         store.trail(match self {
             Self::Convert(..) => "migrate",
             Self::Rewrap(_) => "rewrap",
+            Self::Reindex { .. } => "rotate-index",
         })
     }
 
@@ -56,6 +69,7 @@ impl Work {
                 trail.started(Some(goal.format.method().unwrap_or("plaintext")), None, dry_run);
             }
             Self::Rewrap(goal) => trail.started(None, Some(&goal.to), dry_run),
+            Self::Reindex { .. } => trail.started(None, None, dry_run),
         }
     }
 
@@ -63,6 +77,7 @@ impl Work {
         match self {
             Self::Convert(..) => trail.migrated(layout, change),
             Self::Rewrap(_) => trail.changed(audit::ROW_REWRAPPED, layout, change),
+            Self::Reindex { .. } => trail.changed(audit::ROW_REINDEXED, layout, change),
         }
     }
 }
@@ -114,6 +129,8 @@ impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
             self.report.left += match &self.work {
                 Work::Convert(goal, _) => pending(store, layout, goal.format).await?,
                 Work::Rewrap(goal) => under_other_keys(store, layout, goal).await?,
+                // Counted when the key is to be retired.
+                Work::Reindex { .. } => 0,
             };
         }
         Ok(())

@@ -24,6 +24,7 @@ pub use relocate::{Former, relocate};
 pub use report::{Failure, MAX_LISTED, MigrationReport, RelocateReport, RewrapReport};
 use rewrap::RewrapGoal;
 
+use crate::blind_index::rewrap_keys;
 use crate::error::StoreError;
 use crate::plan::{CurrentKey, Goal};
 use crate::store::TokenStore;
@@ -148,6 +149,16 @@ pub async fn run(
     Run::new(store, Work::Convert(goal, CurrentKey::default()), &options.run, stop, progress).finish().await
 }
 
+/// Rewrites the blind indexes of the store's tables under their active keys. `progress` is called after each batch.
+pub(crate) async fn reindex(
+    store: &TokenStore,
+    options: &RunOptions,
+    stop: &StopFlag,
+    progress: impl FnMut(&MigrationReport),
+) -> Outcome<MigrationReport> {
+    Run::new(store, Work::Reindex { dry_run: options.dry_run }, options, stop, progress).finish().await
+}
+
 /// Wraps the data keys of every row again, without opening a token; one whose data key is another service's is opened and
 /// sealed again. `progress` is called after each batch.
 pub async fn rewrap(
@@ -168,9 +179,15 @@ pub async fn rewrap(
             return Outcome { report: RewrapReport::default(), ended_by: Some(Ended::KeyService(error)) };
         }
     };
+    let index_keys = match rewrap_keys(store, options.from.as_deref(), &to, options.run.dry_run).await {
+        Ok(index_keys) => index_keys,
+        Err(error) => return Outcome { report: RewrapReport::default(), ended_by: Some(error.into()) },
+    };
     let unmarked = store.profile().unmarked;
     let (from, also) = (options.from.clone(), options.also.clone());
     let goal = RewrapGoal { from, to, also, unmarked, dry_run: options.run.dry_run };
+    let store = &store.with_fields();
     let outcome = Run::new(store, Work::Rewrap(goal), &options.run, stop, progress).finish().await;
-    Outcome { report: outcome.report.into(), ended_by: outcome.ended_by }
+    let report = RewrapReport { index_keys, ..outcome.report.into() };
+    Outcome { report, ended_by: outcome.ended_by }
 }

@@ -6,12 +6,13 @@ use zeroize::Zeroizing;
 
 use super::{Failure, MAX_LISTED, Outcome, RelocateReport};
 use crate::audit;
+use crate::blind_index::Draft;
 use crate::cipher::{OpenedCell, Recorded};
 use crate::database::layout::Layout;
 use crate::database::row::StoredRow;
 use crate::database::swap::{Change, Fate, Locked, Marks, Writing};
 use crate::error::{SealFailure, StoreError};
-use crate::plan::{CellCause, CellFailure, bad_record, readable};
+use crate::plan::{CellCause, CellFailure, Goal, bad_record, readable};
 use crate::store::{TokenKey, TokenStore};
 use crate::write_format::WriteFormat;
 
@@ -93,7 +94,7 @@ async fn row(store: &TokenStore, key: &TokenKey, former: &Former, dry_run: bool)
     };
     let columns = layout.table.tokens.join(",");
     for _ in 0..ATTEMPTS {
-        let found = match store.find(layout, key).await {
+        let found = match store.find_row(layout, key).await {
             Ok(Some(found)) => found,
             Ok(None) => {
                 let row = crate::database::row::row_name(&layout.table.key, key.values());
@@ -123,6 +124,7 @@ async fn row(store: &TokenStore, key: &TokenKey, former: &Former, dry_run: bool)
                 let (table, row) = (layout.table.name.clone(), change.old.name(layout));
                 return Err(fail(&columns, "database", &StoreError::Altered { table, row }));
             }
+            Some(Fate::Stale) => store.held_keys().forget(&layout.table.name),
             Some(Fate::Unmatched) | None => {}
         }
     }
@@ -170,19 +172,23 @@ async fn plan(
         return Err(CellFailure { column: layout.table.tokens.join(","), cause });
     }
     let (mut values, mut key_id) = (Vec::with_capacity(opened.len()), None);
+    let goal = Goal { format, rebind: false, dry_run };
+    let draft = Draft::new(layout, &row, store.index_keys_for(layout, goal).await?);
     for ((column, cell), stored) in layout.table.tokens.iter().zip(opened).zip(&row.values) {
         let Some(cell) = cell else {
             values.push(stored.clone());
             continue;
         };
         let fail = |cause: CellCause| CellFailure { column: column.clone(), cause };
+        draft.set(column, &cell.plaintext);
         let sealed = store.cipher().seal(format, &cell.plaintext, &row.binding(layout, column)).await;
         let sealed = sealed.map_err(|error| fail(error.into()))?;
         key_id = sealed.key_id.or(key_id);
         values.push(Some(Zeroizing::new(sealed.text)));
     }
+    let indexes = draft.finish();
     let change = Change::new(layout, row, values, Marks::of(format, key_id));
-    let change = change.map_err(|error| bad_record(layout, error))?;
+    let change = change.map_err(|error| bad_record(layout, error))?.with_indexes(indexes);
     Ok(Plan::Change(Box::new(change), moved))
 }
 

@@ -64,6 +64,8 @@ pub struct RewrapReport {
     pub left: u64,
     /// Values whose data keys were wrapped anew.
     pub values: u64,
+    /// Keys of blind indexes that were wrapped again, or would be in a dry run.
+    pub index_keys: u64,
     /// Calls to the key service, counted as in [`MigrationReport`].
     pub kms_calls: u64,
     /// Whether nothing was written.
@@ -108,6 +110,7 @@ impl From<MigrationReport> for RewrapReport {
             failed: report.failed,
             left: report.left,
             values: report.values,
+            index_keys: 0,
             kms_calls: report.kms_calls,
             dry_run: report.dry_run,
             interrupted: report.interrupted,

@@ -29,6 +29,14 @@ impl<P: FnMut(&MigrationReport)> Run<'_, P> {
                 Fate::Written => self.wrote(layout, &change, counts, batch),
                 Fate::Altered => self.refused(layout, &change, &NotStoredAsSent, batch),
                 Fate::Refused(error) => self.refused(layout, &change, &error, batch),
+                Fate::Stale => {
+                    self.store.held_keys().forget(&layout.table.name);
+                    let now = database.fetch(layout, &change.old.key).await.map_err(StoreError::from)?;
+                    match now {
+                        Some(row) => lost.changed.push(row),
+                        None => batch.decided(|report| report.already += 1),
+                    }
+                }
                 Fate::Unmatched => {
                     let now = database.fetch(layout, &change.old.key).await.map_err(StoreError::from)?;
                     match now {

@@ -15,11 +15,14 @@ impl TokenStore {
     /// [`StoreError::NoColumns`] for a column that a table lacks, [`StoreError::NotAValue`] for a text that is no value of
     /// its column, [`StoreError::Database`].
     pub async fn only_where(mut self, conditions: &[(String, String)]) -> Result<Self, StoreError> {
-        let mut layouts = Vec::with_capacity(self.layouts.len());
-        for layout in self.layouts.iter() {
-            layouts.push(self.narrowed(layout.clone(), conditions).await?);
+        for tokens in [true, false] {
+            let wide = if tokens { &self.layouts } else { &self.fields };
+            let mut narrow = Vec::with_capacity(wide.len());
+            for layout in wide.iter() {
+                narrow.push(self.narrowed(layout.clone(), conditions).await?);
+            }
+            *(if tokens { &mut self.layouts } else { &mut self.fields }) = narrow.into();
         }
-        self.layouts = layouts.into();
         Ok(self)
     }
 
@@ -110,7 +113,7 @@ impl TokenStore {
         key: &TokenKey,
         revision: Option<&Revision>,
     ) -> Result<bool, StoreError> {
-        let Some(row) = self.find(layout, key).await? else { return Ok(false) };
+        let Some(row) = self.find_row(layout, key).await? else { return Ok(false) };
         self.check_revision(layout, &row, revision)?;
         let deleted = match revision {
             None => self.database().delete(layout, &row.key).await,
@@ -119,7 +122,7 @@ impl TokenStore {
         if deleted? {
             return Ok(true);
         }
-        match self.find(layout, key).await? {
+        match self.find_row(layout, key).await? {
             Some(row) if self.check_revision(layout, &row, revision).is_err() => {
                 Err(changed(layout, row.name(layout)))
             }
@@ -130,7 +133,7 @@ impl TokenStore {
 
     /// The row that a caller's key names. Whatever the database answers, it is the row that was asked for: key and owner
     /// are compared here.
-    pub(crate) async fn find(
+    pub(crate) async fn find_row(
         &self,
         layout: &Layout,
         key: &TokenKey,

@@ -7,7 +7,7 @@ use crate::database::insert::{Inserted, NewRow};
 use crate::database::layout::Layout;
 use crate::database::row::{StoredKey, StoredRow};
 use crate::database::within::Through;
-use crate::error::StoreError;
+use crate::error::{DatabaseError, StoreError};
 
 impl TokenStore {
     /// Adds a row, sealed for the key and owner that the database stores; `None` where there is one by now.
@@ -42,6 +42,11 @@ impl TokenStore {
             match inserted.map_err(|error| refused(layout, &change.old, error))? {
                 Inserted::Written => return Ok(Some(self.wrote(layout, &change))),
                 Inserted::Exists => return Ok(None),
+                Inserted::Stale => {
+                    self.forget_index_keys(layout, &change.old)?;
+                    row = change.old;
+                }
+                Inserted::Rival => return Err(refused(layout, &change.old, DatabaseError::rival())),
                 // The database gave the row an owner that the caller left out: it is sealed for that one.
                 Inserted::Other(Some(stored))
                     if given.iter().any(|given| !given) && stored.key[..] == change.old.key[..] =>

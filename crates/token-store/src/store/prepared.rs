@@ -11,6 +11,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::put::{WRITE, is_outage, not_prepared};
 use super::{NewToken, TokenKey, TokenStore, Written};
+use crate::blind_index::{LayoutKeys, Make};
 use crate::database::Text;
 use crate::database::layout::Layout;
 use crate::database::row::StoredRow;
@@ -45,6 +46,8 @@ pub(super) struct Cells {
     cells: Mutex<HashMap<String, Cell>>,
     /// What the row held, by column.
     held: HashMap<String, Held>,
+    /// The keys of the table's blind indexes, until they turn out to be others.
+    index_keys: Mutex<Option<Arc<LayoutKeys>>>,
     until: Instant,
 }
 
@@ -80,8 +83,12 @@ impl TokenStore {
         let layout = self.layout(key)?;
         let format = self.write_format();
         self.check_storable(format)?;
+        let index_keys = match format {
+            WriteFormat::KmsEnvelope => self.index_keys(layout, Make::Missing).await?,
+            _ => None,
+        };
         let mut cells = HashMap::new();
-        let found = self.find(layout, key).await?;
+        let found = self.find_row(layout, key).await?;
         let exists = found.is_some();
         let row = match found {
             Some(row) => row,
@@ -105,7 +112,12 @@ impl TokenStore {
             });
             cells.extend(super::all_at_once(prepared).await?);
         }
-        let cells = Cells { cells: Mutex::new(cells), held, until: Instant::now() + PREPARED_FOR };
+        let cells = Cells {
+            cells: Mutex::new(cells),
+            held,
+            index_keys: Mutex::new(index_keys),
+            until: Instant::now() + PREPARED_FOR,
+        };
         Ok(Prepared { key: key.clone(), row, exists, cells: Arc::new(cells) })
     }
 
@@ -165,6 +177,15 @@ impl TokenStore {
 }
 
 impl Cells {
+    /// The keys of the table's blind indexes.
+    pub(super) fn index_keys(&self) -> Option<Arc<LayoutKeys>> {
+        self.index_keys.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn forget_index_keys(&self) {
+        self.index_keys.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
     /// What a column held, if the row holds the same text under the same marks.
     fn held(
         &self,
@@ -231,7 +252,12 @@ mod tests {
             let binding = Binding::new("table", "column").key("id", "1");
             let key = sealer.prepare(&binding).await?;
             let cells = Mutex::new(HashMap::from([("column".to_owned(), Cell::Key(key))]));
-            let cells = Cells { cells, held: HashMap::new(), until: Instant::now() + PREPARED_FOR };
+            let cells = Cells {
+                cells,
+                held: HashMap::new(),
+                index_keys: Mutex::default(),
+                until: Instant::now() + PREPARED_FOR,
+            };
             let first = cells.seal(&sealer, &"first".into(), &binding)?;
             assert!(first.is_some());
             assert_eq!(cells.seal(&sealer, &"first".into(), &binding)?, first, "the same value, once more");
@@ -252,8 +278,11 @@ mod tests {
         ] {
             let key = sealer.prepare(&one).await?;
             let cells = Mutex::new(HashMap::from([("column".to_owned(), Cell::Key(key))]));
-            let sealed =
-                Cells { cells, held: HashMap::new(), until }.seal(&sealer, &"value".into(), &other)?;
+            let sealed = Cells { cells, held: HashMap::new(), index_keys: Mutex::default(), until }.seal(
+                &sealer,
+                &"value".into(),
+                &other,
+            )?;
             assert_eq!(sealed.is_some(), is_sealed);
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! Writing a row: every value that stays is carried over under the new marks, in the same statement.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use envelope_core::{Binding, OpenError};
@@ -8,8 +9,10 @@ use zeroize::Zeroizing;
 
 use super::revision::{Content, changed};
 use super::{NewToken, TokenKey, TokenStore, Written, all_at_once};
+use crate::blind_index::{Draft, LayoutKeys, Make};
 use crate::cipher::{fallback_method, is_fallback};
 use crate::database::Text;
+use crate::database::index::IndexEntries;
 use crate::database::layout::Layout;
 use crate::database::row::{StoredRow, row_name};
 use crate::database::swap::{Change, Fate, Locked, Marks, Writing};
@@ -62,7 +65,7 @@ impl TokenStore {
         let (table, name) = (layout.table.name.clone(), row_name(&layout.table.key, key.values()));
         let mut existed = 0;
         for _ in 0..ATTEMPTS {
-            let done = match self.find(layout, key).await? {
+            let done = match self.find_row(layout, key).await? {
                 // The key is taken, and not by the row that it names: by one that the database takes for the same.
                 None if token.revision.is_some() => return Err(changed(layout, name)),
                 None if existed > 1 => return Err(StoreError::KeyNotStorable { table, row: name }),
@@ -111,6 +114,10 @@ impl TokenStore {
             Fate::Written => Ok(Some(self.wrote(layout, &change))),
             Fate::Altered => Err(altered(layout, &change.old)),
             Fate::Refused(error) => Err(refused(layout, &change.old, error)),
+            Fate::Stale => {
+                self.forget_index_keys(layout, &change.old)?;
+                Ok(None)
+            }
             Fate::Unmatched if matches!(through, Through::Callers(_)) => Ok(None),
             Fate::Unmatched => {
                 let now = self.database().fetch(layout, &change.old.key).await?;
@@ -120,6 +127,30 @@ impl TokenStore {
                 }
                 Ok(None)
             }
+        }
+    }
+
+    /// The index keys that were prepared, or those of now.
+    async fn index_keys_to_write(&self, layout: &Layout) -> Result<Option<Arc<LayoutKeys>>, StoreError> {
+        match self.prepared.as_ref().and_then(|prepared| prepared.cells.index_keys()) {
+            Some(keys) => Ok(Some(keys)),
+            None => self.index_keys(layout, Make::Missing).await,
+        }
+    }
+
+    /// The index keys have changed: others are read, unless the key service must not be asked.
+    pub(super) fn forget_index_keys(&self, layout: &Layout, row: &StoredRow) -> Result<(), StoreError> {
+        self.held_keys().forget(&layout.table.name);
+        match &self.prepared {
+            Some(prepared) if prepared.is_all => {
+                let column = layout.table.index.first().map_or("", |index| &index.column);
+                Err(not_prepared(layout, row, column))
+            }
+            Some(prepared) => {
+                prepared.cells.forget_index_keys();
+                Ok(())
+            }
+            None => Ok(()),
         }
     }
 
@@ -141,21 +172,28 @@ impl TokenStore {
     ) -> Result<Change, StoreError> {
         let format = self.write_format();
         self.check_storable(format)?;
-        let sealed = self.seal_values(layout, &row, token, format).await;
+        let keys = match format {
+            WriteFormat::KmsEnvelope => self.index_keys_to_write(layout).await?,
+            _ => None,
+        };
+        let draft = Draft::new(layout, &row, keys.clone());
+        let sealed = self.seal_values(layout, &row, token, format, draft).await;
         let fallback = match &sealed {
             Err(StoreError::Seal { source, .. }) => self.cipher().falls_back(self.profile(), source),
             _ => None,
         };
-        let (values, marks) = match (sealed, fallback) {
+        let (values, marks, indexes) = match (sealed, fallback) {
             (Err(StoreError::Seal { source, .. }), Some(format)) => {
-                let (values, mut marks) = self.seal_values(layout, &row, token, format).await?;
+                let draft = Draft::new(layout, &row, keys);
+                let (values, mut marks, indexes) =
+                    self.seal_values(layout, &row, token, format, draft).await?;
                 warn_of_fallback(layout, &row, &source);
                 marks.method = Some(fallback_method(format));
-                (values, marks)
+                (values, marks, indexes)
             }
             (sealed, _) => sealed?,
         };
-        described(layout, row, values, marks, token)
+        Ok(described(layout, row, values, marks, token)?.with_indexes(indexes))
     }
 
     /// Seals the tokens that are set, and those that stay; a token that stays and does not open is left as it is.
@@ -165,10 +203,11 @@ impl TokenStore {
         row: &StoredRow,
         token: &NewToken,
         format: WriteFormat,
-    ) -> Result<(Vec<Option<Text>>, Marks), StoreError> {
+        draft: Draft<'_>,
+    ) -> Result<(Vec<Option<Text>>, Marks, IndexEntries), StoreError> {
         let cells = layout.table.tokens.iter().zip(&row.values);
         let cells = all_at_once(cells.map(|(column, stored)| {
-            self.write_cell(layout, row, token.set(column), format, column, stored.as_ref())
+            self.write_cell(layout, row, token.set(column), format, column, stored.as_ref(), &draft)
         }))
         .await?;
         let (mut values, mut key_id, mut broken) = (Vec::with_capacity(cells.len()), None, None);
@@ -191,7 +230,7 @@ impl TokenStore {
                 return Err(cannot_stay(error));
             }
         }
-        Ok((values, Marks::of(format, key_id)))
+        Ok((values, Marks::of(format, key_id), draft.finish()))
     }
 
     /// What becomes of one token: `new` if the caller sets it, else what it holds.
@@ -203,6 +242,7 @@ impl TokenStore {
         format: WriteFormat,
         column: &str,
         stored: Option<&Text>,
+        draft: &Draft<'_>,
     ) -> Result<Cell, StoreError> {
         let kept;
         let secret = match (new, stored) {
@@ -216,10 +256,14 @@ impl TokenStore {
                 Err(error) if is_outage(&error) || matches!(error, StoreError::NotPrepared { .. }) => {
                     return Err(error);
                 }
-                Err(error) if keeps_version(layout, row, format) => return Ok(Cell::Kept(error)),
+                Err(error) if keeps_version(layout, row, format) => {
+                    draft.keep(column);
+                    return Ok(Cell::Kept(error));
+                }
                 Err(error) => return Err(cannot_stay(error)),
             },
         };
+        draft.set(column, secret);
         self.seal_cell(layout, row, format, secret, &row.binding(layout, column)).await
     }
 
@@ -298,6 +342,9 @@ pub(super) fn altered(layout: &Layout, row: &StoredRow) -> StoreError {
 pub(super) fn refused(layout: &Layout, row: &StoredRow, source: DatabaseError) -> StoreError {
     let (table, row) = (layout.table.name.clone(), row.name(layout));
     match () {
+        () if source.is_duplicate() && !layout.table.index.is_empty() => {
+            StoreError::NotUnique { table, row, source }
+        }
         () if source.is_transient() => StoreError::Contended { table, row },
         () => StoreError::Database(source),
     }

@@ -80,7 +80,8 @@ impl TokenStore {
         let name = row.name(layout);
         let trail = self.trail(RESEAL);
         let (unmarked, current_key) = (self.profile().unmarked, CurrentKey::default());
-        let planned = plan(self.cipher(), layout, unmarked, row, goal, &current_key).await;
+        let keys = self.index_keys_for(layout, goal).await?;
+        let planned = plan(self.cipher(), layout, unmarked, row, goal, &current_key, keys).await;
         // One value that does not open keeps no other from being sealed; its next read reports it.
         let planned = if let RowPlan::Partly { rest, .. } = planned { *rest } else { planned };
         match planned {
@@ -97,6 +98,10 @@ impl TokenStore {
                     }
                     Some(Fate::Altered) => Err(StoreError::Altered { table, row }),
                     Some(Fate::Refused(error)) => Err(error.into()),
+                    Some(Fate::Stale) => {
+                        self.held_keys().forget(&layout.table.name);
+                        Ok(false)
+                    }
                     Some(Fate::Unmatched) | None => Ok(false),
                 }
             }

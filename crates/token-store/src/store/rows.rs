@@ -120,7 +120,7 @@ impl TokenStore {
     pub async fn get_columns(&self, key: &TokenKey, columns: &[&str]) -> Result<TokenRow, StoreError> {
         let layout = self.layout(key)?;
         check_tokens(layout, columns)?;
-        let Some(row) = self.find(layout, key).await? else { return Err(self.not_found(layout, key)) };
+        let Some(row) = self.find_row(layout, key).await? else { return Err(self.not_found(layout, key)) };
         Ok(self.open_columns(layout, row, columns).await)
     }
 

@@ -49,12 +49,14 @@ pub(in crate::database) async fn describe(
     let place = [Some(schema.as_str()), Some(name.as_str())];
     let columns: Vec<Column> = connections.rows(COLUMNS, &place).await?.iter().filter_map(column).collect();
     let unique = unique_keys(&connections.rows(UNIQUE, &place).await?);
-    let found = unique.into_iter().find(|key| key.columns.iter().all(|(name, _)| table.key.contains(name)));
+    let found =
+        unique.iter().find(|key| key.columns.iter().all(|(name, _)| table.key.contains(name))).cloned();
     let not_unique =
         found.is_none().then(|| format!("{} is neither its primary key nor unique", table.key.join(", ")));
     Ok(Some(Facts {
         schema: Some(schema),
         columns,
+        uniques: unique,
         unique: found,
         not_unique,
         // Triggers cannot be seen by every user, so that every statement is followed by a look at the rows.

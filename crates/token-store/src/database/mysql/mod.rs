@@ -7,6 +7,7 @@
 pub(super) mod columns;
 pub(super) mod connect;
 pub(super) mod errors;
+pub(super) mod index;
 pub(super) mod leases;
 pub(super) mod made;
 pub(super) mod obstacles;

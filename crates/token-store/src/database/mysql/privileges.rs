@@ -32,9 +32,10 @@ pub(in crate::database) async fn privileges(
     let alter = connections.rows(ALTER, &[schema, schema, name]).await?;
     let server = "SELECT CAST(CURRENT_USER() AS CHAR), CAST(@@GLOBAL.read_only <> 0 AS CHAR)";
     let server = connections.rows(server, &[]).await?;
-    let read = table.own_columns().chain(table.version_columns());
+    let read = table.own_columns().chain(table.version_columns()).chain(table.index_columns());
     let written =
         table.tokens.iter().chain(&table.plain).chain(&table.updated).chain(table.version_columns());
+    let written = written.chain(table.index_columns());
     Ok(Some(Privileges {
         table: table.name.clone(),
         user: server.first().and_then(|row| text(row, 0)).unwrap_or_default(),
@@ -55,7 +56,8 @@ pub(super) async fn may_write(
 ) -> Result<bool, DatabaseError> {
     let table = &layout.table;
     let plain = writing.plain.iter().map(|(name, _)| name.as_str());
-    let names = table.tokens.iter().chain(table.version_columns()).map(String::as_str).chain(plain);
+    let names = table.tokens.iter().chain(table.version_columns()).chain(table.index_columns());
+    let names = names.map(String::as_str).chain(plain);
     let names = names.chain(layout.updated());
     Ok(granted(connections, &columns::place(layout)).await?.on_all(names, "update"))
 }

@@ -17,6 +17,7 @@ pub(in crate::database) fn add_column(
     let (name, definition) = match column {
         AddedColumn::Version(name) => (name, "INTEGER DEFAULT 0"),
         AddedColumn::Text(name) => (name, "TEXT"),
+        AddedColumn::Index(name) => (name, "VARCHAR(80) CHARACTER SET ascii COLLATE ascii_bin"),
     };
     format!(
         "ALTER TABLE {}{} ADD COLUMN {} {definition}",
@@ -31,9 +32,10 @@ pub(in crate::database) async fn alter(
     statement: &str,
 ) -> Result<(), DatabaseError> {
     const DUPLICATE_COLUMN: &str = "1060";
+    const DUPLICATE_INDEX: &str = "1061";
     let done = sqlx::raw_sql(AssertSqlSafe(statement.to_owned())).execute(&connections.pool).await;
     match done.map_err(DatabaseError::from) {
-        Err(error) if error.code.as_deref() == Some(DUPLICATE_COLUMN) => Ok(()),
+        Err(error) if matches!(error.code.as_deref(), Some(DUPLICATE_COLUMN | DUPLICATE_INDEX)) => Ok(()),
         done => done.map(drop),
     }
 }

@@ -206,6 +206,7 @@ pub(in crate::database) fn place(_layout: &Layout, key: &[String]) -> StoredKey 
 pub(super) fn selected(layout: &Layout, plain: bool) -> Vec<String> {
     let own = &layout.table;
     let columns = own.key.iter().chain(&own.owner).chain(own.version_columns()).chain(layout.large_columns());
+    let columns = columns.chain(own.index_columns());
     let plain = own.plain.iter().filter(|_| plain);
     columns.chain(plain).map(|name| as_text(layout, name)).collect()
 }

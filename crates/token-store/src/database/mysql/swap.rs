@@ -5,12 +5,15 @@ use std::collections::HashSet;
 use sqlx::{MySql, MySqlConnection};
 
 use super::sql::{TABLE, as_text, column, is_key, is_same_text, table_by_key};
-use super::{Connections, Param, bind, bind_once, check_mode, columns, number, privileges, select, write};
+use super::{
+    Connections, Param, bind, bind_once, check_mode, columns, index, number, privileges, select, write,
+};
+use crate::database::index::Rival;
 use crate::database::insert::{Inserted, NewRow};
 use crate::database::layout::Layout;
-use crate::database::row::StoredRow;
+use crate::database::row::{StoredKey, StoredRow};
 use crate::database::swap::{
-    Attempt, Care, Change, Locked, Writing, change_columns, change_values, record_places,
+    Attempt, Care, Change, Locked, Writing, change_columns, change_values, index_places, record_places,
 };
 use crate::database::within::Held;
 use crate::error::{DatabaseError, Scope};
@@ -87,6 +90,19 @@ impl crate::database::swap::Session for Session<'_> {
         rows.iter().map(|row| select::stored_row(layout, row)).collect()
     }
 
+    async fn index_generation(&mut self, layout: &Layout) -> Result<u64, DatabaseError> {
+        index::held_generation(&mut self.transaction, layout).await
+    }
+
+    async fn has_rival(
+        &mut self,
+        layout: &Layout,
+        key: &StoredKey,
+        rival: &Rival,
+    ) -> Result<bool, DatabaseError> {
+        index::has_rival(&mut self.transaction, layout, key, rival).await
+    }
+
     async fn mark(&mut self) -> Result<(), DatabaseError> {
         self.say("SAVEPOINT tokenseal").await
     }
@@ -138,7 +154,8 @@ fn no_transactions() -> DatabaseError {
 /// Whether the table and its columns are all still there, so that something else is missing.
 async fn has_everything(connections: &Connections, layout: &Layout) -> Result<bool, DatabaseError> {
     let Some(facts) = columns::describe(connections, &layout.table).await? else { return Ok(false) };
-    let mut needed = layout.table.own_columns().chain(layout.table.version_columns());
+    let table = &layout.table;
+    let mut needed = table.own_columns().chain(table.version_columns()).chain(table.index_columns());
     Ok(needed.all(|name| facts.columns.iter().any(|column| column.name == *name)))
 }
 
@@ -291,6 +308,8 @@ fn still_is(layout: &Layout) -> String {
     if let Some((name, old, _)) = record_places(layout) {
         conditions.push(is_same_text(&as_text(layout, name), &source(old)));
     }
+    let indexes = index_places(layout);
+    conditions.extend(indexes.map(|(name, old, _)| is_same_text(&as_text(layout, name), &source(old))));
     conditions.join(" AND ")
 }
 
@@ -308,6 +327,8 @@ fn holds(layout: &Layout) -> String {
     if let Some((name, _, new)) = record_places(layout) {
         conditions.push(is_same_text(&as_text(layout, name), &source(new)));
     }
+    let indexes = index_places(layout);
+    conditions.extend(indexes.map(|(name, _, new)| is_same_text(&as_text(layout, name), &source(new))));
     conditions.join(" AND ")
 }
 
@@ -335,6 +356,7 @@ fn sets(layout: &Layout, writing: &Writing<'_>) -> String {
     if let Some((name, _, new)) = record_places(layout) {
         sets.push(format!("{} = {}", column(name), source(new)));
     }
+    sets.extend(index_places(layout).map(|(name, _, new)| format!("{} = {}", column(name), source(new))));
     sets.extend(writing.plain.iter().map(|(name, _)| format!("{} = ?", column(name))));
     if let Some(updated) = layout.updated() {
         // A column that the database itself sets at every change keeps its time where only the form of a row changes.

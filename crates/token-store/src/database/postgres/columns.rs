@@ -83,7 +83,8 @@ pub(in crate::database) async fn describe(
     catalog.close().await?;
     let relation = relation.first();
     let inherited = relation.is_some_and(|row| is_true(row, 2));
-    let found = unique.into_iter().find(|key| key.columns.iter().all(|(name, _)| table.key.contains(name)));
+    let found =
+        unique.iter().find(|key| key.columns.iter().all(|(name, _)| table.key.contains(name))).cloned();
     let not_unique = match &found {
         Some(_) if inherited => Some("other tables inherit from it, and no index covers their rows".into()),
         Some(_) => None,
@@ -92,6 +93,7 @@ pub(in crate::database) async fn describe(
     Ok(Some(Facts {
         schema: relation.and_then(|row| text(row, 0)),
         columns,
+        uniques: unique,
         unique: found.filter(|_| !inherited),
         not_unique,
         is_guarded: relation.is_none_or(|row| is_true(row, 3)),

@@ -7,6 +7,7 @@
 pub(super) mod columns;
 pub(super) mod connect;
 pub(super) mod errors;
+pub(super) mod index;
 pub(super) mod leases;
 pub(super) mod made;
 pub(super) mod obstacles;
@@ -64,11 +65,12 @@ impl Connections {
         Ok(rows)
     }
 
-    /// Begins a transaction that writes, within the limits of time.
+    /// Begins a transaction that writes, within the limits of time. Each of its statements sees what is committed by then,
+    /// whatever the session's default is: what a lock has waited for must be seen after it.
     async fn begin(&self) -> Result<Transaction<'static, Postgres>, DatabaseError> {
         let mode = if self.read_only { " READ ONLY" } else { "" };
         let sql = format!(
-            "BEGIN{mode}; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}",
+            "BEGIN ISOLATION LEVEL READ COMMITTED{mode}; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}",
             self.timeouts.lock.as_millis(),
             self.timeouts.statement.as_millis()
         );

@@ -13,9 +13,10 @@ pub(in crate::database) async fn privileges(
     connections: &Connections,
     table: &Table,
 ) -> Result<Option<Privileges>, DatabaseError> {
-    let read = table.own_columns().chain(table.version_columns());
+    let read = table.own_columns().chain(table.version_columns()).chain(table.index_columns());
     let written =
         table.tokens.iter().chain(&table.plain).chain(&table.updated).chain(table.version_columns());
+    let written = written.chain(table.index_columns());
     let sql = format!(
         "SELECT current_user::text, {}, {}, has_any_column_privilege(c.oid, 'INSERT')::text, \
          pg_has_role(c.relowner, 'USAGE')::text, row_security_active(c.oid)::text \
@@ -53,7 +54,8 @@ pub(super) async fn may_write(
 ) -> Result<bool, DatabaseError> {
     let table = &layout.table;
     let plain = writing.plain.iter().map(|(name, _)| name.as_str());
-    let names = table.tokens.iter().chain(table.version_columns()).map(String::as_str).chain(plain);
+    let names = table.tokens.iter().chain(table.version_columns()).chain(table.index_columns());
+    let names = names.map(String::as_str).chain(plain);
     let names = names.chain(layout.updated().filter(|_| writing.touch));
     let sql = format!("SELECT {} FROM pg_class c WHERE c.oid = $1::text::oid", may("UPDATE", "$2"));
     let names = Param::Texts(names.map(Some).collect());

@@ -16,6 +16,7 @@ pub(in crate::database) fn add_column(
     let (name, definition) = match column {
         AddedColumn::Version(name) => (name, "INTEGER DEFAULT 0"),
         AddedColumn::Text(name) => (name, "TEXT"),
+        AddedColumn::Index(name) => (name, "TEXT"),
     };
     format!(
         "ALTER TABLE {}{} ADD COLUMN IF NOT EXISTS {} {definition}",

@@ -7,13 +7,14 @@ use sqlx::{PgConnection, Postgres};
 
 use super::select::key_of_changes;
 use super::sql::{as_text, cast, column, is_same_text, table};
-use super::{Connections, Param, columns, number, privileges, select, text, write};
+use super::{Connections, Param, columns, index, number, privileges, select, text, write};
+use crate::database::index::Rival;
 use crate::database::insert::{Inserted, NewRow};
 use crate::database::layout::Layout;
 use crate::database::quote;
-use crate::database::row::StoredRow;
+use crate::database::row::{StoredKey, StoredRow};
 use crate::database::swap::{
-    Attempt, Care, Change, Locked, Writing, change_columns, change_values, record_places,
+    Attempt, Care, Change, Locked, Writing, change_columns, change_values, index_places, record_places,
 };
 use crate::database::within::Held;
 use crate::error::{DatabaseError, Scope};
@@ -80,6 +81,19 @@ impl crate::database::swap::Session for Session<'_> {
         if named.is_ok_and(|rows| !rows.is_empty()) { Err(error) } else { Ok(Vec::new()) }
     }
 
+    async fn index_generation(&mut self, layout: &Layout) -> Result<u64, DatabaseError> {
+        index::held_generation(&self.connections, &mut self.transaction, layout).await
+    }
+
+    async fn has_rival(
+        &mut self,
+        layout: &Layout,
+        key: &StoredKey,
+        rival: &Rival,
+    ) -> Result<bool, DatabaseError> {
+        index::has_rival(&self.connections, &mut self.transaction, layout, key, rival).await
+    }
+
     async fn mark(&mut self) -> Result<(), DatabaseError> {
         self.say("SAVEPOINT tokenseal").await
     }
@@ -121,7 +135,8 @@ impl crate::database::swap::Session for Session<'_> {
 /// Whether the table and its columns are all still there, so that something else is missing.
 async fn has_everything(connections: &Connections, layout: &Layout) -> Result<bool, DatabaseError> {
     let Some(facts) = columns::describe(connections, &layout.table).await? else { return Ok(false) };
-    let mut needed = layout.table.own_columns().chain(layout.table.version_columns());
+    let table = &layout.table;
+    let mut needed = table.own_columns().chain(table.version_columns()).chain(table.index_columns());
     Ok(needed.all(|name| facts.columns.iter().any(|column| column.name == *name)))
 }
 
@@ -294,6 +309,8 @@ fn still_is(layout: &Layout, source: &dyn Fn(usize) -> String) -> String {
     if let Some((name, old, _)) = record_places(layout) {
         conditions.push(is_same_text(&as_text(layout, name), &source(old)));
     }
+    let indexes = index_places(layout);
+    conditions.extend(indexes.map(|(name, old, _)| is_same_text(&as_text(layout, name), &source(old))));
     conditions.join(" AND ")
 }
 
@@ -313,6 +330,8 @@ fn holds(layout: &Layout, source: &dyn Fn(usize) -> String) -> String {
         let new = format!("{}::pg_catalog.text", cast(layout, name, &source(new)));
         conditions.push(is_same_text(&as_text(layout, name), &new));
     }
+    let indexes = index_places(layout);
+    conditions.extend(indexes.map(|(name, _, new)| is_same_text(&as_text(layout, name), &source(new))));
     conditions.join(" AND ")
 }
 
@@ -341,6 +360,10 @@ fn sets(layout: &Layout, writing: &Writing<'_>, source: &dyn Fn(usize) -> String
     if let Some((name, _, new)) = record_places(layout) {
         sets.push(format!("{} = {}", quote(name), cast(layout, name, &source(new))));
     }
+    let indexes = index_places(layout);
+    sets.extend(
+        indexes.map(|(name, _, new)| format!("{} = {}", quote(name), cast(layout, name, &source(new)))),
+    );
     let first = change_columns(layout) + 1;
     for (index, (name, _)) in writing.plain.iter().enumerate() {
         let value = cast(layout, name, &super::sql::place(first + index));

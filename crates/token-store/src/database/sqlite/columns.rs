@@ -47,7 +47,8 @@ pub(in crate::database) async fn describe(
         return Ok(None);
     }
     let unique = unique_keys(connections, &params, &rows).await?;
-    let found = unique.into_iter().find(|key| key.columns.iter().all(|(name, _)| table.key.contains(name)));
+    let found =
+        unique.iter().find(|key| key.columns.iter().all(|(name, _)| table.key.contains(name))).cloned();
     let not_unique =
         found.is_none().then(|| format!("{} is neither its primary key nor unique", table.key.join(", ")));
     let rowid = is_rowid(&rows, &found);
@@ -60,6 +61,7 @@ pub(in crate::database) async fn describe(
     Ok(Some(Facts {
         schema: None,
         columns,
+        uniques: unique,
         unique: found,
         not_unique,
         is_guarded,

@@ -185,12 +185,13 @@ pub(in crate::database) fn place(layout: &Layout, key: &[String]) -> StoredKey {
 
 /// Every column of a row: key columns as they are stored and as text, owner and version columns as text, tokens as they
 /// are stored, the record and the plain ones as text if they are asked for.
-fn selected(layout: &Layout, plain: bool) -> String {
+pub(super) fn selected(layout: &Layout, plain: bool) -> String {
     let own = &layout.table;
     let mut columns = vec![key_columns(layout)];
     columns.extend(own.owner.iter().chain(own.version_columns()).map(|name| as_text(layout, name)));
     columns.extend(own.tokens.iter().map(|name| column(layout, name)));
     columns.extend(layout.record().map(|record| as_text(layout, &record.column)));
+    columns.extend(own.index_columns().map(|name| as_text(layout, name)));
     columns.extend(own.plain.iter().filter(|_| plain).map(|name| as_text(layout, name)));
     columns.join(", ")
 }

@@ -6,12 +6,15 @@ use sqlx::{Sqlite, SqliteConnection};
 
 use super::columns::describe;
 use super::sql::{as_text, column, key_column, table};
-use super::{Connections, Param, bind, integer, select, write};
+use super::{Connections, Param, bind, index, integer, select, write};
+use crate::database::index::Rival;
 use crate::database::insert::{Inserted, NewRow};
 use crate::database::layout::Layout;
 use crate::database::quote;
-use crate::database::row::StoredRow;
-use crate::database::swap::{Attempt, Care, Change, Writing, change_columns, change_values, record_places};
+use crate::database::row::{StoredKey, StoredRow};
+use crate::database::swap::{
+    Attempt, Care, Change, Writing, change_columns, change_values, index_places, record_places,
+};
 use crate::database::within::Held;
 use crate::error::{DatabaseError, Scope};
 
@@ -61,6 +64,19 @@ impl crate::database::swap::Session for Session<'_> {
         rows.iter().map(|row| select::stored_row(layout, row)).collect()
     }
 
+    async fn index_generation(&mut self, layout: &Layout) -> Result<u64, DatabaseError> {
+        index::held_generation(&mut self.transaction, layout).await
+    }
+
+    async fn has_rival(
+        &mut self,
+        layout: &Layout,
+        key: &StoredKey,
+        rival: &Rival,
+    ) -> Result<bool, DatabaseError> {
+        index::has_rival(&mut self.transaction, layout, key, rival).await
+    }
+
     async fn mark(&mut self) -> Result<(), DatabaseError> {
         self.say("SAVEPOINT tokenseal").await
     }
@@ -91,7 +107,8 @@ impl crate::database::swap::Session for Session<'_> {
         if error.scope != Scope::Unsure {
             return error;
         }
-        let mut needed = layout.table.own_columns().chain(layout.table.version_columns());
+        let table = &layout.table;
+        let mut needed = table.own_columns().chain(table.version_columns()).chain(table.index_columns());
         let is_row = match describe(connections, &layout.table).await {
             Ok(Some(facts)) => needed.all(|name| facts.columns.iter().any(|column| column.name == *name)),
             _ => false,
@@ -270,6 +287,7 @@ fn still_is(layout: &Layout) -> String {
     if let Some((name, old, _)) = record_places(layout) {
         conditions.push(format!("{} IS {}", as_text(layout, name), source(old)));
     }
+    conditions.extend(index_places(layout).map(|(name, old, _)| is_token(layout, name, &source(old))));
     conditions.join(" AND ")
 }
 
@@ -288,6 +306,7 @@ fn holds(layout: &Layout) -> String {
     if let Some((name, _, new)) = record_places(layout) {
         conditions.push(format!("{} IS {}", as_text(layout, name), source(new)));
     }
+    conditions.extend(index_places(layout).map(|(name, _, new)| is_token(layout, name, &source(new))));
     conditions.join(" AND ")
 }
 
@@ -322,6 +341,7 @@ fn sets(layout: &Layout, writing: &Writing<'_>) -> String {
     if let Some((name, _, new)) = record_places(layout) {
         sets.push(format!("{} = {}", quote(name), source(new)));
     }
+    sets.extend(index_places(layout).map(|(name, _, new)| format!("{} = {}", quote(name), source(new))));
     for (index, (name, _)) in writing.plain.iter().enumerate() {
         sets.push(format!("{} = ?{}", quote(name), index + 1));
     }

@@ -91,7 +91,7 @@ impl<'a> Place<'a> {
 
     /// The stored row.
     pub(super) async fn row(&self) -> Result<StoredRow, StoreError> {
-        let row = self.store.find(self.layout, self.key).await?;
+        let row = self.store.find_row(self.layout, self.key).await?;
         row.ok_or_else(|| self.store.no_row(self.layout, self.key))
     }
 

@@ -51,7 +51,7 @@ impl TokenStore {
             return Ok(refresh.fixed.clone());
         }
         let Some(column) = &refresh.provider else { return Ok(None) };
-        let row = self.find(layout, key).await?.ok_or_else(|| self.no_row(layout, key))?;
+        let row = self.find_row(layout, key).await?.ok_or_else(|| self.no_row(layout, key))?;
         let table = &layout.table;
         let mut named = table.key.iter().zip(row.key.iter().map(|text| Some(text.as_str())));
         let mut others = table.owner.iter().zip(&row.owner).chain(table.plain.iter().zip(&row.plain));
@@ -82,6 +82,7 @@ impl TokenStore {
             key_id: None,
             values: Vec::new(),
             record: Ok(None),
+            indexes: Vec::new(),
             unreadable: None,
         };
         Ok(Some((row, written)))
