@@ -80,7 +80,7 @@ async fn a_program_keeps_its_user_while_the_lease_is_renewed_gets_another_and_le
     assert!(exists(&database, &first).await);
     // Beyond the first lease, renewed.
     tokio::time::sleep(Duration::from_secs(7)).await;
-    assert_eq!(users(&program), [first.clone()]);
+    assert_eq!(users(&program), [first.as_str()]);
     assert!(exists(&database, &first).await, "the lease was renewed");
     // Beyond the longest time: another user, and the program was started again with it.
     let both = wait_for_users(&program, 2).await;

@@ -176,6 +176,7 @@ fn aad_text(value: &RawValue) -> Result<String, DocumentError> {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test reports by panicking")]
 mod tests {
     use super::*;
 

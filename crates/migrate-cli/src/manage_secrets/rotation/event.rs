@@ -12,6 +12,7 @@ pub(super) const MAX_LEN: usize = 64 * 1024;
 /// A step of a rotation, in the order in which the service asks for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::enum_variant_names, reason = "the names of the service")]
 pub(super) enum Step {
     /// A new password becomes the pending version.
     CreateSecret,

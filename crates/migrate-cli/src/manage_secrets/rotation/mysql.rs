@@ -156,6 +156,7 @@ fn account(user: &str, host: &str) -> Result<String, RotationError> {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test reports by panicking")]
 mod tests {
     use super::*;
 

@@ -104,6 +104,7 @@ fn mac(key: &[u8], text: &[u8]) -> [u8; 32] {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test reports by panicking")]
 mod tests {
     use super::*;
 
