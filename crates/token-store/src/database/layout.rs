@@ -113,6 +113,8 @@ impl Layout {
             fields: Vec::new(),
             index: Vec::new(),
             version: None,
+            // A record describes the tokens, not the fields.
+            record: None,
             plain: Vec::new(),
             updated: None,
             ..self.table.clone()
