@@ -31,7 +31,6 @@ pub(crate) struct Goal {
 }
 
 /// The decision about one row.
-#[expect(clippy::large_enum_variant, reason = "nearly every plan is a change, and none is kept for long")]
 pub(crate) enum RowPlan {
     /// It is there already.
     Already,

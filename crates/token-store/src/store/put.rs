@@ -207,7 +207,7 @@ impl TokenStore {
     ) -> Result<(Vec<Option<Text>>, Marks, IndexEntries), StoreError> {
         let cells = layout.table.tokens.iter().zip(&row.values);
         let cells = all_at_once(cells.map(|(column, stored)| {
-            self.write_cell(layout, row, token.set(column), format, column, stored.as_ref(), &draft)
+            self.write_cell(layout, row, token.set(column), format, (column, stored.as_ref()), &draft)
         }))
         .await?;
         let (mut values, mut key_id, mut broken) = (Vec::with_capacity(cells.len()), None, None);
@@ -240,8 +240,7 @@ impl TokenStore {
         row: &StoredRow,
         new: Option<Option<&SecretString>>,
         format: WriteFormat,
-        column: &str,
-        stored: Option<&Text>,
+        (column, stored): (&str, Option<&Text>),
         draft: &Draft<'_>,
     ) -> Result<Cell, StoreError> {
         let kept;
