@@ -19,7 +19,7 @@ use tokenseal::{ConnectError, SettingsError, hints};
 pub enum Exit {
     /// Everything was done.
     Done = 0,
-    /// Something nobody foresaw.
+    /// An unforeseen failure.
     Unexpected = 1,
     /// The command line or the configuration is wrong; nothing was done.
     Usage = 2,
@@ -48,9 +48,9 @@ pub enum CliError {
     /// The command line or the configuration is wrong. Each problem is a line of its own.
     #[error("{}", problems.join("\n       "))]
     Usage {
-        /// What is wrong, one problem an entry.
+        /// The problems, one per entry.
         problems: Vec<String>,
-        /// What to do.
+        /// The next step for the operator.
         hint: Option<String>,
     },
     /// The key service failed.
@@ -69,9 +69,9 @@ pub enum CliError {
     /// The database does not let its user do what a command needs.
     #[error("{problem}")]
     Forbidden {
-        /// What is not allowed.
+        /// The operation that is not allowed.
         problem: String,
-        /// What to do.
+        /// The next step for the operator.
         hint: String,
     },
     /// Values of a sample do not open.
@@ -79,13 +79,13 @@ pub enum CliError {
     Unopened {
         /// How many.
         problem: String,
-        /// What to do.
+        /// The next step for the operator.
         hint: String,
     },
     /// Standard input, standard output or a file failed.
     #[error("{what}")]
     Io {
-        /// What could not be done.
+        /// The operation that failed.
         what: String,
         /// The cause.
         #[source]
@@ -113,7 +113,7 @@ pub(crate) trait Failed: std::error::Error {
     /// The code that the program ends with.
     fn exit(&self) -> Exit;
 
-    /// What to do about it: a command, a variable, an IAM action.
+    /// The next step for the operator: a command, a variable, an IAM action.
     fn hint(&self) -> Option<String>;
 
     /// The label of this kind of failure in JSON.

@@ -17,23 +17,23 @@ pub const TARGET: &str = "audit";
 pub const TOKEN_READ: &str = "token_read";
 /// A row's tokens were written, or a new row was made.
 pub const TOKEN_WRITTEN: &str = "token_written";
-/// Beside [`TOKEN_WRITTEN`]: in direct AES, because the key service was unavailable.
+/// In addition to [`TOKEN_WRITTEN`]: in direct AES, because the key service was unavailable.
 pub const FALLBACK_WRITE: &str = "fallback_write";
-/// Beside [`TOKEN_WRITTEN`]: readable by anybody with the table.
+/// Beside [`TOKEN_WRITTEN`]: readable by everyone who reads the table.
 pub const PLAINTEXT_WRITTEN: &str = "plaintext_written";
-/// A row was not written or not deleted; `outcome` tells why: `plaintext_forbidden`, `denied`, `database`, ….
+/// A row was not written or not deleted; `outcome` says why: `plaintext_forbidden`, `denied`, `database`, ….
 pub const TOKEN_WRITE_FAILED: &str = "token_write_failed";
 /// A row was deleted.
 pub const TOKEN_DELETED: &str = "token_deleted";
-/// A stored value did not open; `outcome` tells how, `operation` on which occasion.
+/// A stored value did not open; `outcome` says how, `operation` on which occasion.
 pub const DECRYPTION_FAILED: &str = "decryption_failed";
-/// A row was sealed anew because it was read in an older form.
+/// A row was re-sealed because it was read in an older form.
 pub const ROW_RESEALED: &str = "row_resealed";
 /// A migration moved a row to the same or a higher version.
 pub const ROW_MIGRATED: &str = "row_migrated";
 /// A migration moved a row to a lower version.
 pub const ROW_ROLLED_BACK: &str = "row_rolled_back";
-/// A row's data keys were wrapped anew.
+/// A row's data keys were re-wrapped.
 pub const ROW_REWRAPPED: &str = "row_rewrapped";
 /// A row was sealed for the address that it is at, after it got another key, owner, table or column.
 pub const ROW_RELOCATED: &str = "row_relocated";
@@ -51,9 +51,9 @@ pub const INDEX_KEY_REMOVED: &str = "index_key_removed";
 pub const RUN_STARTED: &str = "run_started";
 /// Before [`RUN_STARTED`]: the run may read values below the floor.
 pub const BELOW_FLOOR: &str = "below_floor_allowed";
-/// A migration or a rewrap ended; `outcome` tells how.
+/// A migration or a rewrap ended; `outcome` says how.
 pub const RUN_FINISHED: &str = "run_finished";
-/// A verification ended; `outcome` tells how.
+/// A verification ended; `outcome` says how.
 pub const VERIFICATION_FINISHED: &str = "verification_finished";
 /// A column was added to a table.
 pub const SCHEMA_CHANGED: &str = "schema_changed";

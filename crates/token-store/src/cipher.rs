@@ -24,7 +24,7 @@ use crate::floor::{Floor, Rules};
 use crate::profile::{LegacyFormat, Profile};
 use crate::write_format::WriteFormat;
 
-/// What is done with readable tokens. The policy is meant to move one way only.
+/// The treatment of readable tokens. The policy is meant to move one way only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PlaintextPolicy {
     /// They are read, and written where nothing to seal with is configured; each write is warned of.
@@ -66,7 +66,7 @@ pub struct TokenCipher {
     sealer_only_opens: bool,
     read_floor: Option<Floor>,
     below_floor: bool,
-    /// What is read, once the profile is known.
+    /// The forms that are read, once the profile is known.
     rules: Rules,
 }
 
@@ -91,7 +91,7 @@ impl TokenCipher {
         Self::default()
     }
 
-    /// Adds the key service: what new tokens are sealed under.
+    /// Adds the key service, under which new tokens are sealed.
     #[must_use]
     pub fn with_sealer(mut self, sealer: Sealer) -> Self {
         self.sealer = Some(sealer);
@@ -215,7 +215,7 @@ impl TokenCipher {
         self.direct.is_some()
     }
 
-    /// What a new token is written as under this profile.
+    /// The form of a new token under this profile.
     #[must_use]
     pub fn write_format(&self, profile: &Profile) -> WriteFormat {
         match profile.legacy {
@@ -316,7 +316,7 @@ impl TokenCipher {
         }
     }
 
-    /// The associated data of such a value is its owner or its row's key, or there is none; what stands inside it
+    /// The associated data of such a value is its owner or its row's key, or there is none; a claim inside it
     /// is not believed.
     fn open_node_json(&self, text: &str, binding: &Binding<'_>) -> Result<SecretString, OpenError> {
         let ring = self.ring.as_ref().ok_or(missing(Format::NodeJson, Needed::Keyring))?;
@@ -399,7 +399,7 @@ fn missing(format: Format, needed: Needed) -> OpenError {
 /// could be put into a row.
 fn accepted_labels(ring: &dyn DataKeyRing) -> Accepted {
     let is_complete = ring.ledger().is_some_and(|ledger| {
-        // What is not known is not accepted.
+        // Unknown forms are not accepted.
         ledger.records().map_or(true, |stores| refuses_unlabelled(&stores))
     });
     if is_complete { Accepted::Only(Purpose::Token) } else { Accepted::OrUnlabelled(Purpose::Token) }

@@ -4,12 +4,12 @@ pub use envelope_core::correlation::CorrelationId;
 pub use envelope_core::error::Needed;
 use envelope_core::{OpenError, SealError};
 
-/// What the database said, without the row values that some servers add to their messages.
+/// The database's message, without the row values that some servers add to their messages.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{message}")]
 #[non_exhaustive]
 pub struct DatabaseError {
-    /// What went wrong, in words.
+    /// The failure, in words.
     pub message: String,
     /// The SQLSTATE or SQLite result code, where there is one.
     pub code: Option<String>,
@@ -18,7 +18,7 @@ pub struct DatabaseError {
     pub(crate) scope: Scope,
 }
 
-/// What a refusal is about.
+/// The subject of a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scope {
     /// One row: every other may be accepted.
@@ -85,7 +85,7 @@ pub enum StoreError {
     /// The address is not one that this build can open.
     #[error("database address is not usable: {reason}")]
     Address {
-        /// What is wrong with it; never the address, which may hold a password.
+        /// The problem; never the address, which may hold a password.
         reason: String,
     },
     /// The database lacks a table.
@@ -110,7 +110,7 @@ pub enum StoreError {
     Unsuitable {
         /// The table.
         table: String,
-        /// What is wrong.
+        /// The problem.
         reason: String,
     },
     /// There is no such row.
@@ -164,7 +164,7 @@ pub enum StoreError {
         row: String,
         /// The column.
         column: String,
-        /// What the log and the audit trail call this failure.
+        /// The name of this failure in the log and the audit trail.
         correlation_id: CorrelationId,
         /// Why.
         source: OpenError,
@@ -182,7 +182,7 @@ pub enum StoreError {
         row: String,
         /// The column that was to be kept.
         column: String,
-        /// What the log and the audit trail call this failure.
+        /// The name of this failure in the log and the audit trail.
         correlation_id: CorrelationId,
         /// Why it does not open.
         source: OpenError,
@@ -205,7 +205,7 @@ pub enum StoreError {
         /// The table.
         table: String,
     },
-    /// What is written in this form could not be told from other texts in the profile's tables.
+    /// Values in this form could not be distinguished from other texts in the profile's tables.
     #[error("{format} values cannot be told from others in the tables of profile {profile:?}")]
     NotStorable {
         /// The form that was to be written.
@@ -273,7 +273,7 @@ pub enum StoreError {
         /// The row's key.
         row: String,
     },
-    /// What was prepared does not serve this write: it is too old, the row was changed since in a way that matters, or a
+    /// The prepared write does not fit this row: it is too old, the row was changed since in a way that matters, or a
     /// token that is not set would have to be opened first. Nothing was written; prepare again.
     #[error("{table} {row}: what was prepared for column {column} is too old, or the row was changed since")]
     NotPrepared {
@@ -361,7 +361,7 @@ impl StoreError {
         }
     }
 
-    /// What the log and the audit trail call this failure, where it is about a value that does not open.
+    /// The name of this failure in the log and the audit trail, if a value does not open.
     #[must_use]
     pub fn correlation_id(&self) -> Option<CorrelationId> {
         match self {
@@ -380,7 +380,7 @@ pub enum SealFailure {
     /// The envelope was not made.
     #[error(transparent)]
     Envelope(#[from] SealError),
-    /// What this form of writing needs is not configured.
+    /// A setting that this form of writing needs is missing.
     #[error("writing {format} values needs {needed}")]
     MissingKey {
         /// The format that was to be written.

@@ -1,4 +1,4 @@
-//! What stands in the way of sealing a profile's columns, found before a row is touched.
+//! The obstacles to sealing a profile's columns, found before a row is touched.
 //!
 //! A finding that is refused ends a migration before its first row, because values would be lost, left readable or no
 //! longer found; one that is warned of lets the run go on, in which single rows may fail.
@@ -15,7 +15,7 @@ use crate::profile::LostIndexes;
 use crate::store::TokenStore;
 use crate::write_format::WriteFormat;
 
-/// One thing that stands in the way.
+/// One obstacle.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Finding {
@@ -23,13 +23,13 @@ pub struct Finding {
     pub table: String,
     /// The column that it is about, where it is about one.
     pub column: Option<String>,
-    /// What kind of thing it is.
+    /// The kind of obstacle.
     pub kind: Kind,
     /// The name of the index, trigger, constraint or other object, or the type of the column.
     pub object: Option<String>,
     /// Whether a migration goes on.
     pub severity: Severity,
-    /// What to do about it.
+    /// The next step for the operator.
     pub hint: String,
 }
 
@@ -44,7 +44,7 @@ pub enum Severity {
     Warn,
 }
 
-/// The kinds of things that stand in the way.
+/// The kinds of obstacles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -131,7 +131,7 @@ impl Finding {
     }
 }
 
-/// Asks the database what stands in the way of moving the store's tables to a form.
+/// Asks the database for the obstacles to moving the store's tables to a form.
 ///
 /// Nothing is refused in a table without pending rows: what is there already goes on working.
 ///
@@ -182,7 +182,7 @@ pub fn key_types(store: &TokenStore) -> BTreeMap<String, BTreeMap<String, String
     store.layouts().iter().map(of_table).collect()
 }
 
-/// What the columns and the key say by themselves.
+/// The obstacles in the columns and the key by themselves.
 fn of_layout(layout: &Layout) -> Vec<Finding> {
     let mut found = Vec::new();
     if let Some(reason) = &layout.facts.not_unique {

@@ -1,10 +1,10 @@
-//! What a failure of the store means to the caller of a service.
+//! The meaning of a store's failure for the caller of a service.
 
 use envelope_core::{KeyError, OpenError, SealError};
 
 use crate::error::{SealFailure, StoreError};
 
-/// What kind of failure it is, by what the caller of a service can do.
+/// The kind of a failure, by what the caller of a service can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -38,7 +38,7 @@ impl ErrorKind {
 }
 
 impl StoreError {
-    /// What kind of failure it is.
+    /// The kind of the failure.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         if let Some(error) = self.key_error() {

@@ -1,4 +1,4 @@
-//! What has to happen to one row, decided and sealed without a transaction.
+//! The change of one row, decided and sealed without a transaction.
 
 use envelope_core::format::kms_envelope;
 use envelope_core::{Binding, BindingPolicy, ErrorClass, Format, KeyError, OpenError, SealError};
@@ -20,7 +20,7 @@ use crate::profile::Unmarked;
 use crate::record::{self, RecordError};
 use crate::write_format::WriteFormat;
 
-/// What a row is to become.
+/// The new contents of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Goal {
     pub(crate) format: WriteFormat,
@@ -87,7 +87,7 @@ impl CellCause {
 }
 
 impl CellFailure {
-    /// The key service's own error, where it does not answer, or answers nobody: going on makes no sense.
+    /// The key service's own error, if it does not answer or refuses every caller: continuing makes no sense.
     pub(crate) fn outage(&self) -> Option<&KeyError> {
         match &self.cause {
             CellCause::Seal(SealFailure::Envelope(SealError::Key(error))) => {
@@ -98,7 +98,7 @@ impl CellFailure {
         }
     }
 
-    /// Tells the log and the audit trail. A value that does not open is given a name, for reports to repeat.
+    /// Reports to the log and the audit trail. A value that does not open is given a name, for reports to repeat.
     pub(crate) fn tell(&self, trail: Trail<'_>, layout: &Layout, row: &str) -> Option<CorrelationId> {
         match &self.cause {
             CellCause::Open(error) => Some(trail.did_not_open(layout, row, &self.column, error)),
@@ -115,12 +115,12 @@ impl CellFailure {
 }
 
 /// Whether a failure to open one value would meet every other as well. A disabled or deleted key concerns the rows
-/// under that key; another row may stand under another.
+/// under that key; another row may be under another.
 pub(crate) fn concerns_every_value(error: &KeyError) -> bool {
     error.class().is_retryable() || matches!(error.class(), ErrorClass::Denied | ErrorClass::Misconfigured)
 }
 
-/// The key that stands beside rows without any token: the current one, so that they count with their neighbours. It is
+/// The key that rows without any token name: the current one, so that they count with their neighbours. It is
 /// asked for once, and only where there is such a row.
 #[derive(Default)]
 pub(crate) struct CurrentKey(OnceCell<String>);
@@ -133,7 +133,7 @@ impl CurrentKey {
     }
 }
 
-/// Plans one row: opens what has to be opened and seals it anew.
+/// Plans one row: opens what has to be opened and seals it again.
 pub(crate) async fn plan(
     cipher: &TokenCipher,
     layout: &Layout,

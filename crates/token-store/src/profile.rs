@@ -1,4 +1,4 @@
-//! Profiles: which tables hold tokens, how a row is named, and what its values are bound to.
+//! Profiles: which tables hold tokens, how a row is named, and the names that its values are bound to.
 
 mod error;
 mod index;
@@ -25,10 +25,10 @@ pub use record::Record;
 pub struct Profile {
     /// The name shown in reports.
     pub name: String,
-    /// What the names of metrics begin with.
+    /// The prefix of the names of metrics.
     #[serde(default = "default_prefix")]
     pub metrics_prefix: String,
-    /// What a rollback writes, and what an unmarked text is read as.
+    /// The form that a rollback writes, and the form that an unmarked text is read as.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub legacy: Option<LegacyFormat>,
     /// Whether a text without any mark, in a table without version columns, is plaintext or of the legacy format.
@@ -68,7 +68,7 @@ pub struct Table {
     /// The types of key and owner columns, for clients that make keys canonical by themselves.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub types: BTreeMap<String, String>,
-    /// What is done about an index over a token column, which finds nothing after sealing.
+    /// The treatment of an index over a token column, which finds nothing after sealing.
     #[serde(default, skip_serializing_if = "LostIndexes::is_default")]
     pub lost_indexes: LostIndexes,
     /// The primary-key columns, in order.
@@ -109,7 +109,7 @@ pub struct Table {
     pub refresh: Option<Refresh>,
 }
 
-/// What is done about an index or UNIQUE over a token column.
+/// The treatment of an index or UNIQUE over a token column.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -249,7 +249,7 @@ impl Profile {
         Ok(self)
     }
 
-    /// Whether what is written in this form into the profile's tables can be told from everything else there.
+    /// Whether values in this form can be distinguished from everything else in the profile's tables.
     #[must_use]
     pub fn can_store(&self, format: WriteFormat) -> bool {
         match format {
@@ -264,7 +264,7 @@ impl Profile {
         self.tables.iter().all(|table| table.version.is_some())
     }
 
-    /// Why a rollback would write into this table what nobody could read afterwards.
+    /// Why a rollback would write values into this table that no reader could read afterwards.
     fn unreadable_legacy(&self, table: &Table) -> Option<String> {
         let name = &table.name;
         match self.legacy? {

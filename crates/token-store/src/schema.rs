@@ -8,7 +8,7 @@ use crate::database::{AddedColumn, Database};
 use crate::error::StoreError;
 use crate::profile::{Profile, Table};
 
-/// What a schema migration did, or would do.
+/// The changes of a schema migration, made or pending.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SchemaReport {

@@ -42,7 +42,7 @@ pub struct Group {
     pub encryption_version: Option<i64>,
     /// The method in words; `malformed` where texts claim a format and are not of it, `empty` where there is no token.
     pub encryption_method: Option<String>,
-    /// The key that stands beside the values.
+    /// The key that is stored with the values.
     pub encryption_key_id: Option<String>,
     /// Number of rows.
     pub count: u64,
@@ -112,7 +112,7 @@ async fn by_columns(store: &TokenStore, layout: &Layout) -> Result<BTreeMap<Kind
     Ok(kinds)
 }
 
-/// The version governs how a row is read; older programs left `direct`, nothing or something stale beside it.
+/// The version governs how a row is read; older programs left `direct`, nothing or something stale in these columns.
 fn canonical_method(version: Option<i64>, method: Option<String>) -> Option<String> {
     match (version, method.as_deref()) {
         (Some(0), _) => Some("plaintext".into()),
@@ -156,9 +156,9 @@ fn kind_of(store: &TokenStore, layout: &Layout, row: &StoredRow) -> Kind {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct KeyUse {
-    /// Every key that is named beside or inside a value, and the variables that hold local keys.
+    /// Every key that is named with or inside a value, and the variables that hold local keys.
     pub keys: Vec<KeyCount>,
-    /// Values whose key cannot be told: malformed ones, and envelopes in tables without a column for it. While there
+    /// Values whose key is not known: malformed ones, and envelopes in tables without a column for it. While there
     /// are any, no key can be called unused.
     pub unreadable: u64,
 }
@@ -214,7 +214,7 @@ async fn index_keys(store: &TokenStore, layout: &Layout) -> Result<Vec<StoredInd
     Ok(store.database().index_keys(layout).await?)
 }
 
-/// What a migration to the key service has before it.
+/// The work that a migration to the key service has to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Workload {

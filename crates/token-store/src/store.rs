@@ -162,7 +162,7 @@ impl TokenStore {
         self
     }
 
-    /// Seals a row anew when it is read in an older form: a gradual migration.
+    /// Re-seals a row when it is read in an older form: a gradual migration.
     ///
     /// It happens in the background with compare-and-swap, so that it never slows or fails the read.
     #[must_use]
@@ -171,7 +171,7 @@ impl TokenStore {
         self
     }
 
-    /// How many rows were sealed anew because they were read.
+    /// How many rows were re-sealed because they were read.
     #[must_use]
     pub fn resealed_rows(&self) -> u64 {
         self.inner.resealed.load(Ordering::Relaxed)
@@ -242,7 +242,7 @@ impl TokenStore {
         Ok(rows)
     }
 
-    /// What a new token is written as.
+    /// The form of a new token.
     #[must_use]
     pub fn write_format(&self) -> WriteFormat {
         self.cipher().write_format(self.profile())
@@ -312,7 +312,7 @@ impl TokenStore {
         Ok(layout)
     }
 
-    /// The error of a key that names no row, which the trail tells of.
+    /// The error of a key that names no row, which the trail reports.
     fn not_found(&self, layout: &Layout, key: &TokenKey) -> StoreError {
         let (table, row) = (layout.table.name.clone(), row_name(&layout.table.key, key.values()));
         self.trail("read").not_found(layout, &row);
@@ -333,7 +333,7 @@ impl TokenStore {
         Ok(token)
     }
 
-    /// Opens one token; the trail tells of one that does not open.
+    /// Opens one token; the trail reports one that does not open.
     async fn open_cell(
         &self,
         trail: Trail<'_>,

@@ -1,4 +1,4 @@
-//! Verification: opens every token, and reports what does not open, what is readable and what is not bound.
+//! Verification: opens every token, and reports those that do not open, are readable or are not bound.
 
 use envelope_core::{BindingPolicy, Format, OpenError};
 use futures_util::{StreamExt as _, future, stream};
@@ -15,10 +15,10 @@ use crate::migration::{Ended, Failure, MAX_LISTED, StopFlag};
 use crate::plan::concerns_every_value;
 use crate::store::TokenStore;
 
-/// What the audit trail calls it.
+/// Its name in the audit trail.
 const VERIFY: &str = "verify";
 
-/// What a verification found. Every count is of token values; empty ones and NULLs are left out.
+/// The result of a verification. Every count is of token values; empty ones and NULLs are left out.
 #[derive(Clone, Debug, Default, Serialize)]
 #[non_exhaustive]
 pub struct VerifyReport {
@@ -30,7 +30,7 @@ pub struct VerifyReport {
     pub ok: u64,
     /// Values that did not open.
     pub failed: u64,
-    /// Values that anybody with the table can read.
+    /// Values that every reader of the table can read.
     pub plaintext: u64,
     /// Envelopes that are not bound to their row although the configuration binds.
     pub unbound: u64,
@@ -166,7 +166,7 @@ async fn check_rows(
     Ok(())
 }
 
-/// What became of one value.
+/// The result of one value.
 enum Verdict {
     Fine,
     Legacy,

@@ -138,7 +138,7 @@ pub fn of_store(error: &StoreError) -> Option<String> {
     Some(hint.into())
 }
 
-/// What to do about a value that does not open.
+/// The next step for a value that does not open.
 #[must_use]
 pub fn of_open(error: &OpenError) -> Option<String> {
     let hint = match error {

@@ -185,7 +185,7 @@ pub(super) fn split_escaped(text: &str) -> Vec<String> {
     parts
 }
 
-/// The character that `u{…}` at the start of a text stands for, and how long that is.
+/// The character that `u{…}` at the start of a text means, and its length.
 fn numbered(text: &str) -> Option<(char, usize)> {
     let (digits, _) = text.strip_prefix("u{")?.split_once('}')?;
     let character = char::from_u32(u32::from_str_radix(digits, 16).ok()?)?;

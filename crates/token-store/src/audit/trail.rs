@@ -1,4 +1,4 @@
-//! How the store's events are emitted: the operations of one actor, each told in one place.
+//! How the store's events are emitted: the operations of one actor, each reported in one place.
 
 use envelope_core::OpenError;
 
@@ -15,7 +15,7 @@ use crate::database::swap::Change;
 use crate::error::CorrelationId;
 use crate::profile::Unmarked;
 
-/// What an event is about.
+/// The subject of an event.
 #[derive(Clone, Copy, Default)]
 struct Record<'a> {
     actor: Option<&'a str>,
@@ -56,7 +56,7 @@ macro_rules! emit_end {
     };
 }
 
-/// What a migration or a rewrap did.
+/// The result of a migration or a rewrap.
 pub(crate) struct RunCounts {
     pub(crate) dry_run: bool,
     pub(crate) scanned: u64,
@@ -67,7 +67,7 @@ pub(crate) struct RunCounts {
     pub(crate) values: u64,
 }
 
-/// What a verification found.
+/// The result of a verification.
 pub(crate) struct VerificationCounts {
     pub(crate) rows: u64,
     pub(crate) checked: u64,
@@ -89,7 +89,7 @@ impl<'a> Trail<'a> {
         Self { actor, operation, unmarked }
     }
 
-    /// A row was read. It costs a comparison where nobody listens.
+    /// A row was read. It costs one comparison if nothing subscribes.
     pub(crate) fn read(&self, layout: &Layout, row: &StoredRow) {
         if tracing::enabled!(target: TARGET, tracing::Level::DEBUG) {
             let from_version = self.stored_version(layout, row);
@@ -167,7 +167,7 @@ impl<'a> Trail<'a> {
         emit!(warn, TOKEN_WRITE_FAILED, record);
     }
 
-    /// Tells the log and the trail of a value that does not open, and gives the failure its name. Both say which row
+    /// Reports a value that does not open to the log and the trail, and gives the failure its name. Both say which row
     /// and what class, never the value.
     pub(crate) fn did_not_open(
         &self,
@@ -250,7 +250,7 @@ impl<'a> Trail<'a> {
     }
 }
 
-/// Whether somebody may listen to the writing of a row; if not, nothing is put together for it.
+/// Whether a subscriber may receive the writing of a row; if not, nothing is prepared for it.
 fn is_heard(change: &Change) -> bool {
     change.marks.version == 0 || tracing::enabled!(target: TARGET, tracing::Level::INFO)
 }
@@ -261,7 +261,7 @@ pub(crate) fn schema_changed(statement: &str) {
     emit!(info, SCHEMA_CHANGED, record);
 }
 
-/// A key id as it may stand in a log: of an ARN only its end, `key/…`, because the account id is not for logs.
+/// A key id as it may be logged: of an ARN only its end, `key/…`, because the account id is not for logs.
 fn shown(key_id: &str) -> &str {
     match key_id.starts_with("arn:") {
         true => key_id.rsplit(':').next().unwrap_or_default(),

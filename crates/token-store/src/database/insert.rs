@@ -6,14 +6,14 @@ use super::swap::Change;
 
 /// A row to be added.
 pub(crate) struct NewRow<'a> {
-    /// What the tokens were sealed for, key and owner in the database's own notation, and what they became.
+    /// The cell that the tokens were sealed for, key and owner in the database's own notation, and the sealed texts.
     pub(crate) change: &'a Change,
     /// Owner columns that are set; the database fills in the others.
     pub(crate) owner: Vec<(&'a str, Option<&'a str>)>,
     pub(crate) plain: Vec<(&'a str, Option<&'a str>)>,
 }
 
-/// What became of a row that was to be added.
+/// The result of adding a row.
 pub(crate) enum Inserted {
     /// It is stored as it was sent.
     Written,

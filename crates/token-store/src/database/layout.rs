@@ -20,7 +20,7 @@ pub(crate) struct Layout {
     pub(crate) only: Vec<Only>,
 }
 
-/// What a database says of a table.
+/// A database's description of a table.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Facts {
     /// The schema that the table was found in, where the database has several.
@@ -42,7 +42,7 @@ pub(crate) struct Facts {
     pub(crate) lacks_transactions: bool,
 }
 
-/// What guarantees that a key names at most one row.
+/// The guarantee that a key names at most one row.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct UniqueKey {
     /// The name of the index.
@@ -81,7 +81,7 @@ pub(crate) struct Column {
 impl Layout {
     /// Looks the table up; `None` if it does not exist.
     ///
-    /// What stands in the way of sealing its values is not asked here, so that a service opens its store whatever the
+    /// Obstacles to sealing its values are not looked for here, so that a service opens its store whatever the
     /// table is like; see [`findings`](crate::findings).
     ///
     /// # Errors

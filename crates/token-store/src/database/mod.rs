@@ -117,12 +117,12 @@ impl Database {
         in_room!(self, room, connections => room::columns::describe(connections, table).await)
     }
 
-    /// What stands in the way of sealing the table's token columns.
+    /// The obstacles to sealing the table's token columns.
     pub(crate) async fn obstacles(&self, layout: &Layout) -> Result<Vec<Finding>, DatabaseError> {
         in_room!(self, room, connections => room::obstacles::obstacles(connections, layout).await)
     }
 
-    /// What the user may do with a table that exists. On SQLite a transaction that writes is begun and rolled back.
+    /// The user's permissions on a table that exists. On SQLite a transaction that writes is begun and rolled back.
     pub(crate) async fn privileges(&self, table: &Table) -> Result<Option<Privileges>, DatabaseError> {
         in_room!(self, room, connections => room::privileges::privileges(connections, table).await)
     }

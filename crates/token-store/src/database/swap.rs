@@ -14,7 +14,7 @@ use crate::write_format::WriteFormat;
 /// The method of a row that is not sealed.
 const PLAINTEXT: &str = "plaintext";
 
-/// What a row's tokens and version columns are to become, if they still are what was read.
+/// The new tokens and version columns of a row, if it still holds what was read.
 pub(crate) struct Change {
     pub(crate) old: StoredRow,
     pub(crate) values: Vec<Option<Text>>,
@@ -24,7 +24,7 @@ pub(crate) struct Change {
     pub(crate) indexes: IndexEntries,
 }
 
-/// What the version columns say of a row.
+/// The contents of a row's version columns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Marks {
     pub(crate) version: i32,
@@ -32,7 +32,7 @@ pub(crate) struct Marks {
     pub(crate) key_id: Option<String>,
 }
 
-/// What is done about a row that another transaction has locked. SQLite locks no rows.
+/// The treatment of a row that another transaction has locked. SQLite locks no rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Locked {
     /// The statement waits for it.
@@ -58,7 +58,7 @@ impl Writing<'_> {
     }
 }
 
-/// What became of a change.
+/// The result of a change.
 #[derive(Clone, Debug)]
 pub(crate) enum Fate {
     /// The row holds what was sent.
@@ -111,7 +111,7 @@ pub(crate) trait Session: Sized + Send {
         care: Care,
     ) -> impl Future<Output = Result<Attempt, DatabaseError>> + Send;
 
-    /// Adds a row and reads it back; what is not [`Inserted::Written`] has to be undone.
+    /// Adds a row and reads it back; a result other than [`Inserted::Written`] has to be undone.
     fn insert(
         &mut self,
         layout: &Layout,
@@ -161,7 +161,7 @@ pub(crate) trait Session: Sized + Send {
 /// Writes every change whose row still is what was read.
 ///
 /// # Errors
-/// What concerns the connection or the table as a whole; rows that the database refuses are among the fates.
+/// Errors of the connection or of the whole table; rows that the database refuses are among the fates.
 pub(crate) async fn swap<S: Session>(
     connections: &S::Connections,
     layout: &Layout,
@@ -475,7 +475,7 @@ pub(crate) fn index_places(layout: &Layout) -> impl Iterator<Item = (&String, us
 }
 
 impl Change {
-    /// No change of a row: what is compared is what was read.
+    /// No change of a row: the comparison values are those that were read.
     pub(crate) fn none(old: StoredRow) -> Self {
         let values = vec![None; old.values.len()];
         let indexes = IndexEntries::unchanged(&old);

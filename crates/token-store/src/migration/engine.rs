@@ -26,7 +26,7 @@ pub(super) const PAUSES: [Duration; 3] =
 /// How many changes of locked rows are kept for the end of a table.
 const MOST_LOCKED: usize = 500;
 
-/// What is done to each row.
+/// The work on each row.
 pub(super) enum Work {
     Convert(Goal, CurrentKey),
     Rewrap(RewrapGoal),

@@ -1,6 +1,6 @@
 //! The migration engine: walks tables in key order and moves every row that is not there yet.
 //!
-//! It keeps no state of its own: what is done is recognised by the row itself, so a run that was killed is simply
+//! It keeps no state of its own: finished work is recognised by the row itself, so a run that was killed is simply
 //! run again, and several runs at once share the work. Sealing happens outside any transaction; a batch is written
 //! in one statement that only touches rows whose stored text still is what was read, so that a token refreshed
 //! meanwhile is never overwritten.
@@ -30,11 +30,11 @@ use crate::plan::{CurrentKey, Goal};
 use crate::store::TokenStore;
 use crate::write_format::WriteFormat;
 
-/// What a migration turns every row into.
+/// The target form of a migration.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct MigrationOptions {
-    /// What every row is to become.
+    /// The target of every row.
     pub to: WriteFormat,
     /// Also open envelopes, and rewrite those that are not bound to their row.
     pub rebind: bool,
@@ -50,11 +50,11 @@ impl MigrationOptions {
     }
 }
 
-/// Which data keys a rewrap wraps anew: under the key that the store's key service seals with now.
+/// Which data keys are re-wrapped by a rewrap, under the key that the store's key service seals with now.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct RewrapOptions {
-    /// Only those of rows that name this key beside them; all, if left out.
+    /// Only those of rows that name this key; all, if left out.
     pub from: Option<String>,
     /// Further keys that a row may come under, as they are stored next to it: those of other Regions.
     pub also: Vec<String>,
@@ -93,7 +93,7 @@ impl StopFlag {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// Whether somebody asked.
+    /// Whether a stop was requested.
     #[must_use]
     pub fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
@@ -105,7 +105,7 @@ impl StopFlag {
 #[must_use = "a run that ended early, or with failures, says so here"]
 #[non_exhaustive]
 pub struct Outcome<R> {
-    /// What was done until then.
+    /// The work that was done until then.
     pub report: R,
     /// Why it ended early, if it did.
     pub ended_by: Option<Ended>,

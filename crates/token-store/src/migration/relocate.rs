@@ -16,7 +16,7 @@ use crate::plan::{CellCause, CellFailure, Goal, bad_record, readable};
 use crate::store::{TokenKey, TokenStore};
 use crate::write_format::WriteFormat;
 
-/// What was different about a row's address when its values were sealed: everything that is left out is as today.
+/// The differences of a row's address when its values were sealed; everything that is left out is as today.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Former {
@@ -30,10 +30,10 @@ pub struct Former {
 
 /// How often a row that others change is tried.
 const ATTEMPTS: u32 = 4;
-/// What the audit trail calls it.
+/// Its name in the audit trail.
 const RELOCATE: &str = "relocate";
 
-/// What became of one row.
+/// The result of one row.
 enum Row {
     Relocated(u64),
     Already,

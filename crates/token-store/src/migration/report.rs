@@ -1,4 +1,4 @@
-//! What a migration did, counted and named.
+//! The result of a migration, counted and named.
 
 use envelope_core::OpenError;
 use serde::Serialize;
@@ -51,18 +51,18 @@ pub struct MigrationReport {
 pub struct RewrapReport {
     /// Rows that were decided upon.
     pub scanned: u64,
-    /// Rows whose data keys were wrapped anew, or would be in a dry run.
+    /// Rows whose data keys were re-wrapped, or would be in a dry run.
     pub rewrapped: u64,
     /// Rows under the right key already, and rows without an envelope.
     pub already: u64,
     /// Rows that others kept changing; the next run finds them.
     pub conflicts: u64,
-    /// Rows whose data keys could not be wrapped anew.
+    /// Rows whose data keys could not be re-wrapped.
     pub failed: u64,
     /// Rows whose version columns name another key than the one asked for, counted by the database after the run; of
     /// tables without such columns none.
     pub left: u64,
-    /// Values whose data keys were wrapped anew.
+    /// Values whose data keys were re-wrapped.
     pub values: u64,
     /// Keys of blind indexes that were wrapped again, or would be in a dry run.
     pub index_keys: u64,
@@ -132,9 +132,9 @@ pub struct Failure {
     pub column: String,
     /// The kind of failure.
     pub class: String,
-    /// What went wrong, without any part of the value.
+    /// The failure, without any part of the value.
     pub error: String,
-    /// What the log and the audit trail call this failure, where the value does not open.
+    /// The name of this failure in the log and the audit trail, if the value does not open.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub correlation_id: Option<CorrelationId>,
     /// What is not configured, where that is why.

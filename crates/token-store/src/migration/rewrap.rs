@@ -14,12 +14,12 @@ use crate::plan::{CellCause, CellFailure, RowPlan, bad_record, readable};
 use crate::profile::Unmarked;
 use crate::write_format::WriteFormat;
 
-/// Which data keys are wrapped anew.
+/// Which data keys are re-wrapped.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RewrapGoal {
     /// Only those of rows that name this key.
     pub(crate) from: Option<String>,
-    /// The key that they come under, as it stands beside rows; where a row names it, nothing is left to do.
+    /// The key that they come under, as rows name it; where a row names it, nothing is left to do.
     pub(crate) to: String,
     /// Further keys that count as that one.
     pub(crate) also: Vec<String>,
@@ -30,7 +30,7 @@ pub(crate) struct RewrapGoal {
 
 /// Plans one row. Rows under another key than `from`, and those with something else than envelopes, are left as they are.
 ///
-/// A dry run believes the key that stands beside a row. Where none does, only the key service can tell: it is asked as
+/// A dry run believes the key that a row names. Where it names none, only the key service knows: it is asked as
 /// in a real run, and its answer is not stored.
 pub(crate) async fn plan_rewrap(
     cipher: &TokenCipher,

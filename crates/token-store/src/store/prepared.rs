@@ -32,7 +32,7 @@ pub struct Prepared {
     pub(super) cells: Arc<Cells>,
 }
 
-/// What a write takes from before it asks the key service.
+/// The prepared values that a write uses before it asks the key service.
 #[derive(Clone)]
 pub(super) struct Supply {
     pub(super) cells: Arc<Cells>,
@@ -44,7 +44,7 @@ pub(super) struct Supply {
 /// same value for the same cell.
 pub(super) struct Cells {
     cells: Mutex<HashMap<String, Cell>>,
-    /// What the row held, by column.
+    /// The contents of the row, by column.
     held: HashMap<String, Held>,
     /// The keys of the table's blind indexes, until they turn out to be others.
     index_keys: Mutex<Option<Arc<LayoutKeys>>>,
@@ -186,7 +186,7 @@ impl Cells {
         self.index_keys.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
-    /// What a column held, if the row holds the same text under the same marks.
+    /// The earlier value of a column, if the row holds the same text under the same marks.
     fn held(
         &self,
         row: &StoredRow,

@@ -24,12 +24,12 @@ use crate::write_format::WriteFormat;
 /// How often a write starts over because others changed the row between its read and its write.
 pub(super) const ATTEMPTS: u32 = 8;
 
-/// What the audit trail calls it.
+/// Its name in the audit trail.
 pub(super) const WRITE: &str = "write";
 /// And a write of which it does not know whether the caller commits it.
 pub(super) const WRITE_IN: &str = "write_in_transaction";
 
-/// What becomes of one token of a row.
+/// The change of one token of a row.
 pub(super) enum Cell {
     Null,
     /// Its new text, and the key it is under.
@@ -233,7 +233,7 @@ impl TokenStore {
         Ok((values, Marks::of(format, key_id), draft.finish()))
     }
 
-    /// What becomes of one token: `new` if the caller sets it, else what it holds.
+    /// The change of one token: `new` if the caller sets it, else what it holds.
     async fn write_cell(
         &self,
         layout: &Layout,
@@ -385,7 +385,7 @@ fn warn_of_fallback(layout: &Layout, row: &StoredRow, failure: &SealFailure) {
     );
 }
 
-/// What a row's tokens are bound to cannot change under them: they would open for nobody.
+/// A key or owner that tokens are bound to cannot change under them: no reader could open them.
 pub(super) fn check_owner(layout: &Layout, row: &StoredRow, token: &NewToken) -> Result<(), StoreError> {
     for (column, owner) in layout.table.owner.iter().zip(&row.owner) {
         let set = token.plain.iter().rev().find(|(name, _)| name == column);

@@ -1,4 +1,4 @@
-//! Sealing anew on a read: a row in an older form is moved in the background.
+//! Re-sealing on a read: a row in an older form is moved in the background.
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -17,7 +17,7 @@ use crate::error::StoreError;
 use crate::plan::{CurrentKey, Goal, RowPlan, plan};
 use crate::write_format::WriteFormat;
 
-/// What the audit trail calls it.
+/// Its name in the audit trail.
 const RESEAL: &str = "reseal";
 
 impl TokenStore {
@@ -105,7 +105,7 @@ impl TokenStore {
                     Some(Fate::Unmatched) | None => Ok(false),
                 }
             }
-            // An outage would be told for each old row that is read; the next read of this one tries again.
+            // An outage would be reported for each old row that is read; the next read of this one tries again.
             RowPlan::Failed(failure) if failure.outage().is_none() => {
                 failure.tell(trail, layout, &name);
                 Ok(false)

@@ -168,7 +168,7 @@ pub(super) fn canonical_texts(rows: &[MySqlRow], count: usize) -> Option<Vec<Str
     rows.first().and_then(|row| (0..count).map(|index| text(row, index)).collect())
 }
 
-/// What the casts of this database would change without an error.
+/// The values that casts of this database would change without an error.
 fn can_hold(column: &Column, value: &str) -> bool {
     let base = base_type(&column.declared).to_ascii_lowercase();
     match column.kind {

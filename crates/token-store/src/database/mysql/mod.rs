@@ -35,7 +35,7 @@ pub(crate) struct Connections {
     read_only: bool,
 }
 
-/// What a statement is given.
+/// The parameters of a statement.
 type Param<'a> = Option<&'a str>;
 
 impl Connections {

@@ -1,4 +1,4 @@
-//! What the server lets its user do with a table.
+//! The user's permissions on a table of the server.
 
 use super::{Connections, Param, columns, is_true, text};
 use crate::database::layout::Layout;
@@ -7,7 +7,7 @@ use crate::error::DatabaseError;
 use crate::privileges::Privileges;
 use crate::profile::Table;
 
-/// What the user may do with each column, by the catalog's own words.
+/// The user's permissions on each column, in the catalog's own words.
 const COLUMNS: &str = "\
 SELECT CAST(COLUMN_NAME AS CHAR), CAST(PRIVILEGES AS CHAR) FROM information_schema.COLUMNS \
 WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?";

@@ -18,7 +18,7 @@ use crate::database::swap::{
 use crate::database::within::Held;
 use crate::error::{DatabaseError, Scope};
 
-/// What the relation of changes is called in a statement; no table of ours is.
+/// The alias of the relation of changes in a statement; no table of ours has this name.
 const CHANGES: &str = "`tokenseal changes`";
 
 /// The most placeholders of a statement: the protocol counts them in 16 bits.
@@ -342,7 +342,7 @@ fn sizes(layout: &Layout) -> (usize, usize, usize) {
     (layout.table.key.len(), layout.table.owner.len(), layout.table.tokens.len())
 }
 
-/// What is set: tokens, version columns, plain columns, and the time of the change.
+/// The columns that are set: tokens, version columns, plain columns, and the time of the change.
 fn sets(layout: &Layout, writing: &Writing<'_>) -> String {
     let (keys, owners, tokens) = sizes(layout);
     let mut sets = Vec::new();

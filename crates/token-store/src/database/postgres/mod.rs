@@ -40,7 +40,7 @@ pub(crate) struct Connections {
     timeouts: Timeouts,
 }
 
-/// What a statement is given.
+/// The parameters of a statement.
 pub(super) enum Param<'a> {
     Text(Option<&'a str>),
     Texts(Vec<Option<&'a str>>),

@@ -1,4 +1,4 @@
-//! What the server lets its user do with a table.
+//! The user's permissions on a table of the server.
 
 use super::columns::Catalog;
 use super::{Connections, Param, is_true, text};

@@ -19,7 +19,7 @@ use crate::database::swap::{
 use crate::database::within::Held;
 use crate::error::{DatabaseError, Scope};
 
-/// What the relation of changes is called in a statement; no table of ours is.
+/// The alias of the relation of changes in a statement; no table of ours has this name.
 const CHANGES: &str = "\"tokenseal changes\"";
 /// And that of the changes whose rows no other transaction has locked.
 const FREE: &str = "\"tokenseal free\"";
@@ -207,7 +207,7 @@ impl Session<'_> {
         );
         let query = self.connections.bind(&update, &params(layout, &part, writing));
         query.execute(&mut *self.transaction).await?;
-        // In a caller's transaction, what the caller has deferred stays deferred.
+        // In a caller's transaction, constraints that the caller has deferred stay deferred.
         if self.transaction.is_own() {
             self.say("SET CONSTRAINTS ALL IMMEDIATE").await?;
         }
@@ -345,7 +345,7 @@ fn sizes(layout: &Layout) -> (usize, usize, usize) {
     (layout.table.key.len(), layout.table.owner.len(), layout.table.tokens.len())
 }
 
-/// What is set: tokens, version columns, plain columns, and the time of the change.
+/// The columns that are set: tokens, version columns, plain columns, and the time of the change.
 fn sets(layout: &Layout, writing: &Writing<'_>, source: &dyn Fn(usize) -> String) -> String {
     let (keys, owners, tokens) = sizes(layout);
     let mut sets = Vec::new();

@@ -8,7 +8,7 @@ use crate::database::layout::{Column, Facts, Layout, UniqueKey};
 use crate::error::DatabaseError;
 use crate::profile::Table;
 
-/// What [`Column::cast`] says of a column without affinity, which stores every value as it comes.
+/// What [`Column::cast`] says of a column without affinity, which stores every value unchanged.
 pub(super) const UNTYPED: &str = "BLOB";
 
 /// How SQLite treats what is stored in a column. Source: <https://www.sqlite.org/datatype3.html>, section 3.1.

@@ -33,7 +33,7 @@ pub(crate) struct Connections {
     pool: sqlx::SqlitePool,
 }
 
-/// What a statement is given.
+/// The parameters of a statement.
 #[derive(Clone, Copy)]
 pub(super) enum Param<'a> {
     Text(Option<&'a str>),

@@ -123,7 +123,7 @@ pub(in crate::database) async fn count_without(
             .iter()
             .map(|prefix| format!("substr({token}, 1, {}) = '{prefix}'", prefix.len()))
             .collect();
-        // What is stored as bytes is no text with a mark.
+        // Bytes are no text with a mark.
         carried.push(format!(
             "({token} IS NULL OR {token} = '' OR (typeof({token}) = 'text' AND ({})))",
             marked.join(" OR ")
@@ -175,7 +175,7 @@ pub(super) fn is_row(layout: &Layout) -> String {
     keys.map(|(i, name)| is_key(layout, name, &format!("?{}", i + 1))).collect::<Vec<_>>().join(" AND ")
 }
 
-/// A caller's key as it would be stored: what looks like a whole number is one, but in a text column.
+/// A caller's key as it would be stored: a text that looks like a whole number is one, except in a text column.
 pub(in crate::database) fn place(layout: &Layout, key: &[String]) -> StoredKey {
     StoredKey::of_parts(layout.table.key.iter().zip(key).map(|(name, text)| {
         let number = identity::integer(text).filter(|_| layout.kind(name) != identity::Kind::Text);
@@ -202,7 +202,7 @@ fn key_columns(layout: &Layout) -> String {
     stored.chain(keys.map(|name| as_text(layout, name))).collect::<Vec<_>>().join(", ")
 }
 
-/// A key from its columns as they are stored, and as text behind them.
+/// A key from its columns as they are stored, and after them as text.
 fn stored_key(layout: &Layout, row: &SqliteRow) -> Result<StoredKey, DatabaseError> {
     let keys = layout.table.key.len();
     let parts = layout.table.key.iter().enumerate().map(|(index, name)| {

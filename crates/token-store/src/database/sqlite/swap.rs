@@ -18,10 +18,10 @@ use crate::database::swap::{
 use crate::database::within::Held;
 use crate::error::{DatabaseError, Scope};
 
-/// What SQLite binds at most in one statement (`SQLITE_MAX_VARIABLE_NUMBER`).
+/// The most parameters of one statement in SQLite (`SQLITE_MAX_VARIABLE_NUMBER`).
 const MOST_PARAMS: usize = 32_766;
 
-/// What the relation of changes is called in a statement; no table of ours is.
+/// The alias of the relation of changes in a statement; no table of ours has this name.
 const CHANGES: &str = "\"tokenseal changes\"";
 
 /// A transaction that writes changes.
@@ -231,7 +231,7 @@ pub(in crate::database) async fn delete(
     write::commit_one(transaction, deleted).await
 }
 
-/// The name of the n-th value of a change, from 0; behind them is its place.
+/// The name of the n-th value of a change, from 0; its place is after them.
 fn source(index: usize) -> String {
     format!("{CHANGES}.column{}", index + 1)
 }
