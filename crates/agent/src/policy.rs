@@ -132,7 +132,7 @@ impl Policy {
     /// Reads a policy for the tables of a profile.
     ///
     /// # Errors
-    /// [`PolicyError`].
+    /// `PolicyError`.
     pub fn read(path: &Path, profile: &Profile) -> Result<Self, PolicyError> {
         let text = std::fs::read_to_string(path).map_err(|error| PolicyError::Unreadable(error.kind()))?;
         Self::parse(&text, profile)
@@ -141,7 +141,7 @@ impl Policy {
     /// Parses a policy for the tables of a profile.
     ///
     /// # Errors
-    /// [`PolicyError`], other than [`PolicyError::Unreadable`].
+    /// `PolicyError`, other than `PolicyError::Unreadable`.
     pub fn parse(text: &str, profile: &Profile) -> Result<Self, PolicyError> {
         let file: FileText = toml::from_str(text).map_err(|error| {
             let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();

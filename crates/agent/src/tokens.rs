@@ -78,7 +78,7 @@ impl Tokens {
     /// Reads a file.
     ///
     /// # Errors
-    /// [`TokensError`].
+    /// `TokensError`.
     pub fn read(path: &Path) -> Result<Self, TokensError> {
         let held = RwLock::new(parse(&content(path)?)?);
         Ok(Self { path: path.to_owned(), held })
@@ -87,7 +87,7 @@ impl Tokens {
     /// Reads the file again. If it is refused, the tokens stay as they were.
     ///
     /// # Errors
-    /// [`TokensError`].
+    /// `TokensError`.
     pub(crate) fn reload(&self) -> Result<usize, TokensError> {
         let new = parse(&content(&self.path)?)?;
         let count = new.len();
