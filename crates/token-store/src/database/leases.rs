@@ -247,6 +247,9 @@ impl LeaseRecord {
     }
 }
 
+/// The cells of the rows that a statement found.
+type Rows = Vec<Vec<Option<String>>>;
+
 /// Leases in the schema of the table whose rows they are for.
 impl Database {
     /// The statement that makes the table of leases.
@@ -256,7 +259,7 @@ impl Database {
 
     /// Whether the table of leases exists.
     pub(crate) async fn has_leases(&self, schema: Option<&str>) -> Result<bool, DatabaseError> {
-        let found = in_room!(self, room, connections => {
+        let found: Result<Rows, DatabaseError> = in_room!(self, room, connections => {
             let (sql, given) = room::leases::exists(schema);
             room::leases::texts(connections, &sql, &given).await
         });
@@ -265,7 +268,7 @@ impl Database {
 
     /// The lease of a row; `None` if there never was one.
     pub(crate) async fn lease(&self, key: &LeaseKey) -> Result<Option<LeaseRecord>, DatabaseError> {
-        let rows = in_room!(self, room, connections => {
+        let rows: Result<Rows, DatabaseError> = in_room!(self, room, connections => {
             let (sql, given) = room::leases::dialect(key.schema.as_deref()).load(key);
             room::leases::texts(connections, &sql, &given).await
         });
@@ -289,7 +292,7 @@ impl Database {
         old: OldLease<'_>,
         next: &NextLease<'_>,
     ) -> Result<bool, DatabaseError> {
-        let changed = in_room!(self, room, connections => {
+        let changed: Result<u64, DatabaseError> = in_room!(self, room, connections => {
             let (sql, given) = room::leases::dialect(key.schema.as_deref()).swap(key, old, next);
             room::leases::execute(connections, &sql, &given).await
         });
@@ -318,7 +321,7 @@ impl Database {
 
     /// A time as text in the session's time zone.
     pub(crate) async fn in_session_zone(&self, seconds: i64) -> Result<Option<String>, DatabaseError> {
-        let rows = in_room!(self, room, connections => {
+        let rows: Result<Rows, DatabaseError> = in_room!(self, room, connections => {
             let given = vec![Some(seconds.to_string())];
             room::leases::texts(connections, room::leases::IN_SESSION_ZONE, &given).await
         });
