@@ -7,7 +7,8 @@ use tokenseal::token_store::profile::Table;
 /// A text that a database can store.
 const STORABLE: &str = "^[^\\u0000]*$";
 /// Each request with a row, by its schema. The items of a batch stay as they are: one with another name is an error of its own.
-const REQUESTS: [&str; 5] = ["GetRequest", "PutRequest", "DeleteRequest", "LeaseRequest", "ReleaseRequest"];
+const REQUESTS: [&str; 6] =
+    ["FreshRequest", "GetRequest", "PutRequest", "DeleteRequest", "LeaseRequest", "ReleaseRequest"];
 
 /// The document with what this profile's tables take. A table that the database lacks is left out.
 pub(crate) fn for_profile(document: &str, profile: &Profile, absent: &[String]) -> String {

@@ -1,5 +1,7 @@
 //! Errors: what a caller is answered, and why the agent does not start.
 
+mod refresh;
+
 use std::borrow::Cow;
 use std::fmt;
 
@@ -12,12 +14,10 @@ use tokenseal::envelope_core::{ErrorClass, KeyError};
 use tokenseal::secrets_cache::SourceError;
 use tokenseal::secrets_cache::typed::ReadError;
 use tokenseal::token_store::error::{CorrelationId, SealFailure};
-use tokenseal::token_store::refresh::LeaseError;
 use tokenseal::token_store::{ErrorKind, StoreError};
 use tokenseal::{ConnectError, SettingsError, hints};
 use utoipa::ToSchema;
 
-use crate::model::rfc3339;
 use crate::reply::Reply;
 
 /// The class of a value that does not open: a wrong row, a wrong key and damage are one answer.
@@ -119,6 +119,12 @@ impl ApiError {
         error.retried_after(RETRY_BUSY)
     }
 
+    /// The caller has looked up more values than it may for now.
+    pub(crate) fn too_many_searches() -> Self {
+        let error = Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many", "too many look-ups of values");
+        error.retried_after(RETRY_BUSY)
+    }
+
     /// What no caller can change.
     pub(crate) fn internal() -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the agent failed")
@@ -192,6 +198,13 @@ impl From<StoreError> for ApiError {
                 Self::new(StatusCode::NOT_FOUND, "not_refreshed", message)
             }
             StoreError::NoColumns { .. } => Self::malformed("the table has no such plain column"),
+            StoreError::IndexKey { source, .. } => of_open(source),
+            StoreError::TooManyFound { .. } => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "too_many_found",
+                "too many rows share the index of this value",
+            )
+            .with_hint("more `bits` in the profile's index: docs/pii.md"),
             other => of_kind(other),
         };
         if mapped.status.is_server_error() {
@@ -266,27 +279,6 @@ fn of_seal(failure: &SealFailure) -> ApiError {
         }
         _ => ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, failure.class(), failure.to_string())
             .with_hint("configure the agent so that it can seal: docs/configuration.md"),
-    }
-}
-
-impl From<LeaseError> for ApiError {
-    fn from(error: LeaseError) -> Self {
-        match error {
-            LeaseError::Store(error) => error.into(),
-            LeaseError::Held { expires_at, expires_in, .. } => {
-                let mut held =
-                    Self::new(StatusCode::LOCKED, "leased", "another holder has the refresh token");
-                held.expires = Some(rfc3339(expires_at));
-                held.retried_after(u32::try_from(expires_in.as_secs()).unwrap_or(u32::MAX).saturating_add(1))
-            }
-            LeaseError::NeedsConsent { .. } => Self::consent(),
-            LeaseError::Malformed => Self::malformed("the lease is not one of the agent"),
-            _ => Self::new(
-                StatusCode::CONFLICT,
-                "lease_lost",
-                "the row does not hold the leased refresh token any more",
-            ),
-        }
     }
 }
 

@@ -84,6 +84,25 @@ pub(crate) struct WrittenReply {
     pub(crate) revision: String,
 }
 
+/// Reads a row whose access token is valid for long enough.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FreshRequest {
+    /// The table; the profile's first, if left out.
+    pub(crate) table: Option<String>,
+    /// The primary key, by column. Owner columns may be here too.
+    #[schema(schema_with = keys)]
+    pub(crate) row: Named<KeyText>,
+    /// Whom the row belongs to, by column.
+    #[serde(default)]
+    #[schema(schema_with = keys, required = false)]
+    pub(crate) owner: Named<KeyText>,
+    /// For how many seconds the token must be valid.
+    #[serde(deserialize_with = "count")]
+    #[schema(value_type = i64, minimum = 0, maximum = 2147483647)]
+    pub(crate) valid_for: u32,
+}
+
 /// Takes the right to spend a row's refresh token.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

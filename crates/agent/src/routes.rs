@@ -2,6 +2,7 @@
 
 mod about;
 mod cells;
+mod fresh;
 mod leases;
 mod secrets;
 mod tokens;
@@ -16,10 +17,11 @@ use crate::agent::Agent;
 use crate::gate;
 
 /// The routes that need the header, and what each is called in audit events and metrics.
-const ROUTES: [(&str, &str); 8] = [
+const ROUTES: [(&str, &str); 9] = [
     ("/v1/tokens/get", "get"),
     ("/v1/tokens/put", "put"),
     ("/v1/tokens/delete", "delete"),
+    ("/v1/tokens/fresh", "fresh"),
     ("/v1/tokens/lease", "lease"),
     ("/v1/tokens/release", "release"),
     ("/v1/open", "open"),
@@ -75,6 +77,7 @@ fn guarded() -> OpenApiRouter<Agent> {
         .routes(routes!(tokens::get))
         .routes(routes!(tokens::put))
         .routes(routes!(tokens::delete))
+        .routes(routes!(fresh::fresh))
         .routes(routes!(leases::lease))
         .routes(routes!(leases::release))
         .routes(routes!(cells::open))

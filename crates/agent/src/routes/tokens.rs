@@ -11,6 +11,7 @@ use crate::error::{ApiError, Failure};
 use crate::model::{DeleteRequest, DeletedReply, GetRequest, PutRequest, Row, Shown, WrittenReply};
 use crate::policy::Action;
 use crate::reply::Reply;
+use crate::rows::Target;
 
 /// Reads a row and opens its tokens, whatever form they are stored in.
 #[utoipa::path(
@@ -36,6 +37,11 @@ pub(crate) async fn get(
 ) -> Result<Reply<Row>, ApiError> {
     let GetRequest { table, row, owner, columns } = request;
     let target = agent.target(&caller, Action::Get, table.as_deref(), row, owner)?;
+    read(&target, columns).await
+}
+
+/// Reads a row and opens these tokens of it; all of them, if none are named.
+pub(super) async fn read(target: &Target, columns: Option<Vec<String>>) -> Result<Reply<Row>, ApiError> {
     let columns = columns.unwrap_or_else(|| target.table.tokens.clone());
     let names: Vec<&str> = columns.iter().map(String::as_str).collect();
     let mut row = target.store.get_columns(&target.key, &names).await?;

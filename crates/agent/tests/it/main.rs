@@ -9,6 +9,7 @@ mod every_refusal_has_its_code_and_its_event;
 mod it_ends_in_order;
 mod it_starts_only_as_it_was_meant_to;
 mod leases_are_held_once;
+mod many_agents_refresh_each_token_once;
 mod metrics_and_events_are_documented;
 mod owners_see_their_own_rows_only;
 mod rows_are_read_written_and_deleted;
