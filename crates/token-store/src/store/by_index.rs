@@ -1,5 +1,7 @@
 //! Finding rows by a sealed value, through the blind index over its column.
 
+use std::collections::BTreeMap;
+
 use envelope_core::index::Normalization;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -19,6 +21,9 @@ const ATTEMPTS: u32 = 8;
 /// Values that are looked up at once, and rows that are opened at once.
 const AT_ONCE: usize = 8;
 
+/// Whose rows are seen: those that fit one of these, column → values; every row, if there is no such list.
+type Owners<'a> = Option<&'a [&'a BTreeMap<String, Vec<String>>]>;
+
 impl TokenStore {
     /// Finds the rows whose token has this value, in any spelling that the index's normalisation joins; of the profile's
     /// first table, if none is named. Each row has the token that it was found by.
@@ -36,11 +41,36 @@ impl TokenStore {
         column: &str,
         value: &SecretString,
     ) -> Result<Vec<TokenRow>, StoreError> {
+        self.find_seen(table, column, value, None).await
+    }
+
+    /// Finds rows as [`find`](Self::find) does, of some owners only: those that fit one of `owners`, each of which names
+    /// owner columns and the values that they may have. The rows of others are not opened, and no error is about them.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find). [`StoreError::TooManyFound`] counts the rows of every owner.
+    pub async fn find_owned(
+        &self,
+        table: Option<&str>,
+        column: &str,
+        value: &SecretString,
+        owners: &[&BTreeMap<String, Vec<String>>],
+    ) -> Result<Vec<TokenRow>, StoreError> {
+        self.find_seen(table, column, value, Some(owners)).await
+    }
+
+    async fn find_seen(
+        &self,
+        table: Option<&str>,
+        column: &str,
+        value: &SecretString,
+        owners: Owners<'_>,
+    ) -> Result<Vec<TokenRow>, StoreError> {
         let layout = self.layout_named(table)?;
         rows::check_tokens(layout, &[column])?;
         let no_index = || StoreError::NoIndex { table: layout.table.name.clone(), column: column.into() };
         let place = layout.table.index_over(column).ok_or_else(no_index)?;
-        let found = self.find_indexed(layout, place, value).await;
+        let found = self.find_indexed(layout, place, value, owners).await;
         let outcome = found.as_ref().map_or_else(StoreError::class, |found| match found.len() {
             0 => "not_found",
             _ => "ok",
@@ -69,6 +99,7 @@ impl TokenStore {
         layout: &Layout,
         place: usize,
         value: &SecretString,
+        owners: Owners<'_>,
     ) -> Result<Vec<TokenRow>, StoreError> {
         let index = &layout.table.index[place];
         for _ in 0..ATTEMPTS {
@@ -80,7 +111,7 @@ impl TokenStore {
                 return Ok(Vec::new());
             }
             let texts = column_keys.map(|keys| keys.values(value.expose_secret())).unwrap_or_default();
-            let candidates = self.candidates(layout, place, &texts, value).await?;
+            let candidates = self.candidates(layout, place, &texts, value, owners).await?;
             // Indexes are written under a new key only after it is stored: had one of these rows been, this would show it.
             if self.have_keys_changed(layout, keys.as_deref()).await? {
                 self.held_keys().forget(&layout.table.name);
@@ -99,22 +130,27 @@ impl TokenStore {
         place: usize,
         texts: &[String],
         value: &SecretString,
+        owners: Owners<'_>,
     ) -> Result<Vec<StoredRow>, StoreError> {
         let index = &layout.table.index[place];
         let (database, into) = (self.database(), index.into.as_str());
-        let mut found = match texts {
-            [] => Vec::new(),
-            texts => database.candidates(layout, into, texts, MOST + 1).await?,
+        let seen = |mut found: Vec<StoredRow>| {
+            if found.len() > MOST {
+                let (table, column) = (layout.table.name.clone(), index.column.clone());
+                return Err(StoreError::TooManyFound { table, column, limit: MOST });
+            }
+            found.retain(|row| owners.is_none_or(|owners| owners.iter().any(|one| is_of(layout, row, one))));
+            Ok(found)
         };
-        if found.is_empty() && self.cipher().floor() == Floor::Any {
-            let stored = value.expose_secret();
-            found = database.unindexed(layout, &index.column, into, stored, MOST + 1).await?;
+        let found = match texts {
+            [] => Vec::new(),
+            texts => seen(database.candidates(layout, into, texts, MOST + 1).await?)?,
+        };
+        if !found.is_empty() || self.cipher().floor() != Floor::Any {
+            return Ok(found);
         }
-        if found.len() > MOST {
-            let (table, column) = (layout.table.name.clone(), index.column.clone());
-            return Err(StoreError::TooManyFound { table, column, limit: MOST });
-        }
-        Ok(found)
+        let stored = value.expose_secret();
+        seen(database.unindexed(layout, &index.column, into, stored, MOST + 1).await?)
     }
 
     async fn have_keys_changed(
@@ -173,4 +209,13 @@ impl TokenStore {
         found.sort_by(|one, other| one.key().cmp(other.key()));
         Ok(found)
     }
+}
+
+/// Whether a row has one of these values in each of these owner columns.
+fn is_of(layout: &Layout, row: &StoredRow, owner: &BTreeMap<String, Vec<String>>) -> bool {
+    owner.iter().all(|(column, values)| {
+        let place = layout.table.owner.iter().position(|name| name == column);
+        let stored = place.and_then(|place| row.owner.get(place)).and_then(Option::as_deref);
+        values.iter().any(|value| layout.is_same_owner(column, Some(value), stored))
+    })
 }

@@ -311,6 +311,10 @@ pub(in crate::database) async fn unindexed(
     stored: &str,
     limit: usize,
 ) -> Result<Vec<StoredRow>, DatabaseError> {
+    // PostgreSQL stores this character in no text, and refuses to look for it.
+    if stored.contains('\0') {
+        return Ok(Vec::new());
+    }
     let (condition, mut params) = in_range(layout, Range::default());
     params.push(Param::from(stored));
     let matches =
