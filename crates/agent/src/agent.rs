@@ -20,6 +20,7 @@ use crate::metrics::Metrics;
 use crate::policy::Policy;
 use crate::readiness::Readiness;
 use crate::routes::{self, OPERATIONS};
+use crate::searches::Searches;
 use crate::tokens::Tokens;
 
 /// The most requests that are worked on at once.
@@ -60,6 +61,7 @@ struct Shared {
     readiness: Readiness,
     busy: Arc<Semaphore>,
     room: Room,
+    searches: Searches,
     openapi: Bytes,
 }
 
@@ -92,6 +94,7 @@ impl Agent {
             readiness: Readiness::new(),
             busy: Arc::new(Semaphore::new(MAX_AT_ONCE as usize)),
             room: Room::default(),
+            searches: Searches::default(),
             openapi: Bytes::from(openapi),
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -150,6 +153,10 @@ impl Agent {
 
     pub(crate) fn room(&self) -> &Room {
         &self.shared.room
+    }
+
+    pub(crate) fn searches(&self) -> &Searches {
+        &self.shared.searches
     }
 
     pub(crate) fn openapi(&self) -> Bytes {

@@ -19,13 +19,25 @@ pub(crate) fn for_profile(document: &str, profile: &Profile, absent: &[String]) 
         let schema = &mut parsed["components"]["schemas"][name];
         let any: Vec<Value> =
             tables.iter().map(|table| of_table(schema, table, first == Some(table.name.as_str()))).collect();
-        *schema = match <[Value; 1]>::try_from(any) {
-            Ok([one]) => one,
-            Err(any) => json!({ "description": schema["description"], "oneOf": any }),
-        };
+        *schema = either(schema, any);
+    }
+    let searched = &mut parsed["components"]["schemas"]["FindRequest"];
+    let indexed = tables.iter().filter(|table| !table.index.is_empty());
+    let any: Vec<Value> =
+        indexed.map(|table| of_table(searched, table, first == Some(table.name.as_str()))).collect();
+    if !any.is_empty() {
+        *searched = either(searched, any);
     }
     bound_numbers(&mut parsed["components"]["schemas"]);
     parsed.to_string()
+}
+
+/// A schema in place of another: the only one, or one of several.
+fn either(schema: &Value, any: Vec<Value>) -> Value {
+    match <[Value; 1]>::try_from(any) {
+        Ok([one]) => one,
+        Err(any) => json!({ "description": schema["description"], "oneOf": any }),
+    }
 }
 
 /// The schema of a request with the names of one table.
@@ -37,12 +49,14 @@ fn of_table(schema: &Value, table: &Table, is_default: bool) -> Value {
     };
     let Some(properties) = schema["properties"].as_object_mut() else { return schema };
     properties.insert("table".into(), name);
+    let indexed: Vec<&str> = table.index.iter().map(|index| index.column.as_str()).collect();
     let row = columns(table.key.iter().chain(&table.owner), &key());
     for (member, described) in [
         ("row", requiring(row, &table.key)),
         ("owner", columns(&table.owner, &key())),
         ("tokens", columns(&table.tokens, &json!({ "type": ["string", "null"] }))),
         ("plain", columns(&table.plain, &plain())),
+        ("column", json!({ "type": "string", "enum": indexed })),
         (
             "columns",
             json!({ "type": ["array", "null"], "items": { "type": "string", "enum": table.tokens } }),

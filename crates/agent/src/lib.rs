@@ -19,6 +19,7 @@ mod readiness;
 mod reply;
 mod routes;
 mod rows;
+mod searches;
 mod serve;
 mod tokens;
 

@@ -103,6 +103,26 @@ pub(crate) struct FreshRequest {
     pub(crate) valid_for: u32,
 }
 
+/// Looks a value up through the blind index over its column.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FindRequest {
+    /// The table; the profile's first, if left out.
+    pub(crate) table: Option<String>,
+    /// The token column, which has a blind index in the profile.
+    pub(crate) column: String,
+    /// The value, in any spelling that the index's normalisation joins.
+    #[schema(value_type = String)]
+    pub(crate) value: SecretText,
+}
+
+/// The rows that hold a value.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct FoundReply {
+    /// The primary key of each, by column, as text.
+    pub(crate) rows: Vec<BTreeMap<String, String>>,
+}
+
 /// Takes the right to spend a row's refresh token.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

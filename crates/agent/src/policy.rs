@@ -250,9 +250,6 @@ impl Rule {
         if self.owner.is_empty() {
             return None;
         }
-        if self.actions.as_deref().unwrap_or_default().contains(&Action::Find) {
-            return Some("has `owner` and find, which finds the rows of every owner".into());
-        }
         let every = self.tables.iter().any(|name| name == EVERY);
         for table in profile.tables.iter().filter(|table| every || self.tables.contains(&table.name)) {
             let unknown = self.owner.keys().find(|column| !table.owner.contains(column));

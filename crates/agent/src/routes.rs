@@ -2,6 +2,7 @@
 
 mod about;
 mod cells;
+mod find;
 mod fresh;
 mod leases;
 mod secrets;
@@ -17,11 +18,12 @@ use crate::agent::Agent;
 use crate::gate;
 
 /// The routes that need the header, and what each is called in audit events and metrics.
-const ROUTES: [(&str, &str); 9] = [
+const ROUTES: [(&str, &str); 10] = [
     ("/v1/tokens/get", "get"),
     ("/v1/tokens/put", "put"),
     ("/v1/tokens/delete", "delete"),
     ("/v1/tokens/fresh", "fresh"),
+    ("/v1/tokens/find", "find"),
     ("/v1/tokens/lease", "lease"),
     ("/v1/tokens/release", "release"),
     ("/v1/open", "open"),
@@ -78,6 +80,7 @@ fn guarded() -> OpenApiRouter<Agent> {
         .routes(routes!(tokens::put))
         .routes(routes!(tokens::delete))
         .routes(routes!(fresh::fresh))
+        .routes(routes!(find::find))
         .routes(routes!(leases::lease))
         .routes(routes!(leases::release))
         .routes(routes!(cells::open))

@@ -34,17 +34,7 @@ impl Agent {
         row: Named<KeyText>,
         owner: Named<KeyText>,
     ) -> Result<Target, ApiError> {
-        let profile = self.store().profile();
-        let first = || profile.tables.first().map(|table| table.name.as_str());
-        let name = table.or_else(first).unwrap_or_default();
-        let scope = self.policy().scope(caller, action, name);
-        if matches!(scope, Scope::None) {
-            return Err(self.not_allowed(caller, action));
-        }
-        let table =
-            profile.table(Some(name)).filter(|_| !self.store().absent_tables().iter().any(|one| one == name));
-        let table = table
-            .ok_or_else(|| ApiError::malformed("the profile has no such table, or the database lacks it"))?;
+        let (table, scope) = self.table(caller, action, table)?;
         let identity = Identity::of(table, row, owner)?;
         if action != Action::Open && identity.has_nul() {
             return Err(ApiError::malformed("row or owner has the character U+0000, which cannot be stored"));
@@ -68,6 +58,26 @@ impl Agent {
         let key = identity.owner.into_iter().fold(key, |key, (column, value)| key.owned_by(column, value));
         let store = store.clone().with_actor(caller.to_string());
         Ok(Target { table: table.clone(), key, store, is_narrowed })
+    }
+
+    /// The table that a request names, or the profile's first, and whose rows of it the caller may have.
+    pub(crate) fn table(
+        &self,
+        caller: &Caller,
+        action: Action,
+        name: Option<&str>,
+    ) -> Result<(&Table, Scope<'_>), ApiError> {
+        let profile = self.store().profile();
+        let first = || profile.tables.first().map(|table| table.name.as_str());
+        let name = name.or_else(first).unwrap_or_default();
+        let scope = self.policy().scope(caller, action, name);
+        if matches!(scope, Scope::None) {
+            return Err(self.not_allowed(caller, action));
+        }
+        let is_absent = self.store().absent_tables().iter().any(|one| one == name);
+        let table = profile.table(Some(name)).filter(|_| !is_absent);
+        let unknown = || ApiError::malformed("the profile has no such table, or the database lacks it");
+        Ok((table.ok_or_else(unknown)?, scope))
     }
 
     fn not_allowed(&self, caller: &Caller, action: Action) -> ApiError {

@@ -88,7 +88,7 @@ fn a_policy_that_cannot_mean_what_it_says_is_refused() {
         "[[allow]]\nuid = 1\ndo = [\"get\"]\ntables = [\"settings\"]\nowner = { tenant_id = \"a\" }",
         "[[allow]]\nuid = 1\ndo = [\"get\"]\ntables = [\"*\"]\nowner = { tenant_id = \"a\" }",
         "[[allow]]\nuid = 1\ndo = [\"get\"]\ntables = [\"users\"]\nowner = { tenant_id = [] }",
-        "[[allow]]\nuid = 1\ndo = [\"find\"]\ntables = [\"users\"]\nowner = { tenant_id = \"a\" }",
+        "[[allow]]\nuid = 1\ndo = [\"find\"]\ntables = [\"settings\"]\nowner = { tenant_id = \"a\" }",
         "[[allow]]\nuid = 1\ndo = [\"get\"]\ntables = [\"users\"]\nowners = { tenant_id = \"a\" }",
         "[[deny]]\nuid = 1",
         "allow = 1",

@@ -14,5 +14,6 @@ mod metrics_and_events_are_documented;
 mod owners_see_their_own_rows_only;
 mod rows_are_read_written_and_deleted;
 mod single_cells_open_and_seal_in_batches;
+mod values_are_found_by_their_index;
 mod vectors_open_through_the_agent;
 mod writers_and_a_migration_lose_nothing;
