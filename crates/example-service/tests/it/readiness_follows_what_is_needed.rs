@@ -45,6 +45,22 @@ async fn the_key_service() {
     assert_eq!(ready(&service).await.0, 200, "who may not describe the key may still use it");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn however_many_ask_the_key_service_is_seldom_asked() {
+    let moto = test_support::part!(moto);
+    let (key, proxy) = (create_key(&moto).await, Proxy::start(moto.endpoint()));
+    let service = Place::on_aws(Sql::sqlite().await, proxy.endpoint(), &key).await.start().await;
+    proxy.faults().always_for("DescribeKey", Fault::Fail(AwsFailure::DISABLED));
+    becomes(&service, 503, "key service does not answer\n").await;
+    let begun = Instant::now();
+    for _ in 0..100 {
+        assert_eq!(service.get("/readyz").await.status, 503);
+    }
+    let asked = service.value("vod_kms_describe_errors_total{class=\"disabled\"}").await;
+    let most = 2.0 + begun.elapsed().as_secs_f64() / 2.0;
+    assert!(asked <= most, "{asked} calls, at most {most}");
+}
+
 /// What stands between the service and its database, until it is cut.
 struct Wire {
     port: u16,

@@ -1,26 +1,60 @@
 //! `/metrics`, `/healthz` and `/readyz` over HTTP.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::{Ready, Telemetry};
 
 /// The content type of [`Telemetry::encode`].
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+/// How long an answer of `/readyz` is kept: requests, however many, cost one call to the database and one to the key service
+/// in this time.
+const KEPT: Duration = Duration::from_secs(2);
+
+/// Readiness as it was found last. Requests that come while it is looked for wait for the same result.
+#[derive(Clone)]
+struct KeptReadiness {
+    telemetry: Telemetry,
+    last: Arc<Mutex<Option<(Instant, Ready)>>>,
+}
+
+impl KeptReadiness {
+    async fn get(&self) -> Ready {
+        let mut last = self.last.lock().await;
+        match *last {
+            Some((at, ready)) if at.elapsed() < KEPT => ready,
+            _ => {
+                let ready = self.telemetry.ready().await;
+                // A process that starts is asked again at once.
+                *last = (ready != Ready::Starting).then(|| (Instant::now(), ready));
+                ready
+            }
+        }
+    }
+}
+
 impl Telemetry {
     /// The routes `/metrics`, `/healthz` and `/readyz`, to be merged into a service's own.
+    ///
+    /// `/readyz` answers from a state that is at most 2 s old.
     pub fn routes(&self) -> Router {
+        let kept = KeptReadiness { telemetry: self.clone(), last: Arc::default() };
         Router::new()
             .route("/metrics", get(metrics))
+            .with_state(self.clone())
             .route("/healthz", get(|| async { "alive\n" }))
             .route("/readyz", get(ready))
-            .with_state(self.clone())
+            .with_state(kept)
     }
 
     /// Serves the three routes on an address of their own until the process ends.
@@ -46,8 +80,8 @@ async fn metrics(State(telemetry): State<Telemetry>) -> Response {
     }
 }
 
-async fn ready(State(telemetry): State<Telemetry>) -> (StatusCode, String) {
-    let ready = telemetry.ready().await;
+async fn ready(State(kept): State<KeptReadiness>) -> (StatusCode, String) {
+    let ready = kept.get().await;
     let status = if ready == Ready::Yes { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, format!("{}\n", ready.message()))
 }
