@@ -204,7 +204,7 @@ fn a_rotation_restarts_the_program_with_the_new_value() {
     let place = Place::new(None);
     set(&place, "A", b"canary-1");
     let mut running =
-        Running::start(&place, &WATCH, "echo $A; trap 'exit 0' TERM; while :; do sleep 0.05; done");
+        Running::start(&place, &WATCH, "trap 'exit 0' TERM; echo $A; while :; do sleep 0.05; done");
     assert_eq!(running.line(), "canary-1");
     set(&place, "A", b"canary-2");
     assert_eq!(running.line(), "canary-2");
