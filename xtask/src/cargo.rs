@@ -50,8 +50,11 @@ pub(crate) fn capture(command: &mut Command) -> anyhow::Result<String> {
 }
 
 /// Cargo's metadata of the workspace and its dependencies, with all features.
+///
+/// Dependencies are those of this machine's platform: what only a browser needs is part of no program here.
 pub(crate) fn metadata() -> anyhow::Result<Value> {
-    let text = capture(cargo().args(["metadata", "--format-version", "1", "--all-features"]))?;
+    let args = ["metadata", "--format-version", "1", "--all-features", "--filter-platform", "host-tuple"];
+    let text = capture(cargo().args(args))?;
     serde_json::from_str(&text).context("`cargo metadata` printed no JSON")
 }
 
