@@ -50,11 +50,8 @@ pub(crate) fn capture(command: &mut Command) -> anyhow::Result<String> {
 }
 
 /// Cargo's metadata of the workspace and its dependencies, with all features.
-///
-/// Dependencies are those of this machine's platform: what only a browser needs is part of no program here.
 pub(crate) fn metadata() -> anyhow::Result<Value> {
-    let args = ["metadata", "--format-version", "1", "--all-features", "--filter-platform", "host-tuple"];
-    let text = capture(cargo().args(args))?;
+    let text = capture(cargo().args(["metadata", "--format-version", "1", "--all-features"]))?;
     serde_json::from_str(&text).context("`cargo metadata` printed no JSON")
 }
 

@@ -52,7 +52,8 @@ const IMPURE: [&str; 18] = [
     "tokio-",
 ];
 
-/// Dependencies other than those of tests, by crate name.
+/// Dependencies other than those of tests. A crate that is there in several versions is named `name@version`: each version has
+/// dependencies of its own.
 type Graph = BTreeMap<String, BTreeSet<String>>;
 
 pub(crate) fn run(_options: &Options) -> anyhow::Result<Report> {
@@ -118,27 +119,37 @@ fn impure_paths(graph: &Graph) -> Vec<String> {
     broken
 }
 
-fn is_impure(name: &str) -> bool {
+fn is_impure(label: &str) -> bool {
+    let name = label.split('@').next().unwrap_or(label);
     IMPURE.iter().any(|impure| name == *impure || (impure.ends_with('-') && name.starts_with(impure)))
 }
 
-/// The resolved graph, by name: two versions of a crate count as one, since a rule is about both.
+/// The resolved graph.
 fn graph(metadata: &Value) -> Graph {
-    let names: BTreeMap<&str, &str> = array(&metadata["packages"])
-        .iter()
-        .map(|package| (text(&package["id"]), text(&package["name"])))
-        .collect();
+    let labels = labels(array(&metadata["packages"]));
     let mut graph = Graph::new();
     for node in array(&metadata["resolve"]["nodes"]) {
         let used = array(&node["deps"])
             .iter()
             .filter(|edge| array(&edge["dep_kinds"]).iter().any(|kind| kind["kind"] != "dev"))
-            .filter_map(|edge| names.get(text(&edge["pkg"])))
-            .map(|name| (*name).to_owned());
-        let from = names.get(text(&node["id"])).copied().unwrap_or_default();
-        graph.entry(from.to_owned()).or_default().extend(used);
+            .filter_map(|edge| labels.get(text(&edge["pkg"])).cloned());
+        let from = labels.get(text(&node["id"])).cloned().unwrap_or_default();
+        graph.entry(from).or_default().extend(used);
     }
     graph
+}
+
+/// What each package is called in the graph, by its id.
+fn labels(packages: &[Value]) -> BTreeMap<&str, String> {
+    let mut versions: BTreeMap<&str, usize> = BTreeMap::new();
+    for package in packages {
+        *versions.entry(text(&package["name"])).or_default() += 1;
+    }
+    let label = |package: &Value| {
+        let name = text(&package["name"]);
+        if versions[name] > 1 { format!("{name}@{}", text(&package["version"])) } else { name.to_owned() }
+    };
+    packages.iter().map(|package| (text(&package["id"]), label(package))).collect()
 }
 
 #[cfg(test)]
@@ -207,6 +218,29 @@ mod tests {
                 "{broken:?}"
             );
         }
+    }
+
+    #[test]
+    fn each_version_of_a_crate_has_its_own_dependencies() {
+        let normal = json!([{ "kind": null }]);
+        let graph_of = |used: &str| {
+            graph(&json!({
+                "packages": [
+                    { "id": "1", "name": "envelope-core", "version": "0.1.0" },
+                    { "id": "2", "name": "getrandom", "version": "0.2.0" },
+                    { "id": "3", "name": "getrandom", "version": "0.4.0" },
+                    { "id": "4", "name": "tokio", "version": "1.0.0" },
+                    { "id": "5", "name": "tokio", "version": "0.2.0" },
+                ],
+                "resolve": { "nodes": [
+                    { "id": "1", "deps": [{ "pkg": used, "dep_kinds": normal }] },
+                    { "id": "2", "deps": [{ "pkg": "4", "dep_kinds": normal }] },
+                    { "id": "3", "deps": [] },
+                ] },
+            }))
+        };
+        assert_eq!(impure_paths(&graph_of("3")), Vec::<String>::new());
+        assert_eq!(impure_paths(&graph_of("2")).len(), 1, "a version of an impure crate is impure");
     }
 
     #[test]
