@@ -34,6 +34,12 @@ fn everything(program: &mut Program, key: &str, other_key: &str) {
     program.secrets(&["open-file", "notes.sealed", "notes.opened"], "").expect(0);
     assert_eq!(bytes(program, "notes.opened"), b"canary notes\n");
 
+    // A backup is no sealed file.
+    program.secrets(&["open-file", "saved", "saved.opened"], "").expect(2).says(&["--as-backup"]);
+    assert!(!program.path().join("saved.opened").exists());
+    program.secrets(&["open-file", "notes.sealed", "no", "--as-backup"], "").expect(2);
+    program.secrets(&["open-file", "saved", "saved.opened", "--as-backup"], "").expect(0);
+
     // A sealed file is no backup, also once it says that it is one.
     let restore = |program: &Program, file: &str| {
         let arguments = ["--source", "local:store.db", "restore", file, "--format", "json"];

@@ -36,12 +36,19 @@ pub fn header(path: &Path) -> Result<Header, StreamError> {
     Header::read(&mut BufReader::new(File::open(path)?))
 }
 
-/// Opens a sealed file or a backup into another file, which appears only when all of it has proved whole.
+/// Opens a stream of this kind into another file, which appears only when all of it has proved whole. Streams from before there
+/// were kinds open as well.
 ///
 /// # Errors
 /// [`StreamError`]; then there is no new file, and an existing one is as it was.
-pub fn open_file(key: &DataKey, from: &Path, to: &Path, existing: Existing) -> Result<(), StreamError> {
-    let mut reader = StreamReader::new(BufReader::new(File::open(from)?), key, Opens::Any)?;
+pub fn open_file(
+    key: &DataKey,
+    kind: StreamKind,
+    from: &Path,
+    to: &Path,
+    existing: Existing,
+) -> Result<(), StreamError> {
+    let mut reader = StreamReader::new(BufReader::new(File::open(from)?), key, Opens::OrUnlabelled(kind))?;
     let mut writer = BufWriter::new(NewFile::begin(to, &options(existing))?);
     while let Some(chunk) = reader.next_chunk()? {
         writer.write_all(chunk)?;

@@ -171,7 +171,9 @@ impl StreamError {
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
             Self::NotSealed => "check the path: this file was not written by a backup or by seal-file",
-            Self::OtherKind => "`restore` reads what `backup` wrote; `open-file` opens both",
+            Self::OtherKind => {
+                "`restore` reads what `backup` wrote; `open-file` opens other files, and a backup with --as-backup"
+            }
             Self::Unlabelled => {
                 "check that `backup` wrote it, then accept it with `restore --unlabelled`: it is of a version that did not say"
             }

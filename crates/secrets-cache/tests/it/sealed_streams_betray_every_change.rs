@@ -125,19 +125,19 @@ fn files_appear_whole_or_not_at_all() {
         Existing::Refuse,
     )
     .unwrap();
-    open_file(&key(1), &path("sealed"), &path("opened"), Existing::Refuse).unwrap();
+    open_file(&key(1), StreamKind::File, &path("sealed"), &path("opened"), Existing::Refuse).unwrap();
     assert_eq!(std::fs::read(path("opened")).unwrap(), text);
     let mut damaged = std::fs::read(path("sealed")).unwrap();
     let last = damaged.len() - 1;
     damaged[last] ^= 1;
     std::fs::write(path("damaged"), damaged).unwrap();
     assert!(matches!(
-        open_file(&key(1), &path("damaged"), &path("opened"), Existing::Replace),
+        open_file(&key(1), StreamKind::File, &path("damaged"), &path("opened"), Existing::Replace),
         Err(StreamError::Damaged)
     ));
     assert_eq!(std::fs::read(path("opened")).unwrap(), text, "what was there is still there");
     assert!(matches!(
-        open_file(&key(1), &path("damaged"), &path("new"), Existing::Refuse),
+        open_file(&key(1), StreamKind::File, &path("damaged"), &path("new"), Existing::Refuse),
         Err(StreamError::Damaged)
     ));
     let mut left: Vec<_> =

@@ -26,6 +26,9 @@ pub(super) struct OpenArgs {
     /// Replace the file to write if it is there
     #[arg(long)]
     overwrite: bool,
+    /// Open a backup, for example to seal it under another master key: without this, a backup is refused
+    #[arg(long)]
+    as_backup: bool,
 }
 
 #[derive(clap::Args)]
@@ -76,7 +79,7 @@ pub(super) async fn seal_file(
     if let Some(directory) = &args.watch {
         return watch::run(directory, &args, &keys, options).await;
     }
-    let kind = if args.as_backup { StreamKind::Backup } else { StreamKind::File };
+    let kind = kind(args.as_backup);
     let (Some(from), Some(to)) = (args.from, args.to) else {
         return Err(CliError::usage("no file is named").into());
     };
@@ -96,9 +99,13 @@ pub(super) async fn open_file(
     check_target(&args.to, args.overwrite, [args.from.as_path()])?;
     let key = FileKeys::open(settings, options).await?.of(&args.from).await?;
     written(args.from, args.to, options, move |from, to| {
-        sealed_stream::open_file(&key, from, to, existing(args.overwrite))
+        sealed_stream::open_file(&key, kind(args.as_backup), from, to, existing(args.overwrite))
     })
     .await
+}
+
+fn kind(is_backup: bool) -> StreamKind {
+    if is_backup { StreamKind::Backup } else { StreamKind::File }
 }
 
 async fn written(
