@@ -162,7 +162,7 @@ async fn discard(mut body: Body, already: usize) {
     }
 }
 
-/// A request's body as a type. What a parser says of a body is not repeated: it may quote a value.
+/// A request's body as a type. A parser's message is not repeated: it may quote a value.
 pub(crate) struct Input<T>(pub(crate) T);
 
 impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Input<T> {
@@ -189,7 +189,7 @@ pub(crate) struct SecretText(pub(crate) tokenseal::secrecy::SecretString);
 impl<'de> serde::Deserialize<'de> for SecretText {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut text = String::deserialize(deserializer)?;
-        // A secret takes over a buffer of its exact length; one that is longer would be copied and left behind.
+        // A secret takes over a buffer of its exact length. A longer buffer would be copied, and the original not wiped.
         let secret = Self(text.as_str().into());
         text.zeroize();
         Ok(secret)

@@ -231,8 +231,8 @@ fn of_kind(error: &StoreError) -> ApiError {
     }
 }
 
-/// A wrong row, a wrong key and damage are one answer. What the configuration refuses is another: an operator has to
-/// see it.
+/// A wrong row, a wrong key and damage give one answer. A value that the configuration refuses gives another, because an
+/// operator has to see it.
 fn of_open(error: &OpenError) -> ApiError {
     let refused = |hint: &'static str| {
         ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, error.class(), error.to_string()).with_hint(hint)

@@ -45,7 +45,8 @@ pub(crate) fn emit<T: Serialize>(
             .map_err(|error| CliError::usage(format!("report cannot be written as JSON: {error}")))?,
         Format::Sarif => return Err(sarif_is_for_scans()),
     };
-    print(&text)
+    // A list without entries is no line.
+    if text.is_empty() { Ok(()) } else { print(&text) }
 }
 
 /// The error for a command that has no report in this format.

@@ -71,7 +71,7 @@ impl fmt::Display for Normalization {
 }
 
 fn nfkc(text: &str) -> Zeroizing<String> {
-    // Room for every text that does not grow, so that no part of it is left behind in a smaller buffer.
+    // The capacity suffices for every text that does not grow: a buffer that is enlarged leaves its old contents in memory.
     let mut normal = Zeroizing::new(String::with_capacity(text.len() * 2));
     normal.extend(text.nfkc());
     normal

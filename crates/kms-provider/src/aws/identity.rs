@@ -55,7 +55,7 @@ pub async fn caller_identity_with(config: &SdkConfig, key: &str) -> Result<Strin
     match Client::from_conf(config).get_caller_identity().send().await {
         Ok(answer) => {
             let arn = answer.arn.ok_or(IdentityError::NotReached)?;
-            // It is printed, whoever answered.
+            // The answer is printed, and any endpoint may have given it: control characters are escaped.
             Ok(arn.chars().take(MAX_ARN_LEN).flat_map(char::escape_debug).collect())
         }
         Err(SdkError::ServiceError(answer)) => {

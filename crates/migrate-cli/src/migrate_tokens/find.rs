@@ -49,6 +49,9 @@ pub(super) async fn run(args: Args, settings: Settings, options: Options) -> Res
     emit(options.format, &report, |report| {
         report.rows.iter().map(|row| printable(row)).collect::<Vec<_>>().join("\n")
     })?;
+    if report.rows.is_empty() && report.unopened.is_empty() {
+        note("no row has this value");
+    }
     for Unopened { row, error, .. } in &report.unopened {
         note(&format!("{} has this index, and does not open: {error}", printable(row)));
     }

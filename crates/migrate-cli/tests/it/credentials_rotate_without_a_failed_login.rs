@@ -177,7 +177,7 @@ async fn demand_passwords(server: &mut PgConnection, users: &str) {
             .fetch_one(&mut *server)
             .await
             .unwrap();
-    let rules = format!("host all {users} 127.0.0.1/32 scram-sha-256\n{rules}");
+    let rules = format!("host all {users} all scram-sha-256\n{rules}");
     let rules = rules.replace('\'', "''");
     run_pg(
         server,

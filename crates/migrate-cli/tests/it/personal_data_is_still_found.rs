@@ -76,7 +76,8 @@ on_each_database! {
         let human = program.feed(&["find", "--column", "email", "--table", "users"], "user3@example.org").expect(0);
         assert_eq!(human.stdout, "id=3\n");
         let none = program.feed(&["find", "--column", "email"], "nobody@example.org").expect(3);
-        assert_eq!(none.stdout.trim(), "");
+        assert_eq!(none.stdout, "");
+        none.says(&["no row has this value"]);
         program.feed(&["put", "--row", "id=9", "--column", "email"], "user1@EXAMPLE.org").expect(3).says(&["unique"]);
         program.feed(&["put", "--row", "id=9", "--column", "email"], "user9@example.org").expect(0);
         assert_eq!(find(&program, "USER9@example.org", 0), json!(["id=9"]));

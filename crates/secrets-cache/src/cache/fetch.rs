@@ -105,7 +105,7 @@ impl Options {
     }
 }
 
-/// What stands for every secret among what was forgotten: no name is empty.
+/// The name that means every secret among the forgotten ones: no secret has an empty name.
 pub(super) const EVERYTHING: &str = "";
 
 /// A time that is as good as for ever, and can be added to an instant.

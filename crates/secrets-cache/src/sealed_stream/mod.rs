@@ -63,7 +63,7 @@ const COMMITMENT_LEN: usize = 32;
 const KEY_LEN: usize = 32;
 const NONCE_PREFIX_LEN: usize = 7;
 const INFO: &[u8] = b"tokenseal sealed stream";
-/// What stands for a table in the context of a stream's wrapped key.
+/// The table name in the context of a stream's wrapped key.
 const CONTEXT_TABLE: &str = "tokenseal files";
 
 type Stream = StreamBE32<Aes256Gcm>;

@@ -107,8 +107,8 @@ impl Login {
         Self::with(document, engine, host, engine.port())
     }
 
-    /// Reads the credentials of the administrator of the server of an application. What they leave out is the
-    /// application's.
+    /// Reads the credentials of the administrator of an application's server. Fields that they leave out are those of the
+    /// application.
     pub(super) fn administrator_of(value: &SecretValue, application: &Self) -> Result<Self, RotationError> {
         let document = parse(value)?;
         let engine = document.engine.as_deref().map_or(Some(application.engine), Engine::parse);
