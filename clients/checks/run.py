@@ -136,6 +136,10 @@ def mixed_writers(program):
     return last_line(run([PYTHON, CHECKS / "mixed_writers.py", "--program", program]).stdout)
 
 
+def fresh(program):
+    return last_line(run([PYTHON, CHECKS / "fresh.py", "--program", program]).stdout)
+
+
 def vod_tender(program):
     environment = {**os.environ, "PYTHONPATH": str(CLIENTS / "python" / "src")}
     return last_line(run([PYTHON, CHECKS / "vod_tender.py", "--program", program], env=environment).stdout)
@@ -173,6 +177,7 @@ TABLE = [
     ("pulseplan", pulseplan, ["python", "node", "go-adapters", "moto", "postgres"]),
     ("agent", agent, ["python", "node", "go"]),
     ("kms-service", kms_service, ["python", "node", "go-adapters", "moto", "postgres"]),
+    ("fresh", fresh, ["python", "node", "go-adapters", "moto", "postgres"]),
     ("mixed-writers", mixed_writers, ["python", "node", "go-adapters", "moto", "postgres"]),
     ("cross", cross, ["python", "node", "go-adapters", "moto", "postgres"]),
 ]

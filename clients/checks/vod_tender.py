@@ -6,8 +6,6 @@ The provider takes each refresh token once. A token that was lost, or stored ove
 
 import argparse
 import base64
-import http.server
-import json
 import os
 import secrets
 import socket
@@ -15,10 +13,10 @@ import subprocess
 import threading
 import time
 import urllib.error
-import urllib.parse
 import urllib.request
 import uuid
 
+import oauth_provider
 import psycopg
 from cross import VOD, Check, build_go
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -31,43 +29,8 @@ DIRECT_KEY = secrets.token_bytes(32)
 CHANNELS, ROUNDS, CALLERS = 24, 6, 4
 FORMS = ("plaintext", "direct AES", "envelope of its own", "envelope in base64 once more")
 LIMIT_SECONDS = 240
-
-
-class Provider(http.server.ThreadingHTTPServer):
-    """An OAuth provider that rotates refresh tokens."""
-
-    def __init__(self, channels):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.lock = threading.Lock()
-        self.current = {channel: (f"access of {channel}", f"{channel}/0/first") for channel in channels}
-        self.granted, self.refused = 0, []
-
-    def grant(self, token):
-        channel, number, _ = (token.split("/") + ["", "", ""])[:3]
-        with self.lock:
-            if self.current.get(channel, (None, None))[1] != token:
-                self.refused.append(channel)
-                return None
-            turn = int(number) + 1
-            pair = (f"access {turn} {secrets.token_urlsafe(12)}", f"{channel}/{turn}/{secrets.token_urlsafe(24)}")
-            self.current[channel] = pair
-            self.granted += 1
-        return {"access_token": pair[0], "refresh_token": pair[1], "expires_in": 3600}
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_POST(self):
-        form = urllib.parse.parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
-        time.sleep(0.01)  # as long as the network takes: that is when a migration may change the row
-        granted = self.server.grant(form["refresh_token"][0])
-        body = json.dumps(granted or {"error": "invalid_grant"}).encode()
-        self.send_response(200 if granted else 400)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
+# That is when a migration may change the row.
+LATENCY_SECONDS = 0.01
 
 
 def stored(check, form, text):
@@ -110,7 +73,7 @@ class Service:
         environment = {
             "PATH": os.environ["PATH"],
             "DATABASE_URL": url if "sslmode" in url else f"{url}&sslmode=disable",
-            "TOKEN_URL": f"http://127.0.0.1:{provider.server_port}/token",
+            "TOKEN_URL": provider.url,
             "LISTEN": self.address,
             "KMS_KEY_ID": check.key,
             "ENCRYPTION_KEY": base64.b64encode(DIRECT_KEY).decode(),
@@ -195,11 +158,12 @@ def main():
     parser.add_argument("--program", required=True, help="path of migrate-tokens")
     check = Check(parser.parse_args().program)
     channels = [f"channel-{number:02}" for number in range(CHANNELS)]
-    provider = Provider(channels)
-    threading.Thread(target=provider.serve_forever, daemon=True).start()
     postgres, schema = os.environ["TOKENSEAL_TEST_POSTGRES_URL"], f"clients_{uuid.uuid4().hex[:12]}"
     separator = "&" if "?" in postgres else "?"
-    with psycopg.connect(postgres, row_factory=dict_row, autocommit=True) as database:
+    with (
+        oauth_provider.serving(channels, LATENCY_SECONDS) as provider,
+        psycopg.connect(postgres, row_factory=dict_row, autocommit=True) as database,
+    ):
         database.execute(f"CREATE SCHEMA {schema}")
         try:
             database.execute(f"SET search_path = {schema}")

@@ -51,12 +51,23 @@ async function run(job) {
 
 async function throughAgent(agent, job) {
   if (job.op === "agent-increment") return { retries: await incrementThroughAgent(agent, job.channels) };
+  if (["agent-fresh", "agent-get"].includes(job.op)) return { rows: await tokensOf(agent, job) };
   const cell = { table: job.table, column: job.column, row: job.row };
   if (job.op === "agent-seal") {
     const sealed = await agent.seal(job.value, cell);
     return { text: sealed.text, key_id: sealed.encryption_key_id };
   }
   return { value: await agent.open(job.text, { ...cell, version: 2 }) };
+}
+
+async function tokensOf(agent, job) {
+  const rows = {};
+  for (const channel of job.channels) {
+    const row = { provider: "twitch", channel };
+    const { tokens } = job.op === "agent-fresh" ? await agent.fresh(row, { validFor: job.valid_for }) : await agent.get(row);
+    rows[channel] = { access: tokens.access_token, refresh: tokens.refresh_token };
+  }
+  return rows;
 }
 
 /** As `increment`, by what the agent reads and writes. */
@@ -118,7 +129,7 @@ for await (const line of createInterface({ input: process.stdin })) {
     answer = await run(JSON.parse(line));
   } catch (error) {
     if (!(error instanceof TokensealError)) throw error;
-    answer = { error: error.name, kind: error.kind, status: error.status };
+    answer = { error: error.name, kind: error.kind, status: error.status, needs_consent: error.needsConsent || undefined };
   }
   process.stdout.write(`${JSON.stringify(answer)}\n`);
 }

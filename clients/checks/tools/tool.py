@@ -51,11 +51,19 @@ def run(job, sealers):
 def through_agent(agent, job):
     if job["op"] == "agent-increment":
         return {"retries": increment_through_agent(agent, job["channels"])}
+    if job["op"] in ("agent-fresh", "agent-get"):
+        return {"rows": {channel: tokens_of(agent, job, channel) for channel in job["channels"]}}
     cell = {field: job[field] for field in ("table", "column", "row")}
     if job["op"] == "agent-seal":
         sealed = agent.seal(job["value"], **cell)
         return {"text": sealed["text"], "key_id": sealed["encryption_key_id"]}
     return {"value": agent.open(job["text"], **cell, version=2)}
+
+
+def tokens_of(agent, job, channel):
+    row = {"provider": "twitch", "channel": channel}
+    found = agent.fresh(row, valid_for=job["valid_for"]) if job["op"] == "agent-fresh" else agent.get(row)
+    return {"access": found["tokens"]["access_token"], "refresh": found["tokens"]["refresh_token"]}
 
 
 def increment_through_agent(agent, channels):
@@ -120,6 +128,8 @@ def main():
         except TokensealError as error:
             more = {name: getattr(error, name) for name in ("kind", "status") if hasattr(error, name)}
             answer = {"error": type(error).__name__, **more}
+            if getattr(error, "needs_consent", False):
+                answer["needs_consent"] = True
         print(json.dumps(answer), flush=True)
 
 

@@ -30,6 +30,7 @@ type job struct {
 	Row, Owner                                                            map[string]any
 	Socket                                                                string
 	Times                                                                 int
+	ValidFor                                                              int `json:"valid_for"`
 	Version                                                               *int
 	KeyID                                                                 string `json:"key_id"`
 }
@@ -71,6 +72,9 @@ func main() {
 			var answered *tokenseal.AgentError
 			if errors.As(err, &answered) {
 				answer["status"] = answered.Status
+				if answered.NeedsConsent {
+					answer["needs_consent"] = true
+				}
 			}
 		}
 		if err := answers.Encode(answer); err != nil {
@@ -158,6 +162,9 @@ func throughAgent(agent *tokenseal.AgentClient, asked job) (map[string]any, erro
 	case "agent-increment":
 		retries, err := incrementThroughAgent(agent, asked.Channels)
 		return map[string]any{"retries": retries}, err
+	case "agent-fresh", "agent-get":
+		rows, err := tokensOf(agent, asked)
+		return map[string]any{"rows": rows}, err
 	case "agent-seal":
 		item.Value = &asked.Value
 		sealed, err := agent.Seal(ctx, item)
@@ -166,6 +173,25 @@ func throughAgent(agent *tokenseal.AgentClient, asked job) (map[string]any, erro
 	item.Text, item.Version = asked.Text, 2
 	opened, err := agent.Open(ctx, item)
 	return map[string]any{"value": opened}, err
+}
+
+func tokensOf(agent *tokenseal.AgentClient, asked job) (map[string]any, error) {
+	rows := map[string]any{}
+	for _, channel := range asked.Channels {
+		key := tokenseal.RowKey{Row: map[string]any{"provider": "twitch", "channel": channel}}
+		var row tokenseal.Row
+		var err error
+		if asked.Op == "agent-fresh" {
+			row, err = agent.Fresh(ctx, key, asked.ValidFor)
+		} else {
+			row, err = agent.Get(ctx, key)
+		}
+		if err != nil {
+			return nil, err
+		}
+		rows[channel] = map[string]any{"access": row.Tokens["access_token"], "refresh": row.Tokens["refresh_token"]}
+	}
+	return rows, nil
 }
 
 // incrementThroughAgent is as increment, by what the agent reads and writes.
