@@ -8,64 +8,55 @@ use crate::key::DataKey;
 /// Begins the derivation of every purpose's key.
 const LABEL: &[u8] = b"tokenseal purpose v1\0";
 
-/// A use of a key of a ring, or of a master key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum Purpose {
+/// Declares the purposes with their names, so that none can be missing in the list of all of them.
+macro_rules! purposes {
+    ($($(#[$doc:meta])+ $purpose:ident = $label:literal,)+) => {
+        /// A use of a key of a ring, or of a master key.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[non_exhaustive]
+        pub enum Purpose {
+            $($(#[$doc])+ $purpose,)+
+        }
+
+        impl Purpose {
+            /// Every purpose.
+            pub const ALL: [Self; [$($label),+].len()] = [$(Self::$purpose),+];
+
+            /// The purpose's name in derivations and in values that name it: lower-case ASCII, unique, and never changed.
+            #[must_use]
+            pub fn label(self) -> &'static str {
+                match self {
+                    $(Self::$purpose => $label,)+
+                }
+            }
+        }
+    };
+}
+
+purposes! {
     /// A token in a row of a table.
-    Token,
+    Token = "token",
     /// A field of a record, sealed with [`field`](crate::field).
-    Field,
+    Field = "field",
     /// A value of the local secret store.
-    Secret,
+    Secret = "secret",
     /// The local secret store's metadata of its values: stages, versions, expiry, tags.
-    SecretMetadata,
+    SecretMetadata = "secret-metadata",
     /// Wrapping data keys for tokens.
-    DataKey,
+    DataKey = "data-key",
     /// Recognizing the key that wrapped a data key: a commitment to it, no secret.
-    DataKeyCommitment,
+    DataKeyCommitment = "data-key-commitment",
     /// A backup of secrets.
-    Backup,
+    Backup = "backup",
     /// A sealed file.
-    SealedFile,
-    /// The chain of an audit trail.
-    Audit,
+    SealedFile = "sealed-file",
+    /// The chain of an audit trail. Reserved: a chain has a data key of its own from the key service.
+    Audit = "audit",
     /// A blind index.
-    Index,
+    Index = "index",
 }
 
 impl Purpose {
-    /// Every purpose.
-    pub const ALL: [Self; 10] = [
-        Self::Token,
-        Self::Field,
-        Self::Secret,
-        Self::SecretMetadata,
-        Self::DataKey,
-        Self::DataKeyCommitment,
-        Self::Backup,
-        Self::SealedFile,
-        Self::Audit,
-        Self::Index,
-    ];
-
-    /// The purpose's name in derivations and in values that name it: lower-case ASCII, unique, and never changed.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Token => "token",
-            Self::Field => "field",
-            Self::Secret => "secret",
-            Self::SecretMetadata => "secret-metadata",
-            Self::DataKey => "data-key",
-            Self::DataKeyCommitment => "data-key-commitment",
-            Self::Backup => "backup",
-            Self::SealedFile => "sealed-file",
-            Self::Audit => "audit",
-            Self::Index => "index",
-        }
-    }
-
     /// The purpose with this name.
     #[must_use]
     pub fn from_label(label: &str) -> Option<Self> {

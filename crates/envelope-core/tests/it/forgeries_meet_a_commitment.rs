@@ -1,118 +1,25 @@
 //! The forgeries that are known against AES-GCM without a commitment, tried against each format.
 //!
-//! All of them need keys that a thief of the database does not have. Formats 1, 2, 5 and version 1 of format 6 are fixed by
-//! the programs that read them, and do not withstand; version 2 of format 6 and format 7 do.
+//! All of them need keys that a thief of the database does not have. Formats 1, 2, 3, 5 and version 1 of format 6 are fixed by
+//! the programs that read them, and do not withstand; version 2 of format 6 and format 7 do. Keyrings and sealed streams
+//! have the same tests in the crate `tokenseal`, which sees them all.
 
 use std::sync::Arc;
 
-use aes::Aes256;
-use aes::cipher::{Block, BlockCipherEncrypt, KeyInit};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use envelope_core::format::node_json::{self, Accepted};
-use envelope_core::format::{bound, direct_aes, kms_envelope};
+use envelope_core::format::{autonomous, bound, direct_aes, kms_envelope, pulseplan_local};
 use envelope_core::{Binding, DataKey, OpenError, Purpose, WrappedDataKey};
 use hkdf::Hkdf;
 use secrecy::ExposeSecret;
 use sha2::Sha512;
 
 use crate::support::ANY;
+use crate::support::gcm::{Gcm, for_all, times};
 use crate::support::memory::OneKey;
 
 const NONCE: [u8; 12] = [7; 12];
-
-/// Multiplies in the field of GHASH (NIST SP 800-38D, section 6.3).
-fn times(x: u128, y: u128) -> u128 {
-    let (mut z, mut v) = (0, y);
-    for bit in (0..128).rev() {
-        if x >> bit & 1 == 1 {
-            z ^= v;
-        }
-        v = if v & 1 == 1 { v >> 1 ^ 0xe1 << 120 } else { v >> 1 };
-    }
-    z
-}
-
-const ONE: u128 = 1 << 127;
-
-fn power(x: u128, exponent: u32) -> u128 {
-    (0..exponent).fold(ONE, |product, _| times(product, x))
-}
-
-/// x to the power of 2^128 - 2.
-fn inverse(x: u128) -> u128 {
-    let (mut result, mut square) = (ONE, x);
-    for _ in 1..128 {
-        square = times(square, square);
-        result = times(result, square);
-    }
-    result
-}
-
-/// The two values that a key contributes to a tag: the hash key, and the block that masks it.
-struct Gcm {
-    hash: u128,
-    mask: u128,
-}
-
-impl Gcm {
-    fn new(key: &[u8; 32], nonce: [u8; 12]) -> Self {
-        let cipher = Aes256::new(key.into());
-        let block = |bytes: [u8; 16]| {
-            let mut block = Block::<Aes256>::from(bytes);
-            cipher.encrypt_block(&mut block);
-            u128::from_be_bytes(block.into())
-        };
-        let mut first = [0; 16];
-        first[..12].copy_from_slice(&nonce);
-        first[15] = 1;
-        Self { hash: block([0; 16]), mask: block(first) }
-    }
-
-    /// The tag of associated data and a ciphertext, padded to blocks.
-    fn tag(&self, aad: &[u8], ciphertext: &[u128]) -> u128 {
-        let lengths = (aad.len() as u128 * 8) << 64 | (ciphertext.len() as u128 * 128);
-        let blocks = aad.chunks(16).map(|chunk| {
-            let mut block = [0; 16];
-            block[..chunk.len()].copy_from_slice(chunk);
-            u128::from_be_bytes(block)
-        });
-        let all = blocks.chain(ciphertext.iter().copied()).chain([lengths]);
-        all.fold(0, |sum, block| times(sum ^ block, self.hash)) ^ self.mask
-    }
-}
-
-/// A ciphertext, with its tag, that is authentic under each of the keys: a linear equation for each key after the first.
-fn for_all(keys: &[[u8; 32]], nonce: [u8; 12], aad: &[u8]) -> Vec<u8> {
-    let gcms: Vec<Gcm> = keys.iter().map(|key| Gcm::new(key, nonce)).collect();
-    let (equations, mut blocks) = (keys.len() - 1, vec![0x5a; keys.len() + 1]);
-    blocks[1..=equations].fill(0);
-    let (last, length) = (&gcms[equations], u32::try_from(blocks.len()).unwrap());
-    // Block i of n enters with the power n - i + 1 of the hash key, counted from 0.
-    let weight = |gcm: &Gcm, at: u32| power(gcm.hash, length - at + 1);
-    let mut rows: Vec<Vec<u128>> = gcms[..equations]
-        .iter()
-        .map(|gcm| {
-            let unknown =
-                (1..=u32::try_from(equations).unwrap()).map(|at| weight(gcm, at) ^ weight(last, at));
-            unknown.chain([gcm.tag(aad, &blocks) ^ last.tag(aad, &blocks)]).collect()
-        })
-        .collect();
-    for at in 0..equations {
-        let pivot = inverse(rows[at][at]);
-        rows[at].iter_mut().for_each(|cell| *cell = times(*cell, pivot));
-        for other in (0..equations).filter(|other| *other != at) {
-            let (factor, source) = (rows[other][at], rows[at].clone());
-            rows[other].iter_mut().zip(source).for_each(|(cell, value)| *cell ^= times(value, factor));
-        }
-    }
-    for at in 0..equations {
-        blocks[at + 1] = rows[at][equations];
-    }
-    let tag = gcms[0].tag(aad, &blocks);
-    assert!(gcms.iter().all(|gcm| gcm.tag(aad, &blocks) == tag));
-    blocks.iter().chain([&tag]).flat_map(|block| block.to_be_bytes()).collect()
-}
 
 fn keys(number: u8) -> Vec<[u8; 32]> {
     (1..=number).map(|n| [n; 32]).collect()
@@ -135,26 +42,69 @@ fn is_authentic<T>(opened: Result<T, OpenError>) -> bool {
     }
 }
 
+fn all_authentic(keys: &[[u8; 32]], iv: &[u8], aad: &[u8]) -> Vec<u8> {
+    for_all(&keys.iter().map(|key| Gcm::new(key, iv)).collect::<Vec<_>>(), aad)
+}
+
+/// Format 5 around a data key that was wrapped as `key`.
+fn autonomous(sealed: &[u8]) -> String {
+    let parts = [b"key".as_slice(), &NONCE, sealed].map(|part| STANDARD.encode(part));
+    STANDARD.encode(format!("v1|{}", parts.join("|")))
+}
+
+fn json_v1(sealed: &[u8]) -> String {
+    let (ciphertext, tag) = sealed.split_at(sealed.len() - 16);
+    format!(
+        r#"{{"v":1,"alg":"aes-256-gcm","keyId":"ring-1","iv":"{}","tag":"{}","ciphertext":"{}","aad":null,"timestamp":7}}"#,
+        STANDARD.encode(NONCE),
+        STANDARD.encode(tag),
+        STANDARD.encode(ciphertext)
+    )
+}
+
 #[test]
 fn formats_without_a_commitment_have_texts_for_two_and_for_many_keys() {
     for number in [2, 5] {
         let keys = keys(number);
-        let forged = for_all(&keys, NONCE, &[]);
+        let forged = all_authentic(&keys, &NONCE, &[]);
         let sealed = STANDARD.encode([&NONCE[..], &forged].concat());
-        let (ciphertext, tag) = forged.split_at(forged.len() - 16);
-        let json = format!(
-            r#"{{"v":1,"alg":"aes-256-gcm","keyId":"ring-1","iv":"{}","tag":"{}","ciphertext":"{}","aad":null,"timestamp":7}}"#,
-            STANDARD.encode(NONCE),
-            STANDARD.encode(tag),
-            STANDARD.encode(ciphertext)
-        );
+        let open = |bytes: &[u8; 32]| {
+            let version_2 = kms_envelope::Envelope::parse(&format!("kms:v2:AAAA:{sealed}")).unwrap();
+            let format_5 = autonomous::Envelope::parse(&autonomous(&forged)).unwrap();
+            [
+                ("format 1", is_authentic(direct_aes::open(&key(bytes), &sealed))),
+                ("format 2", is_authentic(version_2.open(&key(bytes)))),
+                ("format 5", is_authentic(format_5.open(&key(bytes)))),
+                (
+                    "format 6, version 1",
+                    is_authentic(node_json::open(&ring(bytes), ANY, None, &json_v1(&forged))),
+                ),
+            ]
+        };
         for bytes in &keys {
-            assert!(is_authentic(direct_aes::open(&key(bytes), &sealed)), "format 1");
-            let envelope = kms_envelope::Envelope::parse(&format!("kms:v2:AAAA:{sealed}")).unwrap();
-            assert!(is_authentic(envelope.open(&key(bytes))), "format 2");
-            assert!(is_authentic(node_json::open(&ring(bytes), ANY, None, &json)), "format 6, version 1");
+            assert!(open(bytes).iter().all(|(_, is_authentic)| *is_authentic), "{:?}", open(bytes));
         }
-        assert!(!is_authentic(direct_aes::open(&key(&[99; 32]), &sealed)), "and for no other key");
+        assert!(open(&[99; 32]).iter().all(|(_, is_authentic)| !is_authentic), "and for no other key");
+    }
+}
+
+#[test]
+fn a_text_of_pulseplan_may_open_for_several_users_and_under_several_versions_of_the_key() {
+    // The keys of users, and of a user's versions, are derived from one master key, and nothing but the key binds a value.
+    let master = pulseplan_local::MasterKey::from_variable("a master key that is no base64!").unwrap();
+    let derived = |user: &str, version: u32| {
+        let version = std::num::NonZeroU32::new(version).unwrap();
+        *pulseplan_local::derive_user_key(master.writing(), user, version).expose_secret()
+    };
+    let keys = [derived("ada", 1), derived("bob", 1), derived("ada", 2)];
+    let iv = [7; 16];
+    let forged = all_authentic(&keys, &iv, &[]);
+    let (ciphertext, tag) = forged.split_at(forged.len() - 16);
+    for (version, bytes) in [(1, keys[0]), (1, keys[1]), (2, keys[2])] {
+        let parts = [&iv[..], tag, ciphertext].map(hex::encode).join(":");
+        let envelope = pulseplan_local::Envelope::parse(&format!("v{version}:{parts}")).unwrap();
+        assert!(is_authentic(envelope.open(&key(&bytes))), "version {version}");
+        assert!(!is_authentic(envelope.open(&key(&[99; 32]))), "and for no other key");
     }
 }
 
@@ -193,7 +143,7 @@ fn version_2_of_the_json_envelope_opens_under_one_key_only() {
         let associated = associated("ring-1", b"name");
         let content: Vec<_> =
             keys.iter().map(|key| derived(key, &[LABEL, b"secret", b"\0content key"])).collect();
-        let forged = for_all(&content, [0; 12], &associated);
+        let forged = all_authentic(&content, &[0; 12], &associated);
         for committed in &keys {
             let commitment = derived(committed, &[LABEL, b"secret", b"\0commitment\0", &associated]);
             let text = json_v2("ring-1", b"name", &commitment, &forged);
@@ -223,7 +173,7 @@ fn version_2_of_the_json_envelope_does_not_open_under_another_key_of_the_ring_no
     let sealed = node_json::seal_unlabelled(&ring, Some(&[0; 32]), b"sixteen bytes...", 7);
     let fields: serde_json::Value = serde_json::from_str(&sealed).unwrap();
     let iv: [u8; 12] = STANDARD.decode(fields["iv"].as_str().unwrap()).unwrap().try_into().unwrap();
-    let hash = Gcm::new(&bytes, iv).hash;
+    let hash = Gcm::new(&bytes, &iv).hash;
     // A change of the first of two blocks is made up for by one of the second.
     let other = [1_u128.to_be_bytes(), times(1, hash).to_be_bytes()].concat();
     let claim = format!("\"aad\":\"{}\"", STANDARD.encode(&other));

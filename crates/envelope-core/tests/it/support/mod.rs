@@ -1,5 +1,6 @@
-//! Shared by the tests: a key service in memory, a key ring in memory, and the vectors.
+//! Shared by the tests: a key service in memory, a key ring in memory, the vectors, and AES-GCM from its parts.
 
+pub mod gcm;
 pub mod memory;
 pub mod vectors;
 
