@@ -26,17 +26,15 @@ impl LastKeys {
     /// Accepts a new data key once.
     ///
     /// # Errors
-    /// [`ErrorClass::Unavailable`] for a data key that is among the last ones: nothing may be sealed under it.
+    /// [`ErrorClass::Unavailable`] for a data key that is among the last ones: nothing may be sealed under it. The caller adds the
+    /// hint that names its settings.
     pub fn accept(&self, key: &DataKey) -> Result<(), KeyError> {
         let derived = Purpose::DataKeyCommitment.derive(key);
         let mut mark = [0; 16];
         mark.copy_from_slice(&derived.expose_secret()[..16]);
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !seen.known.insert(mark) {
-            return Err(KeyError::new(ErrorClass::Unavailable, "the key service gave out a data key twice")
-                .with_hint(
-                    "nothing was stored; check AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_KMS and what answers in the key service's place",
-                ));
+            return Err(KeyError::new(ErrorClass::Unavailable, "the key service gave out a data key twice"));
         }
         seen.order.push_back(mark);
         if seen.order.len() > WINDOW

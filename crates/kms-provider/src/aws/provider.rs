@@ -15,6 +15,9 @@ use super::Aws;
 use super::error::{Operation, map_error, not_an_answer};
 use crate::redact::redact_arn;
 
+/// The next step after a data key that came twice.
+const TWICE: &str = "nothing was stored; check AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_KMS and what answers in the key service's place";
+
 #[async_trait]
 impl KeyProvider for Aws {
     async fn generate(&self, context: &EncryptionContext) -> Result<GeneratedDataKey, KeyError> {
@@ -35,7 +38,7 @@ impl KeyProvider for Aws {
         };
         self.check_answer(key_id, &arn).await?;
         let key = DataKey::from_slice(&plaintext).map_err(|_| not_an_answer(Operation::GenerateDataKey))?;
-        self.last.accept(&key)?;
+        self.last.accept(&key).map_err(|error| error.with_hint(TWICE))?;
         Ok(GeneratedDataKey::new(Arc::new(key), named(wrapped.into_inner(), &arn)?))
     }
 

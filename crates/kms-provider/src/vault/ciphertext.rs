@@ -2,13 +2,14 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use envelope_core::key::DATA_KEY_LEN;
 
 use crate::transit::parse_version;
 
 const PREFIX: &str = "vault:v";
 
-/// The shortest content: a 12-byte nonce, one byte and a 16-byte tag.
-const MIN_LEN: usize = 12 + 1 + 16;
+/// The shortest content of a wrapped data key: a 12-byte nonce, the key and a 16-byte tag.
+const MIN_LEN: usize = 12 + DATA_KEY_LEN + 16;
 
 /// A wrapped data key in Transit's own form, nothing of which has been authenticated yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +54,8 @@ mod tests {
             format!("vault:v1:{CONTENT}\n"),
             format!("vault:v1:{CONTENT}A"),
             format!("vault:v1:{}", CONTENT.replace('/', "_")),
+            // Of a data key of 31 bytes.
+            format!("vault:v1:{}", STANDARD.encode([1; 59])),
             "vault:v1:".into(),
             "vault:v1:AAAA".into(),
             CONTENT.into(),

@@ -76,6 +76,8 @@ const TLS: &str = "set VAULT_CACERT to the certificate authority that signed the
                    to a name in it";
 const LOGIN: &str = "check the role and its secret id (VAULT_ROLE_ID, VAULT_SECRET_ID_FILE) or the service account's \
                      role (VAULT_K8S_ROLE), and their bound addresses and namespaces";
+/// The next step after a data key that came twice.
+pub(super) const TWICE: &str = "nothing was stored; check VAULT_ADDR and what answers in the server's place, such as a proxy that keeps answers";
 const SETTINGS: &str = "check VAULT_ADDR, VAULT_TOKEN or VAULT_TOKEN_FILE, VAULT_CACERT and VAULT_NAMESPACE";
 
 /// Statuses and reasons: OpenBao's `builtin/logical/transit` and `sdk/helper/keysutil/policy.go`, which Vault's agree
@@ -172,6 +174,15 @@ pub(super) fn not_derived(key: &TransitKey) -> KeyError {
             "make another key with `bao write -f {}/keys/<name> derived=true`: a key cannot be changed afterwards",
             key.mount()
         ),
+    )
+}
+
+/// The description is that of another key.
+pub(super) fn another_key(key: &TransitKey) -> KeyError {
+    new(
+        ErrorClass::WrongKey,
+        format!("the server described another key than {key}"),
+        "nothing was stored; check VAULT_ADDR, VAULT_NAMESPACE, and proxies in front of the server that change paths",
     )
 }
 

@@ -15,7 +15,9 @@ use zeroize::Zeroizing;
 
 use super::Vault;
 use super::ciphertext::Ciphertext;
-use super::error::{Operation, does_not_open, map_error, not_an_answer, not_derived, unsuited};
+use super::error::{
+    Operation, TWICE, another_key, does_not_open, map_error, not_an_answer, not_derived, unsuited,
+};
 use crate::uri::TransitKey;
 
 /// The answer of `datakey/plaintext`. Text is borrowed from the buffer that is wiped.
@@ -23,6 +25,8 @@ use crate::uri::TransitKey;
 struct Generated<'a> {
     plaintext: &'a str,
     ciphertext: &'a str,
+    #[serde(default)]
+    key_version: Option<u32>,
 }
 
 /// The answer of `decrypt`.
@@ -35,11 +39,14 @@ struct Decrypted<'a> {
 #[derive(Deserialize)]
 struct Encrypted<'a> {
     ciphertext: &'a str,
+    #[serde(default)]
+    key_version: Option<u32>,
 }
 
 /// The answer of `keys`, as far as it matters.
 #[derive(Deserialize)]
 struct Key {
+    name: String,
     #[serde(default)]
     derived: bool,
     #[serde(default)]
@@ -60,8 +67,9 @@ impl KeyProvider for Vault {
         let answer = answer.map_err(|error| map_error(OPERATION, key, error))?;
         let made: Generated<'_> = answer.data().map_err(|_| not_an_answer(OPERATION))?;
         let plaintext = data_key(made.plaintext).ok_or_else(|| not_an_answer(OPERATION))?;
-        self.last.accept(&plaintext)?;
-        Ok(GeneratedDataKey::new(Arc::new(plaintext), named(made.ciphertext, key, OPERATION)?))
+        let wrapped = named(made.ciphertext, made.key_version, key, OPERATION)?;
+        self.last.accept(&plaintext).map_err(|error| error.with_hint(TWICE))?;
+        Ok(GeneratedDataKey::new(Arc::new(plaintext), wrapped))
     }
 
     async fn unwrap(
@@ -156,9 +164,13 @@ impl Vault {
         let new: Encrypted<'_> = answer.data().map_err(|_| not_an_answer(OPERATION))?;
         let version =
             Ciphertext::parse(new.ciphertext.as_bytes()).ok_or_else(|| not_an_answer(OPERATION))?.version;
+        // The newest version wraps, and no key has a newer version that is older.
+        if version < ciphertext.version {
+            return Err(not_an_answer(OPERATION));
+        }
         // The server re-wraps even at the current version. A key at the current version keeps its bytes here.
         let unchanged = version == ciphertext.version;
-        named(if unchanged { ciphertext.text } else { new.ciphertext }, key, OPERATION)
+        named(if unchanged { ciphertext.text } else { new.ciphertext }, new.key_version, key, OPERATION)
     }
 
     /// Transit has no rewrap from one key to another, so that the data key is opened and wrapped here.
@@ -183,7 +195,7 @@ impl Vault {
         let answer = self.client.post_bytes(&OPERATION.path(key), &body).await;
         let answer = answer.map_err(|error| map_error(OPERATION, key, error))?;
         let new: Encrypted<'_> = answer.data().map_err(|_| not_an_answer(OPERATION))?;
-        named(new.ciphertext, key, OPERATION)
+        named(new.ciphertext, new.key_version, key, OPERATION)
     }
 
     async fn ensure_fit(&self, key: &TransitKey) -> Result<(), KeyError> {
@@ -195,12 +207,15 @@ impl Vault {
     }
 }
 
-/// Reads a key, and refuses one that would not bind the context.
+/// Reads a key, and refuses another than the one that was asked for, and one that would not bind the context.
 async fn look_at(client: &VaultClient, key: &TransitKey) -> Result<Key, KeyError> {
     const OPERATION: Operation = Operation::ReadKey;
     let answer = client.get(&OPERATION.path(key)).await;
     let answer = answer.map_err(|error| map_error(OPERATION, key, error))?;
     let read: Key = answer.data().map_err(|_| not_an_answer(OPERATION))?;
+    if read.name != key.name() {
+        return Err(another_key(key));
+    }
     match read {
         Key { soft_deleted: true, .. } => Err(unsuited(key, ErrorClass::PendingDeletion)),
         Key { supports_derivation: false, .. } => Err(unsuited(key, ErrorClass::Misconfigured)),
@@ -226,8 +241,17 @@ fn data_key(text: &str) -> Option<DataKey> {
     DataKey::from_slice(&bytes[..length]).ok()
 }
 
-fn named(ciphertext: &str, key: &TransitKey, operation: Operation) -> Result<WrappedDataKey, KeyError> {
+/// The name of the key with the version that the wrapped data key carries. Where the answer states the version too, both agree.
+fn named(
+    ciphertext: &str,
+    stated: Option<u32>,
+    key: &TransitKey,
+    operation: Operation,
+) -> Result<WrappedDataKey, KeyError> {
     let parsed = Ciphertext::parse(ciphertext.as_bytes()).ok_or_else(|| not_an_answer(operation))?;
+    if stated.is_some_and(|version| version != parsed.version) {
+        return Err(not_an_answer(operation));
+    }
     let wrapped = WrappedDataKey::new(parsed.text, Some(&key.version(parsed.version)));
     wrapped.map_err(|_| not_an_answer(operation))
 }

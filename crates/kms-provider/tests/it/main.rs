@@ -25,5 +25,6 @@ mod reuse;
 mod stacks;
 mod support;
 mod vault;
+mod vault_answers_are_those_asked_for;
 mod vault_policies;
 mod wire;
