@@ -15,11 +15,13 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
         ("demo", "an end-to-end demo on SQLite and a local keyring; arguments go to `migrate-tokens demo`"),
         ("man", "man pages of both programs, written to target/man or to the directory that is named"),
         ("aws-live", "the tests against a real AWS account; needs credentials and KMS_TEST_KEY_ID"),
+        ("conformance", "the suite for key services against another emulator of AWS KMS; --endpoint URL"),
+        ("mutants", "changes of `core`, `cache` or `floor` that no test notices; hours for all of `core`"),
         ("help", "this list"),
     ];
     let steps = STEPS.iter().map(|step| (step.name, step.summary));
     for (name, summary) in steps.chain(others) {
-        println!("  {name:<9} {summary}");
+        println!("  {name:<11} {summary}");
     }
     println!("\noptions of `ci` and of its steps:");
     println!("  --require A,B   fail if one of these parts did not run: {}", KNOWN_PARTS.join(", "));

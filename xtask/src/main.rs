@@ -9,9 +9,11 @@ mod bench;
 mod cargo;
 mod chaos;
 mod ci;
+mod conformance;
 mod demo;
 mod help;
 mod man;
+mod mutants;
 mod options;
 mod parts;
 mod report;
@@ -30,6 +32,8 @@ fn main() -> ExitCode {
         "demo" => demo::run(&args),
         "man" => man::run(&args),
         "aws-live" => aws_live::run(&args),
+        "conformance" => conformance::run(&args),
+        "mutants" => mutants::run(&args),
         "help" | "--help" | "-h" | "" => help::run(),
         name => ci::run(name, &args),
     };

@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "it is shown where a test fails, and shows in which of many runs")]
 
 mod an_outage_of_half_a_minute;
+mod another_emulator;
 mod answers_are_those_asked_for;
 mod aws;
 mod aws_errors;
