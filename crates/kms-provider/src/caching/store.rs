@@ -240,3 +240,6 @@ fn weight(entry: &Entry, kept: &Kept) -> u64 {
 fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -253,4 +253,33 @@ mod tests {
             assert!(matches!(parse(text), Err(OutOfRange { .. })), "{text}");
         }
     }
+
+    #[test]
+    fn each_limit_is_taken_up_to_its_bound_and_no_further() {
+        let day = Duration::from_secs(86_400);
+        assert_eq!((MAX_MESSAGES, MAX_AGE, MAX_BYTES), (1_000_000, day, 68_719_476_736));
+        for (limits, is_taken) in [
+            ((1, day, 1), true),
+            ((1_000_000, Duration::from_secs(1), 68_719_476_736), true),
+            ((0, day, 1), false),
+            ((1_000_001, day, 1), false),
+            ((2, day + Duration::from_nanos(1), 1), false),
+            ((2, Duration::from_millis(999), 1), false),
+            ((2, day, 0), false),
+            ((2, day, 68_719_476_737), false),
+        ] {
+            let (messages, age, bytes) = limits;
+            let made = ReuseLimits::new(messages, age, bytes);
+            assert_eq!(made.is_ok(), is_taken, "{limits:?}");
+            if let Ok(made) = made {
+                assert_eq!((made.messages(), made.age(), made.bytes()), limits);
+                assert_eq!(made.is_off(), messages == 1);
+            }
+        }
+        let default = (ReuseLimits::OFF.messages(), ReuseLimits::OFF.age(), ReuseLimits::OFF.bytes());
+        assert_eq!(default, (1, Duration::from_secs(300), 67_108_864));
+        for (text, bytes) in [("1KiB", 1_024), ("1MiB", 1_048_576), ("1GiB", 1_073_741_824), ("7", 7)] {
+            assert_eq!(size(text), Some(bytes), "{text}");
+        }
+    }
 }

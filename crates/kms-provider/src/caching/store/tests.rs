@@ -1,0 +1,122 @@
+//! Tests that need private functions: the name of an entry, and its times to the nanosecond.
+
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+use moka::Equivalent as _;
+
+use super::*;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn entry(wrapped: &[u8], key_id: Option<&str>, row: &str) -> Entry {
+    let context = EncryptionContext::new([("Application", "test"), ("row", row)]).unwrap();
+    Entry { wrapped: WrappedDataKey::new(wrapped, key_id).unwrap(), context }
+}
+
+fn store(options: CacheOptions) -> Store {
+    Store::new(&options, Arc::default())
+}
+
+#[test]
+fn an_entry_is_found_by_its_bytes_its_key_id_and_its_context_and_by_no_two_of_them() {
+    let entries = [
+        entry(b"a", Some("k"), "1"),
+        entry(b"b", Some("k"), "1"),
+        entry(b"a", Some("l"), "1"),
+        entry(b"a", None, "1"),
+        entry(b"a", Some("k"), "2"),
+    ];
+    let store = store(CacheOptions::default());
+    let keys: Vec<_> = entries.iter().map(|_| Arc::new(DataKey::generate())).collect();
+    for (entry, key) in entries.iter().zip(&keys) {
+        store.keep(entry.clone(), key.clone(), None, store.generation());
+    }
+    for (at, wanted) in entries.iter().enumerate() {
+        let same: Vec<_> = entries.iter().map(|entry| wanted.wanted().equivalent(entry)).collect();
+        assert!(same.iter().enumerate().all(|(other, same)| *same == (other == at)), "{at}: {same:?}");
+        assert!(Arc::ptr_eq(&store.find(&wanted.wanted()).unwrap().key, &keys[at]));
+        assert!(store.contains(&wanted.wanted()));
+        assert!(wanted.wanted().to_entry() == *wanted);
+    }
+    let missing = entry(b"c", Some("k"), "1");
+    assert!(store.find(&missing.wanted()).is_none() && !store.contains(&missing.wanted()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_is_fresh_and_then_usable_up_to_its_times_and_not_at_them() {
+    let options = CacheOptions::default().with_ttl(10 * MINUTE).with_stale_for(5 * MINUTE);
+    let store = store(options.with_refresh_ahead(MINUTE));
+    for _ in 0..100 {
+        let kept = store.kept(Arc::new(DataKey::generate()), None);
+        let fresh_for = kept.fresh_until - kept.loaded;
+        // Up to a tenth of the time is taken off.
+        assert!(fresh_for > 9 * MINUTE && fresh_for <= 10 * MINUTE, "{fresh_for:?}");
+        assert_eq!(kept.lifetime, fresh_for + 5 * MINUTE);
+        assert_eq!(kept.stale_until, kept.loaded + kept.lifetime);
+        let moment = Duration::from_nanos(1);
+        assert!(kept.is_fresh(kept.fresh_until - moment) && !kept.is_fresh(kept.fresh_until));
+        assert!(kept.is_usable(kept.stale_until - moment) && !kept.is_usable(kept.stale_until));
+        let due = kept.fresh_until - MINUTE;
+        assert!(!kept.is_due(due - moment) && !kept.claim_refresh(due - moment));
+        assert!(kept.is_due(due) && kept.claim_refresh(due));
+        // One caller fetches it again; another one may after a second.
+        assert!(!kept.claim_refresh(due) && !kept.claim_refresh(due + REFRESH_AGAIN - moment));
+        assert!(kept.is_due(due + REFRESH_AGAIN) && kept.claim_refresh(due + REFRESH_AGAIN));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_without_refreshing_ahead_is_never_due_and_an_endless_time_is_a_year() {
+    let endless = CacheOptions::default().with_ttl(Duration::MAX).with_stale_for(Duration::MAX);
+    let store = store(endless.with_refresh_ahead(Duration::ZERO));
+    let kept = store.kept(Arc::new(DataKey::generate()), None);
+    let year = Duration::from_secs(31_536_000);
+    assert!(!kept.is_due(kept.loaded + year) && !kept.claim_refresh(kept.loaded + year));
+    assert!(kept.lifetime > year + year * 9 / 10 && kept.lifetime <= 2 * year, "{:?}", kept.lifetime);
+    // However long before its end a key should be fetched again, half of its time is left to it.
+    let store = Store::new(&CacheOptions::default().with_refresh_ahead(Duration::MAX), Arc::default());
+    let kept = store.kept(Arc::new(DataKey::generate()), None);
+    assert!(!kept.is_due(kept.loaded + Duration::from_secs(119)));
+    assert!(kept.is_due(kept.loaded + Duration::from_secs(150)));
+}
+
+#[test]
+fn a_key_that_was_asked_for_before_an_invalidation_is_not_kept() {
+    let store = store(CacheOptions::default());
+    let (one, key) = (entry(b"a", Some("k"), "1"), Arc::new(DataKey::generate()));
+    let before = store.generation();
+    store.invalidate_all();
+    store.keep(one.clone(), key.clone(), Some("k"), before);
+    assert!(store.find(&one.wanted()).is_none());
+    let before = store.generation();
+    store.invalidate_key("another");
+    store.keep(one.clone(), key.clone(), Some("k"), before);
+    assert!(store.find(&one.wanted()).is_none());
+    store.keep(one.clone(), key, Some("k"), store.generation());
+    assert!(store.find(&one.wanted()).is_some());
+}
+
+#[test]
+fn the_keys_of_one_key_of_the_service_are_forgotten_and_those_whose_key_is_not_known() {
+    let store = store(CacheOptions::default());
+    let kept = [(entry(b"a", None, "1"), Some("k")), (entry(b"b", None, "1"), None)];
+    let other = entry(b"c", None, "1");
+    for (entry, key_id) in kept.iter().map(|(entry, id)| (entry, *id)).chain([(&other, Some("l"))]) {
+        store.keep(entry.clone(), Arc::new(DataKey::generate()), key_id, store.generation());
+    }
+    store.invalidate_key("k");
+    assert!(kept.iter().all(|(entry, _)| store.find(&entry.wanted()).is_none()));
+    assert!(store.find(&other.wanted()).is_some());
+    store.remove(&other);
+    assert!(store.find(&other.wanted()).is_none());
+}
+
+#[test]
+fn an_entry_weighs_its_texts_and_the_rest() {
+    let store = store(CacheOptions::default());
+    let entry = entry(&[7; 184], Some("arn"), "1");
+    let texts = u64::try_from(184 + 3 + entry.context.canonical().len()).unwrap();
+    let weighs = |key_id| weight(&entry, &store.kept(Arc::new(DataKey::generate()), key_id));
+    assert_eq!((weighs(None), weighs(Some("arn:2"))), (1_024 + texts, 1_024 + texts + 5));
+    assert_eq!(HEAVIEST, 16_384);
+}
