@@ -22,6 +22,9 @@ const (
 	maxAnswer = 64 << 20
 	// maxIdle is less than the agent keeps an idle connection, so that no write meets a closed one.
 	maxIdle = 10 * time.Second
+	// callWithin is how long a call may take, and refreshWithin how long Fresh may: it waits for other callers' refreshes.
+	callWithin    = 30 * time.Second
+	refreshWithin = 75 * time.Second
 )
 
 var (
@@ -31,8 +34,9 @@ var (
 
 // AgentClient reaches tokenseal-agent over its Unix socket, or over loopback with a token.
 type AgentClient struct {
-	client      *http.Client
-	base, token string
+	// patient is for Fresh.
+	client, patient *http.Client
+	base, token     string
 }
 
 // NewAgentClient takes a path, unix:/path, or 127.0.0.1:PORT, which needs a token; the token may be empty otherwise.
@@ -45,7 +49,11 @@ func NewAgentClient(socket, token string) (*AgentClient, error) {
 		return nil, configuration("the agent's token has characters that no header can carry")
 	}
 	transport := &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: maxIdle}
-	agent := &AgentClient{client: &http.Client{Transport: transport, Timeout: 30 * time.Second}, base: "http://localhost", token: token}
+	agent := &AgentClient{
+		client:  &http.Client{Transport: transport, Timeout: callWithin},
+		patient: &http.Client{Transport: transport, Timeout: refreshWithin},
+		base:    "http://localhost", token: token,
+	}
 	parts := addressText.FindStringSubmatch(address)
 	if parts == nil {
 		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -147,7 +155,27 @@ func (a *AgentClient) Fresh(ctx context.Context, key RowKey, validFor int) (Row,
 		ValidFor int `json:"valid_for"`
 	}{key, validFor}
 	var row Row
-	return row, a.call(ctx, "/v1/tokens/fresh", body, &row)
+	return row, a.callBy(ctx, a.patient, "/v1/tokens/fresh", body, &row)
+}
+
+// Find returns the keys of the rows whose token has this value, by the blind index over its column; the table may be empty for
+// the profile's first one.
+func (a *AgentClient) Find(ctx context.Context, table, column, value string) ([]map[string]string, error) {
+	body := struct {
+		Table  string `json:"table,omitempty"`
+		Column string `json:"column"`
+		Value  string `json:"value"`
+	}{table, column, value}
+	var answer struct {
+		Rows *[]map[string]string `json:"rows"`
+	}
+	if err := a.call(ctx, "/v1/tokens/find", body, &answer); err != nil {
+		return nil, err
+	}
+	if answer.Rows == nil {
+		return nil, notOfTheAgent()
+	}
+	return *answer.Rows, nil
 }
 
 // Lease takes the right to refresh a row's token for so many seconds (status 423 while another has it).
@@ -259,6 +287,10 @@ type agentFailure struct {
 }
 
 func (a *AgentClient) call(ctx context.Context, path string, body, answer any) error {
+	return a.callBy(ctx, a.client, path, body, answer)
+}
+
+func (a *AgentClient) callBy(ctx context.Context, client *http.Client, path string, body, answer any) error {
 	payload, err := json.Marshal(body)
 	if err != nil {
 		return refused("the request to the agent cannot be written as JSON")
@@ -272,7 +304,7 @@ func (a *AgentClient) call(ctx context.Context, path string, body, answer any) e
 	if a.token != "" {
 		request.Header.Set("Authorization", "Bearer "+a.token)
 	}
-	response, err := a.client.Do(request)
+	response, err := client.Do(request)
 	if err != nil {
 		return &AgentError{Class: "unavailable", Message: "the agent cannot be reached"}
 	}

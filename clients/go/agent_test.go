@@ -18,6 +18,7 @@ type sentRequest struct{ path, body, header, authorization string }
 type stubAgent struct {
 	status   int
 	answer   string
+	latency  time.Duration
 	requests []sentRequest
 	server   *httptest.Server
 }
@@ -28,6 +29,7 @@ func startAgent(t *testing.T, token string) (*stubAgent, *AgentClient) {
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		stub.requests = append(stub.requests, sentRequest{r.URL.Path, string(body), r.Header.Get("X-Tokenseal"), r.Header.Get("Authorization")})
+		time.Sleep(stub.latency)
 		w.Header().Set("Retry-After", "7")
 		w.WriteHeader(stub.status)
 		_, _ = io.WriteString(w, stub.answer)
@@ -76,6 +78,36 @@ func TestEachCallHasItsRouteItsBodyAndTheHeader(t *testing.T) {
 		if got := stub.requests[at]; got != (sentRequest{each.path, each.body, "1", "Bearer " + strings.Repeat("t", 40)}) {
 			t.Fatal(got)
 		}
+	}
+}
+
+func TestRowsAreFoundByAValue(t *testing.T) {
+	stub, client := startAgent(t, "")
+	stub.answer = `{"rows": [{"id": "7"}]}`
+	rows, err := client.Find(ctx, "users", "email", "ada@example.org")
+	if err != nil || len(rows) != 1 || rows[0]["id"] != "7" {
+		t.Fatal(rows, err)
+	}
+	sent := stub.requests[0]
+	if sent != (sentRequest{"/v1/tokens/find", `{"table":"users","column":"email","value":"ada@example.org"}`, "1", ""}) {
+		t.Fatal(sent)
+	}
+	for _, stub.answer = range []string{"{}", `{"rows": "` + canary + `"}`} {
+		if _, err := client.Find(ctx, "", "email", "x"); !errors.Is(err, ErrAgent) || strings.Contains(err.Error(), canary) {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestARefreshIsWaitedForLongerThanOtherCalls(t *testing.T) {
+	stub, client := startAgent(t, "")
+	client.client.Timeout = 200 * time.Millisecond
+	stub.latency = 400 * time.Millisecond
+	if _, err := client.Fresh(ctx, RowKey{}, 60); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Get(ctx, RowKey{}); !errors.Is(err, ErrAgent) {
+		t.Fatal(err)
 	}
 }
 

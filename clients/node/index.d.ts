@@ -153,6 +153,7 @@ export class AgentClient {
   ): Promise<Record<string, any>>;
   delete(row: Row, options?: { table?: string; ifRevision?: string }): Promise<Record<string, any>>;
   fresh(row: Row, options: { validFor: number; table?: string }): Promise<Record<string, any>>;
+  find(column: string, value: string, options?: { table?: string }): Promise<Record<string, string>[]>;
   lease(row: Row, options: { seconds: number; table?: string }): Promise<Record<string, any>>;
   release(row: Row, options: { lease: string; table?: string }): Promise<Record<string, any>>;
   open(text: string, cell: Row): Promise<string>;

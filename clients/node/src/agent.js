@@ -9,6 +9,8 @@ export const DEFAULT_SOCKET = "/run/tokenseal/agent.sock";
 const MAX_ANSWER = 64 << 20;
 /** Milliseconds that a connection is kept idle: less than the agent keeps it, so that no write meets a closed one. */
 const MAX_IDLE = 10_000;
+/** Milliseconds that `fresh` may take at least: the agent waits up to 60 s for another caller's refresh. */
+const REFRESH_WITHIN = 75_000;
 
 /** Connections to the agent, kept open between calls. */
 export class AgentClient {
@@ -71,7 +73,21 @@ export class AgentClient {
    * @param {{validFor: number, table?: string}} options
    */
   fresh(row, { validFor, table }) {
-    return this.#call("/v1/tokens/fresh", { row, table, valid_for: validFor }, false);
+    return this.#call("/v1/tokens/fresh", { row, table, valid_for: validFor }, false, REFRESH_WITHIN);
+  }
+
+  /**
+   * Finds the rows whose token has this value, by the blind index over its column; returns their keys.
+   *
+   * @param {string} column
+   * @param {string} value
+   * @param {{table?: string}} options
+   * @returns {Promise<Record<string, string>[]>}
+   */
+  async find(column, value, { table } = {}) {
+    const rows = (await this.#call("/v1/tokens/find", { column, value, table }))["rows"];
+    if (!Array.isArray(rows) || !rows.every((row) => typeof row === "object" && row !== null)) throw notAnAnswer();
+    return rows;
   }
 
   /**
@@ -167,28 +183,31 @@ export class AgentClient {
    * @param {string} path
    * @param {Record<string, unknown>} body
    * @param {boolean} isRead
+   * @param {number} within
    * @returns {Promise<Record<string, any>>}
    */
-  async #call(path, body, isRead = true) {
+  async #call(path, body, isRead = true, within = 0) {
     const payload = Buffer.from(JSON.stringify(body));
+    const timeout = Math.max(within, this.#timeout);
     try {
-      return await this.#exchange(path, payload);
+      return await this.#exchange(path, payload, timeout);
     } catch (error) {
       // The agent closes connections that were idle: a read is sent once more, a write is not.
       if (!isRead || !(error instanceof StaleConnection)) throw error;
     }
-    return this.#exchange(path, payload);
+    return this.#exchange(path, payload, timeout);
   }
 
   /**
    * @param {string} path
    * @param {Buffer} payload
+   * @param {number} timeout
    * @returns {Promise<Record<string, any>>}
    */
-  #exchange(path, payload) {
+  #exchange(path, payload, timeout) {
     return new Promise((resolve, reject) => {
       const headers = { ...this.#headers, "Content-Length": String(payload.length) };
-      const options = { ...this.#target, agent: this.#agent, path, method: "POST", headers, timeout: this.#timeout };
+      const options = { ...this.#target, agent: this.#agent, path, method: "POST", headers, timeout };
       const sending = request(options, (response) => {
         /** @type {Buffer[]} */
         const parts = [];

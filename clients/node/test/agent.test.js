@@ -16,11 +16,13 @@ const CELL = { table: "oauth_tokens", column: "access_token", row: ROW };
 /** Answers one status and body to everything, and keeps what it was sent. */
 async function stub(context) {
   const socket = join(mkdtempSync(join(tmpdir(), "tokenseal-")), "agent.sock");
-  const state = { status: 200, answer: {}, headers: {}, requests: [], socket, closeIdle: () => server.closeIdleConnections() };
+  const state = { status: 200, answer: {}, headers: {}, requests: [], latency: 0, socket };
+  state.closeIdle = () => server.closeIdleConnections();
   const server = createServer(async (request, response) => {
     let body = "";
     for await (const part of request) body += part;
     state.requests.push({ path: request.url, headers: request.headers, body: JSON.parse(body) });
+    await new Promise((resolve) => setTimeout(resolve, state.latency));
     response.writeHead(state.status, state.headers);
     response.end(typeof state.answer === "string" ? state.answer : JSON.stringify(state.answer));
   });
@@ -53,6 +55,26 @@ test("each call has its route, its body and the header", async (context) => {
     const sent = state.requests.at(-1);
     assert.deepEqual([sent.path, sent.body, sent.headers["x-tokenseal"]], [`/v1/tokens/${route}`, body, "1"]);
   }
+});
+
+test("rows are found by a value", async (context) => {
+  const { state, client } = await stub(context);
+  state.answer = { rows: [{ id: "7" }] };
+  assert.deepEqual(await client.find("email", "ada@example.org", { table: "users" }), [{ id: "7" }]);
+  const sent = state.requests.at(-1);
+  assert.deepEqual([sent.path, sent.body], ["/v1/tokens/find", { column: "email", value: "ada@example.org", table: "users" }]);
+  state.answer = { rows: CANARY };
+  await assert.rejects(client.find("email", "x"), (error) => error instanceof AgentError && !error.message.includes(CANARY));
+});
+
+test("a refresh is waited for longer than other calls", async (context) => {
+  const { state } = await stub(context);
+  const client = new AgentClient(state.socket, { timeout: 200 });
+  context.after(() => client.close());
+  state.latency = 400;
+  state.answer = { tokens: {} };
+  assert.deepEqual(await client.fresh(ROW, { validFor: 60 }), { tokens: {} });
+  await assert.rejects(client.get(ROW), { status: 0 });
 });
 
 test("one bad item spoils no other", async (context) => {

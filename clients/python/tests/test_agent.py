@@ -7,6 +7,7 @@ import json
 import select
 import socketserver
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ class Stub(socketserver.ThreadingUnixStreamServer):
     status = 200
     answer: object = {}
     closes_idle = False
+    latency = 0.0
     headers: dict[str, str]
     requests: list[tuple[str, dict[str, str], Any]]
 
@@ -44,6 +46,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.requests.append((self.path, dict(self.headers), body))
+        time.sleep(self.server.latency)
         payload = (
             self.server.answer if isinstance(self.server.answer, bytes) else json.dumps(self.server.answer).encode()
         )
@@ -60,7 +63,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 def stub(tmp_path: Path) -> Iterator[Stub]:
     server = Stub(str(tmp_path / "agent.sock"), Handler)
     server.headers, server.requests = {}, []
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield server
     server.shutdown()
     server.server_close()
@@ -90,6 +93,26 @@ def test_each_call_has_its_route_its_body_and_the_header(stub: Stub, call: Any, 
     assert call(client(stub)) == {"deleted": True}
     sent_path, headers, sent = stub.requests[0]
     assert (sent_path, sent, headers["X-Tokenseal"]) == (path, body, "1")
+
+
+def test_rows_are_found_by_a_value(stub: Stub) -> None:
+    stub.answer = {"rows": [{"id": "7"}]}
+    assert client(stub).find("email", "ada@example.org", table="users") == [{"id": "7"}]
+    assert stub.requests[0][0] == "/v1/tokens/find"
+    assert stub.requests[0][2] == {"column": "email", "value": "ada@example.org", "table": "users"}
+    stub.answer = {"rows": CANARY}
+    with pytest.raises(AgentError) as failed:
+        client(stub).find("email", "x")
+    assert CANARY not in str(failed.value)
+
+
+def test_a_refresh_is_waited_for_longer_than_other_calls(stub: Stub) -> None:
+    agent = client(stub, timeout=0.2)
+    stub.latency, stub.answer = 0.4, {"tokens": {}}
+    assert agent.fresh(ROW, valid_for=60) == {"tokens": {}}
+    with pytest.raises(AgentError) as failed:
+        agent.get(ROW)
+    assert failed.value.status == 0
 
 
 def test_one_bad_item_spoils_no_other(stub: Stub) -> None:

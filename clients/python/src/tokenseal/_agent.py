@@ -16,6 +16,8 @@ DEFAULT_SOCKET = "/run/tokenseal/agent.sock"
 Json = dict[str, Any]
 
 _MAX_ANSWER = 64 << 20
+# Seconds that `fresh` may take at least: the agent waits up to 60 s for another caller's refresh.
+_REFRESH_WITHIN = 75.0
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -35,6 +37,7 @@ class AgentClient:
     def __init__(self, socket: str = DEFAULT_SOCKET, *, token: str | None = None, timeout: float = 30.0) -> None:
         """``socket``: a path, ``unix:/path``, or ``127.0.0.1:PORT``, which needs a ``token``. ``timeout``: seconds."""
         address = socket.removeprefix("unix:")
+        self._timeout = timeout
         self._headers = {"X-Tokenseal": "1", "Content-Type": "application/json"}
         if address.startswith(("/", "./", "@")) or not re.fullmatch(r"[^/]+:[0-9]{1,5}", address):
             self._connection: http.client.HTTPConnection = _UnixConnection(address, timeout)
@@ -75,7 +78,15 @@ class AgentClient:
 
     def fresh(self, row: Mapping[str, object], *, valid_for: int, table: str | None = None) -> Json:
         """Reads a row whose access token is valid for so many seconds; the agent refreshes it where it must."""
-        return self._call("/v1/tokens/fresh", _body(row=row, table=table, valid_for=valid_for), idempotent=False)
+        body = _body(row=row, table=table, valid_for=valid_for)
+        return self._call("/v1/tokens/fresh", body, idempotent=False, within=_REFRESH_WITHIN)
+
+    def find(self, column: str, value: str, *, table: str | None = None) -> list[dict[str, str]]:
+        """Finds the rows whose token has this value, by the blind index over its column; returns their keys."""
+        rows = self._call("/v1/tokens/find", _body(column=column, value=value, table=table)).get("rows")
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise _not_an_answer()
+        return rows
 
     def lease(self, row: Mapping[str, object], *, seconds: int, table: str | None = None) -> Json:
         """Takes the right to refresh a row's token for so many seconds (status 423 while another has it)."""
@@ -142,9 +153,10 @@ class AgentClient:
             raise _not_an_answer()
         return answer
 
-    def _call(self, path: str, body: Json, *, idempotent: bool = True) -> Json:
+    def _call(self, path: str, body: Json, *, idempotent: bool = True, within: float = 0.0) -> Json:
         payload = json.dumps(body, ensure_ascii=False).encode()
         self._forget_closed()
+        self._wait_for(max(within, self._timeout))
         reused = self._connection.sock is not None
         try:
             return self._exchange(path, payload)
@@ -158,6 +170,11 @@ class AgentClient:
         except (http.client.HTTPException, OSError):
             self._connection.close()
             raise AgentError(0, "unavailable", "the agent cannot be reached") from None
+
+    def _wait_for(self, seconds: float) -> None:
+        self._connection.timeout = seconds
+        if self._connection.sock is not None:
+            self._connection.sock.settimeout(seconds)
 
     def _forget_closed(self) -> None:
         """Drops a connection that the agent closed while it was idle: a write that fails on it is not repeated."""
