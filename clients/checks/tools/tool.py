@@ -1,24 +1,29 @@
 """The Python client, driven by lines of JSON: a job per line on standard input, an answer per line on standard output."""
 
+import base64
 import json
 import os
 import sys
 import time
 
 import boto3
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from tokenseal import AgentClient, AgentError, FromDatabase, KeyServiceError, Profile, Sealer, TokensealError
 
 
-def sealer(job):
-    kms = boto3.client(
+def amazon():
+    return boto3.client(
         "kms",
         endpoint_url=os.environ["AWS_ENDPOINT_URL_KMS"],
         region_name="us-east-1",
         aws_access_key_id="testing",
         aws_secret_access_key="testing",
     )
+
+
+def sealer(job):
     return Sealer(
-        kms=kms,
+        kms=amazon(),
         key_id=job["key"],
         profile=Profile.load(job["profile"]),
         allowed_keys=job.get("allowed", []),
@@ -31,6 +36,9 @@ def run(job, sealers):
     if job["op"].startswith("agent"):
         with AgentClient(job["socket"]) as agent:
             return through_agent(agent, job)
+    if job["op"] == "by-hand":
+        kms = amazon()
+        return {"microseconds": timed(lambda: by_hand(kms, job), job["times"])}
     name = json.dumps([job["key"], job["profile"], job.get("allowed"), job.get("format"), job.get("suite")])
     if name not in sealers:
         sealers[name] = sealer(job)
@@ -42,7 +50,7 @@ def run(job, sealers):
         sealed = made.seal(job["value"], **cell)
         return {"text": sealed.text, "key_id": sealed.key_id, "version": sealed.version, "method": sealed.method}
     if job["op"] == "measure":
-        return {"microseconds": measure(made, job["text"], cell, job["times"])}
+        return {"microseconds": timed(lambda: made.open(job["text"], **cell), job["times"])}
     return {
         "value": made.open(job["text"], **cell, **{name: job[name] for name in ("version", "key_id") if name in job})
     }
@@ -53,6 +61,8 @@ def through_agent(agent, job):
         return {"retries": increment_through_agent(agent, job["channels"])}
     if job["op"] in ("agent-fresh", "agent-get"):
         return {"rows": {channel: tokens_of(agent, job, channel) for channel in job["channels"]}}
+    if job["op"] == "agent-measure":
+        return {"microseconds": timed(lambda: agent.get(job["row"]), job["times"])}
     cell = {field: job[field] for field in ("table", "column", "row")}
     if job["op"] == "agent-seal":
         sealed = agent.seal(job["value"], **cell)
@@ -84,12 +94,19 @@ def increment_through_agent(agent, channels):
     return retries
 
 
-def measure(made, text, cell, times):
+def by_hand(kms, job):
+    """What a service does that asks the key service itself for each value."""
+    wrapped, sealed = (base64.b64decode(part) for part in job["text"].removeprefix("kms:v2:").split(":"))
+    key = kms.decrypt(CiphertextBlob=wrapped, KeyId=job["key"], EncryptionContext=job["context"])["Plaintext"]
+    return AESGCM(key).decrypt(sealed[:12], sealed[12:], None)
+
+
+def timed(read, times):
     """How long each of so many reads took; the first is the one that asks the key service."""
     taken = []
     for _ in range(times):
         start = time.perf_counter()
-        made.open(text, **cell)
+        read()
         taken.append((time.perf_counter() - start) * 1e6)
     return taken
 
