@@ -132,14 +132,19 @@ def check_overlay(report, overlay, program):
     return objects
 
 
-def check_profile(report):
-    """A profile of one's own reaches every Job."""
+def with_component(folder, name, after):
+    """The objects of a folder to which a component is added, in the line after this text."""
     place = common.TARGET / "work" / "kubernetes"
     shutil.rmtree(place, ignore_errors=True)
     shutil.copytree(PLACE, place)
-    file = place / "overlays" / "staging" / "kustomization.yaml"
-    file.write_text(file.read_text().replace("components:\n", "components:\n  - ../../components/profile\n"))
-    for one in kustomize(file.parent):
+    file = place / folder / "kustomization.yaml"
+    file.write_text(file.read_text().replace(after, f"{after}  - ../../components/{name}\n"))
+    return kustomize(file.parent)
+
+
+def check_profile(report):
+    """A profile of one's own reaches every Job."""
+    for one in with_component("overlays/staging", "profile", "components:\n"):
         if one["kind"] == "CronJob":
             valid(report, "profile", one)
             container = one["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]
@@ -170,6 +175,20 @@ def check_agent(report):
     report.check(all(rule.get("to") and rule.get("ports") for rule in policy["egress"]), "agent: each way out names its end and its port")
 
 
+def check_refresh(report):
+    """With its component the agent reaches token endpoints on the Internet by HTTPS, and no further private network."""
+    objects = with_component("examples/agent", "agent-refresh", "  - ../../components/agent\n")
+    policy = next(one for one in objects if one["kind"] == "NetworkPolicy")
+    valid(report, "agent-refresh", policy)
+    rules = [rule for rule in policy["spec"]["egress"] if any("except" in end.get("ipBlock", {}) for end in rule["to"])]
+    if report.equal(len(rules), 1, "agent-refresh: one way out leads to the providers"):
+        (rule,) = rules
+        report.equal(rule["ports"], [{"port": 443, "protocol": "TCP"}], "agent-refresh: by HTTPS alone")
+        kept = [ipaddress.ip_network(network) for network in rule["to"][0]["ipBlock"]["except"]]
+        for address in ("10.30.0.1", "172.31.255.1", "192.168.1.1", "100.100.0.1", "169.254.169.254", "127.0.0.1"):
+            report.check(any(ipaddress.ip_address(address) in network for network in kept), f"agent-refresh: not to {address}")
+
+
 def check_typos_are_found(report, objects):
     broken = json.loads(json.dumps(next(one for one in objects if one["kind"] == "CronJob")))
     broken["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["securityContxt"] = {}
@@ -189,6 +208,7 @@ def main():
         objects = check_overlay(report, overlay, program)
     check_profile(report)
     check_agent(report)
+    check_refresh(report)
     check_typos_are_found(report, objects)
     report.finish()
 
