@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io::Write as _;
 use std::net::SocketAddr;
 
-use clap::Parser;
+use clap::{Command, CommandFactory as _, Parser};
 use tokenseal::settings::{AgentAddress, AgentSettings};
 use tokenseal::{AuditTrail, Settings, SettingsError, Telemetry, Tokenseal, startup};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -13,8 +13,10 @@ use tracing::level_filters::LevelFilter;
 use crate::agent::{Agent, Config};
 use crate::audit;
 use crate::error::{StartError, shown};
+use crate::files;
 use crate::listen::Listener;
 use crate::policy::Policy;
+use crate::serve::MAX_CONNECTIONS;
 use crate::tokens::Tokens;
 
 /// The name in audit events that are about no caller.
@@ -43,6 +45,12 @@ struct Arguments {
     check: bool,
 }
 
+/// The command line, for its man page.
+#[must_use]
+pub fn command() -> Command {
+    Arguments::command()
+}
+
 /// Runs the program with its arguments, the first being its own name, and returns its exit code.
 pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let arguments = match Arguments::try_parse_from(arguments) {
@@ -56,6 +64,7 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let level = arguments.log_level;
     startup::logging(level, level, "tokenseal_agent", &trail, LevelFilter::DEBUG);
     startup::forbid_core_dumps();
+    files::raise_limit(MAX_CONNECTIONS);
     let ended = serve(&arguments, &trail).await;
     trail.finish();
     match ended {

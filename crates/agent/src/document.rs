@@ -4,6 +4,8 @@ use serde_json::{Map, Value, json};
 use tokenseal::token_store::Profile;
 use tokenseal::token_store::profile::Table;
 
+/// A text that is a UUID, in the notation that all databases take.
+const UUID: &str = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$";
 /// A text that a database can store.
 const STORABLE: &str = "^[^\\u0000]*$";
 /// Each request with a row, by its schema. The items of a batch stay as they are: one with another name is an error of its own.
@@ -50,10 +52,10 @@ fn of_table(schema: &Value, table: &Table, is_default: bool) -> Value {
     let Some(properties) = schema["properties"].as_object_mut() else { return schema };
     properties.insert("table".into(), name);
     let indexed: Vec<&str> = table.index.iter().map(|index| index.column.as_str()).collect();
-    let row = columns(table.key.iter().chain(&table.owner), &key());
+    let row = keys(table, table.key.iter().chain(&table.owner));
     for (member, described) in [
         ("row", requiring(row, &table.key)),
-        ("owner", columns(&table.owner, &key())),
+        ("owner", keys(table, &table.owner)),
         ("tokens", columns(&table.tokens, &json!({ "type": ["string", "null"] }))),
         ("plain", columns(&table.plain, &plain())),
         ("column", json!({ "type": "string", "enum": indexed })),
@@ -65,6 +67,10 @@ fn of_table(schema: &Value, table: &Table, is_default: bool) -> Value {
         if let Some(place) = properties.get_mut(member) {
             *place = described;
         }
+    }
+    if !table.owner.is_empty() {
+        schema["not"] =
+            json!({ "anyOf": table.owner.iter().map(|column| given_twice(column)).collect::<Vec<_>>() });
     }
     if !is_default
         && let Some(required) = schema["required"].as_array_mut()
@@ -87,6 +93,36 @@ fn bound_numbers(schema: &mut Value) {
         }
         Value::Array(items) => items.iter_mut().for_each(bound_numbers),
         _ => {}
+    }
+}
+
+/// A request that names an owner in `row` and in `owner`: both must be the same, which no schema can say.
+fn given_twice(column: &str) -> Value {
+    let named = json!({ "required": [column] });
+    json!({ "required": ["row", "owner"], "properties": { "row": named, "owner": named } })
+}
+
+/// An object whose members are these columns of the key or the owner, each with its type in the profile.
+fn keys<'a>(table: &'a Table, names: impl IntoIterator<Item = &'a String>) -> Value {
+    let member = |name: &String| (name.clone(), key_of(table.types.get(name).map(String::as_str)));
+    let members: Map<String, Value> = names.into_iter().map(member).collect();
+    json!({ "type": "object", "properties": members, "additionalProperties": false })
+}
+
+/// What a column of this type takes; of any, where the profile does not say it.
+fn key_of(kind: Option<&str>) -> Value {
+    let integer = |most: i64, digits: u32| {
+        let text = format!("^-?[0-9]{{1,{digits}}}$");
+        json!({ "oneOf": [
+            { "type": "string", "pattern": text }, { "type": "integer", "minimum": -most - 1, "maximum": most },
+        ] })
+    };
+    match kind.map(str::to_ascii_lowercase).as_deref() {
+        Some("smallint" | "int2") => integer(i16::MAX.into(), 4),
+        Some("integer" | "int" | "int4") => integer(i32::MAX.into(), 9),
+        Some("bigint" | "int8") => integer(i64::MAX, 18),
+        Some("uuid") => json!({ "type": "string", "pattern": UUID }),
+        _ => key(),
     }
 }
 
@@ -116,6 +152,15 @@ fn plain() -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_is_described_as_the_profile_declares_it() {
+        let small = key_of(Some("smallint"));
+        assert_eq!(small["oneOf"][1], json!({ "type": "integer", "minimum": -32_768, "maximum": 32_767 }));
+        assert_eq!(key_of(Some("BIGINT"))["oneOf"][1]["minimum"], i64::MIN);
+        assert_eq!(key_of(Some("uuid"))["type"], "string");
+        assert_eq!(key_of(Some("numeric")), key_of(None));
+    }
 
     #[test]
     fn a_document_names_the_tables_of_its_profile() {

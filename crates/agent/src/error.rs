@@ -361,9 +361,7 @@ impl StartError {
             Self::Connect(ConnectError::Keyring(error)) => Some(hints::of_keyring(error).into()),
             Self::Connect(ConnectError::Key(error)) => hints::of_key(error).map(Cow::from),
             Self::Connect(ConnectError::Secrets(error)) => error.hint().map(Cow::from),
-            Self::Connect(ConnectError::Store(_)) => {
-                Some("`migrate-tokens doctor` checks the database and what its user may do".into())
-            }
+            Self::Connect(ConnectError::Store(error)) => hints::of_store(error).map(Cow::from),
             Self::Connect(_) | Self::Io { .. } => None,
         }
     }

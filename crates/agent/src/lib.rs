@@ -9,6 +9,7 @@ mod caller;
 mod cli;
 mod document;
 mod error;
+mod files;
 mod gate;
 mod listen;
 mod metrics;
@@ -24,7 +25,7 @@ mod serve;
 mod tokens;
 
 pub use agent::{Agent, Config};
-pub use cli::run;
+pub use cli::{command, run};
 pub use error::StartError;
 pub use listen::Listener;
 pub use policy::Policy;

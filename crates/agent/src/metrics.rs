@@ -21,10 +21,10 @@ pub(crate) const REASONS: [&str; 11] = [
     "body_too_long",
     "body_too_slow",
     "broken_off",
+    "header_too_long",
     "header_too_slow",
     "too_many",
     "not_http",
-    "stopping",
 ];
 
 type Labels<const N: usize> = [(&'static str, &'static str); N];

@@ -14,21 +14,33 @@ use crate::body::SecretText;
 use crate::error::Details;
 use crate::named::{KeyText, Named, PlainText, count, optional_count};
 
-/// Reads a row.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct GetRequest {
-    /// The table; the profile's first, if left out.
-    pub(crate) table: Option<String>,
-    /// The primary key, by column. Owner columns may be here too.
-    #[schema(schema_with = keys)]
-    pub(crate) row: Named<KeyText>,
-    /// Whom the row belongs to, by column.
-    #[serde(default)]
-    #[schema(schema_with = keys, required = false)]
-    pub(crate) owner: Named<KeyText>,
-    /// The token columns to open; all of them, if left out.
-    pub(crate) columns: Option<Vec<String>>,
+/// A request about one row: with the members that name it, and its own.
+macro_rules! about_a_row {
+    ($(#[$about:meta])* pub(crate) struct $name:ident { $($own:tt)* }) => {
+        $(#[$about])*
+        #[derive(Deserialize, ToSchema)]
+        #[serde(deny_unknown_fields)]
+        pub(crate) struct $name {
+            /// The table; the profile's first, if left out.
+            pub(crate) table: Option<String>,
+            /// The primary key, by column. Owner columns may be here too.
+            #[schema(schema_with = keys)]
+            pub(crate) row: Named<KeyText>,
+            /// Whom the row belongs to, by column.
+            #[serde(default)]
+            #[schema(schema_with = keys, required = false)]
+            pub(crate) owner: Named<KeyText>,
+            $($own)*
+        }
+    };
+}
+
+about_a_row! {
+    /// Reads a row.
+    pub(crate) struct GetRequest {
+        /// The token columns to open; all of them, if left out.
+        pub(crate) columns: Option<Vec<String>>,
+    }
 }
 
 /// A row with its tokens opened.
@@ -49,30 +61,21 @@ pub(crate) struct Row {
     pub(crate) revision: String,
 }
 
-/// Writes tokens into a row, which is made if it does not exist.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct PutRequest {
-    /// The table; the profile's first, if left out.
-    pub(crate) table: Option<String>,
-    /// The primary key, by column. Owner columns may be here too.
-    #[schema(schema_with = keys)]
-    pub(crate) row: Named<KeyText>,
-    /// Whom the row belongs to, by column.
-    #[serde(default)]
-    #[schema(schema_with = keys, required = false)]
-    pub(crate) owner: Named<KeyText>,
-    /// The tokens by column; null writes NULL. Columns that are left out keep what they hold.
-    #[schema(schema_with = texts_or_null)]
-    pub(crate) tokens: Named<Option<SecretText>>,
-    /// Plain columns, written in the same statement.
-    #[serde(default)]
-    #[schema(schema_with = plain_values, required = false)]
-    pub(crate) plain: Named<PlainText>,
-    /// Writes only while the row is at this revision.
-    pub(crate) if_revision: Option<String>,
-    /// The lease under which the tokens were granted; it ends with the write.
-    pub(crate) lease: Option<String>,
+about_a_row! {
+    /// Writes tokens into a row, which is made if it does not exist.
+    pub(crate) struct PutRequest {
+        /// The tokens by column; null writes NULL. Columns that are left out keep what they hold.
+        #[schema(schema_with = texts_or_null)]
+        pub(crate) tokens: Named<Option<SecretText>>,
+        /// Plain columns, written in the same statement.
+        #[serde(default)]
+        #[schema(schema_with = plain_values, required = false)]
+        pub(crate) plain: Named<PlainText>,
+        /// Writes only while the row is at this revision.
+        pub(crate) if_revision: Option<String>,
+        /// The lease under which the tokens were granted; it ends with the write.
+        pub(crate) lease: Option<String>,
+    }
 }
 
 /// How a row was written.
@@ -84,23 +87,14 @@ pub(crate) struct WrittenReply {
     pub(crate) revision: String,
 }
 
-/// Reads a row whose access token is valid for long enough.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct FreshRequest {
-    /// The table; the profile's first, if left out.
-    pub(crate) table: Option<String>,
-    /// The primary key, by column. Owner columns may be here too.
-    #[schema(schema_with = keys)]
-    pub(crate) row: Named<KeyText>,
-    /// Whom the row belongs to, by column.
-    #[serde(default)]
-    #[schema(schema_with = keys, required = false)]
-    pub(crate) owner: Named<KeyText>,
-    /// For how many seconds the token must be valid.
-    #[serde(deserialize_with = "count")]
-    #[schema(value_type = i64, minimum = 0, maximum = 2147483647)]
-    pub(crate) valid_for: u32,
+about_a_row! {
+    /// Reads a row whose access token is valid for long enough.
+    pub(crate) struct FreshRequest {
+        /// For how many seconds the token must be valid.
+        #[serde(deserialize_with = "count")]
+        #[schema(value_type = i64, minimum = 0, maximum = 2147483647)]
+        pub(crate) valid_for: u32,
+    }
 }
 
 /// Looks a value up through the blind index over its column.
@@ -123,23 +117,14 @@ pub(crate) struct FoundReply {
     pub(crate) rows: Vec<BTreeMap<String, String>>,
 }
 
-/// Takes the right to spend a row's refresh token.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct LeaseRequest {
-    /// The table; the profile's first, if left out.
-    pub(crate) table: Option<String>,
-    /// The primary key, by column. Owner columns may be here too.
-    #[schema(schema_with = keys)]
-    pub(crate) row: Named<KeyText>,
-    /// Whom the row belongs to, by column.
-    #[serde(default)]
-    #[schema(schema_with = keys, required = false)]
-    pub(crate) owner: Named<KeyText>,
-    /// For how many seconds, from 1 to 3,600.
-    #[serde(deserialize_with = "count")]
-    #[schema(value_type = i64, minimum = 1, maximum = 3600)]
-    pub(crate) seconds: u32,
+about_a_row! {
+    /// Takes the right to spend a row's refresh token.
+    pub(crate) struct LeaseRequest {
+        /// For how many seconds, from 1 to 3,600.
+        #[serde(deserialize_with = "count")]
+        #[schema(value_type = i64, minimum = 1, maximum = 3600)]
+        pub(crate) seconds: u32,
+    }
 }
 
 /// The right to spend a row's refresh token.
@@ -151,21 +136,12 @@ pub(crate) struct LeaseReply {
     pub(crate) expires: String,
 }
 
-/// Gives a lease back.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct ReleaseRequest {
-    /// The table; the profile's first, if left out.
-    pub(crate) table: Option<String>,
-    /// The primary key, by column. Owner columns may be here too.
-    #[schema(schema_with = keys)]
-    pub(crate) row: Named<KeyText>,
-    /// Whom the row belongs to, by column.
-    #[serde(default)]
-    #[schema(schema_with = keys, required = false)]
-    pub(crate) owner: Named<KeyText>,
-    /// The lease.
-    pub(crate) lease: String,
+about_a_row! {
+    /// Gives a lease back.
+    pub(crate) struct ReleaseRequest {
+        /// The lease.
+        pub(crate) lease: String,
+    }
 }
 
 /// How a lease was given back.
@@ -175,21 +151,12 @@ pub(crate) struct ReleaseReply {
     pub(crate) released: bool,
 }
 
-/// Deletes a row.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct DeleteRequest {
-    /// The table; the profile's first, if left out.
-    pub(crate) table: Option<String>,
-    /// The primary key, by column. Owner columns may be here too.
-    #[schema(schema_with = keys)]
-    pub(crate) row: Named<KeyText>,
-    /// Whom the row belongs to, by column.
-    #[serde(default)]
-    #[schema(schema_with = keys, required = false)]
-    pub(crate) owner: Named<KeyText>,
-    /// Deletes only while the row is at this revision.
-    pub(crate) if_revision: Option<String>,
+about_a_row! {
+    /// Deletes a row.
+    pub(crate) struct DeleteRequest {
+        /// Deletes only while the row is at this revision.
+        pub(crate) if_revision: Option<String>,
+    }
 }
 
 /// A row was deleted.

@@ -20,11 +20,12 @@ use tower::ServiceExt as _;
 
 use crate::agent::Agent;
 use crate::caller::Peer;
+use crate::files;
 use crate::listen::{Listener, Stream};
 use crate::routes;
 
 /// The most connections; others wait in the queue of the socket.
-const MAX_CONNECTIONS: usize = 1024;
+pub(crate) const MAX_CONNECTIONS: usize = 1024;
 /// How long a client may take for the head of a request, and a connection may be idle.
 const HEAD_WITHIN: Duration = Duration::from_secs(30);
 /// The longest head of a request, in bytes.
@@ -49,7 +50,7 @@ pub(crate) struct Connection {
 pub(crate) async fn serve(agent: &Agent, listener: Listener, shutdown: impl Future<Output = ()>) -> bool {
     let router = routes::router(agent);
     let (graceful, mut connections) = (GracefulShutdown::new(), JoinSet::new());
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let places = Arc::new(Semaphore::new(files::connections(MAX_CONNECTIONS)));
     let mut shutdown = pin!(shutdown);
     loop {
         tokio::select! {
@@ -128,9 +129,10 @@ async fn exchange(
         .max_buf_size(MAX_HEAD_LEN)
         .max_headers(MAX_HEADERS);
     let ended = watcher.watch(http.serve_connection(TokioIo::new(stream), service)).await;
-    // An idle connection ends by the same time limit; only one that never sent a whole head is worth a record.
+    // An idle connection ends by a time limit too, and a client may go away: that is worth a record only before its first
+    // request.
     if let Err(error) = ended
-        && !connection.has_asked.load(Ordering::Relaxed)
+        && (error.is_parse() || !connection.has_asked.load(Ordering::Relaxed))
     {
         agent.refused(&peer, "connect", reason(&error));
     }
@@ -139,7 +141,8 @@ async fn exchange(
 fn reason(error: &hyper::Error) -> &'static str {
     match error {
         error if error.is_timeout() => "header_too_slow",
-        error if error.is_incomplete_message() => "broken_off",
-        _ => "not_http",
+        error if error.is_parse_too_large() => "header_too_long",
+        error if error.is_parse() => "not_http",
+        _ => "broken_off",
     }
 }

@@ -52,7 +52,8 @@ pub use availability::Unavailable;
 /// - `part!(docker)` is a [`docker::Engine`];
 /// - `part!(moto)` is a [`moto::Moto`];
 /// - `part!(openbao)` is an [`openbao::OpenBao`];
-/// - `part!(prometheus)` is a [`prometheus::Program`].
+/// - `part!(prometheus)` is a [`prometheus::Program`];
+/// - `part!(root)` and `part!(core_dumps)` are `()`: what the process, or the machine, lets a test do.
 ///
 /// A test that returns something names it: `part!(postgres, Ok(()))`.
 #[macro_export]
@@ -68,4 +69,28 @@ macro_rules! part {
             None => return $otherwise,
         }
     }};
+}
+
+/// Runs one body on PostgreSQL and on SQLite, as two tests named after the promise. The body gets a [`sql::Sql`].
+#[macro_export]
+macro_rules! on_postgresql_and_sqlite {
+    ($(async fn $name:ident($db:ident) $body:block)+) => {
+        $(mod $name {
+            #[allow(unused_imports, reason = "not every body needs what its module imports")]
+            use super::*;
+
+            async fn holds($db: $crate::sql::Sql) $body
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn on_sqlite() {
+                holds($crate::sql::Sql::sqlite().await).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn on_postgresql() {
+                let database = $crate::part!(postgres);
+                holds($crate::sql::Sql::postgres(database).await).await;
+            }
+        })+
+    };
 }

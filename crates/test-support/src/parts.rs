@@ -81,6 +81,18 @@ pub async fn core_dumps(_test: &str) -> Result<(), Unavailable> {
     }
 }
 
+/// A process that may become another user.
+///
+/// # Errors
+/// It does not run as root.
+pub async fn root(_test: &str) -> Result<(), Unavailable> {
+    use std::os::unix::fs::MetadataExt as _;
+    match std::fs::metadata("/proc/self") {
+        Ok(found) if found.uid() == 0 => Ok(()),
+        _ => Err(Unavailable::new("only root can become another user")),
+    }
+}
+
 /// Passes an available part through, and records the test that must do without.
 ///
 /// # Panics

@@ -1,12 +1,12 @@
 //! Whoever may not ask is refused, each in its own way, and each refusal is recorded with who it was.
 
-use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 use serde_json::json;
+use test_support::part;
 
-use crate::support::{Client, Place, Sql, TOKEN, is_root, open_to_all, twitch};
+use crate::support::{Client, NOISE, Place, Sql, TOKEN, open_to_all, twitch};
 
 const POLICY_OF_TOKENS: &str = "\
 [[allow]]
@@ -129,6 +129,9 @@ async fn over_tcp_a_token_of_the_file_is_needed_and_a_loopback_host() {
     }
     let table = json!({ "table": "oauth_tokens", "row": twitch("me") });
     assert_eq!(with(Some(TOKEN)).post("/v1/tokens/get", &table).class(403), "policy");
+    let event =
+        agent.wait_for_event(&[("event", "agent_refused"), ("outcome", "policy"), ("operation", "get")]);
+    assert_eq!(event["actor"], "tcp token=billing", "a table that the policy withholds");
     let delete = json!({ "table": "users", "row": { "id": 1 } });
     assert_eq!(with(Some(TOKEN)).post("/v1/tokens/delete", &delete).class(403), "policy");
     let event =
@@ -136,6 +139,30 @@ async fn over_tcp_a_token_of_the_file_is_needed_and_a_loopback_host() {
     assert_eq!(event["actor"], "tcp token=billing");
     let log = std::fs::read_to_string(place.path("audit.log")).unwrap();
     assert!(!log.contains(TOKEN) && !log.contains("canary"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refused_requests_leave_memory_flat() {
+    let db = Sql::sqlite().await;
+    let mut place = Place::on(&db).await;
+    let tokens = place.write("tokens", &format!("billing:{TOKEN}\n"));
+    place.policy(POLICY_OF_TOKENS).set("AGENT_TOKEN_FILE", tokens.to_str().unwrap());
+    let agent = place.set("AGENT_LISTEN", "127.0.0.1:0").start();
+    let (client, other) = (Client::tcp(&agent.address, Some(TOKEN)), TOKEN.replace('c', "d"));
+    let (body, long) = (json!({ "row": twitch("me") }), "x".repeat(3 << 20));
+    let be_refused = || {
+        client.clone().header("X-Tokenseal", None).post("/v1/tokens/get", &body).class(401);
+        Client::tcp(&agent.address, Some(&other)).post("/v1/tokens/get", &body).class(401);
+        client.post("/v1/tokens/get", &body).class(403);
+        client.connect().request("POST", "/v1/tokens/put", &long).class(413);
+        let mut half = client.connect();
+        half.send(&half.head("POST", "/v1/tokens/put", 100));
+        half.send("{\"row\": ");
+    };
+    (0..5).for_each(|_| be_refused());
+    let before = agent.resident();
+    (0..50).for_each(|_| be_refused());
+    assert!(agent.resident() < before + NOISE, "{} after {before}", agent.resident());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -188,10 +215,7 @@ print(s.recv(4096).split()[1].decode())
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_user_is_kept_out_by_the_socket_and_refused_where_a_group_may_connect() {
-    if !is_root() {
-        let _ = writeln!(std::io::stderr(), "not run: only root can become another user");
-        return;
-    }
+    part!(root);
     let db = Sql::sqlite().await;
     let mut place = Place::on(&db).await;
     open_to_all(place.path("agent.sock").parent().unwrap());

@@ -44,7 +44,11 @@ async fn a_wrong_configuration_is_named() {
     place.set("KMS_KEY_ID", "keyring:absent.json");
     assert_eq!(place.refused().0, Some(2));
     place.set("KMS_KEY_ID", "keyring:keyring.json").set("DATABASE_URL", "sqlite:///nowhere/tokens.db");
-    assert_eq!(place.refused().0, Some(6));
+    let (code, said) = place.refused();
+    assert!(code == Some(6) && said.contains("hint: ") && said.contains("DATABASE_URL"), "{said}");
+    place.set("DATABASE_URL", "postgres://nobody@127.0.0.1:1/none?sslmode=disable");
+    let (code, said) = place.refused();
+    assert!(code == Some(6) && said.contains("hint: check DATABASE_URL"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

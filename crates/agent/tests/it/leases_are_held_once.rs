@@ -1,32 +1,8 @@
 //! Leases, for a service that runs the refresh grant itself.
 
 use serde_json::{Value, json};
-use tokenseal::token_store::{Database, Profile, schema};
 
-use crate::support::{Place, Running, on_each_database, twitch};
-
-const PROFILE: &str = r#"
-name = "crm"
-context = { Application = "crm" }
-[[tables]]
-name = "oauth_tokens"
-key = ["provider", "channel"]
-tokens = ["access_token", "refresh_token"]
-plain = ["scope"]
-[tables.version]
-version = "encryption_version"
-method = "encryption_method"
-key_id = "encryption_key_id"
-[tables.refresh]
-access = "access_token"
-refresh = "refresh_token"
-expires_at = "scope"
-[[tables]]
-name = "users"
-key = ["id"]
-owner = ["tenant_id"]
-tokens = ["email"]
-"#;
+use crate::support::{Place, Running, lease_profile, on_each_database, twitch};
 
 fn lease(agent: &Running) -> crate::support::Answer {
     agent.post("/v1/tokens/lease", &json!({ "row": twitch("me"), "seconds": 60 }))
@@ -40,9 +16,7 @@ fn grant(agent: &Running, lease: &Value) -> crate::support::Answer {
 on_each_database! {
     async fn one_holder_has_the_lease_and_its_write_ends_it(db) {
         let place = Place::on(&db).await;
-        place.write("profile.toml", PROFILE);
-        let database = Database::connect(db.url()).await.unwrap();
-        schema::migrate(&database, &Profile::from_toml(PROFILE).unwrap()).await.unwrap();
+        place.describe(&db, &lease_profile("")).await;
         let agent = place.start();
         assert_eq!(lease(&agent).class(404), "not_found");
         let tokens = json!({ "access_token": "old", "refresh_token": "first" });

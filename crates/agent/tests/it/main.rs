@@ -4,7 +4,9 @@
 mod support;
 
 mod a_client_that_is_slow_holds_no_one_up;
+mod a_value_opens_in_its_own_cell_alone;
 mod an_outage_of_the_key_service_is_bounded;
+mod every_limit_has_its_answer;
 mod every_refusal_has_its_code_and_its_event;
 mod it_ends_in_order;
 mod it_starts_only_as_it_was_meant_to;
@@ -15,5 +17,6 @@ mod owners_see_their_own_rows_only;
 mod rows_are_read_written_and_deleted;
 mod single_cells_open_and_seal_in_batches;
 mod values_are_found_by_their_index;
+mod vectors_of_the_node_service_open_through_the_agent;
 mod vectors_open_through_the_agent;
 mod writers_and_a_migration_lose_nothing;

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use test_support::oauth::{Behaviour, Family, Provider, Server};
-use tokenseal::token_store::{Database, Profile, schema};
 
-use crate::support::{Answer, Client, Place, Running, Sql, TOKEN, on_each_database, twitch};
+use crate::support::{Answer, Client, Place, Running, Sql, TOKEN, on_each_database, refresh_profile, twitch};
 
 const POLICY: &str = "\
 [[allow]]
@@ -28,48 +27,14 @@ struct Fleet {
     place: Place,
 }
 
-fn profile(token_url: &str) -> String {
-    format!(
-        r#"
-name = "crm"
-context = {{ Application = "crm" }}
-[[tables]]
-name = "oauth_tokens"
-key = ["provider", "channel"]
-tokens = ["access_token", "refresh_token"]
-plain = ["scope"]
-[tables.version]
-version = "encryption_version"
-method = "encryption_method"
-key_id = "encryption_key_id"
-[tables.refresh]
-access = "access_token"
-refresh = "refresh_token"
-expires_at = "scope"
-provider = "provider"
-[[tables]]
-name = "users"
-key = ["id"]
-owner = ["tenant_id"]
-tokens = ["email"]
-[providers.twitch]
-token_url = "{token_url}"
-client_id = "the-client"
-client_secret = "PROVIDER_SECRET"
-"#
-    )
-}
-
 impl Fleet {
     async fn on(db: &Sql, size: usize) -> Self {
         let provider = Provider::default();
         let latency = Duration::from_millis(300);
         let server = Server::start(provider.clone(), Behaviour { latency, ..Behaviour::default() }).await;
         let mut place = Place::on(db).await;
-        let profile = profile(&server.token_url());
-        place.write("profile.toml", &profile);
-        let database = Database::connect(db.url()).await.unwrap();
-        schema::migrate(&database, &Profile::from_toml(&profile).unwrap()).await.unwrap();
+        let profile = refresh_profile(&server.token_url());
+        place.describe(db, &profile).await;
         let other = TOKEN.replace('c', "d");
         let tokens = place.write("tokens", &format!("billing:{TOKEN}\nreports:{other}\n"));
         place.policy(POLICY).set("PROVIDER_SECRET", "canary-secret");

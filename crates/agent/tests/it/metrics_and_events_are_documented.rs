@@ -48,7 +48,9 @@ fn every_event_has_its_place() {
         constants.map(|(_, value)| value.trim_end_matches("\";").to_owned()).collect();
     assert_eq!(documented(&page("docs/audit.md")), events);
     let text = page("docs/audit.md");
-    for reason in ["header_too_slow", "broken_off", "not_http", "too_many", "host", "policy"] {
+    for reason in
+        ["header_too_long", "header_too_slow", "broken_off", "not_http", "too_many", "host", "policy"]
+    {
         assert!(text.contains(&format!("`{reason}`")), "{reason}");
     }
 }

@@ -1,33 +1,10 @@
 //! Values are looked up through the blind index over their column: by callers that may, and not too often.
 
 use serde_json::{Value, json};
-use tokenseal::token_store::{Database, Profile, schema};
 
-use crate::support::{Answer, Place, Running, Sql, on_each_database, twitch};
+use crate::support::{Answer, Place, Running, Sql, on_each_database, profile_with, twitch};
 
-const PROFILE: &str = r#"
-name = "crm"
-context = { Application = "crm" }
-[[tables]]
-name = "oauth_tokens"
-key = ["provider", "channel"]
-tokens = ["access_token", "refresh_token"]
-plain = ["scope"]
-[tables.version]
-version = "encryption_version"
-method = "encryption_method"
-key_id = "encryption_key_id"
-[[tables]]
-name = "users"
-key = ["id"]
-owner = ["tenant_id"]
-tokens = ["email"]
-types = { id = "bigint" }
-[[tables.index]]
-column = "email"
-into = "email_index"
-normalize = "email"
-"#;
+const INDEX: &str = "[[tables.index]]\ncolumn = \"email\"\ninto = \"email_index\"\nnormalize = \"email\"";
 
 /// What a rule for the user of the tests allows.
 fn policy(what: &str) -> String {
@@ -38,9 +15,7 @@ fn policy(what: &str) -> String {
 
 async fn place(db: &Sql) -> Place {
     let place = Place::on(db).await;
-    place.write("profile.toml", PROFILE);
-    let database = Database::connect(db.url()).await.unwrap();
-    schema::migrate(&database, &Profile::from_toml(PROFILE).unwrap()).await.unwrap();
+    place.describe(db, &profile_with("types = { id = \"bigint\" }", INDEX)).await;
     place
 }
 

@@ -11,16 +11,21 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+pub(crate) use test_support::on_postgresql_and_sqlite as on_each_database;
 pub(crate) use test_support::sql::Sql;
 use tokenseal::envelope_core::DataKey;
 use tokenseal::kms_provider::Keyring;
+use tokenseal::token_store::{Database, Profile, schema};
 
-pub(crate) use self::client::{Answer, Client};
+pub(crate) use self::client::{Answer, Client, Kept};
 
 /// `KMS_MASTER_KEY` of the tests.
 pub(crate) const MASTER_KEY: &str = "ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8=";
 /// A token of a caller.
 pub(crate) const TOKEN: &str = "c2l4dHktZm91ciBieXRlcyBvZiByYW5kb21uZXNzIGlzIG1vcmU";
+
+/// Kilobytes by which memory may differ without growing: what allocators keep.
+pub(crate) const NOISE: u64 = 24 * 1024;
 
 const PROFILE: &str = r#"
 name = "crm"
@@ -42,30 +47,6 @@ tokens = ["email"]
 types = { id = "bigint" }
 "#;
 
-/// Runs one body on SQLite and on PostgreSQL, as two tests named after the promise.
-macro_rules! on_each_database {
-    ($(async fn $name:ident($db:ident) $body:block)+) => {
-        $(mod $name {
-            #[allow(unused_imports, reason = "not every body needs what its module imports")]
-            use super::*;
-
-            async fn holds($db: crate::support::Sql) $body
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn on_sqlite() {
-                holds(crate::support::Sql::sqlite().await).await;
-            }
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn on_postgresql() {
-                let database = test_support::part!(postgres);
-                holds(crate::support::Sql::postgres(database).await).await;
-            }
-        })+
-    };
-}
-pub(crate) use on_each_database;
-
 /// The two tables of the tests' profile.
 pub(crate) async fn create_tables(db: &Sql) {
     db.execute(
@@ -75,6 +56,26 @@ pub(crate) async fn create_tables(db: &Sql) {
     )
     .await;
     db.execute("CREATE TABLE users (id BIGINT PRIMARY KEY, tenant_id TEXT, email TEXT)").await;
+}
+
+/// The profile of the tests with these lines after a line of it.
+pub(crate) fn profile_with(line: &str, more: &str) -> String {
+    assert!(PROFILE.contains(line));
+    PROFILE.replacen(line, &format!("{line}\n{more}"), 1)
+}
+
+/// The profile of the tests with rows that are refreshed.
+pub(crate) fn lease_profile(more: &str) -> String {
+    let refresh =
+        "[tables.refresh]\naccess = \"access_token\"\nrefresh = \"refresh_token\"\nexpires_at = \"scope\"";
+    profile_with("key_id = \"encryption_key_id\"", &format!("{refresh}\n{more}"))
+}
+
+/// The same, with a provider at this address.
+pub(crate) fn refresh_profile(token_url: &str) -> String {
+    let provider = "client_id = \"the-client\"\nclient_secret = \"PROVIDER_SECRET\"";
+    let profile = lease_profile("provider = \"provider\"");
+    format!("{profile}[providers.twitch]\ntoken_url = \"{token_url}\"\n{provider}\n")
 }
 
 /// The settings of an agent, in a directory of its own.
@@ -132,6 +133,13 @@ impl Place {
         self
     }
 
+    /// Puts another profile in place of the tests' own, and adds to the database what it needs.
+    pub(crate) async fn describe(&self, db: &Sql, profile: &str) {
+        self.write("profile.toml", profile);
+        let database = Database::connect(db.url()).await.unwrap();
+        schema::migrate(&database, &Profile::from_toml(profile).unwrap()).await.unwrap();
+    }
+
     /// A file in the directory, for its owner alone.
     pub(crate) fn write(&self, name: &str, content: &str) -> PathBuf {
         use std::os::unix::fs::PermissionsExt as _;
@@ -160,7 +168,14 @@ impl Place {
     }
 
     pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tokenseal-agent"));
+        self.command_under(&[])
+    }
+
+    /// Run by another program, which becomes it.
+    fn command_under(&self, launcher: &[&str]) -> Command {
+        let words = [launcher, &[env!("CARGO_BIN_EXE_tokenseal-agent")]].concat();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]);
         command.env_clear().envs(&self.environment).current_dir(self.directory.path());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         command
@@ -170,6 +185,12 @@ impl Place {
     pub(crate) fn refused(&self) -> (Option<i32>, String) {
         let output = self.command().output().unwrap();
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    /// Starts with this limit of open files, soft and hard, and waits until it serves.
+    pub(crate) fn start_with_files(&self, soft: u32, hard: u32) -> Running {
+        let limit = format!("--nofile={soft}:{hard}");
+        Running::wait_for(self.command_under(&["/usr/bin/prlimit", &limit]).spawn().unwrap(), self)
     }
 
     /// Starts, and waits until it serves.
@@ -274,12 +295,6 @@ pub(crate) fn twitch(channel: &str) -> Value {
 pub(crate) async fn key_in(moto: &test_support::moto::Moto) -> String {
     let kms = aws_sdk_kms::Client::new(&moto.sdk_config("us-east-1"));
     kms.create_key().send().await.unwrap().key_metadata.unwrap().arn.unwrap()
-}
-
-/// Whether this process may become another user.
-pub(crate) fn is_root() -> bool {
-    use std::os::unix::fs::MetadataExt as _;
-    std::fs::metadata("/proc/self").is_ok_and(|found| found.uid() == 0)
 }
 
 /// Lets every user into a directory.
