@@ -32,6 +32,7 @@ const OK: &str = "ok";
 pub struct Metrics {
     accesses: Family<AccessLabels, Counter>,
     reads: AtomicU64,
+    failed_reads: AtomicU64,
     failures: Family<ClassLabels, Counter>,
     pub(crate) cache: CacheCounters,
     stored: Gauge,
@@ -118,6 +119,7 @@ impl Metrics {
         Arc::new(Self {
             accesses,
             reads: AtomicU64::new(0),
+            failed_reads: AtomicU64::new(0),
             failures,
             cache,
             stored,
@@ -149,6 +151,12 @@ impl Metrics {
         self.reads.load(Ordering::Relaxed)
     }
 
+    /// How many of these reads failed. A name or a stage that does not exist is an answer, and not counted.
+    #[must_use]
+    pub fn failed_reads(&self) -> u64 {
+        self.failed_reads.load(Ordering::Relaxed)
+    }
+
     /// Lets the counters of a source's reads exist before the first, for each outcome.
     pub(crate) fn begin(&self, source: &str) {
         for outcome in std::iter::once(OK).chain(SourceError::CLASSES) {
@@ -161,6 +169,8 @@ impl Metrics {
         let outcome = error.map_or(OK, SourceError::class);
         if operation == GET {
             self.reads.fetch_add(1, Ordering::Relaxed);
+            let failed = error.is_some_and(|error| !error.is_not_found());
+            self.failed_reads.fetch_add(u64::from(failed), Ordering::Relaxed);
         }
         let labels = AccessLabels { source: source.to_owned(), operation, outcome };
         self.accesses.get_or_create(&labels).inc();

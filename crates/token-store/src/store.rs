@@ -267,6 +267,12 @@ impl TokenStore {
         &self.actor
     }
 
+    /// How many refreshes by [`fresh`](Self::fresh) succeeded so far, and how many failed.
+    #[must_use]
+    pub fn refresh_counts(&self) -> (u64, u64) {
+        self.inner.refreshes.counts()
+    }
+
     /// What is counted about this store's own refreshes.
     pub(crate) fn refreshes(&self) -> &RefreshMetrics {
         &self.inner.refreshes

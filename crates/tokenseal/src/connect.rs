@@ -267,7 +267,7 @@ impl Builder {
         for table in store.absent_tables() {
             tracing::info!(table, "table does not exist here and is passed over");
         }
-        telemetry.register(|registry| token_store::metrics::register(registry, &store));
+        telemetry.watch_store(&store);
         telemetry.set_ready(readiness);
         #[cfg(feature = "oauth")]
         let providers = Providers::open(store.profile(), secrets.clone())?.map(Arc::new);

@@ -14,7 +14,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 #[cfg(feature = "secrets")]
 use secrets_cache::metrics::Metrics as SecretMetrics;
-use token_store::{Database, FailureObserver};
+use token_store::{Database, FailureObserver, TokenStore};
 
 use crate::settings::Settings;
 
@@ -38,6 +38,8 @@ struct Shared {
     #[cfg(feature = "secrets")]
     secrets: Option<Arc<SecretMetrics>>,
     #[cfg(feature = "metrics")]
+    store: Option<TokenStore>,
+    #[cfg(feature = "metrics")]
     emf: Option<EmfEmitter>,
 }
 
@@ -56,6 +58,8 @@ impl Default for Shared {
             kms: None,
             #[cfg(feature = "secrets")]
             secrets: None,
+            #[cfg(feature = "metrics")]
+            store: None,
             #[cfg(feature = "metrics")]
             emf: None,
         }
@@ -146,6 +150,15 @@ impl Telemetry {
         self.shared().secrets = Some(metrics.clone());
     }
 
+    /// Adds a store's metrics, and its refreshes to the lines for CloudWatch.
+    pub(crate) fn watch_store(&self, store: &TokenStore) {
+        self.register(|registry| token_store::metrics::register(registry, store));
+        #[cfg(feature = "metrics")]
+        {
+            self.shared().store = Some(store.clone());
+        }
+    }
+
     /// Counts every value that does not open together with the errors of the key service.
     pub(crate) fn failure_observer(&self) -> Option<FailureObserver> {
         #[cfg(feature = "metrics")]
@@ -228,10 +241,11 @@ fn sample(shared: &Weak<Mutex<Shared>>) -> EmfSample {
     let sample = shared.kms.as_ref().map(|kms| kms.emf_sample()).unwrap_or_default();
     #[cfg(feature = "secrets")]
     let sample = match &shared.secrets {
-        Some(secrets) => sample.with_secret_reads(secrets.reads()),
+        Some(secrets) => sample.with_secret_reads(secrets.reads(), secrets.failed_reads()),
         None => sample,
     };
-    sample
+    let (succeeded, failed) = shared.store.as_ref().map(TokenStore::refresh_counts).unwrap_or_default();
+    sample.with_token_refreshes(succeeded.saturating_add(failed), failed)
 }
 
 fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {

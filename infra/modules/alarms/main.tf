@@ -25,6 +25,8 @@ locals {
     KMSHighLatency           = "warning"
     KMSDecryptErrorRate      = "critical"
     KMSLatencyAboveBaseline  = "warning"
+    TokenRefreshSuccessLow   = "critical"
+    SecretReadErrorRate      = "warning"
     KMSCacheHitRate          = "warning"
     HeartbeatMissing         = "critical"
     SecretReadsAnomalous     = "warning"

@@ -21,9 +21,11 @@ output "alarm_names" {
   description = "The names of all alarms."
   value = sort(concat(
     values(aws_cloudwatch_metric_alarm.errors)[*].alarm_name,
+    values(aws_cloudwatch_metric_alarm.rate)[*].alarm_name,
     values(aws_cloudwatch_metric_alarm.volume)[*].alarm_name,
     values(aws_cloudwatch_metric_alarm.audit)[*].alarm_name,
     aws_cloudwatch_metric_alarm.latency[*].alarm_name,
+    aws_cloudwatch_metric_alarm.latency_above_baseline[*].alarm_name,
     aws_cloudwatch_metric_alarm.cache_hit_rate[*].alarm_name,
     aws_cloudwatch_metric_alarm.heartbeat[*].alarm_name,
   ))

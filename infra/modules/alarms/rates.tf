@@ -1,47 +1,82 @@
-# The triggers of a rollback that CloudWatch can see, as rates: docs/operations/rollout.md. KMSDecryptErrors counts, these compare.
+# The triggers of a rollback as rates: docs/operations/rollout.md. KMSDecryptErrors counts, these compare.
+# In each, failures are compared with what they are failures of, from a number of them on.
+locals {
+  rate_alarms = {
+    # Every data key that is not in the cache is a call to open it.
+    KMSDecryptErrorRate = {
+      description = "More than ${var.decrypt_error_rate_threshold} % of the decrypts failed within five minutes."
+      runbook     = "kms-decrypt-errors"
+      label       = "Failed decrypts (%)"
+      failures    = "KMSDecryptErrors"
+      all         = "KMSCacheMisses"
+      minimum     = 20
+      period      = 300
+      threshold   = var.decrypt_error_rate_threshold
+    }
+    TokenRefreshSuccessLow = {
+      description = "Fewer than ${var.refresh_success_threshold} % of the token refreshes succeeded within fifteen minutes."
+      runbook     = "refresh-success-low"
+      label       = "Failed token refreshes (%)"
+      failures    = "TokenRefreshErrors"
+      all         = "TokenRefreshes"
+      minimum     = 20
+      period      = 900
+      threshold   = 100 - var.refresh_success_threshold
+    }
+    SecretReadErrorRate = {
+      description = "More than ${var.secret_error_rate_threshold} % of the requests for a secret failed within fifteen minutes."
+      runbook     = "secret-reads-failing"
+      label       = "Failed secret reads (%)"
+      failures    = "SecretReadErrors"
+      all         = "SecretReads"
+      minimum     = 10
+      period      = 900
+      threshold   = var.secret_error_rate_threshold
+    }
+  }
+}
 
-# Every data key that is not in the cache is a call to open it.
-resource "aws_cloudwatch_metric_alarm" "decrypt_error_rate" {
-  count = local.alarms["KMSDecryptErrorRate"].enabled ? 1 : 0
+resource "aws_cloudwatch_metric_alarm" "rate" {
+  for_each = { for name, alarm in local.rate_alarms : name => alarm if local.alarms[name].enabled }
 
-  alarm_name          = "${local.name}-KMSDecryptErrorRate"
-  alarm_description   = "More than ${var.decrypt_error_rate_threshold} % of the decrypts failed within five minutes. Runbook: ${local.runbooks}/kms-decrypt-errors.md"
+  alarm_name          = "${local.name}-${each.key}"
+  alarm_description   = "${each.value.description} Runbook: ${local.runbooks}/${each.value.runbook}.md"
   evaluation_periods  = 1
-  threshold           = var.decrypt_error_rate_threshold
+  threshold           = each.value.threshold
   comparison_operator = "GreaterThanThreshold"
   treat_missing_data  = "notBreaching"
-  alarm_actions       = local.alarms["KMSDecryptErrorRate"].actions
-  ok_actions          = local.alarms["KMSDecryptErrorRate"].actions
-  tags                = merge(local.tags, { Severity = local.alarms["KMSDecryptErrorRate"].severity })
+  alarm_actions       = local.alarms[each.key].actions
+  ok_actions          = local.alarms[each.key].actions
+  tags                = merge(local.tags, { Severity = local.alarms[each.key].severity })
 
   metric_query {
     id          = "rate"
-    expression  = "IF(FILL(calls, 0) >= 20, 100 * FILL(errors, 0) / FILL(calls, 0), 0)"
-    label       = "Failed decrypts (%)"
+    expression  = "IF(FILL(all, 0) >= ${each.value.minimum}, 100 * FILL(failures, 0) / FILL(all, 0), 0)"
+    label       = each.value.label
     return_data = true
   }
 
   metric_query {
-    id = "errors"
+    id = "failures"
 
     metric {
       namespace   = local.emf_namespace
-      metric_name = "KMSDecryptErrors"
+      metric_name = each.value.failures
       dimensions  = local.emf_dimensions
       stat        = "Sum"
-      period      = 300
+      period      = each.value.period
     }
   }
 
   metric_query {
-    id = "calls"
+    id = "all"
 
     metric {
       namespace   = local.emf_namespace
-      metric_name = "KMSCacheMisses"
+      metric_name = each.value.all
       dimensions  = local.emf_dimensions
       stat        = "Sum"
-      period      = 300
+      period      = each.value.period
     }
   }
 }

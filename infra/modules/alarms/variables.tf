@@ -107,7 +107,7 @@ variable "alarms" {
   default = {}
 
   validation {
-    condition     = alltrue([for name in keys(var.alarms) : contains(["KMSDecryptErrors", "KMSEncryptErrors", "KMSHighLatency", "KMSDecryptErrorRate", "KMSLatencyAboveBaseline", "KMSCacheHitRate", "HeartbeatMissing", "SecretReadsAnomalous", "KMSDecryptsAnomalous", "SecretReadCallsAnomalous", "KMSDecryptCallsAnomalous", "KMSUnauthorized", "KMSKeyAtRisk", "KMSKeyChanged", "AuditTampering", "SecretsAtRisk"], name)])
+    condition     = alltrue([for name in keys(var.alarms) : contains(["KMSDecryptErrors", "KMSEncryptErrors", "KMSHighLatency", "KMSDecryptErrorRate", "KMSLatencyAboveBaseline", "TokenRefreshSuccessLow", "SecretReadErrorRate", "KMSCacheHitRate", "HeartbeatMissing", "SecretReadsAnomalous", "KMSDecryptsAnomalous", "SecretReadCallsAnomalous", "KMSDecryptCallsAnomalous", "KMSUnauthorized", "KMSKeyAtRisk", "KMSKeyChanged", "AuditTampering", "SecretsAtRisk"], name)])
     error_message = "alarms names an alarm that this module does not make."
   }
   validation {
@@ -176,6 +176,28 @@ variable "decrypt_error_rate_threshold" {
   validation {
     condition     = var.decrypt_error_rate_threshold > 0 && var.decrypt_error_rate_threshold < 100
     error_message = "decrypt_error_rate_threshold is between 0 and 100."
+  }
+}
+
+variable "refresh_success_threshold" {
+  description = "Percentage of token refreshes that succeed within fifteen minutes below which TokenRefreshSuccessLow goes off."
+  type        = number
+  default     = 95
+
+  validation {
+    condition     = var.refresh_success_threshold > 0 && var.refresh_success_threshold < 100
+    error_message = "refresh_success_threshold is between 0 and 100."
+  }
+}
+
+variable "secret_error_rate_threshold" {
+  description = "Percentage of failed requests for secrets within fifteen minutes above which SecretReadErrorRate goes off."
+  type        = number
+  default     = 5
+
+  validation {
+    condition     = var.secret_error_rate_threshold > 0 && var.secret_error_rate_threshold < 100
+    error_message = "secret_error_rate_threshold is between 0 and 100."
   }
 }
 

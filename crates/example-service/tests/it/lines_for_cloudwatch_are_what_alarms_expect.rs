@@ -30,6 +30,7 @@ async fn by_name_unit_and_dimension() {
     }
     assert_eq!(printed, expected(), "all lines together have every metric");
     let total = |name: &str| lines.iter().map(|line| line.metrics[name].1.as_u64().unwrap()).sum::<u64>();
+    assert_eq!((total("TokenRefreshes"), total("TokenRefreshErrors"), total("SecretReadErrors")), (1, 0, 0));
     assert_eq!((total("SecretReads"), total("KMSCacheMisses"), total("KMSDecryptErrors")), (1, 2, 0));
     assert_eq!(total("Heartbeat"), lines.len() as u64);
 }

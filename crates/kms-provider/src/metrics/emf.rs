@@ -9,7 +9,8 @@
 //! | `KMSEncryptErrors`, `KMSDecryptErrors` | Count | failed calls since the line before |
 //! | `KMSEncryptLatency`, `KMSDecryptLatency` | Milliseconds | up to 100 calls since the line before, left out where there were none |
 //! | `KMSCacheHits`, `KMSCacheMisses` | Count | reads of data keys since the line before |
-//! | `SecretReads` | Count | requests for the value of a secret since the line before |
+//! | `SecretReads`, `SecretReadErrors` | Count | requests for the value of a secret since the line before, and those that failed |
+//! | `TokenRefreshes`, `TokenRefreshErrors` | Count | refreshes of tokens since the line before, and those that failed |
 //! | `Heartbeat` | Count | 1: an alarm on its absence notices an emitter that died |
 
 use std::collections::BTreeMap;
@@ -21,7 +22,7 @@ use serde_json::{Map, Value, json};
 use tokio::task::JoinHandle;
 
 /// The metrics of a line, in the order of the values in [`EmfWriter::line`].
-const METRICS: [&str; 8] = [
+const METRICS: [&str; 11] = [
     "KMSEncryptErrors",
     "KMSDecryptErrors",
     "KMSEncryptLatency",
@@ -29,6 +30,9 @@ const METRICS: [&str; 8] = [
     "KMSCacheHits",
     "KMSCacheMisses",
     "SecretReads",
+    "SecretReadErrors",
+    "TokenRefreshes",
+    "TokenRefreshErrors",
     "Heartbeat",
 ];
 /// The member of a line that says what is in it.
@@ -125,13 +129,25 @@ pub struct EmfSample {
     pub cache_misses: u64,
     /// Requests to a secret source for a value, if they are counted.
     pub secret_reads: u64,
+    /// Those of them that failed. A name that does not exist is no failure.
+    pub secret_read_errors: u64,
+    /// Refreshes of tokens, if they are counted.
+    pub token_refreshes: u64,
+    /// Those of them that failed.
+    pub token_refresh_errors: u64,
 }
 
 impl EmfSample {
-    /// Adds the requests for secrets so far, which are not counted here.
+    /// Adds the requests for secrets so far, and how many of them failed: the sample of a key service has neither.
     #[must_use]
-    pub fn with_secret_reads(self, secret_reads: u64) -> Self {
-        Self { secret_reads, ..self }
+    pub fn with_secret_reads(self, secret_reads: u64, secret_read_errors: u64) -> Self {
+        Self { secret_reads, secret_read_errors, ..self }
+    }
+
+    /// Adds the refreshes of tokens so far, and how many of them failed: the sample of a key service has neither.
+    #[must_use]
+    pub fn with_token_refreshes(self, token_refreshes: u64, token_refresh_errors: u64) -> Self {
+        Self { token_refreshes, token_refresh_errors, ..self }
     }
 }
 
@@ -169,6 +185,9 @@ impl EmfWriter {
             since(sample.cache_hits, previous.cache_hits),
             since(sample.cache_misses, previous.cache_misses),
             since(sample.secret_reads, previous.secret_reads),
+            since(sample.secret_read_errors, previous.secret_read_errors),
+            since(sample.token_refreshes, previous.token_refreshes),
+            since(sample.token_refresh_errors, previous.token_refresh_errors),
             json!(1),
         ];
         let mut definitions = Vec::new();

@@ -119,7 +119,7 @@ impl KmsMetrics {
             decrypt_latencies: self.decrypt.latencies.take(),
             cache_hits: cache.hits,
             cache_misses: cache.misses,
-            secret_reads: 0,
+            ..EmfSample::default()
         }
     }
 }

@@ -227,7 +227,11 @@ async fn an_emf_line_covers_the_time_since_the_one_before() {
     let mut writer = EmfWriter::new("vod-tender", "production");
     let now = SystemTime::UNIX_EPOCH + Duration::from_millis(1_763_769_600_123);
     let mut line = |reads| -> Value {
-        let sample = observed.metrics.emf_sample().with_secret_reads(reads);
+        let sample = observed
+            .metrics
+            .emf_sample()
+            .with_secret_reads(reads, reads / 2)
+            .with_token_refreshes(reads * 3, reads);
         let line = writer.line(sample, now);
         assert!(!line.contains('\n'));
         serde_json::from_str(&line).unwrap()
@@ -256,6 +260,9 @@ async fn an_emf_line_covers_the_time_since_the_one_before() {
         ("KMSCacheHits", 2),
         ("KMSCacheMisses", 1),
         ("SecretReads", 7),
+        ("SecretReadErrors", 3),
+        ("TokenRefreshes", 21),
+        ("TokenRefreshErrors", 7),
     ] {
         assert_eq!(busy[name], value, "{name}");
     }
@@ -267,7 +274,11 @@ async fn an_emf_line_covers_the_time_since_the_one_before() {
     }
 
     let quiet = line(7);
-    assert_eq!((&quiet["KMSEncryptErrors"], &quiet["SecretReads"]), (&0.into(), &0.into()));
+    for name in
+        ["KMSEncryptErrors", "SecretReads", "SecretReadErrors", "TokenRefreshes", "TokenRefreshErrors"]
+    {
+        assert_eq!(quiet[name], 0, "{name}");
+    }
     assert_eq!(quiet.get("KMSEncryptLatency"), None);
 }
 

@@ -50,7 +50,7 @@ run "silence_wakes_through_the_heartbeat_only" {
   }
   assert {
     condition = alltrue([for alarm in concat(
-      values(aws_cloudwatch_metric_alarm.errors), values(aws_cloudwatch_metric_alarm.audit), values(aws_cloudwatch_metric_alarm.volume),
+      values(aws_cloudwatch_metric_alarm.errors), values(aws_cloudwatch_metric_alarm.audit), values(aws_cloudwatch_metric_alarm.volume), values(aws_cloudwatch_metric_alarm.rate),
       [aws_cloudwatch_metric_alarm.latency[0], aws_cloudwatch_metric_alarm.cache_hit_rate[0]],
     ) : alarm.treat_missing_data == "notBreaching"])
     error_message = "no other alarm goes off for want of data"
@@ -80,7 +80,7 @@ run "every_alarm_names_its_runbook" {
 
   assert {
     condition = alltrue([for alarm in concat(
-      values(aws_cloudwatch_metric_alarm.errors), values(aws_cloudwatch_metric_alarm.audit), values(aws_cloudwatch_metric_alarm.volume),
+      values(aws_cloudwatch_metric_alarm.errors), values(aws_cloudwatch_metric_alarm.audit), values(aws_cloudwatch_metric_alarm.volume), values(aws_cloudwatch_metric_alarm.rate),
       [aws_cloudwatch_metric_alarm.latency[0], aws_cloudwatch_metric_alarm.cache_hit_rate[0], aws_cloudwatch_metric_alarm.heartbeat[0]],
     ) : can(regex("Runbook: https://runbooks.example.com/[a-z-]+\\.md$", alarm.alarm_description))])
     error_message = "each description ends with the runbook's address"
@@ -139,6 +139,15 @@ run "a_foreign_namespace_is_refused" {
   expect_failures = [var.audit_namespace]
   variables {
     audit_namespace = "AWS/KMS"
+  }
+}
+
+run "rates_that_are_no_percentage_are_refused" {
+  command         = plan
+  expect_failures = [var.refresh_success_threshold, var.secret_error_rate_threshold]
+  variables {
+    refresh_success_threshold   = 100
+    secret_error_rate_threshold = 0
   }
 }
 
@@ -331,8 +340,16 @@ run "rates_of_a_rollback_are_as_promised" {
   }
 
   assert {
-    condition     = aws_cloudwatch_metric_alarm.decrypt_error_rate[0].threshold == 5 && aws_cloudwatch_metric_alarm.decrypt_error_rate[0].comparison_operator == "GreaterThanThreshold"
-    error_message = "more than 5 % of the decrypts"
+    condition     = { for name, alarm in aws_cloudwatch_metric_alarm.rate : name => alarm.threshold } == { KMSDecryptErrorRate = 5, TokenRefreshSuccessLow = 5, SecretReadErrorRate = 5 }
+    error_message = "over 5 % of the decrypts or secret reads fail, under 95 % of the refreshes succeed"
+  }
+  assert {
+    condition     = alltrue([for alarm in aws_cloudwatch_metric_alarm.rate : alarm.comparison_operator == "GreaterThanThreshold"])
+    error_message = "a rate goes off above its threshold"
+  }
+  assert {
+    condition     = length(output.alarm_names) == length(distinct(output.alarm_names)) && alltrue([for name in keys(aws_cloudwatch_metric_alarm.rate) : contains(output.alarm_names, "vod-tender-production-${name}")])
+    error_message = "the output names the alarms on rates"
   }
   assert {
     condition     = aws_cloudwatch_metric_alarm.latency_above_baseline[0].threshold == 12 && aws_cloudwatch_metric_alarm.latency_above_baseline[0].evaluation_periods == 3
