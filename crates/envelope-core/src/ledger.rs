@@ -63,3 +63,30 @@ pub enum LedgerError {
     #[error("key ring cannot be read or written")]
     Failed(#[source] Arc<dyn Error + Send + Sync>),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_without_a_purpose_are_refused_once_a_store_is_resealed_and_none_has_such() {
+        let store = |(resealed, labelled): &(bool, bool)| StoreRecord {
+            resealed: *resealed,
+            labelled: *labelled,
+            ..StoreRecord::new("id", "/srv/secrets.db")
+        };
+        for (stores, is_refused) in [
+            (&[][..], false),
+            (&[(false, false)], false),
+            (&[(false, true)], false),
+            (&[(true, false)], false),
+            (&[(true, true)], true),
+            (&[(true, true), (false, true)], true),
+            (&[(true, true), (false, false)], false),
+            (&[(true, true), (true, false)], false),
+        ] {
+            let records: Vec<_> = stores.iter().map(store).collect();
+            assert_eq!(refuses_unlabelled(&records), is_refused, "{stores:?}");
+        }
+    }
+}

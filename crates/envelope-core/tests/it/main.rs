@@ -20,6 +20,7 @@ mod forgeries_meet_a_commitment;
 mod forked_processes_share_no_randomness;
 mod indexes_follow_their_vectors;
 mod keys_and_nonces_never_repeat;
+mod limits_hold_to_the_byte;
 mod nobody_gets_somebody_elses_value;
 mod non_canonical_forms_are_refused;
 mod nothing_is_downgraded;

@@ -54,6 +54,16 @@ fn a_value_without_a_purpose_opens_only_where_such_are_accepted() {
 }
 
 #[test]
+fn a_value_of_another_purpose_is_refused_before_its_key_is_looked_for() {
+    let (ring, other) = (OneKey::generate(), OneKey("ring-2".into(), OneKey::generate().1));
+    let text = node_json::seal(&ring, Purpose::Secret, NAME, b"value", 7);
+    let opened = node_json::open(&other, Accepted::Only(Purpose::Token), NAME, &text);
+    assert!(matches!(opened, Err(OpenError::NotAuthentic)));
+    let opened = node_json::open(&other, Accepted::Only(Purpose::Secret), NAME, &text);
+    assert!(matches!(opened, Err(OpenError::UnknownDataKey { .. })));
+}
+
+#[test]
 fn a_value_with_a_purpose_is_not_read_as_one_without() {
     let ring = OneKey::generate();
     let labelled = node_json::seal(&ring, Purpose::Secret, NAME, b"value", 7);
