@@ -85,6 +85,7 @@ async fn each_context_has_a_key_of_its_own_and_the_oldest_makes_room() {
 #[tokio::test]
 async fn forgetting_drops_every_key_and_counts_each_time() {
     let reuse = Reuse::new(Arc::new(crate::Memory::new()), limits(100, 1_000));
+    assert_eq!(reuse.limits(), limits(100, 1_000));
     for times in 1..=3 {
         reuse.generate_shared(&context(0), 1).await.unwrap();
         assert_eq!(lock(&reuse.board).keys.len(), 1);
@@ -92,4 +93,19 @@ async fn forgetting_drops_every_key_and_counts_each_time() {
         assert!(lock(&reuse.board).keys.is_empty() && lock(&reuse.board).forgotten == times);
     }
     assert_eq!((reuse.counts().messages, reuse.counts().keys), (3, 3));
+}
+
+#[tokio::test]
+async fn a_message_up_to_the_limit_of_bytes_shares_a_key_and_a_longer_one_has_its_own() {
+    let reuse = Reuse::new(Arc::new(crate::Memory::new()), limits(100, 10));
+    // The messages and the keys of those that share: each number is of everything so far.
+    for (length, messages, keys) in
+        [(9, 1, 1), (10, 2, 2), (11, 2, 2), (usize::MAX, 2, 2), (0, 3, 2), (1, 4, 3)]
+    {
+        reuse.generate_shared(&context(0), length).await.unwrap();
+        assert_eq!((reuse.counts().messages, reuse.counts().keys), (messages, keys), "{length} bytes");
+    }
+    let off = Reuse::new(Arc::new(crate::Memory::new()), ReuseLimits::OFF);
+    off.generate_shared(&context(0), 1).await.unwrap();
+    assert_eq!((off.counts().messages, off.counts().keys), (0, 0));
 }

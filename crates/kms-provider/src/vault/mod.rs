@@ -31,7 +31,7 @@ use crate::uri::TransitKey;
 ///
 /// A wrong context, a wrong key and damage are one answer of the server, and one error here.
 ///
-/// # What an answer is compared with
+/// # Checks of an answer
 ///
 /// Transit's answers name a key in one place only: the description of a key, which is read before the key's first use and
 /// every five minutes. Its name must be the one that was asked for. A wrapped data key names a version and no key: the key
