@@ -11,7 +11,7 @@ use crate::parts::Servers;
 use crate::steps::test::Programs;
 
 /// The scenarios that are played through real sockets, in the order of the table. Each says how it went, or is missed.
-const SCENARIOS: [&str; 17] = [
+const SCENARIOS: [&str; 23] = [
     "unreachable: the port is closed",
     "hanging: never answers",
     "too slow: 4 s a call",
@@ -29,11 +29,18 @@ const SCENARIOS: [&str; 17] = [
     "1,000 cold reads of one token",
     "3 s throttled, 100 readers of 500 tokens",
     "30 s outage, 100 readers of 500 tokens",
+    "OpenBao: sealed",
+    "OpenBao: version retired",
+    "OpenBao: token expired",
+    "OpenBao: policy revoked",
+    "OpenBao: restarted with another key",
+    "OpenBao: a standby that redirects",
 ];
 
 /// The test modules about a failing key service: those on the wire, and those on a clock that runs ahead.
-const MODULES: [&str; 6] = [
+const MODULES: [&str; 7] = [
     "behind_a_proxy::",
+    "openbao_fails::",
     "an_outage_of_half_a_minute::",
     "leaks_on_the_wire::",
     "aws_errors::",
@@ -46,10 +53,14 @@ pub(crate) fn run(args: &[String]) -> anyhow::Result<ExitCode> {
         bail!("usage: cargo xtask chaos");
     }
     println!("building");
-    let servers = Servers::start_only(&["moto"], Programs::of(&mut tests())?.find("test-servers")?)?;
+    let servers =
+        Servers::start_only(&["moto", "openbao"], Programs::of(&mut tests())?.find("test-servers")?)?;
     let mut command = tests();
     command.args(["--no-fail-fast", "--"]).args(MODULES).args(["--nocapture", "--format", "pretty"]);
-    servers.announce(&mut command, &Options { require: vec!["moto".to_owned()], ..Options::default() });
+    servers.announce(
+        &mut command,
+        &Options { require: vec!["moto".to_owned(), "openbao".to_owned()], ..Options::default() },
+    );
     println!("playing {} scenarios, which takes a minute", SCENARIOS.len());
     let output = command.stderr(Stdio::inherit()).output().context("cannot run `cargo test`")?;
     let text = String::from_utf8_lossy(&output.stdout);

@@ -85,7 +85,9 @@ const SETTINGS: &str = "check VAULT_ADDR, VAULT_TOKEN or VAULT_TOKEN_FILE, VAULT
 fn refused(operation: Operation, key: &TransitKey, refusal: &Refusal) -> KeyError {
     let status = refusal.status();
     match status {
-        _ if !refusal.is_the_servers() && !matches!(status, 429 | 502..=504) => not_an_answer(operation),
+        _ if !refusal.is_the_servers() && !matches!(status, 301..=308 | 429 | 502..=504) => {
+            not_an_answer(operation)
+        }
         400 if refusal.says("encryption key not found") => no_such_key(key),
         400 if refusal.says("soft-deleted key") => unsuited(key, ErrorClass::PendingDeletion),
         400 if refusal.says("disallowed by policy (too old)") => retired(key),
@@ -110,7 +112,7 @@ fn refused(operation: Operation, key: &TransitKey, refusal: &Refusal) -> KeyErro
         ),
         301..=308 => new(
             ErrorClass::Unavailable,
-            "the server is a standby that redirects to the active one",
+            "the server redirects, as a standby does",
             "set VAULT_ADDR to the active server or to a load balancer in front of it: a redirect is not followed, \
              because it would take the token along",
         ),

@@ -17,6 +17,7 @@ mod keyring_file;
 mod leaks;
 mod leaks_on_the_wire;
 mod metrics;
+mod openbao_fails;
 mod outages;
 mod pacing;
 mod readers;
