@@ -1,8 +1,10 @@
 //! The user's permissions on a profile's tables, checked before anything is done.
 
 use crate::database::Database;
+use crate::database::index::KEYS_TABLE;
+use crate::database::leases::LEASES;
 use crate::error::StoreError;
-use crate::profile::Profile;
+use crate::profile::{Profile, Table};
 
 /// The user's permissions on one table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +26,35 @@ pub struct Privileges {
     pub read_only: bool,
     /// Whether row-level security may hide rows from the user: those are neither counted nor moved.
     pub hides_rows: bool,
+    /// What the user lacks on the tables that the library keeps for this one.
+    pub lacking: Vec<Lacking>,
+}
+
+/// What a user may not do with a table that the library keeps, and that a profile's table needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Lacking {
+    /// `tokenseal_leases`, where the tokens are refreshed, or `tokenseal_index_keys`, where there is a blind index.
+    pub table: String,
+    /// The missing ones of `SELECT`, `INSERT` and `UPDATE`.
+    pub privileges: Vec<&'static str>,
+}
+
+/// The library's own tables that a profile's table needs, and what a service does with them. The first index key is made
+/// once, and rotated by an operator: a service only reads it.
+pub(crate) fn own_tables(table: &Table) -> Vec<(&'static str, &'static [&'static str])> {
+    let leases = table.refresh.iter().map(|_| (LEASES, ["SELECT", "INSERT", "UPDATE"].as_slice()));
+    let keys = table.index.first().map(|_| (KEYS_TABLE, ["SELECT"].as_slice()));
+    leases.chain(keys).collect()
+}
+
+impl Lacking {
+    /// What is missing of the privileges that are needed; `None` where all are there.
+    pub(crate) fn of(table: &str, needed: &[&'static str], has: impl Fn(&str) -> bool) -> Option<Self> {
+        let privileges: Vec<&'static str> =
+            needed.iter().copied().filter(|privilege| !has(privilege)).collect();
+        (!privileges.is_empty()).then(|| Self { table: table.to_owned(), privileges })
+    }
 }
 
 /// Returns what may be done with each table that exists.

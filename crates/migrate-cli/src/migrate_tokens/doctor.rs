@@ -131,6 +131,7 @@ fn forbidden(table: &Privileges, lacks_columns: bool) -> Option<CliError> {
                 format!("GRANT {missing} ON \"{name}\" TO \"{user}\"; as the owner of the table"),
             )
         }
+        () if !table.lacking.is_empty() => lacking(table),
         () if table.read_only => (
             format!("transactions of {user} are read-only"),
             "connect to the primary server, or see default_transaction_read_only of the user".into(),
@@ -142,6 +143,19 @@ fn forbidden(table: &Privileges, lacks_columns: bool) -> Option<CliError> {
         () => return None,
     };
     Some(CliError::Forbidden { problem, hint })
+}
+
+/// What is missing on the tables that the library keeps, all of them at once.
+fn lacking(table: &Privileges) -> (String, String) {
+    let Privileges { table: name, user, lacking, .. } = table;
+    let each = lacking.iter().map(|own| format!("{} on {}", own.privileges.join(", "), own.table));
+    let grants = lacking
+        .iter()
+        .map(|own| format!("GRANT {} ON \"{}\" TO \"{user}\";", own.privileges.join(", "), own.table));
+    (
+        format!("{user} may not {}, which {name} needs", each.collect::<Vec<_>>().join(" and ")),
+        format!("{} as the owner of the table", grants.collect::<Vec<_>>().join(" ")),
+    )
 }
 
 fn allowed(table: &Privileges) -> String {

@@ -93,6 +93,72 @@ async fn a_role_that_lacks_a_privilege() {
     db.execute(&format!("DROP ROLE {role}")).await;
 }
 
+const REFRESHED: &str = r#"
+    name = "vod-tender"
+    [context]
+    Application = "vod-tender"
+    [[tables]]
+    name = "oauth_tokens"
+    key = ["provider", "channel"]
+    tokens = ["access_token", "refresh_token"]
+    plain = ["expires_at"]
+    [tables.version]
+    version = "encryption_version"
+    method = "encryption_method"
+    key_id = "encryption_key_id"
+    [tables.refresh]
+    access = "access_token"
+    refresh = "refresh_token"
+    expires_at = "expires_at"
+"#;
+
+/// Demands that `doctor` names what a user lacks on the table of leases, and nothing else once it is granted.
+async fn assert_leases_are_checked(db: &Sql, url: &str, user: &str) {
+    fill(db, 2).await;
+    let mut program = Program::on(db);
+    let profile = program.path().join("refreshed.toml");
+    fs::write(&profile, REFRESHED).unwrap();
+    program.set("TOKEN_PROFILE", profile.to_str().unwrap());
+    program.run(&["schema"]).expect(0);
+    program.set("DATABASE_URL", url);
+    db.execute(&format!("GRANT SELECT, UPDATE ON oauth_tokens TO {user}")).await;
+    for (lacks, grants) in
+        [("SELECT, INSERT, UPDATE", "SELECT"), ("INSERT, UPDATE", "UPDATE"), ("INSERT", "INSERT")]
+    {
+        let report = program.json(6, &["doctor"]);
+        let found = check(&report, "database: permissions");
+        assert!(
+            found["detail"].as_str().unwrap().contains(&format!("may not {lacks} on tokenseal_leases")),
+            "{found}"
+        );
+        assert_fails(&report, "database: permissions", &format!("GRANT {lacks} ON \"tokenseal_leases\""));
+        db.execute(&format!("GRANT {grants} ON tokenseal_leases TO {user}")).await;
+    }
+    program.json(0, &["doctor"]);
+}
+
+#[tokio::test]
+async fn a_role_that_lacks_a_privilege_on_the_table_of_leases() {
+    let database = test_support::part!(postgres);
+    let role = format!("{}_refresh", database.name());
+    let url = with_user(database.url(), &role);
+    let db = Sql::postgres(database).await;
+    db.execute(&format!("CREATE ROLE {role} LOGIN PASSWORD 'tokens'")).await;
+    assert_leases_are_checked(&db, &url, &role).await;
+    db.execute(&format!("DROP OWNED BY {role}")).await;
+    db.execute(&format!("DROP ROLE {role}")).await;
+}
+
+#[tokio::test]
+async fn a_user_of_mariadb_who_lacks_a_privilege_on_the_table_of_leases() {
+    let database = test_support::part!(mariadb);
+    let user = format!("refresh_{}", std::process::id());
+    let db = Sql::mariadb(database).await;
+    db.execute(&format!("CREATE USER '{user}'@'%' IDENTIFIED BY 'tokens'")).await;
+    assert_leases_are_checked(&db, &with_user(db.url(), &user), &format!("'{user}'@'%'")).await;
+    db.execute(&format!("DROP USER '{user}'@'%'")).await;
+}
+
 /// The same address for another user.
 fn with_user(url: &str, user: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap();

@@ -1,10 +1,10 @@
 //! The user's permissions on a table of the server.
 
-use super::{Connections, Param, columns, is_true, text};
+use super::{Connections, Param, columns, is_true, quote, text};
 use crate::database::layout::Layout;
 use crate::database::swap::Writing;
 use crate::error::DatabaseError;
-use crate::privileges::Privileges;
+use crate::privileges::{Lacking, Privileges, own_tables};
 use crate::profile::Table;
 
 /// The user's permissions on each column, in the catalog's own words.
@@ -45,7 +45,26 @@ pub(in crate::database) async fn privileges(
         alter: !alter.is_empty(),
         read_only: server.first().is_some_and(|row| is_true(row, 1)),
         hides_rows: false,
+        lacking: lacking(connections, table, schema).await?,
     }))
+}
+
+/// What the user lacks on the library's own tables. The catalog hides a table on which the user has no privilege at all;
+/// a statement about it is refused then, whether the table exists or not.
+async fn lacking(
+    connections: &Connections,
+    table: &Table,
+    schema: Param<'_>,
+) -> Result<Vec<Lacking>, DatabaseError> {
+    let mut all = Vec::new();
+    for (name, needed) in own_tables(table) {
+        let granted = granted(connections, &[schema, Some(name)]).await?;
+        if granted.0.is_empty() && !is_denied(connections, schema, name).await {
+            continue;
+        }
+        all.extend(Lacking::of(name, needed, |privilege| granted.on_every_column(privilege)));
+    }
+    Ok(all)
 }
 
 /// Whether every column that a write sets may be written.
@@ -62,6 +81,12 @@ pub(super) async fn may_write(
     Ok(granted(connections, &columns::place(layout)).await?.on_all(names, "update"))
 }
 
+async fn is_denied(connections: &Connections, schema: Param<'_>, name: &str) -> bool {
+    let place = schema.map(|schema| format!("{}.", quote(schema))).unwrap_or_default();
+    let asked = connections.rows(&format!("SELECT 1 FROM {place}{} LIMIT 0", quote(name)), &[]).await;
+    asked.is_err_and(|error| error.code.as_deref() == Some("1142"))
+}
+
 /// The privileges of each column.
 struct Granted(Vec<(String, String)>);
 
@@ -72,6 +97,11 @@ impl Granted {
             let column = self.0.iter().find(|(column, _)| column == name);
             column.is_none_or(|(_, privileges)| has(privileges, privilege))
         })
+    }
+
+    fn on_every_column(&self, privilege: &str) -> bool {
+        let privilege = privilege.to_ascii_lowercase();
+        !self.0.is_empty() && self.0.iter().all(|(_, privileges)| has(privileges, &privilege))
     }
 }
 

@@ -5,7 +5,7 @@ use super::{Connections, Param, is_true, text};
 use crate::database::layout::Layout;
 use crate::database::swap::Writing;
 use crate::error::DatabaseError;
-use crate::privileges::Privileges;
+use crate::privileges::{Lacking, Privileges, own_tables};
 use crate::profile::Table;
 
 /// Privileges may be granted on a table or column by column, so every column is asked about.
@@ -33,6 +33,7 @@ pub(in crate::database) async fn privileges(
     let mut catalog = Catalog::open(connections).await?;
     let Some(oid) = catalog.find(table).await? else { return Ok(None) };
     let rows = catalog.rows(&sql, &[Param::from(oid.as_str()), read, written]).await?;
+    let lacking = lacking(&mut catalog, table, &oid).await?;
     catalog.close().await?;
     Ok(rows.first().map(|row| Privileges {
         table: table.name.clone(),
@@ -43,7 +44,33 @@ pub(in crate::database) async fn privileges(
         alter: is_true(row, 4),
         read_only,
         hides_rows: is_true(row, 5),
+        lacking,
     }))
+}
+
+/// What the user lacks on the library's own tables, which are in the schema of the table that they are for.
+async fn lacking(catalog: &mut Catalog, table: &Table, oid: &str) -> Result<Vec<Lacking>, DatabaseError> {
+    let mut all = Vec::new();
+    for (name, needed) in own_tables(table) {
+        let columns = needed.iter().map(|privilege| {
+            format!(
+                "(SELECT bool_and(has_column_privilege(c.oid, a.attnum, '{privilege}')) FROM pg_attribute a \
+                 WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)::text"
+            )
+        });
+        let sql = format!(
+            "SELECT {} FROM pg_class c JOIN pg_class o ON o.relnamespace = c.relnamespace \
+             WHERE o.oid = $1::text::oid AND c.relname = $2",
+            columns.collect::<Vec<_>>().join(", ")
+        );
+        let rows = catalog.rows(&sql, &[Param::from(oid), Param::from(name)]).await?;
+        let Some(row) = rows.first() else { continue };
+        let place = |wanted: &str| needed.iter().position(|privilege| *privilege == wanted);
+        all.extend(Lacking::of(name, needed, |privilege| {
+            place(privilege).is_some_and(|at| is_true(row, at))
+        }));
+    }
+    Ok(all)
 }
 
 /// Whether every column that a write sets may be written.

@@ -23,5 +23,6 @@ pub(in crate::database) async fn privileges(
         alter: true,
         read_only: false,
         hides_rows: false,
+        lacking: Vec::new(),
     }))
 }
