@@ -1,6 +1,7 @@
 //! The unwrapped index keys of a table, and the indexes that they make.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -34,23 +35,64 @@ pub(crate) struct ColumnKeys {
 
 /// Keys of the tables of a store.
 #[derive(Debug, Default)]
-pub(crate) struct HeldKeys(Mutex<HashMap<String, Arc<LayoutKeys>>>);
+pub(crate) struct HeldKeys(Mutex<HashMap<String, OfTable>>);
+
+#[derive(Debug, Default)]
+struct OfTable {
+    keys: Option<Arc<LayoutKeys>>,
+    turn: Arc<Turn>,
+}
+
+/// Of the callers that need the keys of a table at the same time, one asks the key service.
+#[derive(Debug, Default)]
+pub(crate) struct Turn {
+    lock: tokio::sync::Mutex<()>,
+    failures: AtomicU64,
+}
 
 impl HeldKeys {
     pub(crate) fn get(&self, table: &str) -> Option<Arc<LayoutKeys>> {
-        self.held().get(table).filter(|keys| keys.until > Instant::now()).cloned()
+        self.held().get(table)?.keys.clone().filter(|keys| keys.until > Instant::now())
+    }
+
+    pub(crate) fn turn(&self, table: &str) -> Arc<Turn> {
+        Arc::clone(&self.held().entry(table.to_owned()).or_default().turn)
     }
 
     pub(crate) fn keep(&self, table: &str, keys: &Arc<LayoutKeys>) {
-        self.held().insert(table.to_owned(), Arc::clone(keys));
+        self.held().entry(table.to_owned()).or_default().keys = Some(Arc::clone(keys));
     }
 
     pub(crate) fn forget(&self, table: &str) {
-        self.held().remove(table);
+        if let Some(of_table) = self.held().get_mut(table) {
+            of_table.keys = None;
+        }
     }
 
-    fn held(&self) -> MutexGuard<'_, HashMap<String, Arc<LayoutKeys>>> {
+    fn held(&self) -> MutexGuard<'_, HashMap<String, OfTable>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Turn {
+    /// Runs `load` while no other caller does. A caller that waited for one that failed does not wait for the next as
+    /// well: in an outage each would add its own time.
+    pub(crate) async fn take<T, E>(
+        &self,
+        known: impl Fn() -> Option<T>,
+        load: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let before = self.failures.load(Ordering::Acquire);
+        let turn = self.lock.lock().await;
+        if let Some(known) = known() {
+            return Ok(known);
+        }
+        let _turn = (self.failures.load(Ordering::Acquire) == before).then_some(turn);
+        let loaded = load.await;
+        if loaded.is_err() {
+            self.failures.fetch_add(1, Ordering::Release);
+        }
+        loaded
     }
 }
 

@@ -43,9 +43,16 @@ impl TokenStore {
             return Ok(None);
         }
         let name = &layout.table.name;
-        if let Some(keys) = self.held_keys().get(name) {
+        let held = || self.held_keys().get(name);
+        if let Some(keys) = held() {
             return Ok(Some(keys));
         }
+        let turn = self.held_keys().turn(name);
+        turn.take(held, self.load_index_keys(layout, make)).await.map(Some)
+    }
+
+    async fn load_index_keys(&self, layout: &Layout, make: Make) -> Result<Arc<LayoutKeys>, StoreError> {
+        let name = &layout.table.name;
         for _ in 0..ATTEMPTS {
             let stored = self.database().index_keys(layout).await?;
             if make == Make::Missing && self.make_missing(layout, &stored).await? {
@@ -56,7 +63,7 @@ impl TokenStore {
             if keys.is_complete() {
                 self.held_keys().keep(name, &keys);
             }
-            return Ok(Some(keys));
+            return Ok(keys);
         }
         let row = "index keys".to_owned();
         Err(StoreError::Contended { table: name.clone(), row })

@@ -18,6 +18,11 @@ impl TokenStore {
     /// taken. The write is compared and read back as [`put`](Self::put) does; the caller's commit makes it last. What
     /// triggers and constraints that are deferred to the commit do then is not seen.
     ///
+    /// Where every statement of the transaction sees one snapshot (REPEATABLE READ, SERIALIZABLE, and MariaDB as it is
+    /// installed), a table with a blind index is written only if the snapshot shows its index keys as they are now:
+    /// otherwise the error is [`StoreError::Contended`], and the caller rolls back, prepares again and runs the
+    /// transaction again. On PostgreSQL this takes the privilege UPDATE on `tokenseal_index_keys`.
+    ///
     /// A write that fails leaves nothing in the transaction, which can go on; after [`StoreError::Contended`] and
     /// [`StoreError::Database`] the database may have ended it: roll it back. The transaction must have been begun.
     ///

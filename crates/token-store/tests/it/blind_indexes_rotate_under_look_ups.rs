@@ -293,3 +293,107 @@ async fn a_rotation_applies_the_normalisation_and_the_bits_of_the_profile() {
     let indexes = db.table("users", &["email_index"]).await;
     assert!(indexes.iter().flatten().flatten().all(|index| index.len() == "k2:".len() + 16), "{indexes:?}");
 }
+
+/// What a caller's transaction of one snapshot is begun with, and the statement that its snapshot is of.
+struct OneSnapshot {
+    begin: &'static str,
+    look: &'static str,
+}
+
+async fn holds_for_old_snapshots<DB>(db: &Sql, pool: sqlx::Pool<DB>, snapshots: &[OneSnapshot])
+where
+    DB: sqlx::Database,
+    Database: From<sqlx::Pool<DB>>,
+    for<'t> token_store::InTransaction<'t>: From<&'t mut DB::Connection>,
+    for<'c> &'c mut DB::Connection: sqlx::Executor<'c, Database = DB>,
+{
+    let keys = ready(db, UNIQUE).await;
+    let store = keys.store(db).await;
+    fill(&store, 4).await;
+    let own =
+        TokenStore::open(Database::from(pool.clone()), keys.profile.clone(), keys.cipher()).await.unwrap();
+    let token = || NewToken::new().column("email", Some(SecretString::from("new@example.org")));
+    for OneSnapshot { begin, look } in snapshots {
+        for id in ["1", "77"] {
+            let key = TokenKey::from_values([id]).owned_by("tenant", "a");
+            let before = own.prepare(&key).await.unwrap();
+            let mut connection = pool.acquire().await.unwrap();
+            sqlx::raw_sql(*begin).execute(&mut *connection).await.unwrap();
+            sqlx::raw_sql(*look).execute(&mut *connection).await.unwrap();
+            rotated(&store).await;
+            let stored = db.table("users", &["id", "email", "email_index"]).await;
+            let error = own.put_in(&mut *connection, before, token()).await.unwrap_err();
+            assert!(error.is_retryable(), "{begin} {id}: {}", told(&error));
+            sqlx::raw_sql("ROLLBACK").execute(&mut *connection).await.unwrap();
+            assert_eq!(db.table("users", &["id", "email", "email_index"]).await, stored, "{begin} {id}");
+
+            let again = own.prepare(&key).await;
+            sqlx::raw_sql(*begin).execute(&mut *connection).await.unwrap();
+            sqlx::raw_sql(*look).execute(&mut *connection).await.unwrap();
+            let done = match own.put_in(&mut *connection, again.unwrap(), token()).await {
+                // The store still held the keys of before.
+                Err(StoreError::NotPrepared { .. }) => {
+                    let again = own.prepare(&key).await.unwrap();
+                    own.put_in(&mut *connection, again, token()).await
+                }
+                done => done,
+            };
+            done.unwrap_or_else(|error| panic!("{begin} {id}: {}", told(&error)));
+            sqlx::raw_sql("COMMIT").execute(&mut *connection).await.unwrap();
+            assert_eq!(found(&store, "new@example.org").await, [format!("id={id}")]);
+            put(&store, id.parse().unwrap(), "a", &address(id.parse().unwrap())).await.unwrap();
+            assert!(!verified(&store).await.found_problems());
+        }
+    }
+}
+
+const USERS: &str = "SELECT id FROM users";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_of_before_a_rotation_writes_no_index_under_the_retired_key_on_postgresql() {
+    let db = Sql::postgres(test_support::part!(postgres)).await;
+    let pool = sqlx::PgPool::connect(db.url()).await.unwrap();
+    let begin = ["BEGIN ISOLATION LEVEL REPEATABLE READ", "BEGIN ISOLATION LEVEL SERIALIZABLE"];
+    holds_for_old_snapshots(&db, pool, &begin.map(|begin| OneSnapshot { begin, look: USERS })).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_of_before_a_rotation_writes_no_index_under_the_retired_key_on_mariadb() {
+    let db = Sql::mariadb(test_support::part!(mariadb)).await;
+    let pool = sqlx::MySqlPool::connect(db.url()).await.unwrap();
+    let begin = ["START TRANSACTION", "START TRANSACTION WITH CONSISTENT SNAPSHOT"];
+    holds_for_old_snapshots(&db, pool, &begin.map(|begin| OneSnapshot { begin, look: USERS })).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_who_may_not_lock_the_index_keys_writes_under_read_committed_only() {
+    let database = test_support::part!(postgres);
+    let role = format!("{}_app", database.name());
+    let db = Sql::postgres(database).await;
+    let keys = ready(&db, UNIQUE).await;
+    let store = keys.store(&db).await;
+    fill(&store, 1).await;
+    db.execute(&format!("CREATE ROLE {role}")).await;
+    db.execute(&format!("GRANT SELECT, UPDATE, INSERT ON users TO {role}")).await;
+    db.execute(&format!("GRANT SELECT ON tokenseal_index_keys TO {role}")).await;
+    let pool = sqlx::PgPool::connect(db.url()).await.unwrap();
+    for (isolation, is_written) in [("REPEATABLE READ", false), ("READ COMMITTED", true)] {
+        let prepared = store.prepare(&TokenKey::from_values(["1"])).await.unwrap();
+        let mut connection = pool.acquire().await.unwrap();
+        let begin = format!("BEGIN ISOLATION LEVEL {isolation}; SET LOCAL ROLE {role}");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(begin)).execute(&mut *connection).await.unwrap();
+        let token = NewToken::new().column("email", Some(SecretString::from("new@example.org")));
+        let done = store.put_in(&mut *connection, prepared, token).await;
+        assert_eq!(done.is_ok(), is_written, "{isolation}: {done:?}");
+        if let Err(error) = done {
+            assert!(
+                !error.is_retryable() && told(&error).contains("UPDATE tokenseal_index_keys"),
+                "{}",
+                told(&error)
+            );
+        }
+        sqlx::raw_sql("ROLLBACK").execute(&mut *connection).await.unwrap();
+    }
+    db.execute(&format!("DROP OWNED BY {role}")).await;
+    db.execute(&format!("DROP ROLE {role}")).await;
+}

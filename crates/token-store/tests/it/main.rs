@@ -18,6 +18,7 @@ mod every_version_reads;
 mod every_walk_ends;
 mod everything_leaves_an_audit_event;
 mod fields_of_a_service_are_looked_after;
+mod index_keys_are_asked_for_once;
 mod keys_have_one_text;
 mod many_processes_refresh_each_token_once;
 mod migration_moves_every_row;

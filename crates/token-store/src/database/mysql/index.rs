@@ -2,7 +2,7 @@
 //!
 //! A lock on the rows of the keys keeps them as they are while a row is written.
 
-use sqlx::MySqlConnection;
+use sqlx::{MySql, MySqlConnection};
 
 use super::select::{selected, stored_row};
 use super::sql::{as_text, bytes, column, in_range, is_key, is_row, row_params, table};
@@ -11,7 +11,8 @@ use crate::database::index::{KEYS_TABLE, KeyState, Rival, StoredIndexKey};
 use crate::database::layout::Layout;
 use crate::database::row::{StoredKey, StoredRow};
 use crate::database::select::Range;
-use crate::error::DatabaseError;
+use crate::database::within::Held;
+use crate::error::{DatabaseError, Scope};
 use crate::profile::Table;
 
 const SHARED: &str = "LOCK IN SHARE MODE";
@@ -95,11 +96,23 @@ pub(in crate::database) async fn keys(
 }
 
 /// The generation of the table's keys, which none can change before this transaction ends.
+///
+/// A read that locks sees the keys of now, and any other read of a caller's transaction may see an older snapshot: a row
+/// that was written under a key which has been retired since would be missed as a rival.
 pub(super) async fn held_generation(
-    transaction: &mut MySqlConnection,
+    transaction: &mut Held<'_, MySql>,
     layout: &Layout,
 ) -> Result<u64, DatabaseError> {
-    generation_under(transaction, layout, SHARED).await
+    let now = generation_under(transaction, layout, SHARED).await?;
+    if !transaction.is_own() && generation_under(transaction, layout, "").await? != now {
+        return Err(DatabaseError {
+            message: "the transaction's snapshot is older than the index keys".into(),
+            code: None,
+            unreachable: false,
+            scope: Scope::Transient,
+        });
+    }
+    Ok(now)
 }
 
 async fn generation_under(

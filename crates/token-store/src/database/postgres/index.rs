@@ -1,10 +1,8 @@
 //! Blind indexes: their keys, look-ups by them, and the database indexes over them.
-//!
-//! A lock of the transaction keeps the keys of a table as they are while a row is written, and one that excludes it lets
-//! them change. It is an advisory lock, because a row lock would need the privilege to write keys.
 
 use sqlx::PgConnection;
 
+use super::index_lock::{EXCLUSIVE, generation_under};
 use super::select::{selected, stored_row};
 use super::sql::{as_text, column, in_range, is_key, is_row, place, table};
 use super::{Connections, Param, columns::Catalog, is_true, number, text};
@@ -16,16 +14,13 @@ use crate::database::select::Range;
 use crate::error::DatabaseError;
 use crate::profile::Table;
 
-const SHARED: &str = "pg_advisory_xact_lock_shared";
-const EXCLUSIVE: &str = "pg_advisory_xact_lock";
-
 /// Whole indexes over one column, with whether they are unique.
 const INDEXES: &str = "\
 SELECT i.indisunique::text FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
 WHERE i.indrelid = $1::text::oid AND a.attname = $2 AND i.indisvalid AND i.indpred IS NULL
   AND (NOT i.indisunique OR i.indnkeyatts = 1)";
 
-fn keys_table(layout: &Layout) -> String {
+pub(super) fn keys_table(layout: &Layout) -> String {
     match &layout.facts.schema {
         Some(schema) => format!("{}.{}", quote(schema), quote(KEYS_TABLE)),
         None => quote(KEYS_TABLE),
@@ -36,12 +31,12 @@ fn int(position: usize) -> String {
     format!("{}::pg_catalog.int8", place(position))
 }
 
-fn is(name: &str, position: usize) -> String {
+pub(super) fn is(name: &str, position: usize) -> String {
     format!("{name} OPERATOR(pg_catalog.=) {}", place(position))
 }
 
 /// Parameters 1 and 2 of every statement about a table's keys.
-fn of_table(layout: &Layout) -> [Param<'_>; 2] {
+pub(super) fn of_table(layout: &Layout) -> [Param<'_>; 2] {
     [Param::from(layout.profile.as_str()), Param::from(layout.table.bound_name())]
 }
 
@@ -97,35 +92,6 @@ pub(in crate::database) async fn keys(
     let rows = connections.rows(&sql, &of_table(layout)).await?;
     let texts = rows.iter().map(|row| (0..columns.len()).map(|index| text(row, index)).collect());
     texts.map(StoredIndexKey::from_texts).collect()
-}
-
-/// The generation of the table's keys, which none can change before this transaction ends.
-pub(super) async fn held_generation(
-    connections: &Connections,
-    transaction: &mut PgConnection,
-    layout: &Layout,
-) -> Result<u64, DatabaseError> {
-    generation_under(connections, transaction, layout, SHARED).await
-}
-
-async fn generation_under(
-    connections: &Connections,
-    transaction: &mut PgConnection,
-    layout: &Layout,
-    lock: &str,
-) -> Result<u64, DatabaseError> {
-    let name = format!("tokenseal index {}", table(layout));
-    let sql = format!("SELECT pg_catalog.{lock}(pg_catalog.hashtextextended({}, 0))", place(1));
-    connections.bind(&sql, &[Param::from(name.as_str())]).execute(&mut *transaction).await?;
-    // A statement of its own: its snapshot is of after the lock.
-    let sql = format!(
-        "SELECT COALESCE(pg_catalog.max(generation), 0)::pg_catalog.text FROM {} WHERE {} AND {}",
-        keys_table(layout),
-        is("profile", 1),
-        is("table_name", 2)
-    );
-    let rows = connections.bind(&sql, &of_table(layout)).fetch_all(&mut *transaction).await?;
-    Ok(rows.first().map_or(0, |row| number(row, 0)))
 }
 
 /// Adds a key of the next generation, and retires the one before; `false` where the keys changed meanwhile.

@@ -8,6 +8,7 @@ pub(super) mod columns;
 pub(super) mod connect;
 pub(super) mod errors;
 pub(super) mod index;
+mod index_lock;
 pub(super) mod leases;
 pub(super) mod made;
 pub(super) mod obstacles;

@@ -7,7 +7,7 @@ use sqlx::{PgConnection, Postgres};
 
 use super::select::key_of_changes;
 use super::sql::{as_text, cast, column, is_same_text, table};
-use super::{Connections, Param, columns, index, number, privileges, select, text, write};
+use super::{Connections, Param, columns, index, index_lock, number, privileges, select, text, write};
 use crate::database::index::Rival;
 use crate::database::insert::{Inserted, NewRow};
 use crate::database::layout::Layout;
@@ -82,7 +82,7 @@ impl crate::database::swap::Session for Session<'_> {
     }
 
     async fn index_generation(&mut self, layout: &Layout) -> Result<u64, DatabaseError> {
-        index::held_generation(&self.connections, &mut self.transaction, layout).await
+        index_lock::held_generation(&self.connections, &mut self.transaction, layout).await
     }
 
     async fn has_rival(
