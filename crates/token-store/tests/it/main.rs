@@ -20,6 +20,7 @@ mod everything_leaves_an_audit_event;
 mod fields_of_a_service_are_looked_after;
 mod index_keys_are_asked_for_once;
 mod keys_have_one_text;
+mod leases_have_one_holder;
 mod many_processes_refresh_each_token_once;
 mod migration_moves_every_row;
 mod migration_shares_the_table_with_others;

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use crate::support::{
     Keys, Refused, both, counter, create_vod_tender, eventually, exchange, expired, grant, refreshed_profile,
-    refreshed_table, replica, shown,
+    refreshed_table, replica, shown, slow_grant,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -23,17 +23,22 @@ async fn state(db: &crate::support::Sql) -> String {
     rows.iter().map(|row| row.iter().flatten().cloned().collect::<Vec<_>>().join(" ")).collect()
 }
 
+async fn fence(db: &crate::support::Sql) -> String {
+    db.table("tokenseal_leases", &["fence"]).await.into_iter().flatten().flatten().collect()
+}
+
 on_each_database! {
     async fn one_of_many_callers_runs_the_grant_and_all_get_its_tokens(db) {
         let keys = refreshed_table(&db).await;
         let (provider, first) = (Provider::default(), replica(&keys, &db).await);
         let key = expired(&first, &provider, "one").await;
         let stores = [first, replica(&keys, &db).await, replica(&keys, &db).await];
-        let calls = (0..45).map(|n| stores[n % 3].fresh(&key, MINUTE, grant(&provider)));
+        let calls = (0..45).map(|n| stores[n % 3].fresh(&key, MINUTE, slow_grant(&provider)));
         for token in join_all(calls).await {
             assert_eq!(both(&token.unwrap()), (Some("access-0-1"), Some("refresh-0-1")));
         }
-        assert_eq!(provider.families()[0].grants, 1);
+        let family = &provider.families()[0];
+        assert_eq!((family.grants, family.reused), (1, 0));
         let token = stores[0].get(&key).await.unwrap();
         assert_eq!(both(&token), (Some("access-0-1"), Some("refresh-0-1")));
         let fresh = stores[0].fresh(&key, MINUTE, grant(&provider)).await.unwrap();
@@ -137,6 +142,7 @@ on_each_database! {
             async move { store.fresh(&key, MINUTE, slow).await.map(drop) }
         });
         is_spent.await.unwrap();
+        assert_eq!(state(&db).await, "spending 0", "before the provider is asked");
         call.abort();
         assert!(call.await.unwrap_err().is_cancelled());
         go_on.send(()).unwrap();
@@ -181,23 +187,21 @@ on_each_database! {
         let keys = refreshed_table(&db).await;
         let (provider, store) = (Provider::default(), replica(&keys, &db).await);
         let key = expired(&store, &provider, "one").await;
-        let lease = store.lease(&key, SHORT).await.unwrap();
+        let lease = store.lease(&key, SHORT * 3).await.unwrap();
         let pair = provider.exchange("refresh-0-0").unwrap();
-        tokio::time::sleep(SHORT * 2).await;
         let patient = crate::support::short().grace(Duration::from_secs(5));
         let successor = replica(&keys, &db).await.with_refresh_policy(patient);
         let (its_key, its_provider) = (key.clone(), provider.clone());
-        let waiting = tokio::spawn(async move { successor.fresh(&its_key, MINUTE, grant(&its_provider)).await });
-        eventually("the successor has the lease", async || {
-            db.table("tokenseal_leases", &["fence"]).await == [[Some("2".to_owned())]]
-        })
-        .await;
+        let waiting = tokio::spawn(async move { successor.fresh(&its_key, MINUTE, slow_grant(&its_provider)).await });
+        eventually("the successor has the lease", async || fence(&db).await == "2").await;
+        let given = db.table("tokenseal_leases", &["expires_at"]).await[0][0].as_ref().unwrap().parse::<i64>().unwrap();
+        assert!(given - 1500 >= lease.expires_at(), "it is given only after its holder's time: {given}, {lease:?}");
         let answer = NewToken::new().access_token(pair.access).refresh_token(pair.refresh);
         let answer = answer.plain("expires_at", "2100-01-01T00:00:00Z");
         store.put_leased(&key, lease.as_str(), answer).await.unwrap();
         assert_eq!(shown(waiting.await.unwrap().unwrap().access_token()), Some("access-0-1"));
         let family = &provider.families()[0];
-        assert_eq!((family.grants, family.is_revoked), (1, false));
+        assert_eq!((family.grants, family.reused, family.is_revoked), (1, 0, false));
     }
 
     async fn the_successor_of_a_holder_that_vanished_spends_after_the_grace_and_counts_it(db) {

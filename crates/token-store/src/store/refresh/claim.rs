@@ -170,9 +170,10 @@ impl Held {
         Self { key, holder, fence, expires_at: 0, time: Duration::ZERO, before }
     }
 
-    /// Whether an earlier holder may have spent the refresh token that the row still holds.
-    pub(super) fn is_uncertain(&self) -> bool {
-        self.before.state == State::Spending
+    /// Whether an earlier holder may have spent this refresh token, which the row holds.
+    pub(super) fn is_uncertain(&self, refresh_token: &SecretString) -> bool {
+        let spent = self.before.spent.as_ref();
+        self.before.state == State::Spending && spent.is_some_and(|spent| spent.is(refresh_token))
     }
 
     /// How much of the grace is left for a late answer.

@@ -103,7 +103,7 @@ impl<'a> Flight<'a> {
             Seen::NoRefreshToken => return Err(self.needs_consent()),
         };
         let mut is_uncertain = false;
-        if self.held.is_uncertain() {
+        if self.held.is_uncertain(&stale.refresh_token) {
             let earlier = Spent::of(&stale.refresh_token);
             let until = Instant::now() + self.held.grace_left(self.store().refresh_policy.grace_time());
             while Instant::now() < until && earlier.is(&stale.refresh_token) {

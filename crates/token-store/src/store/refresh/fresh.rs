@@ -10,7 +10,7 @@ use super::claim::{Claim, Wait, claim, new_holder};
 use super::error::{FreshError, GrantError};
 use super::flight::{Flight, Flown};
 use super::granted::Granted;
-use super::look::{Place, Seen, Wanted};
+use super::look::{Place, Seen, Stale, Wanted};
 use super::passing::{is_passing, jittered, persist};
 use crate::database::leases::LeaseKey;
 use crate::store::{Token, TokenKey, TokenStore};
@@ -59,13 +59,14 @@ impl TokenStore {
         E: Send + 'static,
     {
         let wanted = Wanted::new(valid_for);
-        match Place::of(self, key)?.look(&wanted).await {
+        let first = match Place::of(self, key)?.look(&wanted).await {
             Ok(Seen::Valid(token)) => return Ok(*token),
+            Ok(Seen::Stale(stale)) => Some(stale),
             Err(error) if !is_passing(&error) => return Err(error.into()),
-            _ => {}
-        }
+            _ => None,
+        };
         let (store, key) = (self.clone(), key.clone());
-        let refreshed = async move { refreshed(&store, &key, &wanted, grant).await };
+        let refreshed = async move { refreshed(&store, &key, &wanted, first, grant).await };
         // A task of its own, which goes on where the caller is dropped.
         let task = tokio::spawn(refreshed.in_current_span().with_current_subscriber());
         match task.await.map_err(tokio::task::JoinError::try_into_panic) {
@@ -80,6 +81,7 @@ async fn refreshed<G, F, E>(
     store: &TokenStore,
     key: &TokenKey,
     wanted: &Wanted,
+    mut first: Option<Box<Stale>>,
     grant: G,
 ) -> Result<Token, FreshError<E>>
 where
@@ -90,15 +92,28 @@ where
     let until = Instant::now() + store.refresh_policy.wait_time();
     let (table, row) = place.names();
     let turn = store.inner.turns.of(&table, &row);
-    let Ok(_turn) = tokio::time::timeout_at(until, turn.lock()).await else {
-        return Err(FreshError::Busy { table, row });
+    let _turn = match turn.try_lock() {
+        Ok(turn) => turn,
+        Err(_) => {
+            // The caller before this one has probably had the row written.
+            first = None;
+            let Ok(turn) = tokio::time::timeout_at(until, turn.lock()).await else {
+                return Err(FreshError::Busy { table, row });
+            };
+            turn
+        }
     };
     let (mut grant, holder) = (Some(grant), new_holder());
     loop {
-        let stale = match persist(until, || place.look(wanted)).await? {
-            Seen::Valid(token) => return Ok(*token),
-            Seen::NoRefreshToken => return Err(FreshError::NeedsConsent { table, row }),
-            Seen::Stale(stale) => stale,
+        // What the caller's own look showed is enough to ask for the lease: who has it looks again.
+        let is_first = first.is_some();
+        let stale = match first.take() {
+            Some(stale) => stale,
+            None => match persist(until, || place.look(wanted)).await? {
+                Seen::Valid(token) => return Ok(*token),
+                Seen::NoRefreshToken => return Err(FreshError::NeedsConsent { table, row }),
+                Seen::Stale(stale) => stale,
+            },
         };
         let (key, time) = (place.lease_key(&stale.row), store.refresh_policy.lease_time());
         let asked = || claim(store.database(), &key, &holder, &stale.refresh_token, time, Duration::ZERO);
@@ -113,6 +128,7 @@ where
                 Flown::Ended(result) => return result,
                 Flown::LeaseLost => {}
             },
+            Claim::NeedsConsent if is_first => {}
             Claim::NeedsConsent => return Err(FreshError::NeedsConsent { table, row }),
             Claim::Wait(wait) => {
                 let late = Instant::now() + wait.remaining > until;

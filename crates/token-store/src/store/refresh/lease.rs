@@ -118,14 +118,15 @@ impl TokenStore {
             held.give_back(self.database()).await;
             return Err(StoreError::Contended { table, row }.into());
         }
-        if held.is_uncertain() {
+        let is_uncertain = held.is_uncertain(&refresh_token);
+        if is_uncertain {
             self.inner.refreshes.uncertain();
         }
         Ok(Lease {
             text: format!("{}.{}.{}", held.fence, held.holder, spent.as_str()),
             expires_at: held.expires_at,
             expires_in: time,
-            is_uncertain: held.is_uncertain(),
+            is_uncertain,
         })
     }
 

@@ -20,6 +20,7 @@ pub(crate) use keys::{DIRECT_KEY, Keys, MASTER_KEY, OneDataKey, direct_key};
 pub(crate) use meddling::Meddling;
 pub(crate) use refreshing::{
     Refused, counter, exchange, expired, grant, refreshed_profile, refreshed_table, replica, short,
+    slow_grant,
 };
 pub(crate) use tables::{
     VodRow, create_vod_tender, create_vod_tender_named, insert_vod, profile_of, pulseplan_row, user_id,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use secrecy::ExposeSecret as _;
 use test_support::oauth::Provider;
 use test_support::sql::Sql;
@@ -10,6 +11,9 @@ use token_store::refresh::{GrantError, Granted, RefreshPolicy};
 use token_store::{Database, NewToken, Profile, Token, TokenKey, TokenStore, schema};
 
 use super::{Keys, create_vod_tender};
+
+/// How long a slow answer takes: longer than the grace, shorter than the deadline of [`short`].
+const SLOW: Duration = Duration::from_millis(700);
 
 /// Why a grant of the tests fails.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +72,21 @@ pub(crate) fn grant(
 ) -> impl FnOnce(Token) -> std::future::Ready<Result<Granted, GrantError<Refused>>> + Send + 'static {
     let provider = provider.clone();
     move |tokens| std::future::ready(exchange(&provider, &tokens))
+}
+
+/// A grant at the provider whose answer takes a while to come back: longer than the grace, so that another holder would
+/// spend the same refresh token meanwhile.
+pub(crate) fn slow_grant(
+    provider: &Provider,
+) -> impl FnOnce(Token) -> BoxFuture<'static, Result<Granted, GrantError<Refused>>> + Send + 'static {
+    let provider = provider.clone();
+    move |tokens| {
+        let granted = exchange(&provider, &tokens);
+        Box::pin(async move {
+            tokio::time::sleep(SLOW).await;
+            granted
+        })
+    }
 }
 
 /// A counter of a store, as it is scraped.
