@@ -139,6 +139,19 @@ fn the_setting_overrides_the_profile_in_both_directions() {
 }
 
 #[test]
+fn require_and_forbid_raise_the_floor_together_and_neither_does_alone() {
+    for (binding, plaintext) in BINDING.into_iter().flat_map(|b| PLAINTEXT.map(|p| (b, p))) {
+        let strict = (binding, plaintext) == (BindingPolicy::Require, PlaintextPolicy::Forbid);
+        for (of_profile, set) in FLOORS.into_iter().flat_map(|of| FLOORS.map(|set| (of, set))) {
+            let effective = |set| Floor::effective(set, &profile(of_profile, ""), binding, plaintext);
+            let expected = |otherwise| if strict { Floor::Bound } else { otherwise };
+            assert_eq!(effective(Some(set)), expected(set), "{binding:?} {plaintext:?}");
+            assert_eq!(effective(None), expected(of_profile), "{binding:?} {plaintext:?}");
+        }
+    }
+}
+
+#[test]
 fn a_run_below_the_floor_reads_every_form_and_still_no_source_that_the_profile_does_not_name() {
     for (binding, plaintext) in BINDING.into_iter().flat_map(|b| PLAINTEXT.map(|p| (b, p))) {
         for floor in FLOORS {
