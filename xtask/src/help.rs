@@ -13,7 +13,7 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
         ("bench", "the benches, written into docs/performance.md; --quick for a rough idea"),
         ("chaos", "a key service that fails in every way, scenario by scenario"),
         ("demo", "an end-to-end demo on SQLite and a local keyring; arguments go to `migrate-tokens demo`"),
-        ("man", "man pages of both programs, written to target/man or to the directory that is named"),
+        ("man", "man pages of the programs, written to target/man or to the directory that is named"),
         ("aws-live", "the tests against a real AWS account; needs credentials and KMS_TEST_KEY_ID"),
         ("conformance", "the suite for key services against another emulator of AWS KMS; --endpoint URL"),
         ("mutants", "changes of `core`, `cache` or `floor` that no test notices; hours for all of `core`"),

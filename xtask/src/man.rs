@@ -1,4 +1,4 @@
-//! `cargo xtask man`: the man pages of both programs.
+//! `cargo xtask man`: the man pages of the programs.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -7,8 +7,8 @@ use anyhow::{Context, bail};
 
 use crate::cargo::{cargo, run as run_command, target_dir};
 
-/// The program that knows both command lines; this one does not depend on them, so that it compiles quickly.
-const WRITER: [&str; 7] = ["run", "--quiet", "-p", "migrate-cli", "--all-features", "--example", "man-pages"];
+/// The crates and their programs that know the command lines; this one does not depend on them, so that it compiles quickly.
+const WRITERS: [(&str, &str); 2] = [("migrate-cli", "man-pages"), ("tokenseal-agent", "man-page")];
 
 pub(crate) fn run(args: &[String]) -> anyhow::Result<ExitCode> {
     let directory = match args {
@@ -17,7 +17,10 @@ pub(crate) fn run(args: &[String]) -> anyhow::Result<ExitCode> {
         [named] => std::env::current_dir().context("no current directory")?.join(PathBuf::from(named)),
         _ => bail!("usage: cargo xtask man [DIR]"),
     };
-    run_command(cargo().args(WRITER).arg("--").arg(&directory))?;
+    for (package, example) in WRITERS {
+        let words = ["run", "--quiet", "-p", package, "--all-features", "--example", example, "--"];
+        run_command(cargo().args(words).arg(&directory))?;
+    }
     println!("wrote the man pages to {}", directory.display());
     Ok(ExitCode::SUCCESS)
 }

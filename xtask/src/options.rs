@@ -3,13 +3,14 @@
 use anyhow::{Context, bail};
 
 /// Everything that `--require` may name.
-pub(crate) const KNOWN_PARTS: [&str; 16] = [
+pub(crate) const KNOWN_PARTS: [&str; 17] = [
     "postgres",
     "mariadb",
     "docker",
     "moto",
     "openbao",
     "core_dumps",
+    "root",
     "fuzzing",
     "advisories",
     "terraform",

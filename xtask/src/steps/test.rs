@@ -17,6 +17,12 @@ use crate::tools;
 /// The documentation's examples are a step of their own; benches are compiled by `clippy`.
 const TARGETS: [&str; 4] = ["--lib", "--bins", "--tests", "--examples"];
 
+/// Parts about which only the tests that want them find out whether this machine has them, and how it is there.
+const FOUND_OUT: [(&str, &str); 2] = [
+    ("core_dumps", "a process that does not forbid them leaves one"),
+    ("root", "a test can become another user"),
+];
+
 pub(crate) fn run(options: &Options) -> anyhow::Result<Report> {
     let servers = Servers::start(Programs::build()?.find("test-servers")?)?;
     let mut command = cargo_test();
@@ -27,19 +33,19 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Report> {
     // No server of ours: each test that wants one starts its own.
     report.parts.push(PartOutcome { name: "prometheus".to_owned(), outcome: tools::prometheus() });
     let ended_early = servers.not_run();
-    report.parts.push(core_dumps(&ended_early));
+    for (part, how) in FOUND_OUT {
+        report.parts.push(found_out(part, how, &ended_early));
+    }
     add_ended_early(&mut report, ended_early);
     Ok(report)
 }
 
-/// Only the test that wants core dumps finds out whether this machine makes any.
-fn core_dumps(ended_early: &[NotRun]) -> PartOutcome {
-    const NAME: &str = "core_dumps";
-    let outcome = match ended_early.iter().find(|test| test.part == NAME) {
+fn found_out(part: &str, how: &str, ended_early: &[NotRun]) -> PartOutcome {
+    let outcome = match ended_early.iter().find(|test| test.part == part) {
         Some(test) => Err(test.reason.clone()),
-        None => Ok("a process that does not forbid them leaves one".to_owned()),
+        None => Ok(how.to_owned()),
     };
-    PartOutcome { name: NAME.to_owned(), outcome }
+    PartOutcome { name: part.to_owned(), outcome }
 }
 
 /// A test that ended early because a part is missing counts as passed in its harness.
