@@ -74,6 +74,7 @@ about_a_row! {
         /// Writes only while the row is at this revision.
         pub(crate) if_revision: Option<String>,
         /// The lease under which the tokens were granted; it ends with the write.
+        #[schema(pattern = "^[1-9][0-9]{0,17}[.][0-9a-f]{32}[.][0-9a-f]{32}[.][0-9a-f]{12}$")]
         pub(crate) lease: Option<String>,
     }
 }
@@ -140,6 +141,7 @@ about_a_row! {
     /// Gives a lease back.
     pub(crate) struct ReleaseRequest {
         /// The lease.
+        #[schema(pattern = "^[1-9][0-9]{0,17}[.][0-9a-f]{32}[.][0-9a-f]{32}[.][0-9a-f]{12}$")]
         pub(crate) lease: String,
     }
 }

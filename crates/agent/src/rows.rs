@@ -18,6 +18,14 @@ pub(crate) struct Target {
     pub(crate) is_narrowed: bool,
 }
 
+impl Target {
+    /// Whether there is a row with this key, of another owner than the request names.
+    pub(crate) async fn is_of_another(&self) -> bool {
+        let key = TokenKey::from_values(self.key.values().iter().cloned()).in_table(&self.table.name);
+        self.store.get_columns(&key, &[]).await.is_ok()
+    }
+}
+
 /// The columns of a row that a request names.
 struct Identity {
     key: Vec<String>,

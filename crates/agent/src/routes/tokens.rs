@@ -100,11 +100,14 @@ pub(crate) async fn put(
     };
     let written = match lease {
         Some(lease) => target.store.put_leased(&target.key, &lease, new).await?,
-        None => target.store.put(&target.key, new).await.map_err(|error| match error {
+        None => match target.store.put(&target.key, new).await {
+            Ok(written) => written,
             // To a caller that may see some owners' rows only, the row of another is none.
-            StoreError::KeyNotStorable { .. } if target.is_narrowed => ApiError::no_row(),
-            error => error.into(),
-        })?,
+            Err(StoreError::KeyNotStorable { .. }) if target.is_narrowed || target.is_of_another().await => {
+                return Err(ApiError::no_row());
+            }
+            Err(error) => return Err(error.into()),
+        },
     };
     let revision = written.revision().to_string();
     Ok(Reply(WrittenReply {

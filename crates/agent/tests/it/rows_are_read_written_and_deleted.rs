@@ -78,6 +78,14 @@ on_each_database! {
         }
         let other = json!({ "table": "users", "row": { "id": 7 }, "owner": { "tenant_id": "globex" } });
         assert_eq!(agent.post("/v1/tokens/get", &other).class(404), "not_found");
+        let mut put = other.clone();
+        put["tokens"] = json!({ "email": "c@d" });
+        assert_eq!(agent.post("/v1/tokens/put", &put).class(404), "not_found", "the row is another owner's");
+        // SQLite stores any key in any column.
+        if db.is_postgres() {
+            put["row"] = json!({ "id": "no number" });
+            assert_eq!(agent.post("/v1/tokens/put", &put).class(400), "malformed", "no row can have this key");
+        }
         assert_eq!(db.table("users", &["tenant_id"]).await, [[Some("acme".to_owned())]]);
     }
 }
