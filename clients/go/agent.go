@@ -88,7 +88,8 @@ type Written struct {
 	Revision string `json:"revision"`
 }
 
-// RowKey names a row for the agent; the table may be left out for the profile's first one.
+// RowKey names a row for the agent; the table may be left out for the profile's first one. Keys are texts, whole numbers,
+// UUIDs, [FromDatabase], what database/sql scans into, or nil for the NULL of an owner column.
 type RowKey struct {
 	Table string         `json:"table,omitempty"`
 	Row   map[string]any `json:"row"`
@@ -104,27 +105,33 @@ type Put struct {
 	Lease      string `json:"lease,omitempty"`
 }
 
-// Item is one cell of a batch: Text to open, or Value to seal.
+// Item is one cell of a batch: Text to open, or Value to seal. Row and Owner are as in [RowKey].
 type Item struct {
-	Table   string         `json:"table"`
-	Column  string         `json:"column"`
-	Row     map[string]any `json:"row"`
-	Owner   map[string]any `json:"owner,omitempty"`
-	Version any            `json:"version,omitempty"`
-	Text    string         `json:"text,omitempty"`
-	Value   *string        `json:"value,omitempty"`
+	Table, Column string
+	Row, Owner    map[string]any
+	// Version is the row's encryption_version, as in [Cell]; nil: not given.
+	Version any
+	Text    string
+	Value   *string
 }
 
-// Result is the answer for one item: Err, or Value, or Text and EncryptionKeyID.
+// Result is the answer for one item: Err, or Value, or Text with what the row's version columns must say of it.
 type Result struct {
-	Value           string
-	Text            string
-	EncryptionKeyID string
-	Err             error
+	Value string
+	Text  string
+	// EncryptionKeyID and EncryptionMethod are empty for NULL.
+	EncryptionKeyID   string
+	EncryptionVersion int
+	EncryptionMethod  string
+	Err               error
 }
 
 // Get reads a row.
 func (a *AgentClient) Get(ctx context.Context, key RowKey, columns ...string) (Row, error) {
+	key, err := key.wire()
+	if err != nil {
+		return Row{}, err
+	}
 	body := struct {
 		RowKey
 		Columns []string `json:"columns,omitempty"`
@@ -135,12 +142,20 @@ func (a *AgentClient) Get(ctx context.Context, key RowKey, columns ...string) (R
 
 // Put writes tokens into a row.
 func (a *AgentClient) Put(ctx context.Context, put Put) (Written, error) {
+	put, err := put.wire()
+	if err != nil {
+		return Written{}, err
+	}
 	var written Written
 	return written, a.call(ctx, "/v1/tokens/put", put, &written)
 }
 
 // Delete deletes a row; with a revision only while the row is unchanged.
 func (a *AgentClient) Delete(ctx context.Context, key RowKey, ifRevision string) error {
+	key, err := key.wire()
+	if err != nil {
+		return err
+	}
 	body := struct {
 		RowKey
 		IfRevision string `json:"if_revision,omitempty"`
@@ -150,6 +165,10 @@ func (a *AgentClient) Delete(ctx context.Context, key RowKey, ifRevision string)
 
 // Fresh reads a row whose access token is valid for so many seconds; the agent refreshes it where it must.
 func (a *AgentClient) Fresh(ctx context.Context, key RowKey, validFor int) (Row, error) {
+	key, err := key.wire()
+	if err != nil {
+		return Row{}, err
+	}
 	body := struct {
 		RowKey
 		ValidFor int `json:"valid_for"`
@@ -169,6 +188,9 @@ func (a *AgentClient) Find(ctx context.Context, table, column, value string) ([]
 	var answer struct {
 		Rows *[]map[string]string `json:"rows"`
 	}
+	if err := orBadText(nil, "the value", value); err != nil {
+		return nil, err
+	}
 	if err := a.call(ctx, "/v1/tokens/find", body, &answer); err != nil {
 		return nil, err
 	}
@@ -180,6 +202,9 @@ func (a *AgentClient) Find(ctx context.Context, table, column, value string) ([]
 
 // Lease takes the right to refresh a row's token for so many seconds (status 423 while another has it).
 func (a *AgentClient) Lease(ctx context.Context, key RowKey, seconds int) (lease, expires string, err error) {
+	if key, err = key.wire(); err != nil {
+		return "", "", err
+	}
 	body := struct {
 		RowKey
 		Seconds int `json:"seconds"`
@@ -191,39 +216,15 @@ func (a *AgentClient) Lease(ctx context.Context, key RowKey, seconds int) (lease
 
 // Release gives a lease back.
 func (a *AgentClient) Release(ctx context.Context, key RowKey, lease string) error {
+	key, err := key.wire()
+	if err != nil {
+		return err
+	}
 	body := struct {
 		RowKey
 		Lease string `json:"lease"`
 	}{key, lease}
 	return a.call(ctx, "/v1/tokens/release", body, &struct{}{})
-}
-
-// Open opens one stored text.
-func (a *AgentClient) Open(ctx context.Context, item Item) (string, error) {
-	results, err := a.OpenMany(ctx, []Item{item})
-	if err != nil {
-		return "", err
-	}
-	return results[0].Value, results[0].Err
-}
-
-// Seal seals one value.
-func (a *AgentClient) Seal(ctx context.Context, item Item) (Sealed, error) {
-	results, err := a.SealMany(ctx, []Item{item})
-	if err != nil {
-		return Sealed{}, err
-	}
-	return Sealed{results[0].Text, results[0].EncryptionKeyID, 2, method}, results[0].Err
-}
-
-// OpenMany opens a batch, in order; an item that does not open has an error and spoils no other.
-func (a *AgentClient) OpenMany(ctx context.Context, items []Item) ([]Result, error) {
-	return a.batch(ctx, "/v1/open", items, "value")
-}
-
-// SealMany seals a batch, in order.
-func (a *AgentClient) SealMany(ctx context.Context, items []Item) ([]Result, error) {
-	return a.batch(ctx, "/v1/seal", items, "text")
 }
 
 // Secret reads a secret's value; the stage may be empty.
@@ -244,43 +245,6 @@ func (a *AgentClient) Secret(ctx context.Context, name, stage string) (string, e
 	return *answer.Value, nil
 }
 
-type agentItem struct {
-	Value           *string         `json:"value"`
-	Text            *string         `json:"text"`
-	EncryptionKeyID string          `json:"encryption_key_id"`
-	Error           json.RawMessage `json:"error"`
-}
-
-func (a *AgentClient) batch(ctx context.Context, path string, items []Item, wanted string) ([]Result, error) {
-	body := struct {
-		Items []Item `json:"items"`
-	}{items}
-	var answer struct {
-		Items []agentItem `json:"items"`
-	}
-	if err := a.call(ctx, path, body, &answer); err != nil {
-		return nil, err
-	}
-	if len(answer.Items) != len(items) {
-		return nil, notOfTheAgent()
-	}
-	results := make([]Result, len(items))
-	for at, item := range answer.Items {
-		value := map[string]*string{"value": item.Value, "text": item.Text}[wanted]
-		switch {
-		case item.Error != nil:
-			results[at].Err = agentError(422, agentFailure{Error: item.Error}, "")
-		case value == nil:
-			results[at].Err = notOfTheAgent()
-		case wanted == "value":
-			results[at].Value = *value
-		default:
-			results[at].Text, results[at].EncryptionKeyID = *value, item.EncryptionKeyID
-		}
-	}
-	return results, nil
-}
-
 type agentFailure struct {
 	Error        json.RawMessage `json:"error"`
 	NeedsConsent bool            `json:"needs_consent"`
@@ -291,9 +255,9 @@ func (a *AgentClient) call(ctx context.Context, path string, body, answer any) e
 }
 
 func (a *AgentClient) callBy(ctx context.Context, client *http.Client, path string, body, answer any) error {
-	payload, err := json.Marshal(body)
+	payload, err := encoded(body)
 	if err != nil {
-		return refused("the request to the agent cannot be written as JSON")
+		return err
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, a.base+path, bytes.NewReader(payload))
 	if err != nil {

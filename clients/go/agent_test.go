@@ -122,12 +122,6 @@ func TestOneBadItemSpoilsNoOther(t *testing.T) {
 	if _, err := client.OpenMany(ctx, nil); !errors.Is(err, ErrAgent) {
 		t.Fatal(err)
 	}
-	stub.answer = `{"items": [{"text": "kms:v2:…", "encryption_key_id": "arn"}]}`
-	value := "x"
-	sealed, err := client.Seal(ctx, Item{Table: "t", Column: "c", Row: map[string]any{"id": 7}, Value: &value})
-	if err != nil || sealed.KeyID != "arn" || sealed.Version != 2 {
-		t.Fatal(sealed, err)
-	}
 	stub.answer = `{"value": "s", "version": "1", "from": "cache"}`
 	if secret, err := client.Secret(ctx, "db#password", ""); secret != "s" {
 		t.Fatal(err)

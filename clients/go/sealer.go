@@ -30,7 +30,7 @@ type Config struct {
 	Binding string
 	// PlaintextPolicy is allow, allow-read or forbid (PLAINTEXT_POLICY; allow).
 	PlaintextPolicy string
-	// Floor is any, envelope or bound (READ_FLOOR; the profile's).
+	// Floor is any, envelope or bound (READ_FLOOR; the profile's). Binding require with PlaintextPolicy forbid means bound.
 	Floor string
 	// Suite of version 3 is aes-256-gcm or chacha20-poly1305; the former if left out.
 	Suite string
@@ -113,6 +113,10 @@ func New(kms KMS, config Config) (*Sealer, error) {
 	set(&s.binding, config.Binding, "BINDING", bindings, "accept-unbound")
 	set(&s.plaintext, config.PlaintextPolicy, "PLAINTEXT_POLICY", plaintextPolicies, "allow")
 	set(&s.floor, config.Floor, "READ_FLOOR", floors, profile.floor)
+	if s.binding == "require" && s.plaintext == "forbid" {
+		// Nothing weaker than a bound envelope is left to read, whatever the floor says.
+		s.floor = "bound"
+	}
 	s.direct, problem = directKey(config.EncryptionKey)
 	keep(problem)
 	ttl, problem := cacheTTL(config.CacheTTL)

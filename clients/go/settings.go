@@ -4,7 +4,6 @@ import (
 	"encoding/base64"
 	"fmt"
 	"os"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,11 +16,6 @@ var (
 	bindings          = []string{"accept-unbound", "require", "off"}
 	plaintextPolicies = []string{"allow", "allow-read", "forbid"}
 	suites            = []string{"aes-256-gcm", "chacha20-poly1305"}
-
-	durationText = regexp.MustCompile(`^([0-9]{1,9})(ms|s|m|h|d)?$`)
-	units        = map[string]time.Duration{
-		"ms": time.Millisecond, "": time.Second, "s": time.Second, "m": time.Minute, "h": time.Hour, "d": 24 * time.Hour,
-	}
 )
 
 const (
@@ -164,15 +158,10 @@ func cacheTTL(value time.Duration) (time.Duration, error) {
 	if err != nil || text == "" {
 		return defaultCacheTTL, err
 	}
-	parts := durationText.FindStringSubmatch(text)
-	if parts == nil {
-		return 0, configuration("DEK_CACHE_TTL must be a duration such as 30s, 5m or 1h")
-	}
-	number, _ := strconv.Atoi(parts[1])
-	if ttl := time.Duration(number) * units[parts[2]]; number == 0 || ttl/units[parts[2]] == time.Duration(number) {
+	if ttl, ok := parseDuration(text); ok {
 		return ttl, nil
 	}
-	return 0, configuration("DEK_CACHE_TTL is too long")
+	return 0, configuration("DEK_CACHE_TTL must be a duration such as 30s, 5m or 1h 30m")
 }
 
 func cacheMax(value int) (int, error) {

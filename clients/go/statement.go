@@ -130,6 +130,9 @@ func (w *writer) values(ctx context.Context) (map[string]any, string, error) {
 	}
 	for _, column := range slices.Sorted(maps.Keys(w.update.Set)) {
 		if sealed, ok := w.update.Set[column].(Sealed); ok {
+			if sealed.Version != 2 || sealed.Method != method || sealed.Text != "" && !isEnvelope(sealed.Text) {
+				return nil, "", refused(fmt.Sprintf("column %q is set to a Sealed value that is no envelope", column))
+			}
 			put(column, sealed)
 			continue
 		}

@@ -156,3 +156,15 @@ func TestEachDialectHasItsOwnSpelling(t *testing.T) {
 		}
 	}
 }
+
+func TestASealedValueThatIsNoEnvelopeIsNotWrittenAsOne(t *testing.T) {
+	made := sealer(t, &memoryKMS{}, Config{})
+	for _, sealed := range []Sealed{{canary, "", 0, ""}, {"AAAA", "", 1, "direct-aes"}, {canary, arn, 2, method}} {
+		_, err := made.Update(ctx, Update{Table: "oauth_tokens", Old: vodRow(), Set: map[string]any{"access_token": sealed}})
+		if !errors.Is(err, ErrRefused) || strings.Contains(err.Error(), canary) {
+			t.Fatal(sealed, err)
+		}
+	}
+	sealed, _ := made.Seal(ctx, "x", vodCell())
+	update(t, made, vodRow(), map[string]any{"access_token": sealed, "refresh_token": Sealed{"", "", 2, method}})
+}
