@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import datetime
+import decimal
 import http.server
 import json
 import select
 import socketserver
 import threading
 import time
+import traceback
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +19,7 @@ from typing import Any
 import pytest
 from support import CANARY
 
-from tokenseal import AgentClient, AgentError, ConfigurationError
+from tokenseal import AgentClient, AgentError, ConfigurationError, FromDatabase, Malformed, Refused, TokensealError
 
 ROW = {"provider": "twitch", "channel": "me"}
 CELL: dict[str, Any] = {"table": "oauth_tokens", "column": "access_token", "row": ROW}
@@ -124,9 +128,6 @@ def test_one_bad_item_spoils_no_other(stub: Stub) -> None:
     with pytest.raises(AgentError) as failed:
         client(stub).open("kms:v2:a", **CELL, version=2)
     assert (failed.value.status, failed.value.error_class) == (422, "context_mismatch_or_corrupt")
-    stub.answer = {"items": [{"text": "kms:v2:…", "encryption_key_id": "arn"}]}
-    assert client(stub).seal("x", **CELL)["encryption_key_id"] == "arn"
-    assert stub.requests[-1][2] == {"items": [{"value": "x", **CELL}]}
     with pytest.raises(AgentError):
         client(stub).open_many([])
 
@@ -186,3 +187,138 @@ def test_another_host_and_a_missing_token_are_refused(options: dict[str, str]) -
         AgentClient(**options)
     with pytest.raises(ConfigurationError):
         AgentClient("/tmp/x.sock", token="line\nbreak")
+
+
+SEALED = {"text": "kms:v2:…", "encryption_key_id": "arn", "encryption_version": 2, "encryption_method": "kms-envelope"}
+
+
+@pytest.mark.parametrize(
+    "sealed", [SEALED, {"text": "x", "encryption_key_id": None, "encryption_version": 0, "encryption_method": None}]
+)
+def test_a_sealed_value_says_how_it_is_stored(stub: Stub, sealed: dict[str, Any]) -> None:
+    stub.answer = {"items": [sealed]}
+    assert client(stub).seal("x", **CELL) == sealed
+    assert stub.requests[-1][2] == {"items": [{"value": "x", **CELL}]}
+
+
+@pytest.mark.parametrize("lacks", ["text", "encryption_version", "encryption_method"])
+def test_an_answer_that_does_not_say_how_a_value_is_stored_is_refused(stub: Stub, lacks: str) -> None:
+    for answer in ({name: value for name, value in SEALED.items() if name != lacks}, {**SEALED, lacks: True}):
+        stub.answer = {"items": [answer]}
+        with pytest.raises(AgentError):
+            client(stub).seal("x", **CELL)
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        (2**63 - 1, 2**63 - 1),
+        (7.0, 7),
+        ("9007199254740993", "9007199254740993"),
+        (uuid.UUID("6F9619FF-8B86-D011-B42D-00CF4FC964FF"), "6f9619ff-8b86-d011-b42d-00cf4fc964ff"),
+        (FromDatabase("1.50"), "1.50"),
+        (None, None),
+    ],
+)
+def test_keys_are_sent_as_they_are(stub: Stub, given: Any, sent: object) -> None:
+    stub.answer = {"items": [{"value": "x"}]}
+    agent = client(stub)
+    agent.get({"id": given})
+    agent.open("", table="t", column="c", row={"id": given}, owner={"tenant": given}, version="2")
+    assert stub.requests[0][2] == {"row": {"id": sent}}
+    item = {"text": "", "table": "t", "column": "c", "row": {"id": sent}, "owner": {"tenant": sent}, "version": 2}
+    assert stub.requests[1][2] == {"items": [item]}
+
+
+NOT_ONE_TEXT = [
+    2**63,
+    float(2**53),
+    1.5,
+    float("nan"),
+    True,
+    decimal.Decimal("7"),
+    datetime.datetime(2026, 1, 1),
+    b"7",
+    [7],
+    f"{CANARY}\ud800",
+    FromDatabase(7),  # type: ignore[arg-type]
+]
+
+
+def no_value_in(error: BaseException) -> bool:
+    """Whether an error shows no value, and no other error that could."""
+    return (
+        isinstance(error, TokensealError)
+        and error.__context__ is None
+        and CANARY not in "".join(traceback.format_exception_only(error))
+    )
+
+
+@pytest.mark.parametrize("value", NOT_ONE_TEXT[:-1], ids=lambda value: type(value).__name__)
+def test_keys_that_have_no_one_text_are_refused_before_anything_is_sent(stub: Stub, value: Any) -> None:
+    agent, row = client(stub), {"id": value}
+    calls = [
+        lambda: agent.get(row),
+        lambda: agent.put(row, {"a": "x"}),
+        lambda: agent.put(ROW, {"a": "x"}, plain={"b": value} if value is not True else {"b": [1]}),
+        lambda: agent.put(ROW, {"a": value}),
+        lambda: agent.delete(row),
+        lambda: agent.fresh(row, valid_for=1),
+        lambda: agent.lease(row, seconds=1),
+        lambda: agent.release(row, lease="l"),
+        lambda: agent.open("x", table="t", column="c", row=row),
+        lambda: agent.seal("x", table="t", column="c", row=ROW, owner=row),
+        lambda: agent.seal(value, **CELL),
+        lambda: agent.open(value, **CELL),
+        lambda: agent.find("c", value),
+    ]
+    for call in calls:
+        with pytest.raises(Refused) as refused:
+            call()
+        assert no_value_in(refused.value)
+    assert stub.requests == []
+
+
+def test_no_error_of_a_request_that_cannot_be_written_carries_its_values(stub: Stub) -> None:
+    agent, odd = client(stub), object()
+    for call in (
+        lambda: agent.get(ROW, columns=[f"{CANARY}\ud800"]),
+        lambda: agent.get(ROW, table=odd),  # type: ignore[arg-type]
+        lambda: agent.put(ROW, {"a": CANARY}, if_revision="\ud800"),
+        lambda: agent.put(ROW, CANARY),  # type: ignore[arg-type]
+        lambda: agent.put(ROW, {"a": CANARY}, plain={7: 1}),  # type: ignore[dict-item]
+        lambda: agent.get(None),  # type: ignore[arg-type]
+        lambda: agent.fresh(ROW, valid_for=float("nan")),  # type: ignore[arg-type]
+        lambda: agent.secret(b"name"),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(Refused) as refused:
+            call()
+        assert no_value_in(refused.value)
+    with pytest.raises(Malformed):
+        agent.open(CANARY, **CELL, version=3)
+    assert stub.requests == []
+
+
+def test_an_item_that_cannot_be_sent_spoils_no_other(stub: Stub) -> None:
+    stub.answer = {"items": [{"value": "first"}, {"value": "last"}]}
+    bad: list[Any] = [{"text": "\ud800"}, {"text": None}, {"version": 3}, {"row": {"id": 1.5}}, {"value": "x"}, None]
+    results = client(stub).open_many([{"text": "a"}, *bad, {"text": "b", "version": "2"}])
+    assert [result.get("value") for result in results] == ["first", *[None] * len(bad), "last"]
+    assert all(result["error"]["class"] == "malformed" for result in results[1:-1])
+    assert stub.requests[0][2] == {"items": [{"text": "a"}, {"text": "b", "version": 2}]}
+    assert client(stub).seal_many([{"value": 7}])[0]["error"]["class"] == "malformed"
+    assert len(stub.requests) == 1
+
+
+def test_an_answer_too_deep_to_be_read_is_an_error_of_the_agent(stub: Stub) -> None:
+    stub.answer = b"[" * 200_000
+    with pytest.raises(AgentError):
+        client(stub).get(ROW)
+
+
+@pytest.mark.parametrize("socket", ["", "a\0b", 7, "127.0.0.1:99999", "127.0.0.1:0"], ids=repr)
+def test_an_address_that_cannot_be_one_is_refused(socket: Any) -> None:
+    with pytest.raises(ConfigurationError):
+        AgentClient(socket, token="t")
+    with pytest.raises(ConfigurationError):
+        AgentClient("/x", timeout=-1)

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support import ARN, CRM, DIRECT_KEY, OTHER_ARN, MemoryKms, Sealer, vod
+from support import ARN, CANARY, CRM, DIRECT_KEY, OTHER_ARN, VOD_ROW, MemoryKms, Sealer, vod
 
-from tokenseal import Profile, Refused
+from tokenseal import Profile, Refused, Sealed
 from tokenseal._profile import Table
 
 DIRECT = "Wo1wd20YfeRKh/FB3w4ZRcaGHZTnTf/sYlBmeXE="
@@ -232,3 +232,12 @@ def test_concurrent_writers_on_postgresql_lose_no_update() -> None:
             first.rollback()
             first.execute(f"DROP SCHEMA {name} CASCADE")
             first.commit()
+
+
+@pytest.mark.parametrize("sealed", [Sealed(CANARY, None, 0, ""), Sealed("AAAA", None, 1, "direct-aes"), 7], ids=str)
+def test_a_sealed_value_that_is_no_envelope_is_not_written_as_one(sealed: Any) -> None:
+    old = {**VOD_ROW, "access_token": "a", "refresh_token": "r"}
+    old |= {"encryption_version": 0, "encryption_method": None, "encryption_key_id": None}
+    with pytest.raises(Refused) as refused:
+        vod(MemoryKms()).update(table="oauth_tokens", old=old, set={"access_token": sealed})
+    assert CANARY not in str(refused.value)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
 import socket as sockets
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ._errors import AgentError, ConfigurationError
+from . import _agent_values as values
+from ._errors import AgentError, ConfigurationError, Malformed, Refused
 
 DEFAULT_SOCKET = "/run/tokenseal/agent.sock"
 
@@ -18,6 +20,7 @@ Json = dict[str, Any]
 _MAX_ANSWER = 64 << 20
 # Seconds that `fresh` may take at least: the agent waits up to 60 s for another caller's refresh.
 _REFRESH_WITHIN = 75.0
+_MAX_TIMEOUT = 86_400
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -34,28 +37,36 @@ class _UnixConnection(http.client.HTTPConnection):
 class AgentClient:
     """One connection to the agent, kept open between calls. Not for use from several threads at once."""
 
-    def __init__(self, socket: str = DEFAULT_SOCKET, *, token: str | None = None, timeout: float = 30.0) -> None:
+    def __init__(
+        self, socket: str | os.PathLike[str] = DEFAULT_SOCKET, *, token: str | None = None, timeout: float = 30.0
+    ) -> None:
         """``socket``: a path, ``unix:/path``, or ``127.0.0.1:PORT``, which needs a ``token``. ``timeout``: seconds."""
-        address = socket.removeprefix("unix:")
-        self._timeout = timeout
+        address = os.fspath(socket).removeprefix("unix:") if isinstance(socket, str | os.PathLike) else ""
+        if not address or "\0" in address:
+            raise ConfigurationError("the agent's socket is not a path")
+        if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout <= _MAX_TIMEOUT:
+            raise ConfigurationError(f"timeout must be above 0 and at most {_MAX_TIMEOUT} seconds")
+        self._timeout = float(timeout)
         self._headers = {"X-Tokenseal": "1", "Content-Type": "application/json"}
         if address.startswith(("/", "./", "@")) or not re.fullmatch(r"[^/]+:[0-9]{1,5}", address):
-            self._connection: http.client.HTTPConnection = _UnixConnection(address, timeout)
+            self._connection: http.client.HTTPConnection = _UnixConnection(address, self._timeout)
         else:
             host, _, port = address.rpartition(":")
+            if not 1 <= int(port) <= 65_535:
+                raise ConfigurationError("the agent's address has a port that does not exist")
             if host.strip("[]") not in ("127.0.0.1", "::1", "localhost"):
                 raise ConfigurationError("the agent is reached over a Unix socket or a loopback address alone")
             if token is None:
                 raise ConfigurationError("the agent needs a token over TCP")
-            self._connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=timeout)
+            self._connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=self._timeout)
         if token is not None:
-            if not re.fullmatch(r"[!-~]{1,4096}", token):
+            if not isinstance(token, str) or not re.fullmatch(r"[!-~]{1,4096}", token):
                 raise ConfigurationError("the agent's token has characters that no header can carry")
             self._headers["Authorization"] = f"Bearer {token}"
 
     def get(self, row: Mapping[str, object], *, table: str | None = None, columns: Iterable[str] | None = None) -> Json:
         """Reads a row: ``tokens``, ``plain``, the version columns and ``revision``."""
-        body = _body(row=row, table=table, columns=None if columns is None else list(columns))
+        body = _body(row=_row(row), table=table, columns=None if columns is None else list(columns))
         return self._call("/v1/tokens/get", body)
 
     def put(
@@ -69,32 +80,36 @@ class AgentClient:
         lease: str | None = None,
     ) -> Json:
         """Writes tokens into a row; with ``if_revision`` only while the row is unchanged (status 409 otherwise)."""
-        optional = _body(table=table, plain=plain, if_revision=if_revision, lease=lease)
-        return self._call("/v1/tokens/put", {"row": dict(row), "tokens": dict(tokens), **optional}, idempotent=False)
+        written = {"row": _row(row), "tokens": values.tokens(tokens)}
+        sent = None if plain is None else values.plain(plain)
+        optional = _body(table=table, plain=sent, if_revision=if_revision, lease=lease)
+        return self._call("/v1/tokens/put", {**written, **optional}, idempotent=False)
 
     def delete(self, row: Mapping[str, object], *, table: str | None = None, if_revision: str | None = None) -> Json:
         """Deletes a row."""
-        return self._call("/v1/tokens/delete", _body(row=row, table=table, if_revision=if_revision), idempotent=False)
+        body = _body(row=_row(row), table=table, if_revision=if_revision)
+        return self._call("/v1/tokens/delete", body, idempotent=False)
 
     def fresh(self, row: Mapping[str, object], *, valid_for: int, table: str | None = None) -> Json:
         """Reads a row whose access token is valid for so many seconds; the agent refreshes it where it must."""
-        body = _body(row=row, table=table, valid_for=valid_for)
+        body = _body(row=_row(row), table=table, valid_for=valid_for)
         return self._call("/v1/tokens/fresh", body, idempotent=False, within=_REFRESH_WITHIN)
 
     def find(self, column: str, value: str, *, table: str | None = None) -> list[dict[str, str]]:
         """Finds the rows whose token has this value, by the blind index over its column; returns their keys."""
-        rows = self._call("/v1/tokens/find", _body(column=column, value=value, table=table)).get("rows")
+        sought = values.text(value, "the value")
+        rows = self._call("/v1/tokens/find", _body(column=column, value=sought, table=table)).get("rows")
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise _not_an_answer()
         return rows
 
     def lease(self, row: Mapping[str, object], *, seconds: int, table: str | None = None) -> Json:
         """Takes the right to refresh a row's token for so many seconds (status 423 while another has it)."""
-        return self._call("/v1/tokens/lease", _body(row=row, table=table, seconds=seconds), idempotent=False)
+        return self._call("/v1/tokens/lease", _body(row=_row(row), table=table, seconds=seconds), idempotent=False)
 
     def release(self, row: Mapping[str, object], *, lease: str, table: str | None = None) -> Json:
         """Gives a lease back."""
-        return self._call("/v1/tokens/release", _body(row=row, table=table, lease=lease), idempotent=False)
+        return self._call("/v1/tokens/release", _body(row=_row(row), table=table, lease=lease), idempotent=False)
 
     def open(
         self,
@@ -104,11 +119,11 @@ class AgentClient:
         column: str,
         row: Mapping[str, object],
         owner: Mapping[str, object] | None = None,
-        version: int | None = None,
+        version: int | str | None = None,
     ) -> str:
-        """Opens one stored text."""
-        item = _body(text=text, table=table, column=column, row=row, owner=owner, version=version)
-        return _text(self.open_many([item])[0], "value")
+        """Opens one stored text. ``version`` is what ``encryption_version`` says; an envelope is known without it."""
+        item = {"text": text, "table": table, "column": column, "row": row, "owner": owner, "version": version}
+        return _text(self._batch("/v1/open", [values.item(item, "text")])[0], "value")
 
     def seal(
         self,
@@ -119,18 +134,23 @@ class AgentClient:
         row: Mapping[str, object],
         owner: Mapping[str, object] | None = None,
     ) -> Json:
-        """Seals one value; the answer has ``text`` and ``encryption_key_id``."""
-        item = self.seal_many([_body(value=value, table=table, column=column, row=row, owner=owner)])[0]
-        _text(item, "text")
-        return item
+        """Seals one value.
+
+        The answer has ``text``, ``encryption_version``, ``encryption_method`` and ``encryption_key_id``. The agent may
+        be configured to write another form than an envelope: all four belong into the row in one statement.
+        """
+        item = {"value": value, "table": table, "column": column, "row": row, "owner": owner}
+        sealed = self._batch("/v1/seal", [values.item(item, "value")])[0]
+        _text(sealed, "text")
+        return sealed
 
     def open_many(self, items: Iterable[Mapping[str, object]]) -> list[Json]:
         """Opens a batch, in order; an item that does not open has ``error`` and spoils no other."""
-        return self._batch("/v1/open", items)
+        return self._each("/v1/open", items, "text")
 
     def seal_many(self, items: Iterable[Mapping[str, object]]) -> list[Json]:
-        """Seals a batch, in order."""
-        return self._batch("/v1/seal", items)
+        """Seals a batch, in order; an item that is not sealed has ``error`` and spoils no other."""
+        return self._each("/v1/seal", items, "value")
 
     def secret(self, name: str, *, stage: str | None = None) -> str:
         """Reads a secret's value."""
@@ -146,15 +166,26 @@ class AgentClient:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _batch(self, path: str, items: Iterable[Mapping[str, object]]) -> list[Json]:
-        sent = [dict(item) for item in items]
+    def _each(self, path: str, items: Iterable[Mapping[str, object]], content: str) -> list[Json]:
+        """A batch in which an item that cannot be sent is its own error, too."""
+        sent: list[Json] = []
+        refusals: dict[int, Json] = {}
+        for at, given in enumerate(items):
+            try:
+                sent.append(values.item(given, content))
+            except (Refused, Malformed) as refusal:
+                refusals[at] = {"error": {"class": "malformed", "message": str(refusal)}}
+        answered = iter(self._batch(path, sent) if sent or not refusals else [])
+        return [refusals[at] if at in refusals else next(answered) for at in range(len(sent) + len(refusals))]
+
+    def _batch(self, path: str, sent: list[Json]) -> list[Json]:
         answer = self._call(path, {"items": sent}).get("items")
         if not isinstance(answer, list) or len(answer) != len(sent) or not all(isinstance(i, dict) for i in answer):
             raise _not_an_answer()
-        return answer
+        return [_sealed(item) for item in answer] if path == "/v1/seal" else answer
 
     def _call(self, path: str, body: Json, *, idempotent: bool = True, within: float = 0.0) -> Json:
-        payload = json.dumps(body, ensure_ascii=False).encode()
+        payload = values.payload(body)
         self._forget_closed()
         self._wait_for(max(within, self._timeout))
         reused = self._connection.sock is not None
@@ -198,12 +229,26 @@ class AgentClient:
         data = response.read(_MAX_ANSWER)
         try:
             answer = json.loads(data)
-        except ValueError:
+        except (ValueError, RecursionError):
             answer = None
         if response.status == 200 and isinstance(answer, dict):
             return answer
         details = answer if isinstance(answer, dict) else {}
         raise _error(response.status, details, response.getheader("Retry-After"))
+
+
+def _row(row: object) -> Json:
+    return values.keys("row", row)
+
+
+def _sealed(item: Json) -> Json:
+    """Refuses an answer that does not say how the text is stored: under a wrong version the value would be lost."""
+    version = item.get("encryption_version")
+    method = item.get("encryption_method", 0)
+    says_how = isinstance(version, int) and not isinstance(version, bool) and isinstance(method, str | None)
+    if not isinstance(item.get("error"), dict) and not says_how:
+        raise _not_an_answer()
+    return item
 
 
 def _body(**fields: object) -> Json:

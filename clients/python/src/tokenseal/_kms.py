@@ -202,7 +202,7 @@ def _call(
     if context:
         arguments["EncryptionContext"] = context
     try:
-        return call(KeyId=key, **arguments)
+        answer = call(KeyId=key, **arguments)
     except Exception as error:  # noqa: BLE001 - the SDK's classes are the caller's dependency, not this package's
         code = _code_of(error)
         if code == "InvalidCiphertextException":
@@ -211,6 +211,9 @@ def _call(
         detail = f" ({code})" if code else ""
         # The SDK's own words are left out: they may hold the raw answer, and the answer a plaintext key.
         raise KeyServiceError(kind, f"AWS KMS: {operation} failed: {kind}{detail}") from None
+    if not isinstance(answer, Mapping):
+        raise _not_an_answer(operation)
+    return answer
 
 
 def _code_of(error: Exception) -> str:

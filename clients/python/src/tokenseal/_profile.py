@@ -91,7 +91,7 @@ class Profile:
         """Parses a profile in TOML."""
         try:
             parsed = tomllib.loads(text)
-        except tomllib.TOMLDecodeError:
+        except (tomllib.TOMLDecodeError, RecursionError):
             # The parser's words may repeat a line of a file that was named by mistake, such as one of secrets.
             raise ConfigurationError("profile is not valid TOML") from None
         return cls.from_dict(parsed)
@@ -101,7 +101,7 @@ class Profile:
         """Parses the JSON that ``migrate-tokens profile show --format json`` prints."""
         try:
             parsed = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise ConfigurationError("profile is not valid JSON") from None
         return cls.from_dict(parsed)
 

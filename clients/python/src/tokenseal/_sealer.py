@@ -96,6 +96,9 @@ class Sealer:
         self._binding = _settings.choice(binding, "BINDING", _settings.BINDINGS)
         self._plaintext = _settings.choice(plaintext_policy, "PLAINTEXT_POLICY", _settings.PLAINTEXT_POLICIES)
         self._floor = _settings.floor(floor, self.profile.floor)
+        if self._binding == "require" and self._plaintext == "forbid":
+            # Nothing weaker than a bound envelope is left to read, whatever the floor says.
+            self._floor = "bound"
         self._direct_key = _settings.direct_key(encryption_key)
         self._legacy = legacy
         self._base = dict(self.profile.context)
@@ -159,6 +162,8 @@ class Sealer:
         layout, binding = self._cell(table, column, row, owner)
         if text is None:
             return None
+        if not isinstance(text, str):
+            raise Refused("a stored value is text or None")
         utf8(text, "the stored text")
         if not text:
             return ""
@@ -350,7 +355,7 @@ def _identity(
     layout: Table, what: str, columns: tuple[str, ...], given: Mapping[str, KeyValue | None]
 ) -> tuple[tuple[str, str], ...]:
     """Names and canonical texts of the key or the owner columns: all of them, and no others."""
-    if set(given) != set(columns):
+    if not isinstance(given, Mapping) or set(given) != set(columns):
         expected = ", ".join(columns) or "none"
         raise Refused(f"{what} of table {layout.name!r} must give exactly these columns: {expected}")
     pairs = []

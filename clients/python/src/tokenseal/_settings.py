@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ._duration import parse_duration
 from ._encoding import decode_base64
 from ._errors import ConfigurationError, Malformed
 from ._profile import FLOORS, Profile
@@ -16,7 +17,6 @@ ENVELOPE_FORMATS = ("v2", "v3")
 BINDINGS = ("accept-unbound", "require", "off")
 PLAINTEXT_POLICIES = ("allow", "allow-read", "forbid")
 
-_UNITS = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 _MAX_FILE_LEN = 65_536
 
 
@@ -103,16 +103,16 @@ def direct_key(given: str | None) -> bytes | None:
 
 def seconds(given: float | None, name: str, default: float) -> float:
     if given is not None:
-        if isinstance(given, bool) or not 0 <= given <= 86_400:
+        if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given <= 86_400:
             raise ConfigurationError(f"{name} must be between 0 and 86400 seconds")
         return float(given)
     text = variable(name)
     if text is None:
         return default
-    parsed = re.fullmatch(r"([0-9]{1,9})(ms|s|m|h|d)?", text)
+    parsed = parse_duration(text)
     if parsed is None:
-        raise ConfigurationError(f"{name} must be a duration such as 30s, 5m or 1h")
-    return float(parsed[1]) * _UNITS[parsed[2] or ""]
+        raise ConfigurationError(f"{name} must be a duration such as 30s, 5m or 1h 30m")
+    return parsed
 
 
 def count(given: int | None, name: str, default: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ._envelopes import is_envelope
 from ._errors import ConfigurationError, Refused
 from ._keys_of_rows import KeyValue
 
@@ -113,7 +114,7 @@ class StatementBuilder:
             if value is None:
                 values[column] = None
             else:
-                put(column, seal(column, value) if isinstance(value, str) else value)
+                put(column, seal(column, value) if isinstance(value, str) else _envelope(column, value))
         old = {column: self._old[column] for column in self._table.tokens if column not in new}
         kept = {column: text for column, text in old.items() if isinstance(text, str) and text}
         if self._table.version is not None and not self._may_stay(key_ids):
@@ -152,6 +153,15 @@ class StatementBuilder:
         mark = "`" if self._dialect == "mysql" else '"'
         quoted = mark + identifier.replace(mark, mark * 2) + mark
         return quoted.replace("%", "%%") if self._placeholder == "%s" else quoted
+
+
+def _envelope(column: str, value: object) -> Sealed:
+    """A value that was sealed before. Anything but an envelope would be lost under the version of envelopes."""
+    text, version, method = (getattr(value, name, None) for name in ("text", "version", "method"))
+    is_one = isinstance(text, str) and (not text or is_envelope(text))
+    if not is_one or version != _VERSION or method != "kms-envelope":
+        raise Refused(f"column {column!r} is set to something that is neither text nor a sealed envelope")
+    return value  # type: ignore[return-value]
 
 
 def _key_value(value: object) -> KeyValue:
