@@ -139,7 +139,27 @@ export class Sealer {
   clearCache(): void;
 }
 
-type Row = Record<string, unknown>;
+/** A row for the agent: `null` is the NULL of an owner column. */
+type Row = Record<string, KeyValue | null>;
+type Plain = Record<string, KeyValue | boolean | Date | null>;
+
+/** A cell for the agent. */
+export interface AgentCell {
+  table: string;
+  column: string;
+  row: Row;
+  owner?: Row | null | undefined;
+  version?: number | string | bigint | null | undefined;
+}
+
+/** A value that the agent sealed, as the row's version columns must say in the same statement. */
+export interface AgentSealed {
+  text: string;
+  encryption_key_id: string | null;
+  /** 2 for an envelope; 0 or 1 where the agent is configured to write plaintext or direct AES. */
+  encryption_version: number;
+  encryption_method: string | null;
+}
 
 /** Connections to `tokenseal-agent`, kept open between calls. */
 export class AgentClient {
@@ -149,17 +169,18 @@ export class AgentClient {
   put(
     row: Row,
     tokens: Record<string, string | null>,
-    options?: { table?: string; plain?: Row; ifRevision?: string; lease?: string },
+    options?: { table?: string; plain?: Plain; ifRevision?: string; lease?: string },
   ): Promise<Record<string, any>>;
   delete(row: Row, options?: { table?: string; ifRevision?: string }): Promise<Record<string, any>>;
   fresh(row: Row, options: { validFor: number; table?: string }): Promise<Record<string, any>>;
   find(column: string, value: string, options?: { table?: string }): Promise<Record<string, string>[]>;
   lease(row: Row, options: { seconds: number; table?: string }): Promise<Record<string, any>>;
   release(row: Row, options: { lease: string; table?: string }): Promise<Record<string, any>>;
-  open(text: string, cell: Row): Promise<string>;
-  seal(value: string, cell: Row): Promise<{ text: string; encryption_key_id: string | null }>;
-  openMany(items: Row[]): Promise<Record<string, any>[]>;
-  sealMany(items: Row[]): Promise<Record<string, any>[]>;
+  open(text: string, cell: AgentCell): Promise<string>;
+  seal(value: string, cell: AgentCell): Promise<AgentSealed>;
+  /** An item that does not open, or that cannot be sent, has `error` and spoils no other. */
+  openMany(items: (AgentCell & { text: string })[]): Promise<Record<string, any>[]>;
+  sealMany(items: (AgentCell & { value: string })[]): Promise<Record<string, any>[]>;
   secret(name: string, options?: { stage?: string }): Promise<string>;
   close(): void;
 }

@@ -2,7 +2,8 @@
 
 import { Agent, request } from "node:http";
 
-import { AgentError, ConfigurationError } from "./errors.js";
+import { itemOf, keys, payloadOf, plainValues, textOf, tokenValues } from "./agent-values.js";
+import { AgentError, ConfigurationError, Malformed, Refused } from "./errors.js";
 
 export const DEFAULT_SOCKET = "/run/tokenseal/agent.sock";
 
@@ -11,6 +12,7 @@ const MAX_ANSWER = 64 << 20;
 const MAX_IDLE = 10_000;
 /** Milliseconds that `fresh` may take at least: the agent waits up to 60 s for another caller's refresh. */
 const REFRESH_WITHIN = 75_000;
+const MAX_TIMEOUT = 86_400_000;
 
 /** Connections to the agent, kept open between calls. */
 export class AgentClient {
@@ -26,9 +28,12 @@ export class AgentClient {
    */
   constructor(socket = DEFAULT_SOCKET, { token, timeout = 30_000 } = {}) {
     this.#target = targetOf(socket, token);
+    if (typeof timeout !== "number" || !(timeout > 0 && timeout <= MAX_TIMEOUT)) {
+      throw new ConfigurationError(`timeout must be above 0 and at most ${MAX_TIMEOUT} milliseconds`);
+    }
     this.#timeout = timeout;
     if (token !== undefined) {
-      if (!/^[!-~]{1,4096}$/.test(token)) {
+      if (typeof token !== "string" || !/^[!-~]{1,4096}$/.test(token)) {
         throw new ConfigurationError("the agent's token has characters that no header can carry");
       }
       this.#headers["Authorization"] = `Bearer ${token}`;
@@ -41,8 +46,8 @@ export class AgentClient {
    * @param {Record<string, unknown>} row
    * @param {{table?: string, columns?: string[]}} options
    */
-  get(row, { table, columns } = {}) {
-    return this.#call("/v1/tokens/get", { row, table, columns });
+  async get(row, { table, columns } = {}) {
+    return this.#call("/v1/tokens/get", { row: keys("row", row), table, columns });
   }
 
   /**
@@ -52,8 +57,10 @@ export class AgentClient {
    * @param {Record<string, string | null>} tokens
    * @param {{table?: string, plain?: Record<string, unknown>, ifRevision?: string, lease?: string}} options
    */
-  put(row, tokens, { table, plain, ifRevision, lease } = {}) {
-    return this.#call("/v1/tokens/put", { row, tokens, table, plain, if_revision: ifRevision, lease }, false);
+  async put(row, tokens, { table, plain, ifRevision, lease } = {}) {
+    const written = { row: keys("row", row), tokens: tokenValues(tokens) };
+    const optional = { table, plain: plain === undefined ? undefined : plainValues(plain), if_revision: ifRevision, lease };
+    return this.#call("/v1/tokens/put", { ...written, ...optional }, false);
   }
 
   /**
@@ -62,8 +69,8 @@ export class AgentClient {
    * @param {Record<string, unknown>} row
    * @param {{table?: string, ifRevision?: string}} options
    */
-  delete(row, { table, ifRevision } = {}) {
-    return this.#call("/v1/tokens/delete", { row, table, if_revision: ifRevision }, false);
+  async delete(row, { table, ifRevision } = {}) {
+    return this.#call("/v1/tokens/delete", { row: keys("row", row), table, if_revision: ifRevision }, false);
   }
 
   /**
@@ -72,8 +79,9 @@ export class AgentClient {
    * @param {Record<string, unknown>} row
    * @param {{validFor: number, table?: string}} options
    */
-  fresh(row, { validFor, table }) {
-    return this.#call("/v1/tokens/fresh", { row, table, valid_for: validFor }, false, REFRESH_WITHIN);
+  async fresh(row, { validFor, table }) {
+    const body = { row: keys("row", row), table, valid_for: validFor };
+    return this.#call("/v1/tokens/fresh", body, false, REFRESH_WITHIN);
   }
 
   /**
@@ -85,7 +93,8 @@ export class AgentClient {
    * @returns {Promise<Record<string, string>[]>}
    */
   async find(column, value, { table } = {}) {
-    const rows = (await this.#call("/v1/tokens/find", { column, value, table }))["rows"];
+    const sought = { column, value: textOf(value, "the value"), table };
+    const rows = (await this.#call("/v1/tokens/find", sought))["rows"];
     if (!Array.isArray(rows) || !rows.every((row) => typeof row === "object" && row !== null)) throw notAnAnswer();
     return rows;
   }
@@ -96,8 +105,8 @@ export class AgentClient {
    * @param {Record<string, unknown>} row
    * @param {{seconds: number, table?: string}} options
    */
-  lease(row, { seconds, table }) {
-    return this.#call("/v1/tokens/lease", { row, table, seconds }, false);
+  async lease(row, { seconds, table }) {
+    return this.#call("/v1/tokens/lease", { row: keys("row", row), table, seconds }, false);
   }
 
   /**
@@ -106,8 +115,8 @@ export class AgentClient {
    * @param {Record<string, unknown>} row
    * @param {{lease: string, table?: string}} options
    */
-  release(row, { lease, table }) {
-    return this.#call("/v1/tokens/release", { row, table, lease }, false);
+  async release(row, { lease, table }) {
+    return this.#call("/v1/tokens/release", { row: keys("row", row), table, lease }, false);
   }
 
   /**
@@ -118,19 +127,20 @@ export class AgentClient {
    * @returns {Promise<string>}
    */
   async open(text, cell) {
-    return textIn((await this.openMany([{ ...cell, text }]))[0], "value");
+    return textIn((await this.#batch("/v1/open", [itemOf({ ...cell, text }, "text")]))[0], "value");
   }
 
   /**
-   * Seals one value; the answer has `text` and `encryption_key_id`.
+   * Seals one value; the answer has `text`, `encryption_version`, `encryption_method` and `encryption_key_id`. The agent may be
+   * configured to write another form than an envelope: all four belong into the row in one statement.
    *
    * @param {string} value
    * @param {Record<string, unknown>} cell
    */
   async seal(value, cell) {
-    const item = (await this.sealMany([{ ...cell, value }]))[0];
-    textIn(item, "text");
-    return item;
+    const sealed = (await this.#batch("/v1/seal", [itemOf({ ...cell, value }, "value")]))[0];
+    textIn(sealed, "text");
+    return sealed;
   }
 
   /**
@@ -138,17 +148,17 @@ export class AgentClient {
    *
    * @param {Record<string, unknown>[]} items
    */
-  openMany(items) {
-    return this.#batch("/v1/open", items);
+  async openMany(items) {
+    return this.#each("/v1/open", items, "text");
   }
 
   /**
-   * Seals a batch, in order.
+   * Seals a batch, in order; an item that is not sealed has `error` and spoils no other.
    *
    * @param {Record<string, unknown>[]} items
    */
-  sealMany(items) {
-    return this.#batch("/v1/seal", items);
+  async sealMany(items) {
+    return this.#each("/v1/seal", items, "value");
   }
 
   /**
@@ -168,6 +178,29 @@ export class AgentClient {
   }
 
   /**
+   * A batch in which an item that cannot be sent is its own error, too.
+   *
+   * @param {string} path
+   * @param {Record<string, unknown>[]} items
+   * @param {"text" | "value"} content
+   * @returns {Promise<any[]>}
+   */
+  async #each(path, items, content) {
+    /** @type {Record<string, unknown>[]} */
+    const sent = [];
+    const places = [...items].map((given) => {
+      try {
+        return { at: sent.push(itemOf(given, content)) - 1, refusal: undefined };
+      } catch (error) {
+        if (!(error instanceof Refused || error instanceof Malformed)) throw error;
+        return { at: -1, refusal: { error: { class: "malformed", message: error.message } } };
+      }
+    });
+    const answered = sent.length > 0 || places.length === 0 ? await this.#batch(path, sent) : [];
+    return places.map(({ at, refusal }) => refusal ?? answered[at]);
+  }
+
+  /**
    * @param {string} path
    * @param {Record<string, unknown>[]} items
    * @returns {Promise<any[]>}
@@ -176,6 +209,7 @@ export class AgentClient {
     const answered = (await this.#call(path, { items }))["items"];
     if (!Array.isArray(answered) || answered.length !== items.length) throw notAnAnswer();
     if (!answered.every((item) => typeof item === "object" && item !== null)) throw notAnAnswer();
+    if (path === "/v1/seal" && !answered.every(saysHowItIsStored)) throw notAnAnswer();
     return answered;
   }
 
@@ -187,7 +221,7 @@ export class AgentClient {
    * @returns {Promise<Record<string, any>>}
    */
   async #call(path, body, isRead = true, within = 0) {
-    const payload = Buffer.from(JSON.stringify(body));
+    const payload = payloadOf(body);
     const timeout = Math.max(within, this.#timeout);
     try {
       return await this.#exchange(path, payload, timeout);
@@ -246,12 +280,16 @@ class StaleConnection extends AgentError {
  * @returns {{socketPath: string} | {host: string, port: number}}
  */
 function targetOf(socket, token) {
-  const address = socket.replace(/^unix:/, "");
+  const address = typeof socket === "string" ? socket.replace(/^unix:/, "") : "";
+  if (address === "" || address.includes("\0")) throw new ConfigurationError("the agent's socket is not a path");
   const [, host = "", port = ""] = /^([^/]+):([0-9]{1,5})$/.exec(address) ?? [];
   if (host === "") return { socketPath: address };
   const name = host.replace(/^\[(.*)\]$/, "$1");
   if (!["127.0.0.1", "::1", "localhost"].includes(name)) {
     throw new ConfigurationError("the agent is reached over a Unix socket or a loopback address alone");
+  }
+  if (Number(port) < 1 || Number(port) > 65_535) {
+    throw new ConfigurationError("the agent's address has a port that does not exist");
   }
   if (token === undefined) throw new ConfigurationError("the agent needs a token over TCP");
   return { host: name, port: Number(port) };
@@ -280,6 +318,16 @@ function textIn(item, name) {
   const value = item?.[name];
   if (typeof value !== "string") throw notAnAnswer();
   return value;
+}
+
+/**
+ * An answer that does not say how the text is stored is refused: under a wrong version the value would be lost.
+ *
+ * @param {Record<string, unknown>} item
+ */
+function saysHowItIsStored(item) {
+  const { error, encryption_version: version, encryption_method: method } = item;
+  return typeof error === "object" || (Number.isInteger(version) && (method === null || typeof method === "string"));
 }
 
 /**

@@ -47,7 +47,9 @@ export class Sealer {
     this.#format = settings.choice(envelopeFormat, "ENVELOPE_FORMAT", settings.ENVELOPE_FORMATS);
     this.#binding = settings.choice(binding, "BINDING", settings.BINDINGS);
     this.#plaintext = settings.choice(plaintextPolicy, "PLAINTEXT_POLICY", settings.PLAINTEXT_POLICIES);
-    this.#floor = settings.floor(floor, this.profile.floor);
+    // Nothing weaker than a bound envelope is left to read under the strictest settings, whatever the floor says.
+    const isStrict = this.#binding === "require" && this.#plaintext === "forbid";
+    this.#floor = isStrict ? "bound" : settings.floor(floor, this.profile.floor);
     this.#directKey = settings.directKey(encryptionKey);
     this.#legacy = legacy;
     this.#baseContext = new Binding("-", "-", [], []).plainContext(this.profile.context);

@@ -2,6 +2,7 @@
 
 import { readFileSync, statSync } from "node:fs";
 
+import { parseDuration } from "./duration.js";
 import { decodeBase64 } from "./encoding.js";
 import { ConfigurationError } from "./errors.js";
 import { FLOORS, Profile } from "./profile.js";
@@ -15,8 +16,6 @@ export const BINDINGS = ["accept-unbound", "require", "off"];
 /** @type {Choices} */
 export const PLAINTEXT_POLICIES = ["allow", "allow-read", "forbid"];
 
-/** @type {Record<string, number>} */
-const UNITS = { ms: 1, "": 1000, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 const MAX_FILE_LEN = 65_536;
 const MAX_TTL = 86_400_000;
 
@@ -139,9 +138,9 @@ export function milliseconds(given, name, standard) {
   }
   const text = variable(name);
   if (text === undefined) return standard;
-  const [, number, unit] = /^([0-9]{1,9})(ms|s|m|h|d)?$/.exec(text) ?? [];
-  if (number === undefined) throw new ConfigurationError(`${name} must be a duration such as 30s, 5m or 1h`);
-  return Number(number) * (UNITS[unit ?? ""] ?? 1000);
+  const parsed = parseDuration(text);
+  if (parsed === undefined) throw new ConfigurationError(`${name} must be a duration such as 30s, 5m or 1h 30m`);
+  return parsed;
 }
 
 /**

@@ -1,5 +1,6 @@
 /** The statement that writes a row: a compare-and-swap over everything that its values are bound to. */
 
+import { isEnvelope } from "./envelopes.js";
 import { ConfigurationError, Refused } from "./errors.js";
 
 /** @typedef {import("./profile.js").Table} Table */
@@ -133,7 +134,7 @@ export class StatementBuilder {
     };
     for (const [column, value] of Object.entries(set)) {
       if (value === null) values.set(column, null);
-      else put(column, typeof value === "string" ? await seal(column, value) : value);
+      else put(column, typeof value === "string" ? await seal(column, value) : envelopeIn(column, value));
     }
     const hasVersion = this.#table.version !== undefined;
     const kept = this.#table.tokens.filter((column) => !Object.hasOwn(set, column) && this.#old[column]);
@@ -195,4 +196,20 @@ export class StatementBuilder {
   #quote(identifier) {
     return this.#quoteMark + identifier.replaceAll(this.#quoteMark, this.#quoteMark + this.#quoteMark) + this.#quoteMark;
   }
+}
+
+/**
+ * A value that was sealed before. Anything but an envelope would be lost under the version of envelopes.
+ *
+ * @param {string} column
+ * @param {Sealed} sealed
+ * @returns {Sealed}
+ */
+function envelopeIn(column, sealed) {
+  const { text, version, method } = sealed;
+  const isOne = typeof text === "string" && (text === "" || isEnvelope(text));
+  if (!isOne || version !== VERSION || method !== "kms-envelope") {
+    throw new Refused(`column ${JSON.stringify(column)} is set to something that is neither text nor a sealed envelope`);
+  }
+  return sealed;
 }

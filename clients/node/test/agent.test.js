@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 
-import { AgentClient, AgentError, ConfigurationError } from "../src/index.js";
+import { AgentClient, AgentError, ConfigurationError, Malformed, Refused, fromDatabase } from "../src/index.js";
 import { CANARY } from "./support.js";
 
 const ROW = { provider: "twitch", channel: "me" };
@@ -85,9 +85,6 @@ test("one bad item spoils no other", async (context) => {
   await assert.rejects(client.openMany([]), AgentError);
   state.answer = { items: [bad] };
   await assert.rejects(client.open("kms:v2:a", CELL), { status: 422, errorClass: "context_mismatch_or_corrupt" });
-  state.answer = { items: [{ text: "kms:v2:…", encryption_key_id: "arn" }] };
-  assert.equal((await client.seal("x", CELL)).encryption_key_id, "arn");
-  assert.deepEqual(state.requests.at(-1).body, { items: [{ ...CELL, value: "x" }] });
 });
 
 test("a secret is read with the token in the header", async (context) => {
@@ -133,4 +130,91 @@ test("an agent that is not there is an error, and other hosts are refused", asyn
   assert.throws(() => new AgentClient("10.0.0.1:80", { token: "t" }), ConfigurationError);
   assert.throws(() => new AgentClient("127.0.0.1:80"), ConfigurationError);
   assert.throws(() => new AgentClient("/x", { token: "line\nbreak" }), ConfigurationError);
+});
+
+const SEALED = { text: "kms:v2:…", encryption_key_id: "arn", encryption_version: 2, encryption_method: "kms-envelope" };
+
+test("a sealed value says how it is stored", async (context) => {
+  const { state, client } = await stub(context);
+  const plaintext = { text: "x", encryption_key_id: null, encryption_version: 0, encryption_method: null };
+  for (const sealed of [SEALED, plaintext]) {
+    state.answer = { items: [sealed] };
+    assert.deepEqual(await client.seal("x", CELL), sealed);
+  }
+  assert.deepEqual(state.requests.at(-1).body, { items: [{ ...CELL, value: "x" }] });
+  for (const lacks of ["text", "encryption_version", "encryption_method"]) {
+    for (const value of [undefined, true]) {
+      state.answer = { items: [{ ...SEALED, [lacks]: value }] };
+      await assert.rejects(client.seal("x", CELL), AgentError, lacks);
+    }
+  }
+});
+
+test("keys are sent as they are", async (context) => {
+  const { state, client } = await stub(context);
+  const given = [
+    [7, 7], [2 ** 53 - 1, 2 ** 53 - 1], [9007199254740993n, "9007199254740993"], ["9007199254740993", "9007199254740993"],
+    [fromDatabase("1.50"), "1.50"], [null, null],
+  ];
+  for (const [value, sent] of given) {
+    state.answer = { items: [{ value: "x" }] };
+    await client.get({ id: value });
+    assert.deepEqual(state.requests.at(-1).body, { row: { id: sent } });
+    await client.open("", { table: "t", column: "c", row: { id: value }, owner: { tenant: value }, version: 2n });
+    const item = { table: "t", column: "c", row: { id: sent }, owner: { tenant: sent }, version: 2, text: "" };
+    assert.deepEqual(state.requests.at(-1).body, { items: [item] });
+  }
+});
+
+test("keys that have no one text are refused before anything is sent", async (context) => {
+  const { state, client } = await stub(context);
+  const isSilent = (error) => error instanceof Refused && error.cause === undefined && !error.stack.includes(CANARY);
+  const odd = [
+    2 ** 53, JSON.parse("9007199254740993"), 1.5, NaN, 2n ** 63n, true, undefined, new Date(0), Buffer.from("7"), [7], {},
+    Symbol("7"), `${CANARY}\ud800`,
+  ];
+  for (const value of odd) {
+    const row = { id: value };
+    const calls = [
+      () => client.get(row), () => client.put(row, { a: "x" }), () => client.put(ROW, { a: value }), () => client.delete(row),
+      () => client.fresh(row, { validFor: 1 }), () => client.lease(row, { seconds: 1 }), () => client.release(row, { lease: "l" }),
+      () => client.open("x", { ...CELL, row }), () => client.seal("x", { ...CELL, owner: row }), () => client.find("c", value),
+    ];
+    if (value !== true && !(value instanceof Date)) calls.push(() => client.put(ROW, { a: "x" }, { plain: row }));
+    if (value !== undefined) calls.push(() => client.open(value, CELL), () => client.seal(value, CELL));
+    for (const call of calls) await assert.rejects(call, isSilent);
+  }
+  const bad = [
+    () => client.get(ROW, { columns: [1n] }), () => client.get(ROW, { table: "\ud800" }), () => client.get(null),
+    () => client.put(ROW, CANARY), () => client.put(ROW, { a: CANARY }, { ifRevision: 1n }), () => client.fresh(ROW, { validFor: 0.5 }),
+    () => client.put(ROW, { a: CANARY }, { plain: [1] }),
+  ];
+  for (const call of bad) await assert.rejects(call, isSilent);
+  await assert.rejects(client.open("x", { ...CELL, version: 3 }), Malformed);
+  assert.deepEqual(state.requests, []);
+});
+
+test("an item that cannot be sent spoils no other", async (context) => {
+  const { state, client } = await stub(context);
+  state.answer = { items: [{ value: "first" }, { value: "last" }] };
+  const bad = [{ text: "\ud800" }, { text: null }, { version: 3 }, { row: { id: 1.5 } }, { value: "x" }, null];
+  const results = await client.openMany([{ text: "a" }, ...bad, { text: "b", version: "2" }]);
+  assert.deepEqual(results.map(({ value }) => value), ["first", ...bad.map(() => undefined), "last"]);
+  assert.ok(results.slice(1, -1).every(({ error }) => error.class === "malformed"));
+  assert.deepEqual(state.requests[0].body, { items: [{ text: "a" }, { text: "b", version: 2 }] });
+  assert.equal((await client.sealMany([{ value: 7 }]))[0].error.class, "malformed");
+  assert.equal(state.requests.length, 1);
+});
+
+test("plain values and dates are sent in one spelling", async (context) => {
+  const { state, client } = await stub(context);
+  await client.put(ROW, { a: null }, { plain: { b: new Date(0), c: true, d: 7n, e: null } });
+  assert.deepEqual(state.requests[0].body.plain, { b: "1970-01-01T00:00:00.000Z", c: true, d: "7", e: null });
+});
+
+test("an address that cannot be one is refused", () => {
+  for (const socket of ["", "a\0b", 7, "127.0.0.1:99999", "127.0.0.1:0"]) {
+    assert.throws(() => new AgentClient(socket, { token: "t" }), ConfigurationError);
+  }
+  assert.throws(() => new AgentClient("/x", { timeout: -1 }), ConfigurationError);
 });

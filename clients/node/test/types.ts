@@ -16,13 +16,16 @@ export async function read(text: string, nullable: string | null): Promise<strin
 export async function throughTheAgent(): Promise<string> {
   const agent = new AgentClient("/run/tokenseal/agent.sock");
   await agent.put({ id: 7 }, { email: "x" }, { ifRevision: "r" });
-  return agent.secret("db#password");
+  const sealed = await agent.seal("x", { ...cell, row: { id: 7n }, owner: { tenant: null } });
+  return [sealed.encryption_version, sealed.encryption_method ?? "", await agent.secret("db#password")].join();
 }
 
 export function kind(error: unknown): string {
   return error instanceof KeyServiceError ? error.kind : "other";
 }
 
+// @ts-expect-error a key has one text
+void new AgentClient().get({ id: [7] });
 // @ts-expect-error a value must be text
 void sealer.seal(5, cell);
 // @ts-expect-error a format must be known

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { Profile, Refused, Sealer } from "../src/index.js";
-import { ARN, CRM, MemoryKms, OTHER_ARN, vectorFile, vod } from "./support.js";
+import { ARN, CANARY, CRM, MemoryKms, OTHER_ARN, vectorFile, vod } from "./support.js";
 
 const DIRECT = vectorFile("formats.json").vectors.find(({ format }) => format === "direct-aes");
 const VOD_OLD = {
@@ -98,4 +98,15 @@ test("each dialect has its own spelling", async () => {
   );
   assert.match(await sql({ dialect: "mysql" }), /BINARY `email` <=> BINARY \?/);
   assert.match(await sql({ dialect: "sqlite" }), /"tenant_id" IS \?/);
+});
+
+test("a sealed value that is no envelope is not written as one", async () => {
+  const sealer = vod(new MemoryKms());
+  for (const sealed of [
+    { text: CANARY, keyId: null, version: 0, method: "" }, { text: "AAAA", keyId: null, version: 1, method: "direct-aes" },
+    { text: CANARY, keyId: ARN, version: 2, method: "kms-envelope" }, 7,
+  ]) {
+    const isSilent = (error) => error instanceof Refused && !error.message.includes(CANARY);
+    await assert.rejects(update(sealer, VOD_OLD, { access_token: sealed }), isSilent);
+  }
 });

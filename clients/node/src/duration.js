@@ -1,0 +1,34 @@
+/** Spans of time as settings spell them: the grammar of the programs. */
+
+/** 100 years of 365.25 days, in milliseconds. */
+const LONGEST = 3_155_760_000_000;
+/** @type {Map<string, number>} */
+const MILLISECONDS = new Map(
+  Object.entries({
+    "nanos nsec ns": 1e-6, "usec us µs": 1e-3, "millis msec ms": 1, "seconds second secs sec s": 1000,
+    "minutes minute mins min m": 60_000, "hours hour hrs hr h": 3_600_000, "days day d": 86_400_000,
+    "weeks week wks wk w": 604_800_000, "months month M": 2_630_016_000, "years year yrs yr y": 31_557_600_000,
+  }).flatMap(([names, unit]) => names.split(" ").map((name) => /** @type {[string, number]} */ ([name, unit]))),
+);
+const NUMBER = "[0-9][0-9\\s]*(?:\\.\\s*[0-9][0-9\\s]*)?";
+const WHOLE = new RegExp(`^(?:${NUMBER}[a-zA-Zµ]+\\s*)+$`);
+const PART = new RegExp(`(${NUMBER})([a-zA-Zµ]+)`, "g");
+
+/**
+ * Milliseconds of `250ms`, `90s`, `5m`, `1h 30m`, `7d`, or digits alone for seconds; none for any other text.
+ *
+ * @param {string} given
+ * @returns {number | undefined}
+ */
+export function parseDuration(given) {
+  const trimmed = given.trim();
+  const text = /^[0-9]+$/.test(trimmed) ? `${trimmed}s` : trimmed;
+  if (text.length > 256 || !WHOLE.test(text)) return undefined;
+  let total = 0;
+  for (const [, number = "", name = ""] of text.matchAll(PART)) {
+    const unit = MILLISECONDS.get(name);
+    if (unit === undefined) return undefined;
+    total += Number(number.replace(/\s/g, "")) * unit;
+  }
+  return total <= LONGEST ? total : undefined;
+}
