@@ -447,3 +447,35 @@ func TestAValueThatDoesNotCommitToItsKeyIsRefusedAlthoughItsTagIsRight(t *testin
 		}
 	}
 }
+
+func TestKeysOfTheBuiltInProfilesHaveTypes(t *testing.T) {
+	upper := "6F9619FF-8B86-D011-B42D-00CF4FC964FF"
+	cells := []struct {
+		profile string
+		cell    Cell
+	}{
+		{"vod-tender", Cell{Table: "oauth_tokens", Row: map[string]any{"provider": "2026-01-01", "channel": "007"}}},
+		{"pulseplan", Cell{Table: "oauth_tokens", Row: map[string]any{"id": upper}, Owner: map[string]any{"user_id": upper}}},
+	}
+	for _, name := range []string{"gh", "jira", "slack", "confluence"} {
+		cells = append(cells, struct {
+			profile string
+			cell    Cell
+		}{"autonomous", Cell{Table: name + "_connection", Row: map[string]any{"id": "007"}}})
+	}
+	for _, each := range cells {
+		profile, err := LoadProfile(each.profile)
+		if err != nil {
+			t.Fatal(err)
+		}
+		each.cell.Column = "access_token"
+		made := sealer(t, &memoryKMS{}, Config{Profile: profile})
+		sealed, err := made.Seal(ctx, canary, each.cell)
+		if err != nil {
+			t.Fatal(each.profile, err)
+		}
+		if opened, err := made.Open(ctx, sealed.Text, each.cell); err != nil || opened != canary {
+			t.Fatal(each.profile, err)
+		}
+	}
+}

@@ -313,3 +313,18 @@ test("a value that does not commit to its key is refused although its tag is rig
   assert.equal(opened(derived(Buffer.from("COMMITKEY"))), "x");
   assert.throws(() => opened(Buffer.alloc(32)), NotAuthentic);
 });
+
+test("keys of the built-in profiles have types", async () => {
+  const upper = "6F9619FF-8B86-D011-B42D-00CF4FC964FF";
+  const uuids = { row: { id: upper }, owner: { user_id: upper } };
+  const cells = [
+    ["vod-tender", "oauth_tokens", { row: { provider: "2026-01-01", channel: "007" } }],
+    ["pulseplan", "oauth_tokens", uuids],
+    ...["gh", "jira", "slack", "confluence"].map((name) => ["autonomous", `${name}_connection`, { row: { id: "007" } }]),
+  ];
+  for (const [profile, table, names] of cells) {
+    const sealer = new Sealer({ kms: new MemoryKms(), keyId: ARN, profile });
+    const cell = { table, column: "access_token", ...names };
+    assert.equal(await sealer.open((await sealer.seal("x", cell)).text, cell), "x");
+  }
+});

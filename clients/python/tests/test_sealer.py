@@ -448,3 +448,19 @@ def test_a_value_that_does_not_commit_to_its_key_is_refused_although_its_tag_is_
         bytes(12), b"x", b"tokenseal bound envelope v3\0" + header + binding.canonical()
     )
     assert EnvelopeV3(AES_256_GCM, header, b"\x00", payload).open(key, binding) == b"x"
+
+
+def test_keys_of_the_built_in_profiles_have_types() -> None:
+    upper = "6F9619FF-8B86-D011-B42D-00CF4FC964FF"
+    cells: list[tuple[str, str, dict[str, Any]]] = [
+        ("vod-tender", "oauth_tokens", {"row": {"provider": "2026-01-01", "channel": "007"}}),
+        ("pulseplan", "oauth_tokens", {"row": {"id": upper}, "owner": {"user_id": upper}}),
+        *(
+            ("autonomous", f"{name}_connection", {"row": {"id": "007"}})
+            for name in ("gh", "jira", "slack", "confluence")
+        ),
+    ]
+    for profile, table, names in cells:
+        sealer = Sealer(MemoryKms(), ARN, profile)
+        sealed = sealer.seal(CANARY, table=table, column="access_token", **names)
+        assert sealer.open(sealed.text, table=table, column="access_token", **names) == CANARY
