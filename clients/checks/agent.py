@@ -28,6 +28,7 @@ EXPECTED = {
     "written": "kms-envelope",
     "late": [409, "conflict"],
     "opened": VALUE,
+    "empty": ["", 2, "kms-envelope"],
     "moved": [422, "context_mismatch_or_corrupt"],
     "absent": [404, "not_found"],
     "secret": "canary-smtp",

@@ -14,6 +14,8 @@ async function status(call) {
   return [200, ""];
 }
 
+const marks = (sealed) => [sealed.encryption_version, sealed.encryption_method];
+
 /** Every call that the agent has, once, and once where it must fail. */
 async function exercise(agent, job) {
   const cell = { table: "oauth_tokens", column: "access_token", row: row(job) };
@@ -26,6 +28,7 @@ async function exercise(agent, job) {
     written: second.written,
     late,
     opened: await agent.open(sealed.text, { ...cell, version: 2 }),
+    empty: [await agent.open("", { ...cell, version: 2 }), ...marks(await agent.seal("", cell))],
     moved: await status(() => agent.open(sealed.text, { ...other, version: 2 })),
     absent: await status(() => agent.get(other.row)),
     secret: await agent.secret("CRM_SMTP"),

@@ -25,6 +25,10 @@ def status(call):
     return 200, ""
 
 
+def marks(sealed):
+    return sealed["encryption_version"], sealed["encryption_method"]
+
+
 def exercise(agent, job):
     """Every call that the agent has, once, and once where it must fail."""
     cell = {"table": "oauth_tokens", "column": "access_token", "row": row(job)}
@@ -37,6 +41,7 @@ def exercise(agent, job):
         "written": second["written"],
         "late": late,
         "opened": agent.open(sealed["text"], **cell, version=2),
+        "empty": [agent.open("", **cell, version=2), *marks(agent.seal("", **cell))],
         "moved": status(lambda: agent.open(sealed["text"], **other, version=2)),
         "absent": status(lambda: agent.get(other["row"])),
         "secret": agent.secret("CRM_SMTP"),

@@ -66,7 +66,13 @@ func exercise(agent *tokenseal.AgentClient, j job) any {
 	cell := tokenseal.Item{Table: "oauth_tokens", Column: "access_token", Row: j.key().Row, Value: &j.Value}
 	sealed, err := agent.Seal(ctx, cell)
 	must(err)
-	cell.Value, cell.Text, cell.Version = nil, sealed.Text, 2
+	cell.Value = new(string)
+	none, err := agent.Seal(ctx, cell)
+	must(err)
+	cell.Value, cell.Version = nil, 2
+	empty, err := agent.Open(ctx, cell)
+	must(err)
+	cell.Text = sealed.Text
 	opened, err := agent.Open(ctx, cell)
 	must(err)
 	cell.Row = other.key().Row
@@ -76,7 +82,7 @@ func exercise(agent *tokenseal.AgentClient, j job) any {
 	must(err)
 	_, withheld := agent.Secret(ctx, "KMS_MASTER_KEY", "")
 	return map[string]any{
-		"written": second.Written, "late": status(late), "opened": opened, "moved": status(moved),
+		"empty": []any{empty, none.Version, none.Method}, "written": second.Written, "late": status(late), "opened": opened, "moved": status(moved),
 		"absent": status(absent), "secret": secret, "withheld": status(withheld),
 	}
 }

@@ -80,7 +80,7 @@ class Profile:
         path = Path(name)
         try:
             text = path.read_text("utf-8")
-        except (OSError, UnicodeDecodeError):
+        except (OSError, ValueError):
             raise ConfigurationError(
                 f"profile {name!r} is neither one of {', '.join(BUILT_IN)} nor a file that can be read"
             ) from None
