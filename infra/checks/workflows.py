@@ -70,6 +70,17 @@ def check_updates(report):
             report.check((ecosystem, place) in looked_at, f"dependabot looks at {name}")
 
 
+def check_steps(report):
+    """Each step of `cargo xtask ci` is a job, so that none is left out where only this workflow looks."""
+    steps = set(re.findall(r'name: "(\w+)"', (common.REPOSITORY / "xtask" / "src" / "steps.rs").read_text()))
+    jobs = yaml.safe_load((GITHUB / "workflows" / "ci.yml").read_text())["jobs"]
+    report.check(len(steps) > 5, "the steps are found")
+    report.equal(set(jobs), steps, "ci.yml has a job for each step")
+    for name, job in jobs.items():
+        commands = [step.get("run", "") for step in job["steps"]]
+        report.check(any(command.split()[:3] == ["cargo", "xtask", name] for command in commands), f"ci.yml: {name} runs its step")
+
+
 def check_release(report):
     """The release calls one script for each step, whose commands exist."""
     workflow = (GITHUB / "workflows" / "release.yml").read_text()
@@ -89,6 +100,7 @@ def main():
     check_zizmor(report)
     check_actionlint(report)
     check_pins(report)
+    check_steps(report)
     check_updates(report)
     check_release(report)
     report.finish()
