@@ -136,7 +136,8 @@ pub enum StoreError {
     NotPlain {
         /// The table.
         table: String,
-        /// The column: part of the key, a token, a mark, or the owner of a row that exists already.
+        /// The column: part of the key, a token, a field, a mark, a blind index, the time of the last change, or the owner of a
+        /// row that exists already.
         column: String,
     },
     /// The profile's table has no such column for a token.
@@ -307,6 +308,23 @@ pub enum StoreError {
         /// Why.
         source: OpenError,
     },
+    /// Rows have blind indexes, and no key of this profile, table and column is stored: under a new one they would not be
+    /// found. Nothing was written.
+    #[error(
+        "rows of {table:?} have blind indexes over {column:?}, and their key is not in tokenseal_index_keys"
+    )]
+    IndexKeyLost {
+        /// The table.
+        table: String,
+        /// The token column.
+        column: String,
+    },
+    /// What a statement of the schema migration was to add is not there, although it was carried out.
+    #[error("schema lacks what this statement was to add: {statement}")]
+    StillPending {
+        /// The statement.
+        statement: String,
+    },
     /// The profile has no blind index over a column.
     #[error("table {table:?} has no blind index over {column:?}")]
     NoIndex {
@@ -357,7 +375,7 @@ impl StoreError {
             Self::NotUnique { .. } => "not_unique",
             Self::IndexKey { source, .. } => source.class(),
             Self::NoIndex { .. } => "invalid_request",
-            Self::TooManyFound { .. } => "schema",
+            Self::TooManyFound { .. } | Self::IndexKeyLost { .. } | Self::StillPending { .. } => "schema",
         }
     }
 

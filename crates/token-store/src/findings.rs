@@ -3,6 +3,9 @@
 //! A finding that is refused ends a migration before its first row, because values would be lost, left readable or no
 //! longer found; one that is warned of lets the run go on, in which single rows may fail.
 
+mod make;
+mod own_columns;
+
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -11,9 +14,12 @@ use crate::database::select::Range;
 use crate::database::{self, layout::Layout};
 use crate::error::StoreError;
 use crate::migration::pending;
-use crate::profile::LostIndexes;
 use crate::store::TokenStore;
 use crate::write_format::WriteFormat;
+
+#[cfg(feature = "mysql")]
+pub(crate) use make::history;
+pub(crate) use make::{accepts_lost_index, dependent, envelope_length, lost_index, referenced, too_short};
 
 /// One obstacle.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -81,6 +87,16 @@ pub enum Kind {
     Engine,
     /// A published table whose rows cannot be identified by a subscriber.
     ReplicaIdentity,
+    /// A foreign key that refers to a token column.
+    Referenced,
+    /// A history of the rows that the database keeps, readable values included.
+    History,
+    /// A blind index that is to be unique, and that no database index keeps so.
+    IndexNotUnique,
+    /// Blind indexes whose key is not stored.
+    IndexKeyLost,
+    /// A condition of the profile that names no column.
+    Filter,
 }
 
 impl Kind {
@@ -104,6 +120,11 @@ impl Kind {
             Self::RowSecurity => "row-security",
             Self::Engine => "engine",
             Self::ReplicaIdentity => "replica-identity",
+            Self::Referenced => "referenced",
+            Self::History => "history",
+            Self::IndexNotUnique => "index-not-unique",
+            Self::IndexKeyLost => "index-key-lost",
+            Self::Filter => "filter",
         }
     }
 }
@@ -142,6 +163,12 @@ pub async fn findings(store: &TokenStore, to: WriteFormat) -> Result<Vec<Finding
     for layout in store.layouts() {
         let mut found = of_layout(layout);
         found.extend(store.database().obstacles(layout).await?);
+        found.extend(of_indexes(store, layout).await?);
+        // Rows without a value have nothing to lose.
+        if store.database().count_unnamed(layout).await? == 0 {
+            let null_keys = found.iter_mut().filter(|finding| finding.kind == Kind::NullKey);
+            null_keys.for_each(|finding| finding.severity = Severity::Warn);
+        }
         if found.iter().any(|finding| finding.severity == Severity::Refuse)
             && pending(store, layout, to).await? == 0
         {
@@ -149,6 +176,8 @@ pub async fn findings(store: &TokenStore, to: WriteFormat) -> Result<Vec<Finding
             let is_empty = store.database().count(layout, Range::default()).await? == 0;
             let stays = |finding: &Finding| match finding.kind {
                 Kind::KeyNotUnique | Kind::MissingColumn => is_empty,
+                // No look-up and no write of the column works; and it is not known which rows are meant.
+                Kind::IndexKeyLost | Kind::Filter => true,
                 _ => false,
             };
             found
@@ -159,6 +188,25 @@ pub async fn findings(store: &TokenStore, to: WriteFormat) -> Result<Vec<Finding
         all.extend(found);
     }
     Ok(all)
+}
+
+/// The obstacles in the blind indexes: without their key, or without the database index that keeps them unique.
+async fn of_indexes(store: &TokenStore, layout: &Layout) -> Result<Vec<Finding>, StoreError> {
+    let mut found = Vec::new();
+    if layout.table.index.is_empty() {
+        return Ok(found);
+    }
+    let stored = store.database().index_keys(layout).await?;
+    match store.check_not_lost(layout, &stored).await {
+        Err(StoreError::IndexKeyLost { column, .. }) => found.push(make::key_lost(layout, &column)),
+        checked => checked?,
+    }
+    for index in layout.table.index.iter().filter(|index| index.unique) {
+        if store.database().indexed(&layout.table, &index.into).await? != Some(true) {
+            found.push(make::not_unique(layout, &index.column, &index.into));
+        }
+    }
+    Ok(found)
 }
 
 /// The types of each table's key and owner columns, as a profile gives them to clients that make keys canonical by
@@ -215,6 +263,7 @@ fn of_layout(layout: &Layout) -> Vec<Finding> {
         found.push(Finding::new(layout, Kind::MissingColumn, Severity::Refuse, hint).on(updated));
     }
     found.extend(of_record(layout));
+    found.extend(own_columns::of_own(layout));
     found
 }
 
@@ -246,68 +295,5 @@ fn type_hint(declared: &str) -> String {
         }
         "json" | "jsonb" => "envelopes are no JSON: move the value into a text column of its own".into(),
         _ => format!("envelopes are text, and {declared} does not hold every text: change its type to text"),
-    }
-}
-
-/// Whether the profile accepts that an index over this column finds nothing after sealing.
-pub(crate) fn accepts_lost_index(layout: &Layout, column: &str) -> bool {
-    layout.table.lost_indexes == LostIndexes::Accept || layout.table.index_over(column).is_some()
-}
-
-/// Characters of the largest envelope for a value of so many bytes: a wrapped key of about 200 bytes, the header of
-/// version 3 and base64 of the value with its nonce and tag.
-pub(crate) fn envelope_length(value: u64) -> u64 {
-    const HEADER: u64 = 500;
-    HEADER + (value + 28).div_ceil(3) * 4
-}
-
-/// The finding about a column that does not hold the envelope of its largest value.
-pub(crate) fn too_short(layout: &Layout, column: &str, declared: &str, largest: u64) -> Finding {
-    let hint = format!(
-        "the envelope of its largest value may take {} characters: change its type to text",
-        envelope_length(largest)
-    );
-    Finding::new(layout, Kind::ColumnLength, Severity::Refuse, hint).on(column).of(declared)
-}
-
-/// The finding about an index over a token column.
-pub(crate) fn lost_index(layout: &Layout, column: &str, index: &str, unique: bool) -> Finding {
-    let (kind, what) = match unique {
-        true => (Kind::UniqueIndex, "guarantees nothing: equal values have different envelopes"),
-        false => (Kind::Index, "finds nothing: a query by value matches no envelope"),
-    };
-    let hint = format!(
-        "after sealing this index {what}. To go on finding rows by {column:?}, add a blind index to the profile: {}. If \
-         nothing relies on it, drop it or set lost_indexes = \"accept\" in the profile",
-        offered(column, unique)
-    );
-    Finding::new(layout, kind, Severity::Refuse, hint).on(column).of(index)
-}
-
-/// The profile lines of a blind index over a column, on one line.
-fn offered(column: &str, unique: bool) -> String {
-    let name = column.to_ascii_lowercase();
-    let is_about = |words: &[&str]| words.iter().any(|word| name.contains(word));
-    let normalize = match () {
-        () if is_about(&["mail"]) => "email",
-        () if is_about(&["phone", "mobile"]) => "e164",
-        () => "none",
-    };
-    let into = format!("{column}_index");
-    let unique = if unique { " unique = true" } else { "" };
-    format!(
-        "[[tables.index]] column = {column:?} into = {into:?} normalize = {normalize:?} bits = 256{unique} (each on a line \
-         of its own), then run `migrate-tokens schema`"
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::envelope_length;
-
-    #[test]
-    fn an_envelope_is_longer_than_its_value() {
-        assert_eq!(envelope_length(0), 540);
-        assert!(envelope_length(3_000) > 4_500);
     }
 }

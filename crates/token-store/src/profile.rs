@@ -23,7 +23,7 @@ pub use record::Record;
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Profile {
-    /// The name shown in reports.
+    /// The name in reports and events. The keys of blind indexes belong to it: another name finds none of them.
     pub name: String,
     /// The prefix of the names of metrics.
     #[serde(default = "default_prefix")]
@@ -71,6 +71,9 @@ pub struct Table {
     /// The treatment of an index over a token column, which finds nothing after sealing.
     #[serde(default, skip_serializing_if = "LostIndexes::is_default")]
     pub lost_indexes: LostIndexes,
+    /// The treatment of a history of the table that the database keeps.
+    #[serde(default, skip_serializing_if = "History::is_default")]
+    pub history: History,
     /// The primary-key columns, in order.
     pub key: Vec<String>,
     /// The columns that hold tokens. A table may have fields only.
@@ -119,6 +122,24 @@ pub enum LostIndexes {
     Refuse,
     /// The index is known to find nothing afterwards.
     Accept,
+}
+
+/// The treatment of a history of a table's rows, such as SYSTEM VERSIONING of MariaDB, in which values stay readable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum History {
+    /// A migration does not start.
+    #[default]
+    Refuse,
+    /// The history is removed by the operator after the run.
+    Accept,
+}
+
+impl History {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl LostIndexes {

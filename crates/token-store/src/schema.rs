@@ -60,7 +60,7 @@ pub async fn check(database: &Database, profile: &Profile) -> Result<SchemaRepor
 /// Adds what [`check`] finds. Safe to repeat, and to run from several places at once.
 ///
 /// # Errors
-/// As [`check`].
+/// As [`check`], and [`StoreError::StillPending`] where a statement was carried out and what it was to add is not there.
 pub async fn migrate(database: &Database, profile: &Profile) -> Result<SchemaReport, StoreError> {
     let mut report = check(database, profile).await?;
     for statement in std::mem::take(&mut report.pending) {
@@ -73,7 +73,11 @@ pub async fn migrate(database: &Database, profile: &Profile) -> Result<SchemaRep
         audit::schema_changed(&statement);
         report.applied.push(statement);
     }
-    Ok(report)
+    // A statement that finds the name of its object taken by another one may do nothing without an error.
+    match check(database, profile).await?.pending.into_iter().next() {
+        Some(statement) => Err(StoreError::StillPending { statement }),
+        None => Ok(report),
+    }
 }
 
 /// The table of leases, in the schema of a table whose tokens are refreshed.

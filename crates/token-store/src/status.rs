@@ -40,7 +40,8 @@ pub struct Group {
     pub table: String,
     /// 0 plaintext, 1 direct AES, 2 KMS envelope; none where the text alone says it and no number fits.
     pub encryption_version: Option<i64>,
-    /// The method in words; `malformed` where texts claim a format and are not of it, `empty` where there is no token.
+    /// The method in words; `malformed` where texts claim a format and are not of it, `empty` where there is no token, `no-key`
+    /// where there is one and the row's key is NULL.
     pub encryption_method: Option<String>,
     /// The key that is stored with the values.
     pub encryption_key_id: Option<String>,
@@ -49,6 +50,9 @@ pub struct Group {
 }
 
 type Kind = (Option<i64>, Option<String>, Option<String>);
+
+/// The method of rows with tokens whose key is NULL, where nothing else says how they are stored.
+const UNNAMED: &str = "no-key";
 
 /// The method of rows without any token, where nothing else says how they are stored.
 const EMPTY: &str = "empty";
@@ -126,6 +130,10 @@ fn canonical_method(version: Option<i64>, method: Option<String>) -> Option<Stri
 async fn by_text(store: &TokenStore, layout: &Layout) -> Result<BTreeMap<Kind, u64>, StoreError> {
     let mut kinds = BTreeMap::new();
     for_each_row(store, layout, |row| *kinds.entry(kind_of(store, layout, row)).or_insert(0) += 1).await?;
+    let unnamed = store.database().count_unnamed(layout).await?;
+    if unnamed > 0 {
+        kinds.insert((None, Some(UNNAMED.into()), None), unnamed);
+    }
     Ok(kinds)
 }
 
@@ -194,6 +202,7 @@ pub async fn key_use(store: &TokenStore) -> Result<KeyUse, StoreError> {
             }
         })
         .await?;
+        unreadable += store.database().count_unnamed(layout).await?;
         for key in index_keys(store, layout).await? {
             match key.key_id {
                 Some(key_id) => *counts.entry(key_id).or_insert(0) += 1,
@@ -249,6 +258,9 @@ pub async fn workload(store: &TokenStore) -> Result<Workload, StoreError> {
             }
         })
         .await?;
+        let unnamed = store.database().count_unnamed(layout).await?;
+        work.rows += unnamed;
+        work.pending += unnamed;
     }
     Ok(work)
 }

@@ -40,6 +40,8 @@ pub struct VerifyReport {
     pub index_missing: u64,
     /// Blind indexes that are not those of their values.
     pub index_misfit: u64,
+    /// Rows with values that no key names, because their key is NULL: nothing in them was looked at.
+    pub unnamed: u64,
     /// Values in a format of the time before the key service, which cannot be bound to a row.
     pub legacy: u64,
     /// Whether it was stopped before its end.
@@ -54,7 +56,8 @@ impl VerifyReport {
     /// Whether something has to be done.
     #[must_use]
     pub fn found_problems(&self) -> bool {
-        self.failed + self.plaintext + self.unbound + self.index_missing + self.index_misfit > 0
+        let values = self.failed + self.plaintext + self.unbound + self.index_missing + self.index_misfit;
+        values + self.unnamed > 0
     }
 
     /// How the verification ended, as the audit trail calls it.
@@ -99,6 +102,11 @@ async fn check_tables(
 ) -> Result<(), Ended> {
     const PAGE: usize = 500;
     for layout in store.layouts() {
+        let unnamed = store.database().count_unnamed(layout).await.map_err(StoreError::from)?;
+        report.unnamed += unnamed;
+        Failure::of_unnamed(layout, unnamed)
+            .into_iter()
+            .for_each(|failure| push(&mut report.failures, failure));
         let mut keys = match sample {
             Some(size) => Some(store.database().sample(layout, size).await.map_err(StoreError::from)?),
             None => None,

@@ -33,7 +33,7 @@ impl TokenStore {
     /// The index keys of a table; none where it has no index.
     ///
     /// # Errors
-    /// [`StoreError::IndexKey`], [`StoreError::Database`].
+    /// [`StoreError::IndexKey`], [`StoreError::IndexKeyLost`], [`StoreError::Database`].
     pub(crate) async fn index_keys(
         &self,
         layout: &Layout,
@@ -58,6 +58,7 @@ impl TokenStore {
             if make == Make::Missing && self.make_missing(layout, &stored).await? {
                 continue;
             }
+            self.check_not_lost(layout, &stored).await?;
             let keys = Arc::new(self.unwrap_keys(layout, stored).await?);
             // A column without a key may get one from another process at any moment.
             if keys.is_complete() {
@@ -83,6 +84,31 @@ impl TokenStore {
             WriteFormat::KmsEnvelope => self.index_keys(layout, Make::Missing).await,
             _ => Ok(None),
         }
+    }
+
+    /// Refuses to go on where rows have indexes whose key is not there.
+    ///
+    /// # Errors
+    /// [`StoreError::IndexKeyLost`], [`StoreError::Database`].
+    pub(crate) async fn check_not_lost(
+        &self,
+        layout: &Layout,
+        stored: &[StoredIndexKey],
+    ) -> Result<(), StoreError> {
+        for index in &layout.table.index {
+            let name = layout.table.bound_column(&index.column);
+            let has_key = |stored: &[StoredIndexKey]| stored.iter().any(|key| key.column == name);
+            let may_be_lost = !has_key(stored) && layout.has(&index.into);
+            if may_be_lost
+                && self.database().has_marks(layout, &index.into).await?
+                // Another process may have made the key meanwhile, and written under it.
+                && !has_key(&self.database().index_keys(layout).await?)
+            {
+                let (table, column) = (layout.table.name.clone(), index.column.clone());
+                return Err(StoreError::IndexKeyLost { table, column });
+            }
+        }
+        Ok(())
     }
 
     /// Makes the first key of one index that has none, and returns whether there was such.
@@ -117,6 +143,7 @@ impl TokenStore {
         index: &Index,
         stored: &[StoredIndexKey],
     ) -> Result<StoredIndexKey, StoreError> {
+        self.check_not_lost(layout, stored).await?;
         let column = layout.table.bound_column(&index.column);
         let own = stored.iter().filter(|key| key.column == column);
         let number = own.map(|key| key.number).max().unwrap_or(0) + 1;

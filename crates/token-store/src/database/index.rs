@@ -1,11 +1,29 @@
 //! Blind indexes as the databases see them: what a change writes into index columns, and the stored index keys.
 
+use sha2::{Digest as _, Sha256};
+
 use super::layout::Layout;
 use super::row::StoredRow;
 use crate::error::{DatabaseError, Scope};
 
 /// The table that holds wrapped index keys, in the schema of the table that they are for.
 pub(crate) const KEYS_TABLE: &str = "tokenseal_index_keys";
+
+/// The name of the database index over an index column: it begins unlike the names that people give.
+/// PostgreSQL cuts a name after 63 bytes, so that a longer one ends in a part of its hash instead.
+pub(crate) fn index_name(table: &str, into: &str) -> String {
+    const MOST: usize = 63;
+    const HASH: usize = 16;
+    let name = format!("tokenseal_{table}_{into}");
+    if name.len() <= MOST {
+        return name;
+    }
+    // Two pairs of names can make one text, and not one hash.
+    let digest = Sha256::digest([table.as_bytes(), into.as_bytes()].join(&0));
+    let hash: String = digest.iter().take(HASH / 2).map(|byte| format!("{byte:02x}")).collect();
+    let end = (0..=MOST - HASH - 1).rev().find(|end| name.is_char_boundary(*end)).unwrap_or_default();
+    format!("{}_{hash}", &name[..end])
+}
 
 /// What the index columns of a row become, with the keys that this was computed under.
 #[derive(Clone, Debug, Default)]
@@ -121,4 +139,22 @@ impl DatabaseError {
 
 fn whole(message: String) -> DatabaseError {
     DatabaseError { message, code: None, unreachable: false, scope: Scope::Whole }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::index_name;
+
+    #[test]
+    fn a_name_of_an_index_is_its_own_and_is_not_cut() {
+        assert_eq!(index_name("users", "email_index"), "tokenseal_users_email_index");
+        let long = "t".repeat(60);
+        let names = [
+            index_name(&long, "email_index"),
+            index_name(&long, "phone_index"),
+            index_name(&"é".repeat(40), "e"),
+        ];
+        assert!(names.iter().all(|name| name.len() <= 63), "{names:?}");
+        assert_ne!(names[0], names[1]);
+    }
 }

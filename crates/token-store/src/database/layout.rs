@@ -40,6 +40,11 @@ pub(crate) struct Facts {
         allow(dead_code, reason = "only MariaDB has tables without transactions")
     )]
     pub(crate) lacks_transactions: bool,
+    /// Whether a statement has to say itself that a row which violates a constraint ends it: a constraint of SQLite may say
+    /// that the other row is deleted instead. Triggers would be bound by what the statement says, and may rely on what they
+    /// say themselves.
+    #[cfg_attr(not(feature = "sqlite"), allow(dead_code, reason = "only SQLite has conflict clauses"))]
+    pub(crate) aborts: bool,
 }
 
 /// The guarantee that a key names at most one row.
@@ -124,6 +129,12 @@ impl Layout {
 
     pub(crate) fn column(&self, name: &str) -> Option<&Column> {
         self.facts.columns.iter().find(|column| column.name == name)
+    }
+
+    /// The columns of the key that may be NULL, so that no key names the row.
+    pub(crate) fn nullable_keys(&self) -> impl Iterator<Item = &String> {
+        let is_nullable = |name: &&String| self.column(name).is_some_and(|column| column.is_nullable);
+        self.table.key.iter().filter(is_nullable)
     }
 
     pub(crate) fn has(&self, column: &str) -> bool {

@@ -3,6 +3,8 @@
 
 mod connect;
 mod errors;
+#[cfg(any(feature = "sqlite", feature = "mysql"))]
+mod generated;
 mod identity;
 pub(crate) mod index;
 pub(crate) mod insert;
@@ -220,6 +222,11 @@ impl Database {
         in_room!(self, room, connections => room::select::count_without(connections, layout, mark).await)
     }
 
+    /// The number of rows with values that no key names, because it is NULL.
+    pub(crate) async fn count_unnamed(&self, layout: &Layout) -> Result<u64, DatabaseError> {
+        in_room!(self, room, connections => room::select::count_unnamed(connections, layout).await)
+    }
+
     /// The rows that a caller's key names, two at most: more than one is one too many.
     pub(crate) async fn find(
         &self,
@@ -346,6 +353,11 @@ impl Database {
         mark: &str,
     ) -> Result<u64, DatabaseError> {
         in_room!(self, room, connections => room::index::count_marked(connections, layout, into, mark).await)
+    }
+
+    /// Whether any row, whatever the profile's filter says, has an index under some key.
+    pub(crate) async fn has_marks(&self, layout: &Layout, into: &str) -> Result<bool, DatabaseError> {
+        in_room!(self, room, connections => room::index::has_marks(connections, layout, into).await)
     }
 
     /// Rows that have one of these texts in an index column.

@@ -237,7 +237,8 @@ async fn at_once<S: Session>(
     Ok(Some(fates))
 }
 
-/// Divides the changes until each that the database refuses or alters is alone; all others are written.
+/// Writes the changes in one transaction, or in more and smaller ones where the database ends a transaction as a whole: it
+/// refuses some rows at the commit, and some triggers take back everything.
 async fn with_care<S: Session>(
     connections: &S::Connections,
     layout: &Layout,
@@ -245,10 +246,39 @@ async fn with_care<S: Session>(
     writing: &Writing<'_>,
 ) -> Result<Vec<Fate>, DatabaseError> {
     let mut fates = vec![Fate::Unmatched; changes.len()];
+    let mut ranges = vec![0..changes.len()];
+    while let Some(range) = ranges.pop() {
+        match in_one_transaction::<S>(connections, layout, &changes[range.clone()], writing).await? {
+            Together::Done(done) => fates[range].clone_from_slice(&done),
+            Together::Ended(error) if range.len() == 1 => fates[range.start] = Fate::Refused(error),
+            Together::Ended(_) => {
+                let middle = range.start + range.len() / 2;
+                ranges.extend([middle..range.end, range.start..middle]);
+            }
+        }
+    }
+    Ok(fates)
+}
+
+/// What became of changes that were written in one transaction.
+enum Together {
+    Done(Vec<Fate>),
+    /// Nothing was written, because of a row that the database refuses with the whole transaction.
+    Ended(DatabaseError),
+}
+
+/// Divides the changes until each that the database refuses or alters is alone; all others are written.
+async fn in_one_transaction<S: Session>(
+    connections: &S::Connections,
+    layout: &Layout,
+    changes: &[Change],
+    writing: &Writing<'_>,
+) -> Result<Together, DatabaseError> {
+    let mut fates = vec![Fate::Unmatched; changes.len()];
     let mut session = S::begin(connections).await?;
     if let Some(fates) = stale(&mut session, layout, changes).await? {
         session.cancel().await?;
-        return Ok(fates);
+        return Ok(Together::Done(fates));
     }
     let mut parts: Vec<Vec<usize>> = vec![(0..changes.len()).collect()];
     while let Some(places) = parts.pop() {
@@ -278,10 +308,14 @@ async fn with_care<S: Session>(
             }
             Err(error) if error.is_transient() || error.unreachable => return Err(error),
             Err(error) => {
-                session.undo().await?;
+                // Without the mark the database has ended the transaction, and with it what was written before.
+                let is_ended = session.undo().await.is_err();
                 let error = S::judge(connections, layout, writing, error).await;
                 if !error.is_about_rows() {
                     return Err(error);
+                }
+                if is_ended {
+                    return Ok(Together::Ended(error));
                 }
                 match places.as_slice() {
                     [place] => fates[*place] = Fate::Refused(error),
@@ -293,8 +327,10 @@ async fn with_care<S: Session>(
             }
         }
     }
-    session.commit().await?;
-    Ok(fates)
+    match session.commit().await {
+        Err(error) if error.is_about_rows() => Ok(Together::Ended(error)),
+        committed => committed.map(|()| Together::Done(fates)),
+    }
 }
 
 /// Writes one change in a transaction that is not ended here, and leaves nothing of it where it is not written.

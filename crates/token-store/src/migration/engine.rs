@@ -91,6 +91,8 @@ pub(super) struct Run<'a, P> {
     pub(super) report: MigrationReport,
     /// Changes of rows of the table in hand that other transactions have locked.
     pub(super) locked: Vec<PlannedChange>,
+    /// A row that was written before the walk came to it.
+    pub(super) ahead: Option<StoredKey>,
 }
 
 impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
@@ -102,7 +104,7 @@ impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
         progress: P,
     ) -> Self {
         let report = MigrationReport { dry_run: options.dry_run, ..MigrationReport::default() };
-        Self { store, work, options, stop, progress, report, locked: Vec::new() }
+        Self { store, work, options, stop, progress, report, locked: Vec::new(), ahead: None }
     }
 
     pub(super) async fn finish(mut self) -> Outcome<MigrationReport> {
@@ -114,10 +116,8 @@ impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
         let ended_by = self.tables().await.err();
         self.report.interrupted |= self.stop.is_set();
         self.report.elapsed_seconds = started.elapsed().as_secs_f64();
-        let ended_by = match ended_by {
-            None => self.count_left().await.err(),
-            ended_by => ended_by,
-        };
+        let counted = self.count_left().await.err();
+        let ended_by = ended_by.or(counted);
         self.trail().finished(self.outcome(ended_by.as_ref()), &self.counts());
         Outcome { report: self.report, ended_by }
     }
@@ -126,6 +126,8 @@ impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
     async fn count_left(&mut self) -> Result<(), Ended> {
         let store = self.store;
         for layout in store.layouts() {
+            let unnamed = store.database().count_unnamed(layout).await.map_err(StoreError::from)?;
+            self.report.failures.extend(Failure::of_unnamed(layout, unnamed));
             self.report.left += match &self.work {
                 Work::Convert(goal, _) => pending(store, layout, goal.format).await?,
                 Work::Rewrap(goal) => under_other_keys(store, layout, goal).await?,
@@ -186,6 +188,7 @@ impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
         while !page.is_empty() && !self.is_over() {
             let rest = Span { after: walk.place().cloned(), until: until.clone() };
             // The next page is read while this one is sealed and written.
+            page.retain(|row| self.ahead.as_ref() != Some(&row.key));
             let (next, batch) = tokio::join!(walk.next(), self.batch(layout, page));
             let mut batch = batch?;
             let (outage, trails) = (batch.outage.take(), batch.trails());
@@ -198,7 +201,9 @@ impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
             if let Some(error) = outage {
                 return Err(Ended::KeyService(error));
             }
-            if let Some(reason) = self.all_refused() {
+            if let Some(reason) = self.all_refused()
+                && !self.writes_ahead(layout, &rest).await?
+            {
                 let table = layout.table.name.clone();
                 return Err(StoreError::Unsuitable { table, reason }.into());
             }
@@ -208,15 +213,6 @@ impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
             page = next?;
         }
         Ok(Vec::new())
-    }
-
-    /// Where the database has refused every row so far in the same way, it is not single rows that are at fault.
-    fn all_refused(&self) -> Option<String> {
-        const FIRST: usize = 100;
-        let first = self.report.failures.get(..FIRST).filter(|_| self.report.migrated == 0)?;
-        let one = first.first().filter(|failure| failure.class == DATABASE)?;
-        let alike = first.iter().all(|failure| failure.class == one.class && failure.error == one.error);
-        alike.then(|| format!("its first {FIRST} rows all failed alike: {}", one.error))
     }
 
     /// Divides what is left of a span somewhere in its middle, so that another run that works here keeps the near
@@ -248,7 +244,7 @@ impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
 
     /// Plans and writes one page. Rows that changed meanwhile are read and planned again; those that are locked are come
     /// back to when the table is done, as they were planned.
-    async fn batch(&self, layout: &Layout, rows: Vec<StoredRow>) -> Result<Batch, Ended> {
+    pub(super) async fn batch(&self, layout: &Layout, rows: Vec<StoredRow>) -> Result<Batch, Ended> {
         let mut batch = Batch::default();
         let changes = self.plan_rows(layout, rows, &mut batch).await;
         batch.planned = changes.len();
@@ -384,13 +380,13 @@ impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
 
 /// Rows between two keys, still to be worked through.
 #[derive(Clone, Default)]
-struct Span {
-    after: Option<StoredKey>,
+pub(super) struct Span {
+    pub(super) after: Option<StoredKey>,
     until: Option<StoredKey>,
 }
 
 impl Span {
-    fn range(&self) -> Range<'_> {
+    pub(super) fn range(&self) -> Range<'_> {
         Range { after: self.after.as_ref(), until: self.until.as_ref() }
     }
 }

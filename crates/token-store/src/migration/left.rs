@@ -26,7 +26,7 @@ pub(super) async fn under_other_keys(
     goal: &RewrapGoal,
 ) -> Result<u64, StoreError> {
     if layout.version().is_none() {
-        return Ok(0);
+        return Ok(store.database().count_unnamed(layout).await?);
     }
     let counts = store.database().count_by_marks(layout).await?;
     let is_left = |count: &&MarkCount| {
@@ -61,7 +61,7 @@ async fn by_text(store: &TokenStore, layout: &Layout, to: WriteFormat) -> Result
         row.unreadable.is_some() || texts.any(|text| TokenCipher::classify(text, recorded).ok() != Some(goal))
     };
     let mut walk = Walk::new(store.database(), layout, PAGE);
-    let mut pending = 0;
+    let mut pending = store.database().count_unnamed(layout).await?;
     loop {
         let page = walk.next().await?;
         if page.is_empty() {

@@ -5,6 +5,7 @@
 //! in one statement that only touches rows whose stored text still is what was read, so that a token refreshed
 //! meanwhile is never overwritten.
 
+mod ahead;
 mod batch;
 mod engine;
 mod left;

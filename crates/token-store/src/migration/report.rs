@@ -3,6 +3,7 @@
 use envelope_core::OpenError;
 use serde::Serialize;
 
+use crate::database::layout::Layout;
 use crate::error::{CorrelationId, Needed};
 use crate::plan::CellCause;
 
@@ -60,7 +61,7 @@ pub struct RewrapReport {
     /// Rows whose data keys could not be re-wrapped.
     pub failed: u64,
     /// Rows whose version columns name another key than the one asked for, counted by the database after the run; of
-    /// tables without such columns none.
+    /// tables without such columns those that no key names.
     pub left: u64,
     /// Values whose data keys were re-wrapped.
     pub values: u64,
@@ -143,6 +144,23 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// The rows of a table that no key names, if there are any.
+    pub(crate) fn of_unnamed(layout: &Layout, rows: u64) -> Option<Self> {
+        let key = layout.table.key.join(",");
+        (rows > 0).then(|| Self {
+            table: layout.table.name.clone(),
+            row: format!("{key} is NULL"),
+            column: layout.table.tokens.join(","),
+            class: "null_key".into(),
+            error: format!(
+                "{rows} rows with values have a key that is NULL, which nothing names and no value is bound to: fill it in, or \
+                 leave such rows out with `filter`"
+            ),
+            correlation_id: None,
+            needed: None,
+        })
+    }
+
     pub(crate) fn new(
         table: &str,
         row: String,

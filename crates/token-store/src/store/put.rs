@@ -406,7 +406,8 @@ pub(super) fn check_columns(layout: &Layout, token: &NewToken) -> Result<(), Sto
     if let Some((column, _)) = unknown {
         return Err(StoreError::NoTokenColumn { table: table.name.clone(), column: column.clone() });
     }
-    let own: Vec<&String> = table.key.iter().chain(&table.tokens).chain(table.version_columns()).collect();
+    let own = table.key.iter().chain(&table.tokens).chain(&table.fields).chain(table.version_columns());
+    let own: Vec<&String> = own.chain(table.index_columns()).chain(&table.updated).collect();
     if let Some((column, _)) = token.plain.iter().find(|(column, _)| own.contains(&column)) {
         return Err(not_plain(layout, column));
     }

@@ -137,5 +137,61 @@ on_each_database! {
         assert!(found.iter().any(|f| f.kind == Kind::NullKey && f.severity == Severity::Refuse), "{found:?}");
         let report = migrate(&store, WriteFormat::KmsEnvelope).await;
         assert_eq!((report.migrated, report.left), (1, 2));
+        assert!(report.failures.iter().any(|failure| failure.class == "null_key"), "{:?}", report.failures);
     }
+
+    async fn rows_without_a_key_hide_no_other_row_and_are_counted(db) {
+        for kind in ["int", "text"] {
+            db.execute("DROP TABLE IF EXISTS t").await;
+            db.execute(&format!("CREATE TABLE t (id {kind} UNIQUE, tok text)")).await;
+            db.execute("INSERT INTO t VALUES ('-2', 'two'), ('0', 'zero'), ('7', 'seven')").await;
+            // More than a page of them.
+            let nulls = vec!["(NULL, NULL)"; 600].join(", ");
+            db.execute(&format!("INSERT INTO t VALUES {nulls}")).await;
+            let store = Keys::toml(&profile_of("t", &["id"], &["tok"], "")).store(&db).await;
+            // Without a value they have nothing to lose.
+            let found = findings(&store, WriteFormat::KmsEnvelope).await.unwrap();
+            let severities: Vec<(Kind, Severity)> = found.iter().map(|f| (f.kind, f.severity)).collect();
+            assert_eq!(severities, [(Kind::NullKey, Severity::Warn)], "{kind}");
+            let report = migrate(&store, WriteFormat::KmsEnvelope).await;
+            assert_eq!((report.migrated, report.left, report.failures.len()), (3, 0, 0), "{kind}: {report:?}");
+            let report = verified(&store).await;
+            assert_eq!((report.rows, report.ok, report.found_problems()), (3, 3, false), "{kind}: {report:?}");
+            assert_eq!(status(&store).await.unwrap().pending, 0, "{kind}");
+            db.execute("INSERT INTO t VALUES (NULL, 'eight')").await;
+            let report = verified(&store).await;
+            assert_eq!((report.ok, report.unnamed, report.found_problems()), (3, 1, true), "{kind}: {report:?}");
+            assert_eq!(status(&store).await.unwrap().pending, 1, "{kind}");
+            assert_eq!(workload(&store).await.unwrap().pending, 1, "{kind}");
+            assert_eq!(migrate(&store, WriteFormat::KmsEnvelope).await.left, 1, "{kind}");
+        }
+    }
+}
+
+/// Equal values of such types have several texts, and any of them is the value.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_condition_is_compared_by_the_database_where_values_have_several_texts() {
+    let count = async |db: &Sql, columns: &str, values: &str, conditions: &[(&str, &str)]| {
+        db.execute("DROP TABLE IF EXISTS t").await;
+        db.execute(&format!("CREATE TABLE t (id int PRIMARY KEY, tok text, {columns})")).await;
+        db.execute(&format!("INSERT INTO t VALUES (1, 'token', {values})")).await;
+        let keys = Keys::toml(&profile_of("t", &["id"], &["tok"], ""));
+        for (column, value) in conditions {
+            let condition = [((*column).to_owned(), (*value).to_owned())];
+            let store = keys.store(db).await.only_where(&condition).await.unwrap();
+            assert_eq!(store.count_rows().await.unwrap(), 1, "{column}={value}");
+        }
+    };
+    let lite = Sql::sqlite().await;
+    count(&lite, "b BOOLEAN, f REAL", "1, 1.5", &[("b", "true"), ("b", "1"), ("f", "1.50")]).await;
+    let postgres = Sql::postgres(test_support::part!(postgres)).await;
+    let values = [("n", "2.50"), ("i", "24:00"), ("d", "2024-1-2"), ("f", "1.50")];
+    count(&postgres, "n numeric, i interval, d date, f float8", "2.5, '1 day', '2024-01-02', 1.5", &values)
+        .await;
+    let mariadb = Sql::mariadb(test_support::part!(mariadb)).await;
+    let values = [("d", "2024-1-2"), ("f", "1.50"), ("e", "a")];
+    count(&mariadb, "d date, f double, e enum('A', 'B')", "'2024-01-02', 1.5, 'A'", &values).await;
+    let keys = Keys::toml(&profile_of("t", &["id"], &["tok"], ""));
+    let condition = [("f".to_owned(), "1.5x".to_owned())];
+    assert!(keys.store(&mariadb).await.only_where(&condition).await.is_err());
 }

@@ -125,7 +125,20 @@ on_postgresql_and_sqlite! {
         let ended = outcome.ended_by.expect("the run ends");
         assert!(matches!(ended, migration::Ended::Store(StoreError::Unsuitable { .. })), "{ended:?}");
         assert!(!told(&ended).contains("SECRET"), "{}", told(&ended));
-        assert_eq!((outcome.report.failed, outcome.report.migrated), (120, 0));
+        assert_eq!((outcome.report.failed, outcome.report.migrated, outcome.report.left), (120, 0, 150));
+    }
+
+    async fn rows_after_the_first_hundred_are_sealed_although_those_are_refused(db) {
+        let keys = table(&db, 300).await;
+        if db.is_postgres() {
+            db.execute("ALTER TABLE users ADD CHECK (id > 'r199' OR length(token) < 30)").await;
+        } else {
+            db.execute("CREATE TRIGGER t BEFORE UPDATE ON users WHEN OLD.id < 'r200' BEGIN SELECT RAISE(ABORT, 'x'); END").await;
+        }
+        let store = keys.store(&db).await;
+        let report = carry_out(&store, &to(WriteFormat::KmsEnvelope, 60)).await;
+        assert_eq!(crate::support::counts(&report), [300, 100, 0, 0, 200, 100]);
+        assert_eq!((report.left, report.failures.len()), (200, 200));
     }
 }
 
@@ -190,4 +203,18 @@ async fn a_value_of_postgresql_that_is_no_text_is_named() {
     store.database().close().await;
     pool.close().await;
     admin.execute(&format!("DROP DATABASE \"{bytes}\" WITH (FORCE)")).await;
+}
+
+/// Some characters of this character set have no counterpart in Unicode, and would be read as question marks.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_value_of_mariadb_that_unicode_does_not_give_back_is_named() {
+    let db = Sql::mariadb(test_support::part!(mariadb)).await;
+    db.execute("CREATE TABLE users (id int PRIMARY KEY, token varchar(2000) CHARACTER SET tis620)").await;
+    db.execute("INSERT INTO users VALUES (1, CONVERT(_utf8mb4'ก ok' USING tis620)), (2, X'41DB42')").await;
+    let store = Keys::toml(&profile_of("users", &["id"], &["token"], "")).store(&db).await;
+    let report = carry_out(&store, &to(WriteFormat::KmsEnvelope, 500)).await;
+    assert_names(&report, &["id=2"]);
+    assert_eq!((report.migrated, report.left), (1, 1));
+    assert_eq!(shown(store.get(&TokenKey::from_values(["1"])).await.unwrap().column("token")), Some("ก ok"));
+    assert_eq!(db.rows("SELECT HEX(token) FROM users WHERE id = 2").await, [[Some("41DB42".to_owned())]]);
 }

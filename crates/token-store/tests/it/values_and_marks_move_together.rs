@@ -129,7 +129,8 @@ on_each_database! {
         let store = Keys::new("vod-tender").store(&db).await;
         store.put(&one(), NewToken::new().access_token("a")).await.unwrap();
         let before = vod_rows(&db).await;
-        for column in ["access_token", "encryption_version", "encryption_method", "encryption_key_id", "channel"] {
+        let marks = ["encryption_version", "encryption_method", "encryption_key_id"];
+        for column in marks.into_iter().chain(["access_token", "channel", "updated_at"]) {
             for channel in ["one", "two"] {
                 let new = NewToken::new().refresh_token("r").plain(column, "0");
                 let put = store.put(&TokenKey::new("twitch", channel), new).await;

@@ -179,3 +179,61 @@ async fn rows_that_only_differ_in_case_are_two_rows() {
     assert_eq!((report.migrated, report.left), (4, 0));
     assert_eq!(crate::support::verified(&store).await.ok, 4);
 }
+
+/// A run itself would write what it seals into the history.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_history_that_mariadb_keeps_is_refused_until_it_is_accepted() {
+    let db = Sql::mariadb(test_support::part!(mariadb)).await;
+    let table = "CREATE TABLE users (id int PRIMARY KEY, email mediumtext) WITH SYSTEM VERSIONING";
+    let row = "INSERT INTO users (id, email) VALUES (1, 'a@x.org')";
+    assert_found(&db, &[table, row], &["id"], "", &[(Kind::History, Refuse)]).await;
+    assert_found(&db, &[table, row], &["id"], "history = \"accept\"", &[(Kind::History, Warn)]).await;
+    let left_out = "CREATE TABLE users (id int PRIMARY KEY, email mediumtext WITHOUT SYSTEM VERSIONING) WITH SYSTEM VERSIONING";
+    assert_found(&db, &[left_out, row], &["id"], "", &[]).await;
+    assert_found(&db, &[table, row, "ALTER TABLE users DROP SYSTEM VERSIONING"], &["id"], "", &[]).await;
+}
+
+on_each_database! {
+    async fn a_column_that_holds_no_mark_and_no_index_is_refused(db) {
+        let marks = "[tables.version]\nversion = \"v\"\nmethod = \"m\"\nkey_id = \"k\"";
+        let index = "[[tables.index]]\ncolumn = \"email\"\ninto = \"i\"";
+        let of_keys = "CREATE TABLE tokenseal_index_keys (profile text, table_name text, column_name text, key_number bigint, \
+                       state text, generation bigint, normalize text, bits bigint, wrapped_key text, key_id text)";
+        db.execute(of_keys).await;
+        // SQLite counts no characters.
+        let is_counted = db.is_postgres() || db.is_mariadb();
+        for (more, columns, expected) in [
+            (marks, "v integer, m varchar(40), k varchar(200)", &[][..]),
+            (marks, "v integer, m varchar(8), k varchar(10)", &[Kind::ColumnLength, Kind::ColumnLength][..]),
+            (index, "i varchar(67)", &[][..]),
+            (index, "i varchar(32)", &[Kind::ColumnLength][..]),
+        ] {
+            let table = format!("CREATE TABLE users (id integer PRIMARY KEY, email text, {columns})");
+            let expected: Vec<_> = expected.iter().filter(|_| is_counted).map(|kind| (*kind, Refuse)).collect();
+            assert_found(&db, &[&table, ROW], &["id"], more, &expected).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_filter_of_sqlite_that_names_no_column_is_refused() {
+    let db = Sql::sqlite().await;
+    for (filter, expected) in [
+        ("\\\"Tenant\\\" = 1 AND email <> 'a \\\"b\\\"'", &[][..]),
+        ("\\\"tennant\\\" = 1", &[(Kind::Filter, Refuse)][..]),
+    ] {
+        assert_found(&db, &[TABLE, ROW], &["id"], &format!("filter = \"{filter}\""), expected).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_padded_key_of_mariadb_that_is_ordered_in_two_ways_is_refused() {
+    let db = Sql::mariadb(test_support::part!(mariadb)).await;
+    for (collation, expected) in
+        [("utf8mb4_nopad_bin", &[(Kind::NoCanonicalText, Refuse)][..]), ("utf8mb4_bin", &[][..])]
+    {
+        let table =
+            format!("CREATE TABLE users (id char(6) COLLATE {collation} PRIMARY KEY, email mediumtext)");
+        assert_found(&db, &[&table, ROW], &["id"], "", expected).await;
+    }
+}

@@ -62,6 +62,7 @@ pub(in crate::database) async fn describe(
         // Triggers cannot be seen by every user, so that every statement is followed by a look at the rows.
         is_guarded: false,
         lacks_transactions: !transactional,
+        aborts: false,
     }))
 }
 
@@ -182,6 +183,10 @@ fn can_hold(column: &Column, value: &str) -> bool {
         Kind::Integer => in_integer_range(&base, column.declared.contains("unsigned"), value),
         // A leading zero is a matter of display.
         Kind::Decimal | Kind::Uuid => !value.is_empty(),
+        // A text that is no number would be compared as 0.
+        Kind::Other if matches!(base.as_str(), "float" | "double" | "year" | "bit" | "decimal") => {
+            value.trim_ascii().parse::<f64>().is_ok()
+        }
         _ => true,
     }
 }

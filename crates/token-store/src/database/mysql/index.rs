@@ -7,7 +7,7 @@ use sqlx::{MySql, MySqlConnection};
 use super::select::{selected, stored_row};
 use super::sql::{as_text, bytes, column, in_range, is_key, is_row, row_params, table};
 use super::{Connections, Param, bind, columns, is_true, number, quote, text};
-use crate::database::index::{KEYS_TABLE, KeyState, Rival, StoredIndexKey};
+use crate::database::index::{KEYS_TABLE, KeyState, Rival, StoredIndexKey, index_name};
 use crate::database::layout::Layout;
 use crate::database::row::{StoredKey, StoredRow};
 use crate::database::select::Range;
@@ -64,7 +64,7 @@ pub(in crate::database) fn create_index(
 ) -> String {
     let schema = schema.map(|schema| format!("{}.", quote(schema))).unwrap_or_default();
     let unique = if unique { "UNIQUE " } else { "" };
-    let name = quote(&format!("{}_{into}", table.name));
+    let name = quote(&index_name(&table.name, into));
     format!("ALTER TABLE {schema}{} ADD {unique}INDEX {name} ({})", quote(&table.name), quote(into))
 }
 
@@ -242,6 +242,18 @@ pub(in crate::database) async fn count_marked(
     );
     let rows = connections.rows(&sql, &[Some(mark)]).await?;
     Ok(rows.first().map_or(0, |row| number(row, 0)))
+}
+
+/// Whether any row, whatever the profile's filter says, has an index under some key.
+pub(in crate::database) async fn has_marks(
+    connections: &Connections,
+    layout: &Layout,
+    into: &str,
+) -> Result<bool, DatabaseError> {
+    // The database index over the column knows of rows that have something in it.
+    let is_marked = format!("{} IS NOT NULL AND {} REGEXP '^k[0-9]+:'", column(into), as_text(layout, into));
+    let sql = format!("SELECT 1 FROM {} WHERE {is_marked} LIMIT 1", table(layout));
+    Ok(!connections.rows(&sql, &[]).await?.is_empty())
 }
 
 /// Rows that have one of these texts in an index column, with their plain columns.

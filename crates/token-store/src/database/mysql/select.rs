@@ -2,7 +2,9 @@
 
 use sqlx::mysql::MySqlRow;
 
-use super::sql::{as_text, bytes, in_range, is_row, key_order, row_params, table, table_by_key};
+use super::sql::{
+    as_text, as_token, bytes, in_order, in_range, is_row, key_order, row_params, table, table_by_key,
+};
 use super::{Connections, Param, cell, columns, number, text};
 use crate::database::layout::Layout;
 use crate::database::row::{StoredKey, StoredRow};
@@ -16,7 +18,7 @@ pub(in crate::database) async fn page(
     range: Range<'_>,
     limits: Limits,
 ) -> Result<Vec<StoredRow>, DatabaseError> {
-    let (condition, params) = in_range(layout, range);
+    let (condition, params) = in_order(layout, range);
     let sql = format!(
         "SELECT {}, CAST({} AS CHAR) FROM {}{condition} ORDER BY {} LIMIT {}",
         key_columns(layout),
@@ -38,7 +40,7 @@ pub(in crate::database) async fn page(
     }
     let Some(last) = last else { return Ok(Vec::new()) };
     let last = stored_key(layout, last)?;
-    let (condition, params) = in_range(layout, Range { after: range.after, until: Some(&last) });
+    let (condition, params) = in_order(layout, Range { after: range.after, until: Some(&last) });
     let sql = format!(
         "SELECT {} FROM {}{condition} ORDER BY {} LIMIT {}",
         selected(layout, false).join(", "),
@@ -64,7 +66,7 @@ pub(in crate::database) async fn keys(
     limit: usize,
     offset: u64,
 ) -> Result<Vec<StoredKey>, DatabaseError> {
-    let (condition, params) = in_range(layout, range);
+    let (condition, params) = in_order(layout, range);
     let sql = format!(
         "SELECT {} FROM {}{condition} ORDER BY {} LIMIT {limit} OFFSET {offset}",
         key_columns(layout),
@@ -80,7 +82,7 @@ pub(in crate::database) async fn sample(
     layout: &Layout,
     size: usize,
 ) -> Result<Vec<StoredKey>, DatabaseError> {
-    let (condition, params) = in_range(layout, Range::default());
+    let (condition, params) = in_order(layout, Range::default());
     let sql = format!(
         "SELECT {} FROM {}{condition} ORDER BY RAND() LIMIT {size}",
         key_columns(layout),
@@ -97,6 +99,31 @@ pub(in crate::database) async fn count(
 ) -> Result<u64, DatabaseError> {
     let (condition, params) = in_range(layout, range);
     let sql = format!("SELECT CAST(COUNT(*) AS CHAR) FROM {}{condition}", table(layout));
+    let rows = connections.rows(&sql, &params).await?;
+    Ok(rows.first().map_or(0, |row| number(row, 0)))
+}
+
+/// The number of rows with values whose key is NULL.
+pub(in crate::database) async fn count_unnamed(
+    connections: &Connections,
+    layout: &Layout,
+) -> Result<u64, DatabaseError> {
+    let nulls: Vec<String> =
+        layout.nullable_keys().map(|name| format!("{} IS NULL", super::sql::column(name))).collect();
+    if nulls.is_empty() {
+        return Ok(0);
+    }
+    let values = layout.table.tokens.iter().filter(|name| layout.has(name));
+    let values: Vec<String> =
+        values.map(|name| format!("OCTET_LENGTH({}) > 0", super::sql::column(name))).collect();
+    let (condition, params) = in_range(layout, Range::default());
+    let also = if condition.is_empty() { " WHERE" } else { " AND" };
+    let sql = format!(
+        "SELECT CAST(COUNT(*) AS CHAR) FROM {}{condition}{also} ({}) AND ({})",
+        table(layout),
+        nulls.join(" OR "),
+        values.join(" OR ")
+    );
     let rows = connections.rows(&sql, &params).await?;
     Ok(rows.first().map_or(0, |row| number(row, 0)))
 }
@@ -205,10 +232,12 @@ pub(in crate::database) fn place(_layout: &Layout, key: &[String]) -> StoredKey 
 /// Every column of a row, as text: key, owner, version, tokens, record, and the plain ones if they are asked for.
 pub(super) fn selected(layout: &Layout, plain: bool) -> Vec<String> {
     let own = &layout.table;
-    let columns = own.key.iter().chain(&own.owner).chain(own.version_columns()).chain(layout.large_columns());
-    let columns = columns.chain(own.index_columns());
-    let plain = own.plain.iter().filter(|_| plain);
-    columns.chain(plain).map(|name| as_text(layout, name)).collect()
+    let before =
+        own.key.iter().chain(&own.owner).chain(own.version_columns()).map(|name| as_text(layout, name));
+    let tokens = own.tokens.iter().map(|name| as_token(layout, name));
+    let after = layout.record().map(|record| &record.column).into_iter().chain(own.index_columns());
+    let after = after.chain(own.plain.iter().filter(|_| plain)).map(|name| as_text(layout, name));
+    before.chain(tokens).chain(after).collect()
 }
 
 fn key_columns(layout: &Layout) -> String {

@@ -44,6 +44,19 @@ pub(super) fn as_text(layout: &Layout, name: &str) -> String {
     }
 }
 
+/// A token column as it is read: its text in UTF-8, and a byte that is none where its character set has a text that UTF-8
+/// does not give back, which would be read as question marks.
+pub(super) fn as_token(layout: &Layout, name: &str) -> String {
+    let text = as_text(layout, name);
+    let charset =
+        layout.column(name).filter(|own| own.kind == Kind::Text).map_or("", |own| own.cast.as_str());
+    if charset.is_empty() || matches!(charset, "utf8mb4" | "utf8mb3" | "utf8") {
+        return text;
+    }
+    let again = bytes(&format!("CONVERT({text} USING {charset})"));
+    format!("IF({again} <=> {}, {}, X'FF')", bytes(&column(name)), bytes(&text))
+}
+
 /// An expression of any type as text in UTF-8.
 pub(super) fn utf8(expression: &str) -> String {
     format!("CAST({expression} AS CHAR CHARACTER SET utf8mb4)")
@@ -111,8 +124,15 @@ pub(super) fn in_range<'a>(layout: &'a Layout, range: Range<'a>) -> (String, Vec
         layout.table.filter.iter().map(|filter| format!("({filter})")).collect();
     let mut params = Vec::new();
     for only in &layout.only {
-        conditions.push(is_key(layout, &only.column, "?"));
-        params.extend([Some(only.value.as_str()); 2]);
+        let value = Some(only.value.as_str());
+        if layout.kind(&only.column).is_canonical() {
+            conditions.push(is_key(layout, &only.column, "?"));
+            params.extend([value; 2]);
+        } else {
+            // Equal values may have several texts.
+            conditions.push(format!("{} = ?", column(&only.column)));
+            params.push(value);
+        }
     }
     for (bound, operator) in [(range.after, ">"), (range.until, "<=")] {
         let Some(key) = bound else { continue };
@@ -122,6 +142,16 @@ pub(super) fn in_range<'a>(layout: &'a Layout, range: Range<'a>) -> (String, Vec
         [] => String::new(),
         _ => format!(" WHERE {}", conditions.join(" AND ")),
     };
+    (clause, params)
+}
+
+/// The same for what goes through the rows in the order of their keys: a key that is NULL has no place in it.
+pub(super) fn in_order<'a>(layout: &'a Layout, range: Range<'a>) -> (String, Vec<Param<'a>>) {
+    let (mut clause, params) = in_range(layout, range);
+    for name in layout.nullable_keys() {
+        clause.push_str(if clause.is_empty() { " WHERE " } else { " AND " });
+        clause.push_str(&format!("{} IS NOT NULL", column(name)));
+    }
     (clause, params)
 }
 

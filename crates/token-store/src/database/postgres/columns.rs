@@ -98,6 +98,7 @@ pub(in crate::database) async fn describe(
         not_unique,
         is_guarded: relation.is_none_or(|row| is_true(row, 3)),
         lacks_transactions: false,
+        aborts: false,
     }))
 }
 

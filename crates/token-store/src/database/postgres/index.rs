@@ -6,13 +6,16 @@ use super::index_lock::{EXCLUSIVE, generation_under};
 use super::select::{selected, stored_row};
 use super::sql::{as_text, column, in_range, is_key, is_row, place, table};
 use super::{Connections, Param, columns::Catalog, is_true, number, text};
-use crate::database::index::{KEYS_TABLE, KeyState, Rival, StoredIndexKey};
+use crate::database::index::{KEYS_TABLE, KeyState, Rival, StoredIndexKey, index_name};
 use crate::database::layout::Layout;
 use crate::database::quote;
 use crate::database::row::{StoredKey, StoredRow};
 use crate::database::select::Range;
 use crate::error::DatabaseError;
 use crate::profile::Table;
+
+/// A character that the database's encoding does not have (`untranslatable_character`).
+const UNTRANSLATABLE: &str = "22P05";
 
 /// Whole indexes over one column, with whether they are unique.
 const INDEXES: &str = "\
@@ -59,7 +62,7 @@ pub(in crate::database) fn create_index(
 ) -> String {
     let schema = schema.map(|schema| format!("{}.", quote(schema))).unwrap_or_default();
     let unique = if unique { "UNIQUE " } else { "" };
-    let name = quote(&format!("{}_{into}", table.name));
+    let name = quote(&index_name(&table.name, into));
     format!("CREATE {unique}INDEX IF NOT EXISTS {name} ON {schema}{} ({})", quote(&table.name), quote(into))
 }
 
@@ -252,6 +255,20 @@ pub(in crate::database) async fn count_marked(
     Ok(rows.first().map_or(0, |row| number(row, 0)))
 }
 
+/// Whether any row, whatever the profile's filter says, has an index under some key.
+pub(in crate::database) async fn has_marks(
+    connections: &Connections,
+    layout: &Layout,
+    into: &str,
+) -> Result<bool, DatabaseError> {
+    // The database index over the column knows of rows that have something in it.
+    let (own, text) = (column(layout, into), as_text(layout, into));
+    let is_marked =
+        format!("{own} IS NOT NULL AND {text} OPERATOR(pg_catalog.~) '^k[0-9]+:'::pg_catalog.text");
+    let sql = format!("SELECT '1'::pg_catalog.text FROM {} WHERE {is_marked} LIMIT 1", table(layout));
+    Ok(!connections.rows(&sql, &[]).await?.is_empty())
+}
+
 /// Rows that have one of these texts in an index column, with their plain columns.
 pub(in crate::database) async fn candidates(
     connections: &Connections,
@@ -285,7 +302,11 @@ pub(in crate::database) async fn unindexed(
     params.push(Param::from(stored));
     let matches =
         format!("{} IS NULL AND {}", column(layout, into), is_key(layout, token, &place(params.len())));
-    matching(connections, layout, &condition, &matches, &params, limit).await
+    match matching(connections, layout, &condition, &matches, &params, limit).await {
+        // The database's encoding has no such character, so that no row holds it.
+        Err(error) if error.code.as_deref() == Some(UNTRANSLATABLE) => Ok(Vec::new()),
+        found => found,
+    }
 }
 
 async fn matching(

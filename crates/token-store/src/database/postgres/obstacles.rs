@@ -8,17 +8,35 @@ use super::{Connections, Param, is_true, number, text};
 use crate::database::layout::Layout;
 use crate::database::select::Range;
 use crate::error::DatabaseError;
-use crate::findings::{Finding, Kind, Severity, accepts_lost_index, envelope_length, lost_index, too_short};
+use crate::findings::{
+    Finding, Kind, Severity, accepts_lost_index, dependent, envelope_length, lost_index, referenced,
+    too_short,
+};
 
-/// Indexes over token columns, with their expressions and conditions. An index of a constraint depends on it, and the
-/// constraint on its columns, so that columns are asked for as well as dependencies.
+/// Indexes over these columns, with their expressions and conditions; those of partitions that the table itself does not
+/// have included. An index of a constraint depends on it, and the constraint on its columns, so that columns are asked for
+/// as well as dependencies. An expression over the whole row (attribute 0) depends on no column by itself.
 const INDEXES: &str = "\
-SELECT a.attname::text, x.relname::text, i.indisunique::text
-FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_attribute a ON a.attrelid = i.indrelid
-WHERE i.indrelid = $1::text::oid AND a.attname = ANY ($2::text[])
-  AND (a.attnum = ANY (i.indkey) OR EXISTS (
+WITH RECURSIVE part AS (SELECT $1::text::oid AS oid UNION SELECT h.inhrelid FROM pg_inherits h JOIN part ON part.oid = h.inhparent)
+SELECT DISTINCT a.attname::text, x.relname::text, i.indisunique::text
+FROM pg_index i JOIN part ON part.oid = i.indrelid JOIN pg_class x ON x.oid = i.indexrelid
+JOIN pg_attribute a ON a.attrelid = i.indrelid
+WHERE a.attname = ANY ($2::text[]) AND (i.indrelid = $1::text::oid OR NOT x.relispartition)
+  AND (a.attnum = ANY (i.indkey)
+    OR i.indexprs::text LIKE '%:varattno 0 %' OR i.indpred::text LIKE '%:varattno 0 %'
+    OR EXISTS (
     SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
       AND d.refclassid = 'pg_class'::regclass AND d.refobjid = i.indrelid AND d.refobjsubid = a.attnum))
+ORDER BY 1, 2";
+
+/// Foreign keys that refer to these columns, by the constraint as it was declared and not by its copies for partitions.
+const REFERENCES: &str = "\
+WITH RECURSIVE part AS (SELECT $1::text::oid AS oid UNION SELECT h.inhrelid FROM pg_inherits h JOIN part ON part.oid = h.inhparent)
+SELECT DISTINCT a.attname::text, f.conname::text, (f.confupdtype IN ('c', 'n', 'd'))::text
+FROM pg_constraint f JOIN part ON part.oid = f.confrelid
+JOIN pg_attribute a ON a.attrelid = f.confrelid AND a.attnum = ANY (f.confkey)
+WHERE f.contype = 'f' AND a.attname = ANY ($2::text[])
+  AND NOT EXISTS (SELECT 1 FROM pg_constraint p JOIN part q ON q.oid = p.confrelid WHERE p.oid = f.conparentid)
 ORDER BY 1, 2";
 
 /// Triggers that fire when rows are added or changed, those of partitions included.
@@ -30,11 +48,13 @@ WHERE NOT g.tgisinternal AND g.tgenabled <> 'D' AND g.tgtype & 20 <> 0 ORDER BY 
 const RULES: &str = "\
 SELECT r.rulename::text FROM pg_rewrite r WHERE r.ev_class = $1::text::oid AND r.ev_type <> '1' AND r.ev_enabled <> 'D' ORDER BY 1";
 
-/// Constraints on token columns, by the columns that they name; those of a domain are its own.
+/// Constraints on token columns, by the columns that they name, also of partitions alone; one over the whole row names
+/// attribute 0. Those of a domain are its own.
 const CHECKS: &str = "\
-SELECT a.attname::text, c.conname::text FROM pg_constraint c
-JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = ANY (c.conkey)
-WHERE c.conrelid = $1::text::oid AND c.contype IN ('c', 'x', 'f') AND a.attname = ANY ($2::text[])
+WITH RECURSIVE part AS (SELECT $1::text::oid AS oid UNION SELECT h.inhrelid FROM pg_inherits h JOIN part ON part.oid = h.inhparent)
+SELECT a.attname::text, c.conname::text FROM pg_constraint c JOIN part ON part.oid = c.conrelid
+JOIN pg_attribute a ON a.attrelid = c.conrelid AND (a.attnum = ANY (c.conkey) OR 0 = ANY (c.conkey))
+WHERE (c.conrelid = $1::text::oid OR c.coninhcount = 0) AND c.contype IN ('c', 'x', 'f') AND a.attname = ANY ($2::text[])
 UNION SELECT a.attname::text, c.conname::text FROM pg_constraint c JOIN pg_attribute a ON a.atttypid = c.contypid
 WHERE a.attrelid = $1::text::oid AND c.contype = 'c' AND a.attname = ANY ($2::text[]) ORDER BY 1, 2";
 
@@ -67,11 +87,25 @@ pub(in crate::database) async fn obstacles(
     let Some(oid) = catalog.find(&layout.table).await? else { return Ok(found) };
     let tokens = Param::Texts(layout.table.tokens.iter().map(|name| Some(name.as_str())).collect());
     let of_tokens = [Param::from(oid.as_str()), tokens];
-    for row in catalog.rows(INDEXES, &of_tokens).await? {
+    let computed: Vec<(String, String)> =
+        catalog.rows(DEPENDENT, &of_tokens).await?.iter().map(names).collect();
+    let indexed = layout.table.tokens.iter().chain(computed.iter().map(|(_, column)| column));
+    let indexed = Param::Texts(indexed.map(|name| Some(name.as_str())).collect());
+    for row in catalog.rows(INDEXES, &[Param::from(oid.as_str()), indexed]).await? {
         let (column, index) = names(&row);
-        if !accepts_lost_index(layout, &column) {
-            found.push(lost_index(layout, &column, &index, is_true(&row, 2)));
+        for token in &layout.table.tokens {
+            let is_over = *token == column || computed.contains(&(token.clone(), column.clone()));
+            if is_over && !accepts_lost_index(layout, token) {
+                let finding = lost_index(layout, token, &index, is_true(&row, 2));
+                if !found.contains(&finding) {
+                    found.push(finding);
+                }
+            }
         }
+    }
+    for row in catalog.rows(REFERENCES, &of_tokens).await? {
+        let (column, constraint) = names(&row);
+        found.push(referenced(layout, &column, &constraint, is_true(&row, 2)));
     }
     let warn = |kind, hint: &str| Finding::new(layout, kind, Severity::Warn, hint);
     let hint = "it may refuse an envelope: rows that it refuses are named and stay as they are";
@@ -79,11 +113,7 @@ pub(in crate::database) async fn obstacles(
         let (column, constraint) = names(&row);
         found.push(warn(Kind::Check, hint).on(&column).of(constraint));
     }
-    let hint = "the database computes it from the sealed text: it holds nothing useful after sealing, or refuses rows";
-    for row in catalog.rows(DEPENDENT, &of_tokens).await? {
-        let (column, dependent) = names(&row);
-        found.push(warn(Kind::DependentColumn, hint).on(&column).of(dependent));
-    }
+    found.extend(computed.iter().map(|(token, column)| dependent(layout, token, column)));
     let oid = [Param::from(oid.as_str())];
     let hint = "it may change or refuse what is written, or keep a copy of it: a row that it changes is undone and named";
     for row in catalog.rows(TRIGGERS, &oid).await? {

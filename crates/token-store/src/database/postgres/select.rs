@@ -2,7 +2,7 @@
 
 use sqlx::postgres::PgRow;
 
-use super::sql::{as_text, in_range, is_key, is_row, key_order, table};
+use super::sql::{as_text, column, in_order, in_range, is_key, is_row, key_order, table};
 use super::{Connections, Param, cell, number, text};
 use crate::database::layout::Layout;
 use crate::database::row::{StoredKey, StoredRow};
@@ -16,7 +16,7 @@ pub(in crate::database) async fn page(
     range: Range<'_>,
     limits: Limits,
 ) -> Result<Vec<StoredRow>, DatabaseError> {
-    let (condition, params) = in_range(layout, range);
+    let (condition, params) = in_order(layout, range);
     let columns = selected(layout, false);
     let named: Vec<String> =
         columns.iter().enumerate().map(|(i, column)| format!("{column} AS c{i}")).collect();
@@ -52,7 +52,7 @@ pub(in crate::database) async fn keys(
     limit: usize,
     offset: u64,
 ) -> Result<Vec<StoredKey>, DatabaseError> {
-    let (condition, params) = in_range(layout, range);
+    let (condition, params) = in_order(layout, range);
     let sql = format!(
         "SELECT {} FROM {}{condition} ORDER BY {} LIMIT {limit} OFFSET {offset}",
         key_columns(layout),
@@ -68,7 +68,7 @@ pub(in crate::database) async fn sample(
     layout: &Layout,
     size: usize,
 ) -> Result<Vec<StoredKey>, DatabaseError> {
-    let (condition, params) = in_range(layout, Range::default());
+    let (condition, params) = in_order(layout, Range::default());
     let sql = format!(
         "SELECT {} FROM {}{condition} ORDER BY pg_catalog.random() LIMIT {size}",
         key_columns(layout),
@@ -85,6 +85,32 @@ pub(in crate::database) async fn count(
 ) -> Result<u64, DatabaseError> {
     let (condition, params) = in_range(layout, range);
     let sql = format!("SELECT pg_catalog.count(*)::pg_catalog.text FROM {}{condition}", table(layout));
+    let rows = connections.rows(&sql, &params).await?;
+    Ok(rows.first().map_or(0, |row| number(row, 0)))
+}
+
+/// The number of rows with values whose key is NULL.
+pub(in crate::database) async fn count_unnamed(
+    connections: &Connections,
+    layout: &Layout,
+) -> Result<u64, DatabaseError> {
+    let nulls: Vec<String> =
+        layout.nullable_keys().map(|name| format!("{} IS NULL", column(layout, name))).collect();
+    if nulls.is_empty() {
+        return Ok(0);
+    }
+    let values = layout.table.tokens.iter().filter(|name| layout.has(name));
+    let values: Vec<String> = values
+        .map(|name| format!("pg_catalog.octet_length({}) OPERATOR(pg_catalog.>) 0", as_text(layout, name)))
+        .collect();
+    let (condition, params) = in_range(layout, Range::default());
+    let also = if condition.is_empty() { " WHERE" } else { " AND" };
+    let sql = format!(
+        "SELECT pg_catalog.count(*)::pg_catalog.text FROM {}{condition}{also} ({}) AND ({})",
+        table(layout),
+        nulls.join(" OR "),
+        values.join(" OR ")
+    );
     let rows = connections.rows(&sql, &params).await?;
     Ok(rows.first().map_or(0, |row| number(row, 0)))
 }

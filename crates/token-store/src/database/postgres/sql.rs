@@ -48,14 +48,14 @@ pub(super) fn is_same_text(one: &str, other: &str) -> String {
     )
 }
 
+/// A column is equal to a text as the column's type has it.
+fn equals(layout: &Layout, name: &str, text: &str) -> String {
+    format!("{} OPERATOR({}.=) {}", column(layout, name), operators(layout, name), cast(layout, name, text))
+}
+
 /// A key column is that of a text.
 pub(super) fn is_key(layout: &Layout, name: &str, text: &str) -> String {
-    let equals = format!(
-        "{} OPERATOR({}.=) {}",
-        column(layout, name),
-        operators(layout, name),
-        cast(layout, name, text)
-    );
+    let equals = equals(layout, name, text);
     // Where equal values have several texts, the text is part of the identity.
     match layout.column(name) {
         Some(Column { kind, .. }) if !kind.is_canonical() => format!(
@@ -88,7 +88,7 @@ pub(super) fn in_range<'a>(layout: &'a Layout, range: Range<'a>) -> (String, Vec
     let mut params = Vec::new();
     for only in &layout.only {
         params.push(Param::from(only.value.as_str()));
-        conditions.push(is_key(layout, &only.column, &place(params.len())));
+        conditions.push(equals(layout, &only.column, &place(params.len())));
     }
     for (bound, operator) in [(range.after, ">"), (range.until, "<=")] {
         let Some(key) = bound else { continue };
@@ -99,6 +99,16 @@ pub(super) fn in_range<'a>(layout: &'a Layout, range: Range<'a>) -> (String, Vec
         [] => String::new(),
         _ => format!(" WHERE {}", conditions.join(" AND ")),
     };
+    (clause, params)
+}
+
+/// The same for what goes through the rows in the order of their keys: a key that is NULL has no place in it.
+pub(super) fn in_order<'a>(layout: &'a Layout, range: Range<'a>) -> (String, Vec<Param<'a>>) {
+    let (mut clause, params) = in_range(layout, range);
+    for name in layout.nullable_keys() {
+        clause.push_str(if clause.is_empty() { " WHERE " } else { " AND " });
+        clause.push_str(&format!("{} IS NOT NULL", column(layout, name)));
+    }
     (clause, params)
 }
 

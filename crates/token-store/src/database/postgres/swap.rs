@@ -237,7 +237,10 @@ fn relation(layout: &Layout) -> String {
 fn at_once_sql(layout: &Layout, writing: &Writing<'_>, rows: usize) -> String {
     let (name, conditions) = (table(layout), still_is(layout, &source));
     let sets = sets(layout, writing, &source);
-    let returning = format!("RETURNING {CHANGES}.n AS n, {} AS same", holds(layout, &source));
+    // The database may compute the key, or change it.
+    let mut same = key_of_changes(layout, source);
+    same.push(holds(layout, &source));
+    let returning = format!("RETURNING {CHANGES}.n AS n, ({}) AS same", same.join(" AND "));
     let update = match writing.locked {
         Locked::PassOver => format!(
             "{FREE} AS MATERIALIZED (SELECT {CHANGES}.* FROM {name}, {} WHERE {conditions} \

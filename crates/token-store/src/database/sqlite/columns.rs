@@ -53,11 +53,13 @@ pub(in crate::database) async fn describe(
         found.is_none().then(|| format!("{} is neither its primary key nor unique", table.key.join(", ")));
     let rowid = is_rowid(&rows, &found);
     let columns: Vec<Column> = rows.iter().filter_map(|row| column(row, rowid.as_deref())).collect();
-    let triggers =
-        "SELECT count(*) FROM sqlite_master WHERE type = 'trigger' AND tbl_name = ?1 COLLATE NOCASE";
-    let triggers = connections.rows(triggers, &params[..1]).await?;
-    let is_guarded = triggers.first().is_none_or(|row| integer(row, 0) > 0)
-        || columns.iter().any(|column| table.tokens.contains(&column.name) && !stores_as_sent(column));
+    let has_triggers = has_triggers(connections, name).await?;
+    let may_change = |column: &Column| {
+        let is_bound = table.key.iter().chain(&table.owner).any(|name| *name == column.name);
+        is_bound && column.is_generated || table.tokens.contains(&column.name) && !stores_as_sent(column)
+    };
+    let is_guarded = has_triggers || columns.iter().any(may_change);
+    let aborts = !has_triggers || has_conflict_clause(connections, name).await?;
     Ok(Some(Facts {
         schema: None,
         columns,
@@ -66,7 +68,19 @@ pub(in crate::database) async fn describe(
         not_unique,
         is_guarded,
         lacks_transactions: false,
+        aborts,
     }))
+}
+
+async fn has_triggers(connections: &Connections, name: &str) -> Result<bool, DatabaseError> {
+    let sql = "SELECT count(*) FROM sqlite_master WHERE type = 'trigger' AND tbl_name = ?1 COLLATE NOCASE";
+    Ok(connections.rows(sql, &[Param::from(name)]).await?.first().is_none_or(|row| integer(row, 0) > 0))
+}
+
+/// Whether a key or constraint of the table may say what becomes of a row that violates it.
+async fn has_conflict_clause(connections: &Connections, name: &str) -> Result<bool, DatabaseError> {
+    let sql = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?1 COLLATE NOCASE AND sql LIKE '%conflict%'";
+    Ok(connections.rows(sql, &[Param::from(name)]).await?.first().is_none_or(|row| integer(row, 0) > 0))
 }
 
 fn column(row: &SqliteRow, rowid: Option<&str>) -> Option<Column> {

@@ -7,7 +7,7 @@ use sqlx::SqliteConnection;
 use super::select::{is_row, selected, stored_row};
 use super::sql::{column, in_range, is_key, stored, table};
 use super::{Connections, Param, bind, integer, text};
-use crate::database::index::{KEYS_TABLE, KeyState, Rival, StoredIndexKey};
+use crate::database::index::{KEYS_TABLE, KeyState, Rival, StoredIndexKey, index_name};
 use crate::database::layout::Layout;
 use crate::database::quote;
 use crate::database::row::{StoredKey, StoredRow};
@@ -58,7 +58,7 @@ pub(in crate::database) fn create_index(
 ) -> String {
     let schema = schema.map(|schema| format!("{}.", quote(schema))).unwrap_or_default();
     let unique = if unique { "UNIQUE " } else { "" };
-    let name = quote(&format!("{}_{into}", table.name));
+    let name = quote(&index_name(&table.name, into));
     format!("CREATE {unique}INDEX IF NOT EXISTS {schema}{name} ON {} ({})", quote(&table.name), quote(into))
 }
 
@@ -211,6 +211,18 @@ pub(in crate::database) async fn count_marked(
     let sql = format!("SELECT count(*) FROM {} WHERE {}", table(layout), has_mark(layout, into, mark));
     let rows = connections.rows(&sql, &[Param::from(mark)]).await?;
     Ok(rows.first().map_or(0, |row| u64::try_from(integer(row, 0)).unwrap_or(0)))
+}
+
+/// Whether any row, whatever the profile's filter says, has an index under some key.
+pub(in crate::database) async fn has_marks(
+    connections: &Connections,
+    layout: &Layout,
+    into: &str,
+) -> Result<bool, DatabaseError> {
+    // The database index over the column knows of rows that have something like it.
+    let is_marked = format!("{0} >= 'k' AND {0} < 'l' AND {0} GLOB 'k[0-9]*:*'", column(layout, into));
+    let sql = format!("SELECT 1 FROM {} WHERE {is_marked} LIMIT 1", table(layout));
+    Ok(!connections.rows(&sql, &[]).await?.is_empty())
 }
 
 /// Rows that have one of these texts in an index column, with their plain columns.

@@ -5,6 +5,7 @@
 
 pub(super) mod columns;
 pub(super) mod connect;
+mod definition;
 pub(super) mod errors;
 pub(super) mod index;
 pub(super) mod leases;

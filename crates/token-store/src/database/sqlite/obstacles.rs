@@ -1,12 +1,14 @@
 //! The obstacles to sealing a table's token columns.
 
+use super::definition::{generated, quoted_names};
 use super::sql::{column, in_range, is_untyped, table};
 use super::{Connections, Param, integer, text};
+use crate::database::generated::{Generated, dependents};
 use crate::database::identity::Kind as Values;
 use crate::database::layout::Layout;
 use crate::database::select::Range;
 use crate::error::DatabaseError;
-use crate::findings::{Finding, Kind, Severity, accepts_lost_index, lost_index};
+use crate::findings::{Finding, Kind, Severity, accepts_lost_index, dependent, lost_index, referenced};
 
 /// Indexes of the table, their columns, and their text where they have expressions or conditions.
 const INDEXES: &str = "\
@@ -15,6 +17,13 @@ SELECT l.name, i.name, l.\"unique\", coalesce(m.sql, ''), l.partial OR EXISTS (
 FROM pragma_index_list(?1, ?2) l, pragma_index_xinfo(l.name, ?2) i LEFT JOIN sqlite_master m ON m.name = l.name
 WHERE i.key = 1 ORDER BY l.seq, i.seqno";
 
+/// Foreign keys of all tables that refer to the table. One that names no columns refers to the primary key.
+const REFERENCES: &str = "\
+SELECT DISTINCT m.name || '.' || f.\"from\", coalesce(f.\"to\", (SELECT c.name FROM pragma_table_xinfo(?1, ?2) c WHERE c.pk = f.seq + 1)),
+       f.on_update IN ('CASCADE', 'SET NULL', 'SET DEFAULT')
+FROM sqlite_master m, pragma_foreign_key_list(m.name, ?2) f
+WHERE m.type = 'table' AND f.\"table\" = ?1 COLLATE NOCASE ORDER BY 1";
+
 pub(in crate::database) async fn obstacles(
     connections: &Connections,
     layout: &Layout,
@@ -22,19 +31,30 @@ pub(in crate::database) async fn obstacles(
     let mut found = of_keys(connections, layout).await?;
     let name = layout.table.name.as_str();
     let params = [Param::from(name), Param::from(layout.table.schema.as_deref().unwrap_or("main"))];
+    let definition = definition_of(connections, &params).await?;
+    let computed = dependents(&computed(layout, &definition), &layout.table.tokens);
     for row in connections.rows(INDEXES, &params).await? {
         let (index, indexed) = (text(&row, 0).unwrap_or_default(), text(&row, 1));
         let sql = text(&row, 3).unwrap_or_default();
         let has_expressions = integer(&row, 4) > 0;
+        let is_over = |name: &str| {
+            indexed.as_deref().is_some_and(|indexed| indexed.eq_ignore_ascii_case(name))
+                || has_expressions && mentions(&sql, name)
+        };
         for token in &layout.table.tokens {
-            let is_named = indexed.as_deref() == Some(token.as_str());
-            if (is_named || has_expressions && mentions(&sql, token)) && !accepts_lost_index(layout, token) {
+            let is_computed = computed.iter().any(|(from, name)| from == token && is_over(name));
+            if (is_over(token) || is_computed) && !accepts_lost_index(layout, token) {
                 let finding = lost_index(layout, token, &index, integer(&row, 2) > 0);
                 if !found.contains(&finding) {
                     found.push(finding);
                 }
             }
         }
+    }
+    for row in connections.rows(REFERENCES, &params).await? {
+        let (constraint, to) = (text(&row, 0).unwrap_or_default(), text(&row, 1).unwrap_or_default());
+        let tokens = layout.table.tokens.iter().filter(|token| token.eq_ignore_ascii_case(&to));
+        found.extend(tokens.map(|token| referenced(layout, token, &constraint, integer(&row, 2) > 0)));
     }
     let triggers =
         "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = ?1 COLLATE NOCASE ORDER BY 1";
@@ -43,35 +63,54 @@ pub(in crate::database) async fn obstacles(
         let trigger = text(&row, 0).unwrap_or_default();
         found.push(Finding::new(layout, Kind::Trigger, Severity::Warn, hint).of(trigger));
     }
-    found.extend(of_definition(connections, layout, &params).await?);
-    Ok(found)
-}
-
-/// CHECKs and generated columns are only in the text of the table's definition.
-async fn of_definition(
-    connections: &Connections,
-    layout: &Layout,
-    params: &[Param<'_>],
-) -> Result<Vec<Finding>, DatabaseError> {
-    let mut found = Vec::new();
-    let sql = "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?1 COLLATE NOCASE";
-    let rows = connections.rows(sql, &params[..1]).await?;
-    let definition = rows.first().and_then(|row| text(row, 0)).unwrap_or_default();
+    found.extend(of_filter(layout));
     if definition.to_ascii_uppercase().contains("CHECK") {
         let hint = "the table has CHECK constraints, which may refuse an envelope: rows that they refuse are named and \
                     stay as they are";
         found.push(Finding::new(layout, Kind::Check, Severity::Warn, hint));
     }
-    let computed = layout.facts.columns.iter().filter(|column| column.is_generated);
-    for column in computed.filter(|column| !layout.table.tokens.contains(&column.name)) {
-        for token in layout.table.tokens.iter().filter(|token| mentions(&definition, token)) {
-            let hint = "the database may compute it from the sealed text: it holds nothing useful after sealing, or \
-                        refuses rows";
-            let finding = Finding::new(layout, Kind::DependentColumn, Severity::Warn, hint);
-            found.push(finding.on(token).of(column.name.clone()));
-        }
-    }
+    found.extend(computed.iter().map(|(token, column)| dependent(layout, token, column)));
     Ok(found)
+}
+
+/// A word in double quotes that no column has is a text for SQLite, and a condition about it is one about no row.
+fn of_filter(layout: &Layout) -> Option<Finding> {
+    const ROW_IDS: [&str; 3] = ["rowid", "oid", "_rowid_"];
+    let filter = layout.table.filter.as_deref()?;
+    let columns = layout.facts.columns.iter().map(|column| column.name.to_lowercase());
+    let known: Vec<String> = columns.chain([layout.table.name.to_lowercase()]).collect();
+    let is_known = |name: &String| known.contains(name) || ROW_IDS.contains(&name.as_str());
+    let name = quoted_names(filter).into_iter().find(|name| !is_known(name))?;
+    let hint = "the profile's `filter` has a word in double quotes that is no column, and SQLite takes it for a text: correct the \
+                name, or write a text in single quotes";
+    Some(Finding::new(layout, Kind::Filter, Severity::Refuse, hint).of(name))
+}
+
+/// CHECKs and the expressions of computed columns are only in the text of the table's definition.
+async fn definition_of(connections: &Connections, params: &[Param<'_>]) -> Result<String, DatabaseError> {
+    let sql = "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?1 COLLATE NOCASE";
+    let rows = connections.rows(sql, &params[..1]).await?;
+    Ok(rows.first().and_then(|row| text(row, 0)).unwrap_or_default())
+}
+
+/// The computed columns, with the names that the table has for them. One whose expression is not found may be computed
+/// from every other column.
+fn computed(layout: &Layout, definition: &str) -> Vec<Generated> {
+    let read = generated(definition);
+    let columns = &layout.facts.columns;
+    let named = |names: &[String]| -> Vec<String> {
+        let own = columns.iter().map(|column| &column.name);
+        own.filter(|own| names.contains(&own.to_lowercase())).cloned().collect()
+    };
+    let all = || columns.iter().map(|column| column.name.clone()).collect();
+    columns
+        .iter()
+        .filter(|column| column.is_generated && !layout.table.tokens.contains(&column.name))
+        .map(|column| {
+            let own = read.iter().find(|one| one.column == column.name.to_lowercase());
+            Generated { column: column.name.clone(), names: own.map_or_else(all, |own| named(&own.names)) }
+        })
+        .collect()
 }
 
 /// Whether a piece of SQL names a column, as a word of its own.

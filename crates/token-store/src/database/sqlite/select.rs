@@ -4,7 +4,7 @@ use futures_util::TryStreamExt as _;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, TypeInfo as _, ValueRef as _};
 
-use super::sql::{as_text, column, in_range, is_given, is_key, key_order, stored, table};
+use super::sql::{as_text, column, in_order, in_range, is_given, is_key, key_order, stored, table};
 use super::{Connections, Param, bind, cell, integer, text};
 use crate::database::identity;
 use crate::database::layout::Layout;
@@ -19,7 +19,7 @@ pub(in crate::database) async fn page(
     range: Range<'_>,
     limits: Limits,
 ) -> Result<Vec<StoredRow>, DatabaseError> {
-    let (condition, params) = in_range(layout, range);
+    let (condition, params) = in_order(layout, range);
     let sql = format!(
         "SELECT {} FROM {}{condition} ORDER BY {} LIMIT {}",
         selected(layout, false),
@@ -48,7 +48,7 @@ pub(in crate::database) async fn keys(
     limit: usize,
     offset: u64,
 ) -> Result<Vec<StoredKey>, DatabaseError> {
-    let (condition, params) = in_range(layout, range);
+    let (condition, params) = in_order(layout, range);
     let sql = format!(
         "SELECT {} FROM {}{condition} ORDER BY {} LIMIT {limit} OFFSET {offset}",
         key_columns(layout),
@@ -63,7 +63,7 @@ pub(in crate::database) async fn sample(
     layout: &Layout,
     size: usize,
 ) -> Result<Vec<StoredKey>, DatabaseError> {
-    let (condition, params) = in_range(layout, Range::default());
+    let (condition, params) = in_order(layout, Range::default());
     let sql = format!(
         "SELECT {} FROM {}{condition} ORDER BY random() LIMIT {size}",
         key_columns(layout),
@@ -84,6 +84,30 @@ pub(in crate::database) async fn count(
 async fn counted(connections: &Connections, sql: &str, params: &[Param<'_>]) -> Result<u64, DatabaseError> {
     let rows = connections.rows(sql, params).await?;
     Ok(rows.first().map_or(0, |row| u64::try_from(integer(row, 0)).unwrap_or(0)))
+}
+
+/// The number of rows with values whose key is NULL.
+pub(in crate::database) async fn count_unnamed(
+    connections: &Connections,
+    layout: &Layout,
+) -> Result<u64, DatabaseError> {
+    let nulls: Vec<String> =
+        layout.nullable_keys().map(|name| format!("{} IS NULL", column(layout, name))).collect();
+    if nulls.is_empty() {
+        return Ok(0);
+    }
+    let values = layout.table.tokens.iter().filter(|name| layout.has(name));
+    let values: Vec<String> =
+        values.map(|name| format!("({0} IS NOT NULL AND {0} <> '')", column(layout, name))).collect();
+    let (condition, params) = in_range(layout, Range::default());
+    let also = if condition.is_empty() { " WHERE" } else { " AND" };
+    let sql = format!(
+        "SELECT count(*) FROM {}{condition}{also} ({}) AND ({})",
+        table(layout),
+        nulls.join(" OR "),
+        values.join(" OR ")
+    );
+    counted(connections, &sql, &params).await
 }
 
 pub(in crate::database) async fn count_by_marks(

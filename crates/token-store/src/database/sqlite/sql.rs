@@ -16,6 +16,11 @@ pub(super) fn table(layout: &Layout) -> String {
     }
 }
 
+/// What a statement that writes rows says about one that violates a constraint.
+pub(super) fn or_abort(layout: &Layout) -> &'static str {
+    if layout.facts.aborts { "OR ABORT " } else { "" }
+}
+
 /// A column, with its table before it.
 pub(super) fn column(layout: &Layout, name: &str) -> String {
     format!("{}.{}", quote(&layout.table.name), quote(name))
@@ -69,6 +74,20 @@ pub(super) fn is_untyped(layout: &Layout, name: &str) -> bool {
     layout.column(name).is_some_and(|column| column.cast == UNTYPED)
 }
 
+/// Whether a column is declared to hold what SQLite stores as 0 and 1.
+fn is_boolean(layout: &Layout, name: &str) -> bool {
+    let declared = layout.column(name).map(|column| column.declared.to_ascii_uppercase());
+    declared.is_some_and(|declared| declared.starts_with("BOOL"))
+}
+
+fn truth(text: &str) -> Option<u8> {
+    match text {
+        _ if text.eq_ignore_ascii_case("true") => Some(1),
+        _ if text.eq_ignore_ascii_case("false") => Some(0),
+        _ => None,
+    }
+}
+
 /// `WHERE …` for the profile's filter, the rows that a walk is limited to, and a range of keys.
 pub(super) fn in_range<'a>(layout: &'a Layout, range: Range<'a>) -> (String, Vec<Param<'a>>) {
     let mut conditions: Vec<String> =
@@ -76,7 +95,12 @@ pub(super) fn in_range<'a>(layout: &'a Layout, range: Range<'a>) -> (String, Vec
     let mut params = Vec::new();
     for only in &layout.only {
         params.push(Param::from(only.value.as_str()));
-        conditions.push(is_given(layout, &only.column, params.len(), &only.value));
+        let is_given = is_given(layout, &only.column, params.len(), &only.value);
+        let truth = is_boolean(layout, &only.column).then(|| truth(&only.value)).flatten();
+        conditions.push(match truth {
+            Some(truth) => format!("({is_given} OR {} = {truth})", column(layout, &only.column)),
+            None => is_given,
+        });
     }
     for (bound, operator) in [(range.after, ">"), (range.until, "<=")] {
         let Some(key) = bound else { continue };
@@ -89,6 +113,16 @@ pub(super) fn in_range<'a>(layout: &'a Layout, range: Range<'a>) -> (String, Vec
         [] => String::new(),
         _ => format!(" WHERE {}", conditions.join(" AND ")),
     };
+    (clause, params)
+}
+
+/// The same for what goes through the rows in the order of their keys: a key that is NULL has no place in it.
+pub(super) fn in_order<'a>(layout: &'a Layout, range: Range<'a>) -> (String, Vec<Param<'a>>) {
+    let (mut clause, params) = in_range(layout, range);
+    for name in layout.nullable_keys() {
+        clause.push_str(if clause.is_empty() { " WHERE " } else { " AND " });
+        clause.push_str(&format!("{} IS NOT NULL", column(layout, name)));
+    }
     (clause, params)
 }
 

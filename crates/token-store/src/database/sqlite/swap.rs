@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use sqlx::{Sqlite, SqliteConnection};
 
 use super::columns::describe;
-use super::sql::{as_text, column, key_column, table};
+use super::sql::{as_text, column, key_column, or_abort, table};
 use super::{Connections, Param, bind, index, integer, select, write};
 use crate::database::index::Rival;
 use crate::database::insert::{Inserted, NewRow};
@@ -48,14 +48,22 @@ impl crate::database::swap::Session for Session<'_> {
         writing: &Writing<'_>,
         care: Care,
     ) -> Result<Attempt, DatabaseError> {
-        match care {
+        let written = match care {
             Care::One => self.write_at_once(layout, changes, writing).await,
             Care::Full => self.write_and_look(layout, changes, writing).await,
+        };
+        if written.is_err() {
+            self.stay_in_transaction().await;
         }
+        written
     }
 
     async fn insert(&mut self, layout: &Layout, row: &NewRow<'_>) -> Result<Inserted, DatabaseError> {
-        write::insert(&mut self.transaction, layout, row).await
+        let inserted = write::insert(&mut self.transaction, layout, row).await;
+        if inserted.is_err() {
+            self.stay_in_transaction().await;
+        }
+        inserted
     }
 
     async fn find(&mut self, layout: &Layout, key: &[String]) -> Result<Vec<StoredRow>, DatabaseError> {
@@ -125,6 +133,15 @@ impl<'t> Session<'t> {
 }
 
 impl Session<'_> {
+    /// Begins a transaction where the database has ended ours: the driver counts on one, and would not let go of the
+    /// connection without it. What a caller began is for the caller to end.
+    async fn stay_in_transaction(&mut self) {
+        if self.transaction.is_own() {
+            // That there is one already is an error, and what is wanted.
+            let _ = self.say("BEGIN").await;
+        }
+    }
+
     async fn say(&mut self, sql: &'static str) -> Result<(), DatabaseError> {
         sqlx::raw_sql(sql).execute(&mut *self.transaction).await?;
         Ok(())
@@ -185,7 +202,8 @@ impl Session<'_> {
         writing: &Writing<'_>,
     ) -> Result<u64, DatabaseError> {
         let sql = format!(
-            "UPDATE {} SET {} FROM {} WHERE {}",
+            "UPDATE {}{} SET {} FROM {} WHERE {}",
+            or_abort(layout),
             table(layout),
             sets(layout, writing),
             relation(layout, changes.len(), writing.plain.len() + 1),

@@ -3,7 +3,7 @@
 use sqlx::{Sqlite, Transaction};
 
 use super::select::{by_given, is_row, stored_row};
-use super::sql::{is_untyped, stored, table};
+use super::sql::{is_untyped, or_abort, stored, table};
 use super::{Connections, Param, bind, text};
 use crate::database::identity;
 use crate::database::insert::{Inserted, NewRow};
@@ -45,7 +45,8 @@ pub(super) async fn insert(
         names.push(quote(updated));
         values.push("CURRENT_TIMESTAMP".into());
     }
-    let sql = format!("INSERT INTO {} ({}) VALUES ({})", table(layout), names.join(", "), values.join(", "));
+    let (table, or_abort) = (table(layout), or_abort(layout));
+    let sql = format!("INSERT {or_abort}INTO {table} ({}) VALUES ({})", names.join(", "), values.join(", "));
     bind(&sql, &params).execute(&mut **transaction).await?;
     let found = bind(&find, &key).fetch_all(&mut **transaction).await?;
     let mut found = found.iter().map(|found| stored_row(layout, found));

@@ -1,0 +1,65 @@
+//! A run whose first rows are all refused: rows further on are tried before it ends.
+
+use super::Ended;
+use super::engine::{DATABASE, Run, Span};
+use crate::database::layout::Layout;
+use crate::database::row::StoredRow;
+use crate::database::select::{Limits, Range};
+use crate::error::StoreError;
+
+/// Places in the rest of the table that rows are taken from, the last rows included.
+const PLACES: u64 = 5;
+/// Rows that are taken from each.
+const ROWS: usize = 10;
+
+impl<P: FnMut(&super::MigrationReport)> Run<'_, P> {
+    /// Where the database has refused every row so far in the same way, it is not single rows that are at fault.
+    pub(super) fn all_refused(&self) -> Option<String> {
+        const FIRST: usize = 100;
+        let first = self.report.failures.get(..FIRST).filter(|_| self.report.migrated == 0)?;
+        let one = first.first().filter(|failure| failure.class == DATABASE)?;
+        let alike = first.iter().all(|failure| failure.class == one.class && failure.error == one.error);
+        alike.then(|| format!("its first {FIRST} rows all failed alike: {}", one.error))
+    }
+
+    /// Whether the database writes one of the rows that are still to come, so that only those before are at fault. The one
+    /// that it writes counts now, and is passed over when the walk comes to it; one that it refuses counts when the walk does.
+    pub(super) async fn writes_ahead(&mut self, layout: &Layout, rest: &Span) -> Result<bool, Ended> {
+        let rows = self.store.database().count(layout, rest.range()).await.map_err(StoreError::from)?;
+        let last = rows.saturating_sub(ROWS as u64);
+        for place in (0..PLACES).rev() {
+            let offset = last * place / (PLACES - 1);
+            for row in self.rows_at(layout, rest, offset).await? {
+                let key = row.key.clone();
+                let mut batch = self.batch(layout, vec![row]).await?;
+                if let Some(error) = batch.outage.take() {
+                    return Err(Ended::KeyService(error));
+                }
+                if batch.report.migrated > 0 {
+                    self.count(batch);
+                    self.ahead = Some(key);
+                    return Ok(true);
+                }
+            }
+            if last == 0 {
+                break;
+            }
+        }
+        Ok(false)
+    }
+
+    /// Some rows of a span, from so many rows into it on.
+    async fn rows_at(&self, layout: &Layout, rest: &Span, offset: u64) -> Result<Vec<StoredRow>, StoreError> {
+        let database = self.store.database();
+        let before = match offset.checked_sub(1) {
+            Some(before) => database.key_at(layout, rest.range(), before).await?,
+            None => rest.after.clone(),
+        };
+        let range = Range { after: before.as_ref(), ..rest.range() };
+        match database.page(layout, range, Limits::rows(ROWS)).await {
+            // The walk names the row that cannot be read.
+            Err(error) if error.is_about_rows() => Ok(Vec::new()),
+            rows => Ok(rows?),
+        }
+    }
+}
