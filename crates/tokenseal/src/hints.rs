@@ -118,6 +118,15 @@ pub fn of_store(error: &StoreError) -> Option<String> {
         StoreError::TooManyFound { .. } => {
             "set more `bits` for this index in the profile, and run `migrate-tokens rotate-index`"
         }
+        StoreError::IndexKeyLost { .. } => {
+            "a key belongs to the profile's `name`, the table and the column, in the table's schema: give the profile its former \
+             name, `bound_as` or `bound_columns` back, or copy the rows of tokenseal_index_keys into the schema that the table \
+             is in now. Where the key is gone for good, set the index column to NULL in every row, and run `migrate-tokens \
+             migrate`"
+        }
+        StoreError::StillPending { .. } => {
+            "another object has the name: rename it, and run `migrate-tokens schema` again"
+        }
         StoreError::NoIndex { .. } => "add [[tables.index]] to the profile: see docs/pii.md",
         StoreError::Open { source, .. } | StoreError::IndexKey { source, .. } => return of_open(source),
         StoreError::Seal { source: SealFailure::Envelope(SealError::Key(error)), .. } => {

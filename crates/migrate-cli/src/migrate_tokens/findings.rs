@@ -25,7 +25,15 @@ impl Where {
 
     /// The same store, whose walks look at these rows only.
     pub(super) async fn apply(&self, store: TokenStore) -> Result<TokenStore, CliError> {
-        match store.only_where(&self.conditions).await {
+        let narrowed = store.clone().only_where(&self.conditions).await;
+        if let Ok(narrowed) = &narrowed
+            && !self.conditions.is_empty()
+            && narrowed.count_rows().await? == 0
+            && store.count_rows().await? > 0
+        {
+            note("no row fulfils --where");
+        }
+        match narrowed {
             Err(StoreError::NoColumns { table, columns, .. }) => Err(CliError::usage_with_hint(
                 format!("--where: table {table:?} has no column {}", columns.join(", ")),
                 "name a column that every table of the profile has",

@@ -177,7 +177,10 @@ async fn migrate(run: Run, mut settings: Settings, options: Options) -> Result<E
 
     let mut report = outcome.report;
     report.kms_calls += services.kms_calls() - before;
-    let notes = floor_notes(to, floor, &report);
+    let notes = match &outcome.ended_by {
+        None => floor_notes(to, floor, &report),
+        Some(_) => Vec::new(),
+    };
     finish(report, findings, how.limit.is_some(), outcome.ended_by.map(CliError::from), notes, options)
 }
 

@@ -62,16 +62,17 @@ struct Report {
 pub(super) async fn run_get(args: GetArgs, settings: Settings, options: Options) -> Result<Exit, CliError> {
     let (table, column, key) = args.cell.resolve(&settings)?;
     let services = connect(settings, Access::ReadOnly, Load::Few, &options).await?;
-    let token = services.store().get(&key).await?;
-    let secret = token.column(&column);
+    // A value of another column that does not open is not in the way.
+    let mut row = services.store().get_columns(&key, &[&column]).await?;
+    let encryption_version = row.encryption_version();
+    let secret = row.take(&column)?;
     if args.reveal {
         let actor = services.store().actor().to_owned();
         let fields = [("actor", &*actor), ("table", &*table), ("row", &*args.cell.row), ("column", &*column)];
         options.record_reveal("token_revealed", &fields)?;
     }
-    let value = args.reveal.then(|| secret.map(|secret| secret.expose_secret().to_owned())).flatten();
-    let mut report =
-        Report { table, row: args.cell.row, column, encryption_version: token.encryption_version(), value };
+    let value = secret.as_ref().filter(|_| args.reveal).map(|secret| secret.expose_secret().to_owned());
+    let mut report = Report { table, row: args.cell.row, column, encryption_version, value };
     emit(options.format, &report, |report| match (&report.value, secret.is_some()) {
         (Some(value), _) => value.clone(),
         (None, false) => format!("{} {}: {} is NULL", report.table, report.row, report.column),

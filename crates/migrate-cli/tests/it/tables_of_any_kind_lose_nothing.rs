@@ -115,6 +115,42 @@ on_each_database! {
         program.run(&["relocate", "--row", "id=7"]).expect(2);
     }
 
+    async fn a_value_that_does_not_open_keeps_no_other_column_from_being_read(db) {
+        let table = "CREATE TABLE users (id varchar(32) PRIMARY KEY, email text, phone text)";
+        let row = "INSERT INTO users VALUES ('1', 'kms:v2:broken', '123')";
+        let program = program(&db, &[table, row], "").await;
+        std::fs::write(program.path().join("profile.toml"), PROFILE.replace("[\"email\"]", "[\"email\", \"phone\"]")).unwrap();
+        let read = program.run(&["get", "--row", "id=1", "--column", "phone", "--reveal"]).expect(0);
+        assert_eq!(read.stdout.trim(), "123");
+        program.run(&["get", "--row", "id=1"]).expect(3).says(&["does not open"]);
+    }
+
+    async fn what_the_database_would_change_with_a_value_stops_a_migration(db) {
+        let text = if db.is_mariadb() { "varchar(900) CHARACTER SET ascii" } else { "varchar(900)" };
+        let users = format!("CREATE TABLE users (id varchar(32) PRIMARY KEY, email {text} UNIQUE)");
+        let others = format!(
+            "CREATE TABLE o (id int PRIMARY KEY, mail {text}, FOREIGN KEY (mail) REFERENCES users (email) ON UPDATE CASCADE)"
+        );
+        let rows = ["INSERT INTO users VALUES ('1', 'a@x.org')", "INSERT INTO o VALUES (1, 'a@x.org')"];
+        let program = program(&db, &[&users, &others, rows[0], rows[1]], "lost_indexes = \"accept\"").await;
+        for command in [["profile", "check"].as_slice(), &["doctor"], &["migrate", "--dry-run"], &["migrate"]] {
+            assert_eq!(kinds(&program.json(6, command)), [("referenced", "refuse")], "{command:?}");
+        }
+        assert_eq!(db.rows("SELECT mail FROM o").await, [[Some("a@x.org".to_owned())]]);
+    }
+
+    async fn rows_that_no_key_names_are_not_passed_over(db) {
+        let table = "CREATE TABLE users (id varchar(32) UNIQUE, email text)";
+        let program = program(&db, &[table, "INSERT INTO users VALUES ('1', 'a@x.org')"], "").await;
+        program.run(&["migrate"]).expect(0);
+        db.execute("INSERT INTO users VALUES (NULL, 'b@x.org')").await;
+        program.run(&["migrate"]).expect(6).says(&["null-key"]);
+        program.run(&["status", "--check"]).expect(4);
+        let report = program.json(4, &["verify"]);
+        assert_eq!((report["ok"].as_u64(), report["unnamed"].as_u64()), (Some(1), Some(1)));
+        assert_eq!(report["failures"][0]["class"], "null_key");
+    }
+
     async fn names_of_rows_cannot_forge_a_line_of_a_report(db) {
         let program = program(&db, &[TABLE], "").await;
         db.run("INSERT INTO users (id, email) VALUES ($1, 'kms:v2:broken')", &[Some("\u{1b}[2J\nok")]).await;
