@@ -246,7 +246,7 @@ async fn with_care<S: Session>(
     writing: &Writing<'_>,
 ) -> Result<Vec<Fate>, DatabaseError> {
     let mut fates = vec![Fate::Unmatched; changes.len()];
-    let mut ranges = vec![0..changes.len()];
+    let mut ranges: Vec<_> = std::iter::once(0..changes.len()).collect();
     while let Some(range) = ranges.pop() {
         match in_one_transaction::<S>(connections, layout, &changes[range.clone()], writing).await? {
             Together::Done(done) => fates[range].clone_from_slice(&done),
