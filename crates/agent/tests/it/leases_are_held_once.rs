@@ -25,7 +25,9 @@ on_each_database! {
         assert!(held["expires"].as_str().unwrap().ends_with('Z'), "{held}");
         let other = lease(&agent);
         assert_eq!(other.class(423), "leased");
-        assert!(other.json()["expires"].is_string() && other.header("retry-after").is_some(), "{other:?}");
+        assert_eq!(other.json()["expires"], held["expires"], "the lease's own end, without the grace for a late answer");
+        let wait: u64 = other.header("retry-after").unwrap().parse().unwrap();
+        assert!(wait > 60, "a late answer is waited for: {wait}");
         assert_eq!(grant(&agent, &json!("1.x.y")).class(400), "malformed");
         assert_eq!(grant(&agent, &held["lease"]).expect(200)["written"], "kms-envelope");
         let row = agent.post("/v1/tokens/get", &json!({ "row": twitch("me") })).expect(200);

@@ -30,8 +30,9 @@ pub(super) enum Claim {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wait {
     pub(super) fence: i64,
-    /// The end of it by the database's clock, in milliseconds since 1970.
+    /// The end of the lease itself, or of the pause, by the database's clock, in milliseconds since 1970.
     pub(super) until: i64,
+    /// How long to wait: to that end, and for a holder that may have spent the refresh token, through its grace.
     pub(super) remaining: Duration,
     /// The failed attempts, where it is a pause after them.
     pub(super) paused: Option<u32>,
@@ -105,7 +106,7 @@ pub(super) async fn claim(
             let until = found.now.saturating_add(millis(time));
             return Ok(Claim::Held(Held::of(key, holder, next.fence, until, time, before)));
         }
-        wait.fence = found.fence;
+        (wait.fence, wait.until) = (found.fence, found.now);
     }
     Ok(Claim::Wait(wait))
 }
@@ -126,18 +127,18 @@ impl LeaseRecord {
     fn held(&self, before: &Before, grace: Duration) -> Option<Wait> {
         let is_spending = before.state == State::Spending;
         let late = if is_spending { millis(grace) } else { 0 };
-        let until = self.expires_at.saturating_add(late);
-        let wait = |until: i64, paused| Wait {
+        let free_at = self.expires_at.saturating_add(late);
+        let wait = |until: i64, free_at: i64, paused| Wait {
             fence: self.fence,
             until,
-            remaining: positive(until.saturating_sub(self.now)),
+            remaining: positive(free_at.saturating_sub(self.now)),
             paused,
         };
         let pauses = before.attempts > 0 && before.state != State::NeedsConsent;
         let retry_at = if pauses { self.retry_at } else { 0 };
         match () {
-            () if until > self.now => Some(wait(until, None)),
-            () if retry_at > self.now => Some(wait(retry_at, Some(before.attempts))),
+            () if free_at > self.now => Some(wait(self.expires_at, free_at, None)),
+            () if retry_at > self.now => Some(wait(retry_at, retry_at, Some(before.attempts))),
             () => None,
         }
     }

@@ -128,9 +128,11 @@ pub enum LeaseError {
         table: String,
         /// The row's key.
         row: String,
-        /// How long that is at most, unless the holder renews it.
+        /// How long to wait before asking again: to the end of the lease, through the grace for a late answer, or through
+        /// the pause. The holder may renew it.
         expires_in: Duration,
-        /// The end of it in milliseconds since 1970, by the database's clock.
+        /// The end of the lease itself, or of the pause, in milliseconds since 1970, by the database's clock. While a late
+        /// answer is awaited, it is past.
         expires_at: i64,
     },
     /// The row has no refresh token, or the provider refuses it: the user must sign in again.

@@ -122,9 +122,12 @@ impl TokenStore {
         if is_uncertain {
             self.inner.refreshes.uncertain();
         }
+        // To spend renews the lease: this is the end that others are answered. The lease is held, whether it can be read or not.
+        let found = self.database().lease(&lease_key).await.ok().flatten();
+        let own = found.filter(|found| found.holder == holder && found.fence == held.fence);
         Ok(Lease {
             text: format!("{}.{}.{}", held.fence, held.holder, spent.as_str()),
-            expires_at: held.expires_at,
+            expires_at: own.map_or(held.expires_at, |found| found.expires_at),
             expires_in: time,
             is_uncertain,
         })
