@@ -90,7 +90,10 @@ async fn serve(arguments: &Arguments, trail: &AuditTrail) -> Result<(), StartErr
     let agent_settings = settings.agent.clone();
     // Before the connections, so that a caller that starts together with the agent finds the socket and waits.
     let listener = match arguments.check {
-        true => None,
+        true => {
+            Listener::check(&agent_settings)?;
+            None
+        }
         false => Some(Listener::open(&agent_settings).await?),
     };
     if listener.as_ref().is_some_and(Listener::is_tcp) {

@@ -77,6 +77,17 @@ impl Listener {
         })
     }
 
+    /// Checks what can be checked without listening.
+    ///
+    /// # Errors
+    /// [`SettingsError`] where `AGENT_SOCKET_GROUP` names no group of this machine.
+    pub fn check(settings: &AgentSettings) -> Result<(), SettingsError> {
+        match &settings.listen {
+            AgentAddress::Unix(_) => settings.socket_group.as_deref().map(group_id).transpose().map(|_| ()),
+            _ => Ok(()),
+        }
+    }
+
     async fn tcp(address: SocketAddr) -> Result<Self, SettingsError> {
         let listener = TcpListener::bind(address).await;
         let listener =

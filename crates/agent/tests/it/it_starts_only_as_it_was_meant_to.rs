@@ -58,6 +58,11 @@ async fn a_check_serves_nothing() {
     let output = place.command().arg("--check").output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(!place.path("agent.sock").exists());
+    let mut wrong = place.command();
+    let output = wrong.arg("--check").env("AGENT_SOCKET_GROUP", "no-such-group").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("error: AGENT_SOCKET_GROUP") && said.contains("hint: "), "{said}");
     for (argument, code) in [("--version", 0), ("--help", 0), ("--unknown", 2)] {
         assert_eq!(place.command().arg(argument).output().unwrap().status.code(), Some(code));
     }
