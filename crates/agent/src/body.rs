@@ -9,6 +9,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
@@ -26,6 +27,9 @@ pub(crate) const BODY_WITHIN: Duration = Duration::from_secs(10);
 const UNIT: usize = 4096;
 /// All bodies together, in bytes.
 const MAX_BODIES_LEN: usize = 64 << 20;
+
+/// What to do about a misshapen request.
+const DOCUMENT: &str = "GET /v1/openapi.json describes the body of each request";
 
 /// Memory for all bodies that are being read or worked on. Clones share it.
 #[derive(Clone, Debug)]
@@ -162,6 +166,25 @@ async fn discard(mut body: Body, already: usize) {
     }
 }
 
+/// One item of a batch, parsed by itself so that a misshapen one spoils no other. It is read from the request's own memory:
+/// nothing of it is copied but what the type takes over.
+pub(crate) struct Part<T>(Option<T>);
+
+impl<'de, T: DeserializeOwned> serde::Deserialize<'de> for Part<T> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <&RawValue>::deserialize(deserializer)?;
+        Ok(Self(serde_json::from_str(text.get()).ok()))
+    }
+}
+
+impl<T> Part<T> {
+    /// The item, if it has the shape that is expected.
+    pub(crate) fn parsed(self) -> Result<T, ApiError> {
+        let error = || ApiError::malformed("item has another shape than expected").with_hint(DOCUMENT);
+        self.0.ok_or_else(error)
+    }
+}
+
 /// A request's body as a type. A parser's message is not repeated: it may quote a value.
 pub(crate) struct Input<T>(pub(crate) T);
 
@@ -178,7 +201,7 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Input<T> {
                 }
                 _ => format!("body is not JSON, at {place}"),
             };
-            ApiError::malformed(message).with_hint("GET /v1/openapi.json describes the body of each request")
+            ApiError::malformed(message).with_hint(DOCUMENT)
         })
     }
 }

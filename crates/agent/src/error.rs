@@ -142,7 +142,8 @@ impl ApiError {
         Self { needs_consent: true, ..Self::new(StatusCode::CONFLICT, "needs_consent", message) }
     }
 
-    fn does_not_open() -> Self {
+    /// A wrong row, a wrong key and damage are one answer.
+    pub(crate) fn does_not_open() -> Self {
         let message = "value does not open: wrong key, wrong encryption context, or damaged";
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, DOES_NOT_OPEN, message)
     }

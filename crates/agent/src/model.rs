@@ -10,7 +10,7 @@ use utoipa::openapi::schema::{
     AdditionalProperties, Object, ObjectBuilder, OneOfBuilder, Schema, SchemaType, Type,
 };
 
-use crate::body::SecretText;
+use crate::body::{Part, SecretText};
 use crate::error::Details;
 use crate::named::{KeyText, Named, PlainText, count, optional_count};
 
@@ -173,8 +173,8 @@ pub(crate) struct DeletedReply {
 #[serde(deny_unknown_fields)]
 pub(crate) struct OpenRequest {
     /// The texts, at most 5,000.
-    #[schema(max_items = 5000)]
-    pub(crate) items: Vec<OpenItem>,
+    #[schema(value_type = Vec<OpenItem>, max_items = 5000)]
+    pub(crate) items: Vec<Part<OpenItem>>,
 }
 
 /// One stored text and its cell.
@@ -188,11 +188,11 @@ pub(crate) struct OpenItem {
     /// The primary key, by column, as the database returns it. Owner columns may be here too.
     #[schema(schema_with = keys)]
     pub(crate) row: Named<KeyText>,
-    /// Whom the row belongs to, by column, as the database returns it.
+    /// Whom the row belongs to, by column, as the database returns it; null for NULL.
     #[serde(default)]
-    #[schema(schema_with = keys, required = false)]
+    #[schema(schema_with = keys_or_null, required = false)]
     pub(crate) owner: Named<KeyText>,
-    /// What `encryption_version` says. Left out, an envelope is known by its mark.
+    /// What `encryption_version` says: 0, 1 or 2. Left out, an envelope is known by its mark.
     #[serde(default, deserialize_with = "optional_count")]
     #[schema(minimum = 0, maximum = 2147483647)]
     pub(crate) version: Option<i64>,
@@ -230,8 +230,8 @@ pub(crate) enum OpenedItem {
 #[serde(deny_unknown_fields)]
 pub(crate) struct SealRequest {
     /// The values, at most 5,000.
-    #[schema(max_items = 5000)]
-    pub(crate) items: Vec<SealItem>,
+    #[schema(value_type = Vec<SealItem>, max_items = 5000)]
+    pub(crate) items: Vec<Part<SealItem>>,
 }
 
 /// One value and its cell.
@@ -245,9 +245,9 @@ pub(crate) struct SealItem {
     /// The primary key, by column. Owner columns may be here too.
     #[schema(schema_with = keys)]
     pub(crate) row: Named<KeyText>,
-    /// Whom the row belongs to, by column.
+    /// Whom the row belongs to, by column; null for NULL.
     #[serde(default)]
-    #[schema(schema_with = keys, required = false)]
+    #[schema(schema_with = keys_or_null, required = false)]
     pub(crate) owner: Named<KeyText>,
     /// Ignored: a value is sealed in the form that the agent writes.
     #[serde(default, rename = "version", deserialize_with = "optional_count")]
@@ -340,6 +340,10 @@ fn columns_of(kinds: &[Type]) -> Schema {
 
 fn keys() -> Schema {
     columns_of(&[Type::String, Type::Integer])
+}
+
+fn keys_or_null() -> Schema {
+    columns_of(&[Type::String, Type::Integer, Type::Null])
 }
 
 fn texts_or_null() -> Schema {

@@ -11,8 +11,8 @@ const MAX_MEMBERS: usize = 256;
 /// Members by name, in the order in which they came.
 pub(crate) struct Named<T>(pub(crate) Vec<(String, T)>);
 
-/// What identifies a row, as text: text as it is, a whole number in digits.
-pub(crate) struct KeyText(pub(crate) String);
+/// What identifies a row, as text: text as it is, a whole number in digits; `None` for the NULL of an owner.
+pub(crate) struct KeyText(pub(crate) Option<String>);
 
 /// A value of a plain column, as text; `None` for NULL.
 pub(crate) struct PlainText(pub(crate) Option<String>);
@@ -57,6 +57,16 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
 }
 
 impl<'de> Deserialize<'de> for KeyText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let key = Option::<Key>::deserialize(deserializer)?;
+        Ok(Self(key.map(|key| key.0)))
+    }
+}
+
+/// A key that is not NULL.
+struct Key(String);
+
+impl<'de> Deserialize<'de> for Key {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(KeyVisitor).map(Self)
     }
@@ -159,14 +169,14 @@ pub(crate) fn optional_count<'de, D: Deserializer<'de>>(deserializer: D) -> Resu
 mod tests {
     use super::*;
 
-    fn key(text: &str) -> Option<Vec<(String, String)>> {
+    fn key(text: &str) -> Option<Vec<(String, Option<String>)>> {
         let parsed: Named<KeyText> = serde_json::from_str(text).ok()?;
         Some(parsed.0.into_iter().map(|(name, value)| (name, value.0)).collect())
     }
 
     #[test]
     fn a_key_is_text_or_a_whole_number() {
-        let expected = |value: &str| Some(vec![("id".to_owned(), value.to_owned())]);
+        let expected = |value: &str| Some(vec![("id".to_owned(), Some(value.to_owned()))]);
         for (text, value) in [
             ("\"a\"", "a"),
             ("7", "7"),
@@ -176,9 +186,10 @@ mod tests {
         ] {
             assert_eq!(key(&format!("{{\"id\":{text}}}")), expected(value), "{text}");
         }
-        for text in ["7.5", "1e-3", "1e17", "9223372036854775808", "true", "null", "[7]", "{}"] {
+        for text in ["7.5", "1e-3", "1e17", "9223372036854775808", "true", "[7]", "{}"] {
             assert_eq!(key(&format!("{{\"id\":{text}}}")), None, "{text}");
         }
+        assert_eq!(key("{\"id\":null}"), Some(vec![("id".to_owned(), None)]));
         assert_eq!(key("{\"id\":1,\"id\":1}"), None);
         assert_eq!(key("[]"), None);
     }

@@ -29,7 +29,8 @@ impl Target {
 /// The columns of a row that a request names.
 struct Identity {
     key: Vec<String>,
-    owner: Vec<(String, String)>,
+    /// `None` for NULL.
+    owner: Vec<(String, Option<String>)>,
 }
 
 impl Agent {
@@ -44,6 +45,11 @@ impl Agent {
     ) -> Result<Target, ApiError> {
         let (table, scope) = self.table(caller, action, table)?;
         let identity = Identity::of(table, row, owner)?;
+        let is_cell = matches!(action, Action::Open | Action::Seal);
+        if !is_cell && identity.owner.iter().any(|(_, value)| value.is_none()) {
+            // Left out, it would mean any owner: the caller has to say which one it means.
+            return Err(ApiError::malformed("owner is null, which only `open` and `seal` take"));
+        }
         if action != Action::Open && identity.has_nul() {
             return Err(ApiError::malformed("row or owner has the character U+0000, which cannot be stored"));
         }
@@ -63,7 +69,8 @@ impl Agent {
         };
         let is_narrowed = !std::ptr::eq(store, self.store());
         let key = TokenKey::from_values(identity.key).in_table(&table.name);
-        let key = identity.owner.into_iter().fold(key, |key, (column, value)| key.owned_by(column, value));
+        let owners = identity.owner.into_iter().filter_map(|(column, value)| Some((column, value?)));
+        let key = owners.fold(key, |key, (column, value)| key.owned_by(column, value));
         let store = store.clone().with_actor(caller.to_string());
         Ok(Target { table: table.clone(), key, store, is_narrowed })
     }
@@ -124,10 +131,10 @@ impl Identity {
         if owner.0.iter().any(|(column, _)| !is_owner(column)) {
             return Err(ApiError::malformed("owner names a column that is no owner column of the table"));
         }
-        let key = table.key.iter().map(|column| row.get(column).map(|value| value.0.clone()));
+        let key = table.key.iter().map(|column| row.get(column)?.0.clone());
         let key = key.collect::<Option<Vec<String>>>().ok_or_else(expected)?;
         let in_row = row.0.into_iter().filter(|(column, _)| is_owner(column) && !table.key.contains(column));
-        let mut owners: Vec<(String, String)> = Vec::new();
+        let mut owners: Vec<(String, Option<String>)> = Vec::new();
         for (column, KeyText(value)) in in_row.chain(owner.0) {
             match owners.iter().find(|(name, _)| *name == column) {
                 Some((_, other)) if *other != value => {
@@ -142,14 +149,14 @@ impl Identity {
 
     /// PostgreSQL stores it in no text, so no statement may ask for it.
     fn has_nul(&self) -> bool {
-        let owners = self.owner.iter().map(|(_, value)| value);
+        let owners = self.owner.iter().filter_map(|(_, value)| value.as_ref());
         self.key.iter().chain(owners).any(|value| value.contains('\0'))
     }
 
     fn fits(&self, rule: &std::collections::BTreeMap<String, Vec<String>>) -> bool {
         rule.iter().all(|(column, values)| {
             let given = self.owner.iter().find(|(name, _)| name == column);
-            given.is_some_and(|(_, value)| values.contains(value))
+            given.and_then(|(_, value)| value.as_ref()).is_some_and(|value| values.contains(value))
         })
     }
 }

@@ -7,9 +7,10 @@ use futures_util::stream::{self, StreamExt as _};
 use tokenseal::envelope_core::format::{Format, detect};
 use tokenseal::secrecy::ExposeSecret as _;
 use tokenseal::token_store::StoredText;
+use tokenseal::token_store::profile::Unmarked;
 
 use crate::agent::Agent;
-use crate::body::Input;
+use crate::body::{Input, Part};
 use crate::caller::Caller;
 use crate::error::{ApiError, Failure};
 use crate::model::{
@@ -98,25 +99,41 @@ async fn batch<I, T, F: Future<Output = Result<T, ApiError>>>(
     Ok(done)
 }
 
-async fn open_one(agent: &Agent, caller: &Caller, item: OpenItem) -> Result<Shown, ApiError> {
-    let OpenItem { table, column, row, owner, version, text } = item;
+async fn open_one(agent: &Agent, caller: &Caller, item: Part<OpenItem>) -> Result<Shown, ApiError> {
+    let OpenItem { table, column, row, owner, version, text } = item.parsed()?;
     let target = agent.target(caller, Action::Open, Some(&table), row, owner)?;
     let text = text.0.expose_secret();
-    let version = match target.table.version {
-        Some(_) => version.or_else(|| marked_version(text)),
-        None => None,
+    let version = match (&target.table.version, version) {
+        (Some(_), version) => version.or_else(|| is_envelope(text).then_some(2)),
+        (None, Some(version)) if !fits(version, text, target.store.profile().unmarked) => {
+            return Err(ApiError::does_not_open());
+        }
+        (None, _) => None,
     };
     let stored = StoredText::marked(text, version, None);
     Ok(Shown(target.store.open_text(&target.key, &column, stored).await?))
 }
 
 /// An envelope says what it is; everything else is only what its row says.
-fn marked_version(text: &str) -> Option<i64> {
-    matches!(detect(text), Ok(Format::KmsEnvelope | Format::BoundEnvelope)).then_some(2)
+fn is_envelope(text: &str) -> bool {
+    matches!(detect(text), Ok(Format::KmsEnvelope | Format::BoundEnvelope))
 }
 
-async fn seal_one(agent: &Agent, caller: &Caller, item: SealItem) -> Result<SealedItem, ApiError> {
-    let SealItem { table, column, row, owner, value, .. } = item;
+/// Whether a version that the caller gives for a table without version columns is what the text is: such a text is otherwise
+/// known by its mark alone, and a ciphertext that lost its mark would be handed out as a plaintext.
+fn fits(version: i64, text: &str, unmarked: Unmarked) -> bool {
+    let is_plaintext = || unmarked == Unmarked::Plaintext && matches!(detect(text), Ok(Format::Plaintext));
+    match version {
+        _ if text.is_empty() => (0..=2).contains(&version),
+        0 => !is_envelope(text),
+        1 => !is_envelope(text) && !is_plaintext(),
+        2 => is_envelope(text),
+        _ => false,
+    }
+}
+
+async fn seal_one(agent: &Agent, caller: &Caller, item: Part<SealItem>) -> Result<SealedItem, ApiError> {
+    let SealItem { table, column, row, owner, value, .. } = item.parsed()?;
     let target = agent.target(caller, Action::Seal, Some(&table), row, owner)?;
     let sealed = target.store.seal_text(&target.key, &column, &value.0).await?;
     Ok(SealedItem::Sealed {

@@ -70,3 +70,129 @@ async fn a_batch_keeps_its_order() {
         (0..5001).map(|_| json!({ "table": "t", "column": "c", "row": {}, "text": "" })).collect();
     assert_eq!(agent.post("/v1/open", &json!({ "items": many })).class(400), "malformed");
 }
+
+fn user(text: &Value, version: Option<i64>) -> Value {
+    let mut item = json!({ "table": "users", "column": "email", "row": { "id": 1 }, "owner": { "tenant_id": "a" }, "text": text });
+    if let Some(version) = version {
+        item["version"] = version.into();
+    }
+    item
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_that_contradicts_the_text_opens_nothing_in_a_table_without_version_columns() {
+    let db = Sql::sqlite().await;
+    let agent = Place::on(&db).await.start();
+    let value = json!({ "table": "users", "column": "email", "row": { "id": 1 }, "owner": { "tenant_id": "a" }, "value": "canary" });
+    let sealed = agent.post("/v1/seal", &json!({ "items": [value] })).expect(200)["items"][0]["text"].clone();
+    let plain = json!("canary-plain");
+    let marked = json!("v9|canary-without-its-mark");
+    let opens = |text: &Value, version| {
+        let answer = agent.post("/v1/open", &json!({ "items": [user(text, version)] })).expect(200);
+        let item = &answer["items"][0];
+        match item["value"].as_str() {
+            Some(value) => Some(value.to_owned()),
+            None => {
+                assert_eq!(item["error"]["class"], "context_mismatch_or_corrupt", "{version:?} {item}");
+                None
+            }
+        }
+    };
+    for version in [None, Some(2)] {
+        assert_eq!(opens(&sealed, version).as_deref(), Some("canary"));
+    }
+    for version in [None, Some(0)] {
+        assert_eq!(opens(&plain, version).as_deref(), Some("canary-plain"));
+    }
+    for version in [0, 1, 3, 7, 2_147_483_647] {
+        assert_eq!(opens(&sealed, Some(version)), None);
+    }
+    for version in [1, 2, 3, 2_147_483_647] {
+        for text in [&plain, &marked] {
+            assert_eq!(opens(text, Some(version)), None);
+        }
+    }
+    for version in [0, 1, 2] {
+        assert_eq!(opens(&json!(""), Some(version)).as_deref(), Some(""));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_misshapen_item_spoils_no_other() {
+    let db = Sql::sqlite().await;
+    let agent = Place::on(&db).await.start();
+    let misshapen = [
+        ("text", json!(null)),
+        ("text", json!(["canary-text"])),
+        ("version", json!("2")),
+        ("version", json!(-1)),
+        ("owner", json!({ "tenant_id": 1.5 })),
+        ("owner", json!(["a"])),
+        ("row", json!({ "id": 1.5 })),
+        ("row", json!({ "id": null })),
+        ("row", json!({ "id": { "$ne": 1 } })),
+        ("row", json!(null)),
+        ("table", json!(7)),
+        ("unknown", json!("canary-member")),
+    ];
+    for (route, content, answer) in [("/v1/open", "text", "value"), ("/v1/seal", "value", "text")] {
+        let good = || {
+            let mut item = user(&json!("canary-good"), None);
+            item[content] = item["text"].take();
+            if content != "text" {
+                item.as_object_mut().unwrap().remove("text");
+            }
+            item
+        };
+        let bad: Vec<Value> = misshapen
+            .iter()
+            .map(|(member, value)| {
+                let mut item = good();
+                item[if *member == "text" { content } else { *member }] = value.clone();
+                item
+            })
+            .chain([json!(null), json!("canary-item"), json!([]), json!({})])
+            .collect();
+        let items: Vec<Value> = [good()].into_iter().chain(bad.clone()).chain([good()]).collect();
+        let reply = agent.post(route, &json!({ "items": items }));
+        let answered = reply.expect(200);
+        assert_eq!(answered["items"].as_array().unwrap().len(), items.len());
+        for at in [0, items.len() - 1] {
+            assert!(answered["items"][at][answer].is_string(), "{route} {at}: {answered}");
+        }
+        for (at, item) in bad.iter().enumerate() {
+            let error = &answered["items"][at + 1]["error"];
+            assert_eq!(error["class"], "malformed", "{route} {item}: {answered}");
+            assert!(!error.to_string().contains("canary"), "{error}");
+        }
+        assert_eq!(agent.post(route, &json!({ "items": { "0": good() } })).class(400), "malformed");
+    }
+    let surrogate = r#"{"items":[{"table":"users","column":"email","row":{"id":1},"text":"\ud800"},{"table":"users","column":"email","row":{"id":1},"text":"x"}]}"#;
+    let answered = agent.client().connect().request("POST", "/v1/open", surrogate).expect(200);
+    assert_eq!(
+        (&answered["items"][0]["error"]["class"], &answered["items"][1]["value"]),
+        (&json!("malformed"), &json!("x"))
+    );
+}
+
+on_each_database! {
+    async fn a_null_owner_is_the_owner_of_its_cell(db) {
+        let agent = Place::on(&db).await.start();
+        let with = |owner: Value, member: &str, value: &Value| {
+            let mut item = json!({ "table": "users", "column": "email", "row": { "id": 1 }, "owner": owner });
+            item[member] = value.clone();
+            json!({ "items": [item] })
+        };
+        let null = json!({ "tenant_id": null });
+        let sealed = agent.post("/v1/seal", &with(null.clone(), "value", &json!("canary"))).expect(200)["items"][0]["text"].clone();
+        for owner in [null.clone(), json!({})] {
+            assert_eq!(agent.post("/v1/open", &with(owner, "text", &sealed)).expect(200)["items"][0], json!({ "value": "canary" }));
+        }
+        let other = agent.post("/v1/open", &with(json!({ "tenant_id": "a" }), "text", &sealed)).expect(200);
+        assert_eq!(other["items"][0]["error"]["class"], "context_mismatch_or_corrupt");
+        let both = json!({ "table": "users", "column": "email", "row": { "id": 1, "tenant_id": null }, "owner": { "tenant_id": "a" }, "text": "x" });
+        assert_eq!(agent.post("/v1/open", &json!({ "items": [both] })).expect(200)["items"][0]["error"]["class"], "malformed");
+        let row = json!({ "table": "users", "row": { "id": 1 }, "owner": null });
+        assert_eq!(agent.post("/v1/tokens/get", &row).class(400), "malformed", "left out, it would be any owner");
+    }
+}
