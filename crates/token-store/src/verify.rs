@@ -76,6 +76,16 @@ impl VerifyReport {
     }
 }
 
+/// The list of a report that a value belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Found {
+    /// [`VerifyReport::failures`].
+    Failure,
+    /// [`VerifyReport::findings`].
+    Finding,
+}
+
 /// Opens every token, or those of a random sample of rows of each table.
 ///
 /// # Errors
@@ -86,9 +96,23 @@ pub async fn verify(
     stop: &StopFlag,
     progress: impl FnMut(&VerifyReport),
 ) -> Result<VerifyReport, Ended> {
+    verify_each(store, sample, stop, progress, |_, _| {}).await
+}
+
+/// The same, and hands over each failure and finding as it is found: also those that the report has no room for.
+///
+/// # Errors
+/// As [`verify`].
+pub async fn verify_each(
+    store: &TokenStore,
+    sample: Option<usize>,
+    stop: &StopFlag,
+    progress: impl FnMut(&VerifyReport),
+    mut found: impl FnMut(Found, &Failure),
+) -> Result<VerifyReport, Ended> {
     let mut report = VerifyReport::default();
     let store = &store.with_fields();
-    let ended = check_tables(store, sample, stop, progress, &mut report).await;
+    let ended = check_tables(store, sample, stop, progress, &mut report, &mut found).await;
     store.trail(VERIFY).verified(report.outcome(ended.as_ref().err()), &report.counts());
     ended.map(|()| report)
 }
@@ -99,14 +123,15 @@ async fn check_tables(
     stop: &StopFlag,
     mut progress: impl FnMut(&VerifyReport),
     report: &mut VerifyReport,
+    found: &mut impl FnMut(Found, &Failure),
 ) -> Result<(), Ended> {
     const PAGE: usize = 500;
     for layout in store.layouts() {
         let unnamed = store.database().count_unnamed(layout).await.map_err(StoreError::from)?;
         report.unnamed += unnamed;
-        Failure::of_unnamed(layout, unnamed)
-            .into_iter()
-            .for_each(|failure| push(&mut report.failures, failure));
+        if let Some(failure) = Failure::of_unnamed(layout, unnamed) {
+            report.list(Found::Failure, failure, found);
+        }
         let mut keys = match sample {
             Some(size) => Some(store.database().sample(layout, size).await.map_err(StoreError::from)?),
             None => None,
@@ -120,7 +145,7 @@ async fn check_tables(
             if page.is_empty() {
                 break;
             }
-            check_rows(store, layout, &page, stop, report).await?;
+            check_rows(store, layout, &page, stop, report, found).await?;
             progress(report);
             if report.interrupted {
                 return Ok(());
@@ -158,6 +183,7 @@ async fn check_rows(
     rows: &[StoredRow],
     stop: &StopFlag,
     report: &mut VerifyReport,
+    found: &mut impl FnMut(Found, &Failure),
 ) -> Result<(), Ended> {
     const CONCURRENCY: usize = 16;
     // Once a stop is asked for no further row is begun; those in hand still count.
@@ -167,7 +193,7 @@ async fn check_rows(
         report.rows += 1;
         for verdict in verdicts {
             let (opened, verdict) = verdict?;
-            report.add(opened, verdict);
+            report.add(opened, verdict, found);
         }
     }
     report.interrupted |= stop.is_set();
@@ -291,42 +317,51 @@ async fn check_value(
 }
 
 impl VerifyReport {
-    fn add(&mut self, opened: bool, verdict: Verdict) {
+    fn add(&mut self, opened: bool, verdict: Verdict, found: &mut impl FnMut(Found, &Failure)) {
         self.checked += 1;
         self.ok += u64::from(opened);
-        match verdict {
-            Verdict::Fine => {}
-            Verdict::Legacy => self.legacy += 1,
+        let (kind, failure) = match verdict {
+            Verdict::Fine => return,
+            Verdict::Legacy => {
+                self.legacy += 1;
+                return;
+            }
             Verdict::Plaintext(finding) => {
                 self.plaintext += 1;
-                push(&mut self.findings, finding);
+                (Found::Finding, finding)
             }
             Verdict::Unbound(finding) => {
                 self.unbound += 1;
-                push(&mut self.findings, finding);
+                (Found::Finding, finding)
             }
             Verdict::Index(problem, finding) => {
                 match problem {
                     IndexProblem::Missing => self.index_missing += 1,
                     IndexProblem::Misfit => self.index_misfit += 1,
                 }
-                push(&mut self.findings, finding);
+                (Found::Finding, finding)
             }
             Verdict::BelowFloor(failure) => {
                 self.failed += 1;
                 self.below_floor += 1;
-                push(&mut self.failures, failure);
+                (Found::Failure, failure)
             }
             Verdict::Failed(failure) => {
                 self.failed += 1;
-                push(&mut self.failures, failure);
+                (Found::Failure, failure)
             }
-        }
+        };
+        self.list(kind, failure, found);
     }
-}
 
-fn push(list: &mut Vec<Failure>, failure: Failure) {
-    if list.len() < MAX_LISTED {
-        list.push(failure);
+    fn list(&mut self, kind: Found, failure: Failure, found: &mut impl FnMut(Found, &Failure)) {
+        found(kind, &failure);
+        let list = match kind {
+            Found::Failure => &mut self.failures,
+            Found::Finding => &mut self.findings,
+        };
+        if list.len() < MAX_LISTED {
+            list.push(failure);
+        }
     }
 }

@@ -1,6 +1,12 @@
 //! `verify`: opens every token.
 
-use token_store::verify::{VerifyReport, verify};
+mod report;
+
+use std::path::PathBuf;
+
+use token_store::verify::{VerifyReport, verify_each};
+
+use self::report::ReportFile;
 
 use super::findings::Where;
 use super::migrate::{check_rows, failure_lines};
@@ -21,9 +27,14 @@ pub(super) struct Args {
     sample: Option<u32>,
     #[command(flatten)]
     rows: Where,
+    /// Write every failure and finding into this file, as a line of JSON each: table, row, column, class, error. Replaces an
+    /// earlier report, and no other file
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
 }
 
 pub(super) async fn run(args: Args, settings: Settings, options: Options) -> Result<Exit, CliError> {
+    let mut file = args.report.as_deref().map(ReportFile::begin).transpose()?;
     let load = Load::EveryRow { rate: None };
     let services = connect(settings, Access::ReadOnly, load, &options).await?;
     let services = args.rows.narrow(services).await?;
@@ -34,10 +45,20 @@ pub(super) async fn run(args: Args, settings: Settings, options: Options) -> Res
     let mut progress = Progress::new("verified", total, options.no_progress);
     let stop = stop_on_signals();
     let sample = args.sample.map(|size| size as usize);
-    let mut report = verify(services.store(), sample, &stop, |report| progress.update(report.rows)).await?;
+    let update = |report: &VerifyReport| progress.update(report.rows);
+    let mut report = verify_each(services.store(), sample, &stop, update, |found, failure| {
+        if let Some(file) = &mut file {
+            file.add(found, failure);
+            if file.is_broken() {
+                stop.stop();
+            }
+        }
+    })
+    .await?;
     hints::complete(&mut report.failures);
     hints::complete_findings(&mut report.findings);
     progress.finish();
+    file.map_or(Ok(()), ReportFile::commit)?;
     emit(options.format, &report, lines)?;
     Ok(match () {
         () if report.interrupted => Exit::Interrupted,

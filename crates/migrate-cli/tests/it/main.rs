@@ -5,6 +5,7 @@
 mod support;
 
 mod a_gate_without_data_is_closed;
+mod a_report_names_every_value;
 mod an_independent_program_reads_every_token;
 mod audit_shows_who_and_what_was_changed;
 mod commands_do_what_they_say;
