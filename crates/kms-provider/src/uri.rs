@@ -45,6 +45,19 @@ impl KeyUri {
         }
     }
 
+    /// Whether both name one key, as far as their texts and the file system say: one keyring's file has many spellings, and
+    /// links may lead to it.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Keyring(one), Self::Keyring(another)) => {
+                let real = |file: &PathBuf| file.canonicalize().ok();
+                one == another || real(one).is_some_and(|one| real(another) == Some(one))
+            }
+            _ => self == other,
+        }
+    }
+
     /// The URI as a log may show it: the account ids of ARNs are shortened.
     #[must_use]
     pub fn redacted(&self) -> String {

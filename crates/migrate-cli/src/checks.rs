@@ -11,7 +11,7 @@ use crate::output::{Format, emit};
 #[derive(Default, Serialize)]
 pub(crate) struct Report {
     checks: Vec<Check>,
-    /// The obstacles in the tables, if there are any.
+    /// The obstacles in the tables, for a program that works on tables.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) findings: Option<Vec<Finding>>,
 }
@@ -28,6 +28,11 @@ struct Check {
 }
 
 impl Report {
+    /// The report of a program that works on tables: its list of obstacles is there even if it is empty.
+    pub(crate) fn of_tables() -> Self {
+        Self { findings: Some(Vec::new()), ..Self::default() }
+    }
+
     pub(crate) fn pass(&mut self, name: impl Into<Cow<'static, str>>, detail: impl Into<String>) {
         let (name, detail) = (name.into(), detail.into());
         self.checks.push(Check { name, ok: true, detail, hint: None, exit: Exit::Done });

@@ -7,6 +7,7 @@ pub mod migrate_tokens;
 
 mod checks;
 mod cli;
+mod input;
 mod output;
 mod progress;
 mod startup;

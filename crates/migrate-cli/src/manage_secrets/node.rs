@@ -9,6 +9,7 @@ use super::Options;
 use super::failure::Failure;
 use super::source::Opened;
 use crate::exit::{CliError, Exit, chain};
+use crate::input;
 use crate::output::emit;
 
 #[derive(clap::Args)]
@@ -48,8 +49,7 @@ pub(super) async fn run(args: ImportArgs, opened: &Opened, options: &Options) ->
         )
         .into());
     }
-    let text = std::fs::read_to_string(&args.file);
-    let text = text.map_err(CliError::io(format!("{} cannot be read", args.file.display())))?;
+    let text = input::read_text(&args.file)?;
     let hint = "it has to be [{\"name\", \"envelope\", \"aad\"}, …]";
     let entries: Vec<Entry> = serde_json::from_str(&text)
         .map_err(|_| Failure::usage(format!("{} is not such a file", args.file.display()), hint))?;

@@ -20,7 +20,7 @@ pub(super) async fn run(
     settings: Result<Settings, SettingsError>,
     options: Options,
 ) -> Result<Exit, CliError> {
-    let mut report = Report::default();
+    let mut report = Report::of_tables();
     match settings {
         Err(error) => report.fail("configuration", &CliError::from(error)),
         Ok(settings) => {

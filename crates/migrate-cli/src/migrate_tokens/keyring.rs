@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 
 use super::{Options, limits};
 use crate::exit::{CliError, Exit};
+use crate::input;
 use crate::output::{emit, note, table};
 use crate::stdin::read_secret;
 use tokenseal::audit::events;
@@ -82,7 +83,7 @@ pub(super) async fn run(args: Args, settings: Settings, options: Options) -> Res
             events::data_key_rotated(&actor, &format!("keyring:{}", entry.id));
             return show(&keyring, options);
         }
-        Command::Import { file } => import(&settings, path, file)?,
+        Command::Import { file } => import(&settings, path, &file)?,
         Command::Rekey => rekey(&settings, path).await?,
     };
     show(&keyring, options)
@@ -101,9 +102,8 @@ fn show(keyring: &Keyring, options: Options) -> Result<Exit, CliError> {
     Ok(Exit::Done)
 }
 
-fn import(settings: &Settings, path: &Path, file: PathBuf) -> Result<Keyring, CliError> {
-    let export = std::fs::read(&file).map_err(CliError::io(format!("{} cannot be read", file.display())))?;
-    let export = zeroize::Zeroizing::new(export);
+fn import(settings: &Settings, path: &Path, file: &Path) -> Result<Keyring, CliError> {
+    let export = input::read(file)?;
     let keyring = open_keyring(settings, path)?;
     keyring.import(&export)?;
     Ok(keyring)

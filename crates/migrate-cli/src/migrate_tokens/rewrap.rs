@@ -100,7 +100,7 @@ fn check_target(before: &KeyUri, to: &KeyUri) -> Result<bool, CliError> {
         return Ok(false);
     }
     if before.aws_keys().is_empty() || to.aws_keys().is_empty() {
-        return Ok(before != to);
+        return Ok(!before.is_same(to));
     }
     if before.aws_keys().len() > 1 && to.aws_keys().len() != before.aws_keys().len() {
         return Err(CliError::usage_with_hint(

@@ -230,7 +230,7 @@ fn keyring_commands_make_list_rotate_and_import() {
     let mode =
         std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(program.path().join("keys.json")).unwrap());
     assert_eq!(mode & 0o777, 0o600);
-    program.run(&["keyring", "import", "missing.json"]).expect(1).says(&["missing.json"]);
+    program.run(&["keyring", "import", "missing.json"]).expect(2).says(&["missing.json"]);
     program.unset("KMS_KEY_ID").run(&["keyring", "list"]).expect(2).says(&["KMS_KEY_ID"]);
 }
 

@@ -271,3 +271,12 @@ async fn a_region_that_is_down_and_everything_goes_on_in_the_next() {
     program.set("KMS_KEY_ID", &format!("{new},alias/tokens"));
     program.run(&["doctor"]).expect(2).says(&["KMS_KEY_ID", "ARN"]);
 }
+
+#[test]
+fn the_obstacles_are_a_list_also_where_no_table_is_seen() {
+    let mut program = Program::bare();
+    program.set("TOKEN_PROFILE", "nope");
+    assert_eq!(program.json(2, &["doctor"])["findings"], serde_json::json!([]));
+    program.unset("TOKEN_PROFILE").set("DATABASE_URL", "sqlite://nope.db");
+    assert_eq!(program.json(6, &["doctor"])["findings"], serde_json::json!([]));
+}

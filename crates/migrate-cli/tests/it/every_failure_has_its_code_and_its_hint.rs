@@ -324,3 +324,31 @@ fn a_backup_replaces_no_device_and_no_pipe() {
     run.says(&["not a regular file"]);
     assert!(pipe.exists() && !pipe.is_file());
 }
+
+#[test]
+fn a_file_that_cannot_be_read_is_a_usage_error_that_names_it() {
+    let mut program = Program::bare();
+    program.set("KMS_MASTER_KEY", MASTER_KEY).set("KMS_KEY_ID", "keyring:keyring.json");
+    program.run(&["keyring", "init"]).expect(0);
+    program.secrets(&["--source", "local:store.db", "set", "a"], "canary").expect(0);
+    let told = |run: Run, file: &str| {
+        run.says(&[&format!("{file} cannot be read"), "check the path"]);
+    };
+    for file in ["nope", "."] {
+        let local = ["--source", "local:store.db"];
+        for command in [
+            ["restore", file].as_slice(),
+            &["restore", file, "--dry-run"],
+            &["import-node", file],
+            &["open-file", file, "x"],
+            &["seal-file", file, "x"],
+            &["reseal-json", file, "--field", "a", "--aad", "b"],
+        ] {
+            told(program.secrets(&[&local[..], command].concat(), "").expect(2), file);
+        }
+        told(program.run(&["keyring", "import", file]).expect(2), file);
+        told(program.run(&["relocate", "--map", file]).expect(2), file);
+    }
+    program.run(&["audit", "verify", "nope"]).expect(2).says(&["nope cannot be read"]);
+    assert!(!program.path().join("x").exists());
+}

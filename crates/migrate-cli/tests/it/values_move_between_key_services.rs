@@ -148,3 +148,26 @@ async fn a_rewrap_that_leaves_rows_under_other_keys_exits_3() {
     let report = program.json(3, &rewrap);
     assert_eq!((&report["failed"], &report["left"]), (&json!(0), &json!(1)), "{report}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_keyring_that_is_spelt_in_another_way_is_the_same_one() {
+    let db = Sql::sqlite().await;
+    insert(&db, 3).await;
+    let program = Program::on(&db);
+    program.run(&["migrate"]).expect(0);
+    program.run(&["keyring", "rotate"]).expect(0);
+    std::os::unix::fs::symlink("keyring.json", program.path().join("link.json")).unwrap();
+    let absolute = format!("keyring:{}", program.path().join("keyring.json").display());
+    for key in ["keyring:./keyring.json", "keyring:link.json", &absolute, "keyring:keyring.json"] {
+        let report = program.json(0, &["rewrap", "--to", key, "--dry-run"]);
+        assert_eq!((&report["rewrapped"], &report["opened"]), (&json!(3), &json!(false)), "{key}: {report}");
+    }
+    let report = program.json(0, &["rewrap", "--to", "keyring:./keyring.json"]);
+    assert_eq!(
+        (&report["rewrapped"], &report["opened"], &report["left"]),
+        (&json!(3), &json!(false), &json!(0))
+    );
+    let again = program.json(0, &["rewrap", "--to", &absolute]);
+    assert_eq!((&again["rewrapped"], &again["already"]), (&json!(0), &json!(3)), "{again}");
+    assert_nothing_is_lost(&db, &program, 3).await;
+}

@@ -28,7 +28,7 @@ pub(super) fn sort(current: &KeyUri, allowed: &[String]) -> Result<Further, Sett
             let hint = "name keys as KMS_KEY_ID does, separated by commas";
             SettingsError::of("KMS_ALLOWED_KEYS", format_args!("names a key that is none: {error}"), hint)
         })?;
-        if uri == *current {
+        if uri.is_same(current) {
             continue;
         }
         let same = |(other, _): &&mut (KeyUri, Vec<String>)| {

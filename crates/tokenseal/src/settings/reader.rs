@@ -197,10 +197,10 @@ impl<'a> Reader<'a> {
     /// Whether new tokens are sealed under the key service: PulsePlan has a switch for that.
     pub(super) fn seals(&mut self, profile: Option<&Profile>) -> bool {
         let has_switch = profile.is_some_and(|profile| profile.legacy == Some(LegacyFormat::PulseplanLocal));
-        let Some(text) = self.text("USE_KMS").filter(|_| has_switch) else { return true };
+        let Some(text) = self.text("USE_KMS") else { return true };
         match text.trim().to_ascii_lowercase().as_str() {
             "true" => true,
-            "false" => false,
+            "false" => !has_switch,
             _ => {
                 self.problem("USE_KMS", format_args!("is {text:?}; must be true or false"));
                 true

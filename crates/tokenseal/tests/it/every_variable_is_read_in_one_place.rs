@@ -162,6 +162,8 @@ fn settings_that_contradict_one_another_are_refused() {
         (vec![("KMS_KEY_ID", "keyring:keys.json")], "KMS_MASTER_KEY"),
         (vec![("KMS_FALLBACK", "local"), ("TOKEN_PROFILE", "pulseplan")], "TOKEN_ENCRYPTION_KEY"),
         (vec![("USE_KMS", "no"), ("TOKEN_PROFILE", "pulseplan")], "USE_KMS"),
+        (vec![("USE_KMS", "maybe")], "USE_KMS"),
+        (vec![("USE_KMS", "1"), ("TOKEN_PROFILE", "autonomous")], "USE_KMS"),
         (vec![("USE_KMS", "false"), ("TOKEN_PROFILE", "pulseplan"), ("READ_FLOOR", "bound")], "USE_KMS"),
         (vec![("AWS_USE_FIPS_ENDPOINT", "1")], "AWS_USE_FIPS_ENDPOINT"),
         (vec![("AWS_USE_DUALSTACK_ENDPOINT", "yes")], "AWS_USE_DUALSTACK_ENDPOINT"),

@@ -3,7 +3,6 @@
 mod document;
 mod sealing;
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::PathBuf;
 
@@ -21,6 +20,7 @@ use super::backup::check_target;
 use super::failure::Failure;
 use super::source::SourceUri;
 use crate::exit::{CliError, Exit, chain};
+use crate::input;
 use crate::output::{Format, emit, note, printable};
 
 /// The longest line, in bytes: a document of MongoDB has 16 MiB at most, and base64 in JSON is longer.
@@ -115,10 +115,7 @@ fn keyring_file(settings: &Settings, source: &SourceUri) -> Result<PathBuf, Fail
 
 fn all(args: &Args, resealing: &Resealing) -> Result<Report, Failure> {
     let input: Box<dyn Read> = match &args.file {
-        Some(file) => {
-            let opened = File::open(file);
-            Box::new(opened.map_err(CliError::io(format!("{} cannot be read", file.display())))?)
-        }
+        Some(file) => Box::new(input::open(file)?),
         None => Box::new(io::stdin()),
     };
     let mut input = BufReader::new(input);

@@ -14,6 +14,7 @@ use super::backup::{check_target, existing};
 use super::failure::Failure;
 use super::file_key::FileKeys;
 use crate::exit::{CliError, Exit};
+use crate::input;
 use crate::output::{Format, print};
 use tokenseal::Settings;
 
@@ -83,6 +84,7 @@ pub(super) async fn seal_file(
     let (Some(from), Some(to)) = (args.from, args.to) else {
         return Err(CliError::usage("no file is named").into());
     };
+    input::check(&from)?;
     check_target(&to, args.overwrite, [from.as_path()])?;
     let key = keys.for_new(kind).await?;
     written(from, to, options, move |from, to| {
@@ -96,6 +98,7 @@ pub(super) async fn open_file(
     settings: &Settings,
     options: &Options,
 ) -> Result<Exit, Failure> {
+    input::check(&args.from)?;
     check_target(&args.to, args.overwrite, [args.from.as_path()])?;
     let key = FileKeys::open(settings, options).await?.of(&args.from).await?;
     written(args.from, args.to, options, move |from, to| {

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::exit::CliError;
+use crate::input;
 use crate::output::note;
 
 /// The file's one object.
@@ -42,9 +43,7 @@ impl Baseline {
                 ));
                 Ok(None)
             }
-            Err(error) => {
-                Err(CliError::io(format!("baseline file {} cannot be read", file.display()))(error))
-            }
+            Err(error) => Err(input::unreadable(file, &error)),
         }
     }
 }

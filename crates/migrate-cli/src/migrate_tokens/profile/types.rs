@@ -6,6 +6,7 @@ use std::path::Path;
 use toml_edit::{DocumentMut, InlineTable, Item, Value};
 
 use crate::exit::CliError;
+use crate::input;
 
 /// Table → column → type.
 type Types = BTreeMap<String, BTreeMap<String, String>>;
@@ -14,12 +15,11 @@ type Types = BTreeMap<String, BTreeMap<String, String>>;
 pub(super) fn write(file: &Path, types: &Types) -> Result<(), CliError> {
     let unusable =
         || CliError::usage(format!("profile file {} cannot be changed: it is no TOML", file.display()));
-    let text = std::fs::read_to_string(file)
-        .map_err(CliError::io(format!("profile file {} cannot be read", file.display())))?;
+    let text = input::read_text(file)?;
     let mut document: DocumentMut = text.parse().map_err(|_| unusable())?;
     set(&mut document, types).ok_or_else(unusable)?;
     let new = document.to_string();
-    if new == text {
+    if new == *text {
         return Ok(());
     }
     let written = durable_file::write(file, &durable_file::Options::replace(), new.as_bytes());
