@@ -14,6 +14,7 @@ use crate::database::select::Range;
 use crate::database::{self, layout::Layout};
 use crate::error::StoreError;
 use crate::migration::pending;
+use crate::profile::types::{self, KeyType};
 use crate::store::TokenStore;
 use crate::write_format::WriteFormat;
 
@@ -63,6 +64,9 @@ pub enum Kind {
     NullKey,
     /// A key or owner column whose values have no canonical text.
     NoCanonicalText,
+    /// A type in the profile that is not the type of the key or owner column, so that a client would bind values to
+    /// another text than the database has. The commands of this program ask the database, and go on.
+    KeyType,
     /// A token column that does not hold text.
     ColumnType,
     /// A token column that is too short for the largest envelope.
@@ -108,6 +112,7 @@ impl Kind {
             Self::KeyNotUnique => "key-not-unique",
             Self::NullKey => "null-key",
             Self::NoCanonicalText => "no-canonical-text",
+            Self::KeyType => "key-type",
             Self::ColumnType => "column-type",
             Self::ColumnLength => "column-length",
             Self::Index => "index",
@@ -162,6 +167,7 @@ pub async fn findings(store: &TokenStore, to: WriteFormat) -> Result<Vec<Finding
     let mut all = Vec::new();
     for layout in store.layouts() {
         let mut found = of_layout(layout);
+        found.extend(wrong_types(layout, store.database().has_uuids()));
         found.extend(store.database().obstacles(layout).await?);
         found.extend(of_indexes(store, layout).await?);
         // Rows without a value have nothing to lose.
@@ -169,15 +175,16 @@ pub async fn findings(store: &TokenStore, to: WriteFormat) -> Result<Vec<Finding
             let null_keys = found.iter_mut().filter(|finding| finding.kind == Kind::NullKey);
             null_keys.for_each(|finding| finding.severity = Severity::Warn);
         }
-        if found.iter().any(|finding| finding.severity == Severity::Refuse)
-            && pending(store, layout, to).await? == 0
-        {
+        let is_about_rows =
+            |finding: &Finding| finding.severity == Severity::Refuse && finding.kind != Kind::KeyType;
+        if found.iter().any(is_about_rows) && pending(store, layout, to).await? == 0 {
             // An empty table shows its key's faults before the first row comes to harm.
             let is_empty = store.database().count(layout, Range::default()).await? == 0;
             let stays = |finding: &Finding| match finding.kind {
                 Kind::KeyNotUnique | Kind::MissingColumn => is_empty,
-                // No look-up and no write of the column works; and it is not known which rows are meant.
-                Kind::IndexKeyLost | Kind::Filter => true,
+                // No look-up and no write of the column works; it is not known which rows are meant; a client writes
+                // wrongly whatever is there already.
+                Kind::IndexKeyLost | Kind::Filter | Kind::KeyType => true,
                 _ => false,
             };
             found
@@ -215,13 +222,7 @@ async fn of_indexes(store: &TokenStore, layout: &Layout) -> Result<Vec<Finding>,
 pub fn key_types(store: &TokenStore) -> BTreeMap<String, BTreeMap<String, String>> {
     let of_column = |layout: &Layout, name: &String| {
         let column = layout.column(name)?;
-        let declared = match column.kind {
-            database::Kind::Integer => "bigint".into(),
-            database::Kind::Uuid => "uuid".into(),
-            database::Kind::Text => "text".into(),
-            _ => column.declared.to_ascii_lowercase(),
-        };
-        Some((name.clone(), declared))
+        Some((name.clone(), types::word(column.kind, &column.declared)?))
     };
     let of_table = |layout: &Layout| {
         let names = layout.table.key.iter().chain(&layout.table.owner);
@@ -265,6 +266,24 @@ fn of_layout(layout: &Layout) -> Vec<Finding> {
     found.extend(of_record(layout));
     found.extend(own_columns::of_own(layout));
     found
+}
+
+/// The types in the profile that are not those of their columns. Where the database has no type for UUIDs they are kept as
+/// text, which a client reads if it is in lower case with hyphens.
+fn wrong_types(layout: &Layout, has_uuids: bool) -> Vec<Finding> {
+    let hint = "a client would bind values to another text than the database has, and they would not open: run \
+                `migrate-tokens profile check --write`";
+    let wrong = |(name, declared): (&String, &String)| {
+        let column = layout.column(name)?;
+        let severity = match KeyType::of(declared) {
+            Some(declared) if declared.fits(column.kind) => return None,
+            Some(KeyType::Uuid) if column.kind == database::Kind::Text && !has_uuids => Severity::Warn,
+            _ => Severity::Refuse,
+        };
+        let object = format!("{declared} in the profile, {} in the database", column.declared);
+        Some(Finding::new(layout, Kind::KeyType, severity, hint).on(name).of(object))
+    };
+    layout.table.types.iter().filter_map(wrong).collect()
 }
 
 /// What is wrong with the column that describes the tokens to another program.

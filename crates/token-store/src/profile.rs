@@ -4,6 +4,7 @@ mod error;
 mod index;
 mod record;
 mod refresh;
+pub(crate) mod types;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -353,6 +354,13 @@ impl Profile {
             if let Some((field, name)) = table.unknown_column() {
                 return invalid(format!(
                     "{field} of table {:?} names {name:?}, which has no such role",
+                    table.name
+                ));
+            }
+            if let Some((name, declared)) = table.unknown_type() {
+                return invalid(format!(
+                    "types of table {:?} gives column {name:?} the type {declared:?}, which is unknown; it must be one such \
+                     as bigint, uuid or text",
                     table.name
                 ));
             }

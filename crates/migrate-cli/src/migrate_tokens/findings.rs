@@ -1,7 +1,7 @@
 //! The obstacles in a table, as the commands report them, and the rows that a command looks at.
 
 use token_store::error::StoreError;
-use token_store::findings::{Finding, Severity};
+use token_store::findings::{Finding, Kind, Severity};
 use token_store::{TokenStore, WriteFormat};
 use tokenseal::Tokenseal;
 
@@ -14,6 +14,9 @@ pub(super) struct Where {
     /// Only rows with this value in this column; may be given several times, and then all must hold
     #[arg(long = "where", value_name = "COLUMN=VALUE", value_parser = condition)]
     conditions: Vec<(String, String)>,
+    /// Only this table; all of the profile if left out
+    #[arg(long)]
+    table: Option<String>,
 }
 
 impl Where {
@@ -25,6 +28,10 @@ impl Where {
 
     /// The same store, whose walks look at these rows only.
     pub(super) async fn apply(&self, store: TokenStore) -> Result<TokenStore, CliError> {
+        let store = match &self.table {
+            Some(table) => store.clone().only_table(table).map_err(|_| no_table(table, &store))?,
+            None => store,
+        };
         let narrowed = store.clone().only_where(&self.conditions).await;
         if let Ok(narrowed) = &narrowed
             && !self.conditions.is_empty()
@@ -36,11 +43,21 @@ impl Where {
         match narrowed {
             Err(StoreError::NoColumns { table, columns, .. }) => Err(CliError::usage_with_hint(
                 format!("--where: table {table:?} has no column {}", columns.join(", ")),
-                "name a column that every table of the profile has",
+                "name a column that every table of the profile has, or one table with --table",
             )),
             store => Ok(store?),
         }
     }
+}
+
+fn no_table(table: &str, store: &TokenStore) -> CliError {
+    let names = store.profile().tables.iter().map(|table| table.name.as_str());
+    let there: Vec<&str> =
+        names.filter(|name| !store.absent_tables().iter().any(|gone| gone == name)).collect();
+    CliError::usage_with_hint(
+        format!("--table: {table:?} is no table of the profile that the database has"),
+        format!("one of {}", there.join(", ")),
+    )
 }
 
 pub(super) fn condition(text: &str) -> Result<(String, String), String> {
@@ -52,7 +69,10 @@ pub(super) fn condition(text: &str) -> Result<(String, String), String> {
 
 /// The obstacles to moving the store's tables; warnings also go to standard error.
 pub(super) async fn ask(store: &TokenStore, to: WriteFormat) -> Result<Vec<Finding>, CliError> {
-    let findings = token_store::findings::findings(store, to).await?;
+    let mut findings = token_store::findings::findings(store, to).await?;
+    // The types in a profile are for clients; a migration asks the database.
+    let for_clients = |finding: &&mut Finding| finding.kind == Kind::KeyType;
+    findings.iter_mut().filter(for_clients).for_each(|finding| finding.severity = Severity::Warn);
     if refusal(&findings).is_none() {
         lines(&findings).iter().for_each(|line| note(line));
     }

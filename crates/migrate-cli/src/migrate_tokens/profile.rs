@@ -5,7 +5,7 @@ mod types;
 use std::path::PathBuf;
 
 use serde::Serialize;
-use token_store::findings::Finding;
+use token_store::findings::{Finding, Kind};
 use token_store::{Profile, TokenCipher, TokenStore, WriteFormat};
 
 use super::{Options, findings};
@@ -64,9 +64,10 @@ pub(super) async fn run(args: Args, settings: Settings, options: Options) -> Res
             let absent = store.absent_tables().to_vec();
             let tables = store.profile().tables.iter().map(|table| table.name.clone());
             let tables = tables.filter(|name| !absent.contains(name)).collect();
-            let findings = token_store::findings::findings(&store, WriteFormat::KmsEnvelope).await?;
+            let mut findings = token_store::findings::findings(&store, WriteFormat::KmsEnvelope).await?;
             if let Some(file) = &file {
                 types::write(file, &token_store::findings::key_types(&store))?;
+                findings.retain(|finding| finding.kind != Kind::KeyType);
             }
             let refusal = findings::refusal(&findings);
             let written = file.map(|file| file.display().to_string());

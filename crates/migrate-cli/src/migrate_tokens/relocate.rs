@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use token_store::TokenKey;
 use token_store::migration::{self, Former, RelocateReport};
 use token_store::profile::Table;
+use token_store::{TokenKey, TokenStore};
 
 use super::migrate::{failure_lines, print_report};
 use super::token::{key_values, split_escaped};
 use super::{Options, connect};
 use crate::exit::{CliError, Exit};
+use crate::input;
 use crate::progress::Progress;
 use tokenseal::Settings;
 use tokenseal::database::Access;
@@ -32,6 +33,9 @@ pub(super) struct Args {
     /// The table of --row; the profile's first if left out
     #[arg(long, conflicts_with = "map")]
     table: Option<String>,
+    /// A key or owner column of the earlier address that the table no longer has; may be repeated
+    #[arg(long = "former-column", value_name = "COLUMN")]
+    former_columns: Vec<String>,
     /// Open and count everything, write nothing
     #[arg(long)]
     dry_run: bool,
@@ -63,6 +67,8 @@ pub(super) async fn run(args: Args, mut settings: Settings, options: Options) ->
     settings.below_floor = args.below_floor;
     let access = if args.dry_run { Access::ReadOnly } else { Access::ReadWrite };
     let services = connect(settings, access, Load::EveryRow { rate: None }, &options).await?;
+    rows.iter()
+        .try_for_each(|(key, former)| check_columns(services.store(), key, former, &args.former_columns))?;
     let verb = if args.dry_run { "would have relocated" } else { "relocated" };
     let mut progress = Progress::new(verb, rows.len() as u64, options.no_progress);
     let update = |report: &RelocateReport| progress.update(report.relocated + report.already);
@@ -106,9 +112,36 @@ fn former(pairs: impl IntoIterator<Item = (String, Option<String>)>) -> Former {
     former
 }
 
+/// Refuses a name that is neither part of today's address nor a column of the table: mistyped, it would only say that a
+/// value does not open.
+fn check_columns(
+    store: &TokenStore,
+    key: &TokenKey,
+    former: &Former,
+    gone: &[String],
+) -> Result<(), CliError> {
+    let Some(table) = store.profile().table(key.table()) else { return Ok(()) };
+    let is_bound =
+        |name: &str| table.key.iter().chain(&table.owner).any(|column| table.bound_column(column) == name);
+    // Where a column was not bound, another one was in its place.
+    if former.columns.iter().any(|(_, value)| value.is_none()) {
+        return Ok(());
+    }
+    for (name, _) in former.columns.iter().filter(|(name, _)| !is_bound(name) && !gone.contains(name)) {
+        if !store.has_column(key.table(), name)? {
+            return Err(CliError::usage_with_hint(
+                format!("was: table {:?} has no column {name:?}", table.name),
+                format!(
+                    "correct the name, or add --former-column {name} if its key or owner had such a column"
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
 fn from_file(file: &Path, settings: &Settings) -> Result<Vec<(TokenKey, Former)>, CliError> {
-    let text = std::fs::read_to_string(file)
-        .map_err(CliError::io(format!("map file {} cannot be read", file.display())))?;
+    let text = input::read_text(file)?;
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     lines.map(|(number, line)| from_line(number + 1, line, settings)).collect()
 }

@@ -151,6 +151,71 @@ on_each_database! {
         assert_eq!(report["failures"][0]["class"], "null_key");
     }
 
+    async fn a_condition_is_about_one_table_where_others_lack_the_column(db) {
+        let orders = "CREATE TABLE orders (id varchar(32) PRIMARY KEY, note text)";
+        let rows = "INSERT INTO users (id, tenant, email) VALUES ('1', 'a', 'x'), ('2', 'b', 'y')";
+        let other = "INSERT INTO orders (id, note) VALUES ('1', 'n')";
+        let second = "[[tables]]\nname = \"orders\"\nkey = [\"id\"]\ntokens = [\"note\"]";
+        let program = program(&db, &[TABLE, orders, rows, other], second).await;
+        let condition = ["--where", "tenant=a"];
+        for command in ["migrate", "verify", "status"] {
+            program.run(&[&[command], &condition[..]].concat()).expect(2).says(&["orders", "--table"]);
+            program.run(&[command, "--table", "nope"]).expect(2).says(&["nope", "users, orders"]);
+        }
+        let only = |command: &str, code| {
+            program.json(code, &[&[command, "--table", "users"], &condition[..]].concat())
+        };
+        assert_eq!(only("migrate", 0)["migrated"], 1);
+        assert_eq!((&only("verify", 0)["ok"], &only("status", 0)["total"]), (&1.into(), &1.into()));
+        assert_eq!(program.json(0, &["status"])["pending"], 2);
+        assert_eq!(program.json(0, &["migrate", "--table", "orders"])["migrated"], 1);
+        assert_eq!(program.json(0, &["status"])["pending"], 1);
+    }
+
+    async fn an_earlier_address_names_columns_that_there_are(db) {
+        let row = "INSERT INTO users (id, tenant, email) VALUES ('7', 'a', 'a@x.org')";
+        let program = program(&db, &[TABLE, row], "").await;
+        program.run(&["migrate"]).expect(0);
+        let misspelt = ["relocate", "--row", "id=7", "--was", "idd=6"];
+        program.run(&misspelt).expect(2).says(&["\"idd\"", "--former-column idd"]);
+        std::fs::write(program.path().join("map.jsonl"), "{\"row\": {\"id\": \"7\"}, \"was\": {\"idd\": \"6\"}}").unwrap();
+        program.run(&["relocate", "--map", "map.jsonl"]).expect(2).says(&["\"idd\""]);
+        // Part of an earlier key: a column that the table has, or had.
+        assert_eq!(program.json(0, &["relocate", "--row", "id=7", "--was", "tenant=a"])["already"], 1);
+        program.run(&[&misspelt[..], &["--former-column", "idd"]].concat()).expect(0);
+    }
+
+    async fn a_type_in_the_profile_that_is_not_the_columns_is_found(db) {
+        let table = "CREATE TABLE users (id bigint PRIMARY KEY, tenant text, email text)";
+        let row = "INSERT INTO users (id, email) VALUES (7, 'a@x.org')";
+        let declared = "owner = [\"tenant\"]\ntypes = { id = \"text\", tenant = \"uuid\" }";
+        let program = program(&db, &[table, row], declared).await;
+        for command in [["profile", "check"].as_slice(), &["doctor"]] {
+            let report = program.json(6, command);
+            // SQLite has no type for UUIDs.
+            let tenant = ("key-type", db.either("refuse", "warn"));
+            assert_eq!(kinds(&report), [("key-type", "refuse"), tenant], "{command:?}");
+            let hint = report["findings"][0]["hint"].as_str().unwrap();
+            assert!(hint.contains("profile check --write"), "{hint}");
+        }
+        // A migration asks the database; so does a table that is migrated already.
+        let report = program.json(0, &["migrate"]);
+        assert_eq!(report["migrated"], 1);
+        assert_eq!(kinds(&report), [("key-type", "warn"), ("key-type", "warn")]);
+        program.run(&["verify"]).expect(0);
+        program.run(&["profile", "check"]).expect(6);
+        assert_eq!(kinds(&program.json(0, &["profile", "check", "profile.toml", "--write"])), []);
+        assert_eq!(kinds(&program.json(0, &["profile", "check"])), []);
+        program.run(&["doctor"]).expect(0);
+        let profile = std::fs::read_to_string(program.path().join("profile.toml")).unwrap();
+        let unknown = profile.replace("tenant = \"text\"", "tenant = \"string\"");
+        assert_ne!(profile, unknown, "{profile}");
+        std::fs::write(program.path().join("profile.toml"), unknown).unwrap();
+        for command in [["profile", "check"].as_slice(), &["status"]] {
+            program.run(command).expect(2).says(&["tenant", "\"string\"", "uuid or text"]);
+        }
+    }
+
     async fn names_of_rows_cannot_forge_a_line_of_a_report(db) {
         let program = program(&db, &[TABLE], "").await;
         db.run("INSERT INTO users (id, email) VALUES ($1, 'kms:v2:broken')", &[Some("\u{1b}[2J\nok")]).await;

@@ -109,6 +109,18 @@ impl Database {
         Ok(answered?)
     }
 
+    /// Whether there is a type for UUIDs.
+    pub(crate) fn has_uuids(&self) -> bool {
+        match self.pool {
+            #[cfg(feature = "sqlite")]
+            Pool::Sqlite(_) => false,
+            #[cfg(any(feature = "mysql", feature = "postgres"))]
+            _ => true,
+            #[cfg(not(any(feature = "postgres", feature = "sqlite", feature = "mysql")))]
+            Pool::None(ref never) => absurd(never),
+        }
+    }
+
     /// Closes every connection.
     pub async fn close(&self) {
         let () = in_room!(self, room, connections => room::close(connections).await);

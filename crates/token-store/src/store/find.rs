@@ -26,6 +26,27 @@ impl TokenStore {
         Ok(self)
     }
 
+    /// The same store, whose walks look at this table only. A later [`only_where`](Self::only_where) is about its columns.
+    ///
+    /// # Errors
+    /// [`StoreError::NoTable`] for a table that is not in the profile or the database.
+    pub fn only_table(mut self, table: &str) -> Result<Self, StoreError> {
+        self.layout_named(Some(table))?;
+        let of_table = |layouts: &[Layout]| {
+            layouts.iter().filter(|layout| layout.table.name == table).cloned().collect::<Vec<_>>()
+        };
+        (self.layouts, self.fields) = (of_table(&self.layouts).into(), of_table(&self.fields).into());
+        Ok(self)
+    }
+
+    /// Whether a table of the profile has a column of this name in the database, bound or not.
+    ///
+    /// # Errors
+    /// [`StoreError::NoTable`] for a table that is not in the profile or the database.
+    pub fn has_column(&self, table: Option<&str>, column: &str) -> Result<bool, StoreError> {
+        Ok(self.layout_named(table)?.has(column))
+    }
+
     async fn narrowed(
         &self,
         mut layout: Layout,
