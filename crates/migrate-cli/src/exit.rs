@@ -202,15 +202,23 @@ impl From<Ended> for CliError {
     }
 }
 
+/// Whether a failure of this class is the source's: it is away, or refuses.
+#[cfg(feature = "secrets")]
+fn is_of_source(class: &str) -> bool {
+    matches!(class, "denied" | "throttled" | "unavailable" | "timeout" | "untrusted" | "storage")
+}
+
+/// The exit code of a command that did nothing but fail, by the classes of its failures: if each is the source's, the
+/// source is the problem.
+#[cfg(feature = "secrets")]
+pub(crate) fn failures_exit<'a>(classes: impl IntoIterator<Item = &'a str>) -> Exit {
+    if classes.into_iter().all(is_of_source) { Exit::KeyService } else { Exit::Partial }
+}
+
 #[cfg(feature = "secrets")]
 pub(crate) fn source_exit(error: &SourceError) -> Exit {
     match error {
-        SourceError::Denied { .. }
-        | SourceError::Throttled { .. }
-        | SourceError::Unavailable { .. }
-        | SourceError::Timeout { .. }
-        | SourceError::Untrusted(_)
-        | SourceError::Storage { .. } => Exit::KeyService,
+        error if is_of_source(error.class()) => Exit::KeyService,
         SourceError::Name(_)
         | SourceError::Unfit { .. }
         | SourceError::Unsupported { .. }

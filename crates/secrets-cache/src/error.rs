@@ -257,16 +257,29 @@ impl SourceError {
             Self::PendingDeletion { .. } => "restore the secret, or choose another name",
             Self::Replicated { .. } => "write in the primary Region; remove the replicas before a deletion",
             Self::Conflict { .. } => "read it again and repeat",
+            Self::Denied { cause, .. } if is_of_vault(cause.as_ref()) => {
+                "check VAULT_TOKEN or the login, and that the token's policy allows this on the path"
+            }
             Self::Denied { operation, .. } => denied_hint(operation),
+            Self::Throttled { cause, .. } if is_of_vault(cause.as_ref()) => {
+                "fetch names together, cache for longer, or raise the server's rate limit quota"
+            }
             Self::Throttled { .. } => "fetch names together, cache for longer, or ask for a higher quota",
-            Self::Unavailable { .. } | Self::Timeout { .. } => {
-                "check the network path, the Region and the endpoint URL"
+            Self::Unavailable { cause, .. } if is_of_vault(cause.as_ref()) => {
+                "check VAULT_ADDR, the network path to the server, and that it is unsealed"
+            }
+            Self::Unavailable { .. } => "check the network path, the Region and the endpoint URL",
+            Self::Timeout { .. } => {
+                "check the network path to the source, and its address: the Region and the endpoint URL, or VAULT_ADDR"
             }
             Self::Invalid { .. } => "see the cause",
             Self::Unfit { reason, .. } => reason.hint(),
             Self::Name(NameError::Prefix) => "end the prefix with `/`",
             Self::Name(_) => "names have 1 to 512 bytes, no control characters and no `#`",
-            Self::Unsupported { .. } => "use another source for this",
+            Self::Unsupported { operation, .. } if OPERATIONS.contains(operation) => {
+                "use another source for this"
+            }
+            Self::Unsupported { .. } => "leave that option out, or use another source",
             Self::DevelopmentOnly { .. } => "move the file into a secret store with `manage-secrets import`",
             Self::Sealed { .. } => {
                 "check KMS_MASTER_KEY and the keyring; restore the store from a backup if damaged"
@@ -315,6 +328,17 @@ impl Unfit {
     }
 }
 
+/// Whether the failure is OpenBao's or Vault's, as its cause shows.
+#[cfg(feature = "vault")]
+fn is_of_vault(cause: Option<&Cause>) -> bool {
+    cause.is_some_and(crate::source::vault::is_cause)
+}
+
+#[cfg(not(feature = "vault"))]
+fn is_of_vault(_cause: Option<&Cause>) -> bool {
+    false
+}
+
 fn denied_hint(operation: &str) -> &'static str {
     match operation {
         GET => "allow secretsmanager:GetSecretValue on the secret, and kms:Decrypt on its key",
@@ -339,3 +363,5 @@ pub(crate) const PUT: &str = "store a secret";
 pub(crate) const ROTATE: &str = "rotate a secret";
 pub(crate) const PROMOTE: &str = "promote a pending version";
 pub(crate) const DELETE: &str = "delete a secret";
+/// Whole operations, unlike the options of one.
+const OPERATIONS: [&str; 8] = [GET, GET_MANY, DESCRIBE, LIST, PUT, ROTATE, PROMOTE, DELETE];

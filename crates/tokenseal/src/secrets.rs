@@ -46,8 +46,10 @@ pub enum IfMissing {
     Fail,
     /// It is created, as something is put into it.
     Create,
-    /// It counts as empty: a dry run creates nothing.
+    /// It counts as empty.
     Pretend,
+    /// It counts as empty, and what creates it must be there: a dry run fails where the run would.
+    Rehearse,
 }
 
 /// A source that is open: audited, counted, and kept to a prefix.
@@ -88,6 +90,11 @@ impl OpenSource {
             None => Arc::new(EnvironmentVariables::new()),
             Some(SourceUri::SecretsManager) => secrets_manager().await?,
             Some(SourceUri::Local(path)) if if_missing == IfMissing::Pretend && !path.exists() => {
+                Arc::new(MemorySource::new())
+            }
+            #[cfg(feature = "local-store")]
+            Some(SourceUri::Local(path)) if if_missing == IfMissing::Rehearse && !path.exists() => {
+                rehearse_local(settings, path)?;
                 Arc::new(MemorySource::new())
             }
             #[cfg(feature = "local-store")]
@@ -281,8 +288,27 @@ async fn open_local(
     let ring = Arc::new(keyring);
     Ok(match if_missing {
         IfMissing::Create => LocalStore::open_or_create(path, ring).await?,
-        IfMissing::Fail | IfMissing::Pretend => LocalStore::open(path, ring).await?,
+        IfMissing::Fail | IfMissing::Pretend | IfMissing::Rehearse => LocalStore::open(path, ring).await?,
     })
+}
+
+/// Opens what a new store is created with, and creates nothing.
+#[cfg(feature = "local-store")]
+fn rehearse_local(settings: &Settings, path: &Path) -> Result<(), ConnectError> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    if let Some(missing) = directory.filter(|directory| !directory.is_dir()) {
+        let problem = format!("cannot be created: there is no directory {}", missing.display());
+        return Err(SettingsError::of("local store", problem, "check the path after local:").into());
+    }
+    let beside = LocalStore::keyring_beside(path);
+    match &settings.key {
+        Some(KeyUri::Keyring(file)) => drop(open_keyring(settings, file)?),
+        _ if beside.exists() => drop(open_keyring(settings, &beside)?),
+        _ => {
+            master_key(settings)?;
+        }
+    }
+    Ok(())
 }
 
 /// The keyring next to the store. It is created together with the store, and never for one that exists: values under

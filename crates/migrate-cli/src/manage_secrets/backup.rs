@@ -12,7 +12,8 @@ use super::Options;
 use super::failure::Failure;
 use super::file_key::FileKeys;
 use super::source::{Opened, SourceUri};
-use crate::exit::Exit;
+use crate::exit::{Exit, failures_exit};
+use crate::input;
 use crate::output::emit;
 use tokenseal::Settings;
 
@@ -95,7 +96,11 @@ pub(super) async fn write(
     })?;
     // An expired secret is not served, so not backed up either; that is no failure.
     let is_whole = written.left_out.iter().all(|(_, class)| *class == "expired");
-    Ok(if is_whole { Exit::Done } else { Exit::Partial })
+    Ok(match () {
+        () if is_whole => Exit::Done,
+        () if written.secrets == 0 => failures_exit(written.left_out.iter().map(|(_, class)| *class)),
+        () => Exit::Partial,
+    })
 }
 
 pub(super) async fn restore(
@@ -104,6 +109,7 @@ pub(super) async fn restore(
     opened: &Opened,
     options: &Options,
 ) -> Result<Exit, Failure> {
+    input::check(&args.file)?;
     let unlabelled = unlabelled(&args, opened)?;
     let key = FileKeys::open(settings, options).await?.of(&args.file).await?;
     let (plan, versions): (Plan, u64) = match args.dry_run {
@@ -124,7 +130,12 @@ pub(super) async fn restore(
         failures: plan.failed.into_iter().map(not_restored).collect(),
     };
     emit(options.common.format, &report, restore_lines)?;
-    Ok(if report.failures.is_empty() { Exit::Done } else { Exit::Partial })
+    let is_nothing_but_failures = report.added.len() + report.changed.len() == 0 && report.unchanged == 0;
+    Ok(match () {
+        () if report.failures.is_empty() => Exit::Done,
+        () if is_nothing_but_failures => failures_exit(report.failures.iter().map(|failed| failed.class)),
+        () => Exit::Partial,
+    })
 }
 
 pub(super) fn existing(overwrite: bool) -> Existing {

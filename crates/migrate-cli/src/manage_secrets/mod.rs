@@ -238,7 +238,7 @@ impl Command {
             Self::Import(import::Args { dry_run, .. })
             | Self::Restore(backup::RestoreArgs { dry_run, .. }) => {
                 if *dry_run {
-                    IfMissing::Pretend
+                    IfMissing::Rehearse
                 } else {
                     IfMissing::Create
                 }

@@ -196,3 +196,84 @@ async fn a_restore_goes_on_past_a_secret_that_is_scheduled_for_deletion() {
         assert_eq!(place.json(&["get", "b", "--reveal"], 0)["value"], CANARY);
     });
 }
+
+#[test]
+fn a_dry_run_fails_where_the_run_would() {
+    let place = Place::new(None);
+    fs::write(place.path().join(".env"), "A=canary-1\n").unwrap();
+    let run = |source: &str, key: Option<(&str, &str)>, dry: &[&str]| {
+        let mut command = place.command(&[&["--source", source, "import", ".env"], dry].concat());
+        match key {
+            Some((name, "")) => command.env_remove(name),
+            Some((name, value)) => command.env(name, value),
+            None => &mut command,
+        };
+        command.output().unwrap()
+    };
+    for (source, key) in [
+        ("local:new.db", Some(("KMS_KEY_ID", "keyring:missing.json"))),
+        ("local:new.db", Some(("KMS_MASTER_KEY", ""))),
+        ("local:no/directory/new.db", None),
+    ] {
+        let (dry, real) = (run(source, key, &["--dry-run"]), run(source, key, &[]));
+        assert_eq!(
+            (dry.status.code(), real.status.code()),
+            (Some(2), Some(2)),
+            "{source} {key:?}: {dry:?} {real:?}"
+        );
+    }
+    let dry = run("local:new.db", None, &["--dry-run"]);
+    assert_eq!(dry.status.code(), Some(0), "{dry:?}");
+    assert!(!place.path().join("new.db").exists() && !place.path().join("new.db.keyring").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_refuses_is_the_same_exit_code_for_every_command() {
+    let bao = test_support::part!(openbao);
+    let place = Place::on_openbao(&bao).await;
+    tokio::task::block_in_place(|| {
+        assert!(place.run(&["set", "a"], CANARY).status.success());
+        place.json(&["backup", "saved"], 0);
+        fs::write(place.path().join(".env"), "A=canary-1\nB=canary-2\n").unwrap();
+        for command in [
+            ["get", "a"].as_slice(),
+            &["list"],
+            &["import", ".env"],
+            &["import", ".env", "--dry-run"],
+            &["restore", "saved"],
+            &["backup", "other"],
+            &["exec", "--", "true"],
+            &["exec", "--names", "a", "--", "true"],
+            &["exec", "--names", "a,b", "--", "true"],
+        ] {
+            let output = place.command(command).env("VAULT_TOKEN", "wrong").output().unwrap();
+            let told = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(5), "{command:?}: {output:?}");
+            assert!(!told.contains("secretsmanager") && !told.contains("Region"), "{command:?}: {told}");
+            assert!(
+                command[0] == "backup" || command[0] == "restore" || told.contains("VAULT_TOKEN"),
+                "{command:?}: {told}"
+            );
+        }
+        // Only some of what was asked for is missing: that is not the source.
+        let missing = place.run(&["exec", "--names", "a,missing", "--", "true"], "");
+        assert_eq!(missing.status.code(), Some(3), "{missing:?}");
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_option_that_a_source_lacks_is_named() {
+    let bao = test_support::part!(openbao);
+    let place = Place::on_openbao(&bao).await;
+    tokio::task::block_in_place(|| {
+        for (option, words) in [
+            (["--ttl-days", "3"], "cannot let a secret expire"),
+            (["--rotation-policy", "30d"], "cannot keep a rotation policy"),
+        ] {
+            let output = place.run(&[&["set", "a"], &option[..]].concat(), CANARY);
+            let told = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{output:?}");
+            assert!(told.contains(words) && told.contains("leave that option out"), "{told}");
+        }
+    });
+}

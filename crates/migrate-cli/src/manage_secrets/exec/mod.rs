@@ -19,7 +19,7 @@ use self::select::{Collected, Pick};
 use super::Options;
 use super::failure::Failure;
 use super::source::{Opened, SourceUri};
-use crate::exit::{CliError, Exit};
+use crate::exit::{CliError, Exit, failures_exit};
 use crate::output::{Format, note, print};
 
 #[derive(clap::Args)]
@@ -94,14 +94,17 @@ pub(super) async fn run(args: Args, opened: &Opened, options: &Options) -> Resul
     let collected = match select::collect(&args, opened).await? {
         Ok(collected) => collected,
         Err(failures) => {
-            note(
-                "hint:  the program was not started; choose secrets with --names or --except, or write one with --file",
-            );
+            let exit = failures_exit(failures.iter().map(|refused| refused.class));
+            let hint = match failures.first().and_then(|refused| refused.hint) {
+                Some(hint) if exit == Exit::KeyService => hint,
+                _ => "choose secrets with --names or --except, or write one with --file",
+            };
+            note(&format!("hint:  the program was not started; {hint}"));
             // Standard output is the program's, but this one has none.
             if options.common.format == Format::Json {
                 print(&format!("{:#}", serde_json::json!({ "started": false, "failures": failures })))?;
             }
-            return Ok(Exit::Partial);
+            return Ok(exit);
         }
     };
     let program = Program::find(&args, &options.source)?;

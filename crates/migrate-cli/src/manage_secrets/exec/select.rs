@@ -90,13 +90,16 @@ impl Collected {
 #[derive(Serialize)]
 pub(super) struct Refused {
     name: String,
-    class: &'static str,
+    pub(super) class: &'static str,
     error: String,
+    /// The next step that the source names.
+    #[serde(skip)]
+    pub(super) hint: Option<&'static str>,
 }
 
 impl Refused {
     fn new(name: impl ToString, class: &'static str, error: impl Into<String>) -> Self {
-        Self { name: name.to_string(), class, error: error.into() }
+        Self { name: name.to_string(), class, error: error.into(), hint: None }
     }
 }
 
@@ -167,7 +170,9 @@ fn value(
             note(&format!("left out: {error}"));
             return Ok(None);
         }
-        Err(error) => return Err(Refused::new(name, error.class(), chain(&error))),
+        Err(error) => {
+            return Err(Refused { hint: error.hint(), ..Refused::new(name, error.class(), chain(&error)) });
+        }
     };
     if is_file && pick.secret.field().is_none() {
         return Ok(Some(secret.value));

@@ -84,6 +84,7 @@ pub(super) async fn run(
     }
     emit(options.common.format, &report, |report| report.lines(&args.origin()))?;
     say_what_is_left(&args, &report);
+    report.hint().iter().for_each(|hint| note(&format!("hint:  {hint}")));
     Ok(report.exit())
 }
 

@@ -7,7 +7,7 @@ use secrets_cache::{SecretName, SourceError};
 use serde::Serialize;
 
 use super::plan::Move;
-use crate::exit::{Exit, chain};
+use crate::exit::{Exit, chain, failures_exit};
 
 #[derive(Default, Serialize)]
 pub(super) struct Report {
@@ -55,10 +55,13 @@ pub(super) struct Failed {
     name: String,
     class: &'static str,
     error: String,
+    /// The next step that the source names.
+    #[serde(skip)]
+    hint: Option<&'static str>,
 }
 
 fn failed(name: String, error: &SourceError) -> Failed {
-    Failed { name, class: error.class(), error: chain(error) }
+    Failed { name, class: error.class(), error: chain(error), hint: error.hint() }
 }
 
 impl Listed {
@@ -114,8 +117,21 @@ impl Report {
         match (self.interrupted, self.is_moved() && self.not_stripped.is_none()) {
             (true, _) => Exit::Interrupted,
             (false, true) => Exit::Done,
+            (false, false) if self.is_nothing_but_failures() => {
+                failures_exit(self.failures.iter().map(|failure| failure.class))
+            }
             (false, false) => Exit::Partial,
         }
+    }
+
+    fn is_nothing_but_failures(&self) -> bool {
+        let names = [&self.created, &self.updated, &self.unchanged, &self.conflicts];
+        !self.failures.is_empty() && self.doubtful.is_empty() && names.iter().all(|list| list.is_empty())
+    }
+
+    /// The next step after the first failure.
+    pub(super) fn hint(&self) -> Option<&'static str> {
+        self.failures.first()?.hint
     }
 
     pub(super) fn lines(&self, origin: &str) -> String {

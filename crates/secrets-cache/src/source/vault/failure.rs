@@ -28,6 +28,11 @@ enum Reason {
     NotAnAnswer,
 }
 
+/// Whether the cause of a failure comes from here.
+pub(crate) fn is_cause(cause: &Cause) -> bool {
+    cause.is::<Reason>() || cause.is::<VaultError>()
+}
+
 /// A request for one secret failed.
 pub(super) fn of(asked: &Asked<'_>, error: VaultError) -> SourceError {
     match error {

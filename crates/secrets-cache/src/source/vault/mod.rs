@@ -26,6 +26,7 @@ use crate::name::SecretName;
 use crate::secret::{Secret, SecretMetadata, Stage};
 use crate::value::SecretValue;
 
+pub(crate) use self::failure::is_cause;
 pub use self::leases::VaultLeases;
 pub use self::path::{KvPath, KvPathError};
 
@@ -306,8 +307,16 @@ impl SecretSource for VaultKv {
     }
 
     async fn put(&self, secret: &NewSecret) -> Result<Stored, SourceError> {
-        if secret.stage != Stage::Current || secret.expires.is_some() || secret.rotation.is_some() {
-            return Err(unsupported(self.id(), error::PUT));
+        let option = match () {
+            () if secret.expires.is_some() => Some("let a secret expire"),
+            () if secret.rotation.is_some() => Some("keep a rotation policy"),
+            () if secret.stage != Stage::Current => {
+                Some("keep a version under another stage than AWSCURRENT")
+            }
+            () => None,
+        };
+        if let Some(option) = option {
+            return Err(unsupported(self.id(), option));
         }
         let before = self.metadata(&secret.name, error::PUT).await?;
         let current = before.as_ref().map_or(0, Metadata::current);
