@@ -68,7 +68,12 @@ impl Baseline {
     /// # Errors
     /// [`ScanError`].
     pub fn load(path: &Path) -> Result<Self, ScanError> {
-        let text = fs::read_to_string(path).map_err(|cause| ScanError::Io { path: path.into(), cause })?;
+        let unreadable = |cause| ScanError::Io { path: path.into(), cause };
+        // A pipe would be waited for.
+        if !path.metadata().map_err(unreadable)?.is_file() {
+            return Err(ScanError::Baseline { path: path.into() });
+        }
+        let text = fs::read_to_string(path).map_err(unreadable)?;
         match serde_json::from_str::<Self>(&text) {
             Ok(baseline) if baseline.version == VERSION => {
                 Ok(Self { directory: directory_of(path), file: Some(absolute(path)), ..baseline })

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use durable_file::{Content, FileError, Links};
 use ignore::WalkBuilder;
 
+use super::shown;
+
 /// Longest file that is read, in bytes.
 pub(super) const MAX_LEN: u64 = 64 << 20;
 /// Bytes that are read to distinguish text from other content.
@@ -20,7 +22,7 @@ const READ_ANYWAY: [&str; 2] = [".git/config", ".hg/hgrc"];
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Unread {
-    /// The path.
+    /// The path. A token in it is replaced by `***`.
     pub path: PathBuf,
     /// The reason.
     pub reason: Reason,
@@ -32,7 +34,7 @@ impl Unread {
     /// A path that was not read.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>, reason: Reason, named: bool) -> Self {
-        Self { path: path.into(), reason, named }
+        Self { path: shown::path(&path.into()), reason, named }
     }
 }
 

@@ -4,6 +4,7 @@ mod baseline;
 mod files;
 mod settings;
 mod shapes;
+mod shown;
 mod values;
 
 use std::collections::HashSet;
@@ -78,20 +79,29 @@ impl Scanner {
         let kind = Kind::of(path);
         let lines: Vec<&str> = text.split('\n').collect();
         let starts = line_starts(text);
+        let line_of = |at: usize| starts.partition_point(|start| *start <= at).saturating_sub(1);
+        let tokens = shapes::find(text);
+        // A token can have several lines, and each of them is left to it.
+        let mut with_tokens: HashSet<usize> = HashSet::new();
         let mut hits: Vec<Hit<'_>> = Vec::new();
-        for token in shapes::find(text) {
-            let line = starts.partition_point(|start| *start <= token.at.start).saturating_sub(1);
-            let name = settings::name_of(lines[line]);
-            hits.push(Hit { line, rule: token.rule, prefix: token.prefix, name, value: &text[token.at] });
+        for token in &tokens {
+            let line = line_of(token.at.start);
+            with_tokens.extend(line..=line_of(token.at.end.saturating_sub(1)));
+            let name = settings::name_of(lines[line]).and_then(|(name, at)| {
+                shown::name(name, &(starts[line] + at.start..starts[line] + at.end), &tokens)
+            });
+            let value = &text[token.at.clone()];
+            hits.push(Hit { line, rule: token.rule, prefix: token.prefix, name, value });
         }
-        let with_tokens: HashSet<usize> = hits.iter().map(|hit| hit.line).collect();
-        for (line, content) in lines.iter().enumerate().filter(|(line, _)| !with_tokens.contains(line)) {
+        let of_keys = shown::key_lines(&lines);
+        let is_setting = |line: &usize| !with_tokens.contains(line) && !of_keys[*line];
+        for (line, content) in lines.iter().enumerate().filter(|(line, _)| is_setting(line)) {
             let found = settings::find(content, kind).into_iter();
             hits.extend(found.map(|f| Hit {
                 line,
                 rule: f.rule,
                 prefix: "",
-                name: Some(f.name),
+                name: Some(f.name).filter(|name| !shown::is_like_secret(name)),
                 value: f.value,
             }));
         }
@@ -107,7 +117,7 @@ impl Scanner {
 
     fn finding(&self, path: &Path, hit: &Hit<'_>) -> Finding {
         Finding {
-            path: path.to_owned(),
+            path: shown::path(path),
             line: hit.line + 1,
             rule: hit.rule,
             name: hit.name.map(Into::into),
@@ -152,13 +162,13 @@ pub struct ScanReport {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Finding {
-    /// The file.
+    /// The file. A token in its name is replaced by `***`.
     pub path: PathBuf,
     /// The line, from 1.
     pub line: usize,
     /// The rule that recognized it, such as `github-token`.
     pub rule: &'static str,
-    /// The name of the setting, where there is one.
+    /// The name of the setting, where there is one that cannot be a secret itself.
     pub name: Option<String>,
     /// The public part of a token's shape, and the length of the whole.
     pub masked: String,

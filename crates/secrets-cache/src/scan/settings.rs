@@ -1,5 +1,6 @@
 //! Settings in lines of any configuration format or language: a name, and the value that it has.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::LazyLock;
 
@@ -140,9 +141,9 @@ fn assignment(line: &str, strictness: Strictness) -> Option<Hit<'_>> {
     by_name_or_randomness(name, value, strictness).map(|rule| Hit { rule, name, value })
 }
 
-/// The name of the setting in a line, for a token that was found in it.
-pub(super) fn name_of(line: &str) -> Option<&str> {
-    ASSIGNMENT.as_ref()?.captures(line)?.name("name").map(|name| name.as_str())
+/// The name of the setting in a line, and where it is, for a token that was found in the line.
+pub(super) fn name_of(line: &str) -> Option<(&str, Range<usize>)> {
+    ASSIGNMENT.as_ref()?.captures(line)?.name("name").map(|name| (name.as_str(), name.range()))
 }
 
 /// Outside of `.env` files a value is a literal: quoted, or of a format without quotes.

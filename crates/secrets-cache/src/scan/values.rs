@@ -238,7 +238,7 @@ fn is_camel(part: &str) -> bool {
 }
 
 /// Whether a value looks like the output of a random generator.
-fn is_random(value: &str) -> bool {
+pub(super) fn is_random(value: &str) -> bool {
     let is_token_text = |c: char| c.is_ascii_alphanumeric() || "+/=_-.~".contains(c);
     let has = |class: fn(&char) -> bool| value.chars().any(|c| class(&c));
     let is_mixed = has(char::is_ascii_digit) && has(char::is_ascii_alphabetic);
