@@ -230,6 +230,7 @@ async fn make_table(path: &Path, rows: u32, direct: &DataKey) -> Result<(), CliE
 
 async fn open(path: &Path, create: bool) -> Result<sqlx::SqlitePool, CliError> {
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path).create_if_missing(create);
+    let options = sqlx::ConnectOptions::disable_statement_logging(options);
     let pool =
         sqlx::sqlite::SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
     pool.connect_with(options).await.map_err(database_error)

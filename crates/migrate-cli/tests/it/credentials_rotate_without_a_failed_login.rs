@@ -16,13 +16,13 @@ use tokio::task::{JoinHandle, block_in_place};
 use crate::support::{Program, Run};
 
 const REGION: &str = "us-east-1";
-const STEPS: [&str; 4] = ["createSecret", "setSecret", "testSecret", "finishSecret"];
+pub(crate) const STEPS: [&str; 4] = ["createSecret", "setSecret", "testSecret", "finishSecret"];
 
 /// A secret in the emulator with the credentials of a real server, and the program that rotates it.
-struct Rotating {
-    program: Program,
+pub(crate) struct Rotating {
+    pub(crate) program: Program,
     manager: Arc<SecretsManager>,
-    name: String,
+    pub(crate) name: String,
 }
 
 impl Rotating {
@@ -48,11 +48,11 @@ impl Rotating {
         self.program.secrets(&["set", name], &value.to_string()).expect(0);
     }
 
-    fn event(&self, step: &str, token: &str) -> String {
+    pub(crate) fn event(&self, step: &str, token: &str) -> String {
         json!({ "Step": step, "SecretId": self.name, "ClientRequestToken": token }).to_string()
     }
 
-    fn step(&self, step: &str, token: &str, code: i32) -> Run {
+    pub(crate) fn step(&self, step: &str, token: &str, code: i32) -> Run {
         let arguments = ["rotation-step", "--format", "json"];
         self.program.secrets(&arguments, &self.event(step, token)).expect(code)
     }
@@ -85,14 +85,14 @@ impl Rotating {
         killed
     }
 
-    async fn value(&self, stage: &Stage) -> Value {
+    pub(crate) async fn value(&self, stage: &Stage) -> Value {
         let secret = self.manager.get(&self.name.parse().unwrap(), stage).await.unwrap();
         serde_json::from_str(secret.value.expose_text().unwrap()).unwrap()
     }
 }
 
 /// The id of the version that a rotation makes.
-fn token(n: u8) -> String {
+pub(crate) fn token(n: u8) -> String {
     format!("{n:08}-0000-4000-8000-000000000000")
 }
 
@@ -144,7 +144,7 @@ fn url(scheme: &str, value: &Value, more: &str) -> String {
     format!("{scheme}://{user}:{password}@{}:{}/{database}{more}", text("host"), value["port"])
 }
 
-async fn pg(value: Value) -> Result<PgConnection, String> {
+pub(crate) async fn pg(value: Value) -> Result<PgConnection, String> {
     let url = url("postgres", &value, "?sslmode=disable");
     PgConnection::connect(&url).await.map_err(|error| error.to_string())
 }
@@ -161,7 +161,7 @@ fn address(url: &str) -> (String, u16) {
     (host.to_owned(), port.parse().unwrap())
 }
 
-async fn run_pg(connection: &mut PgConnection, statement: String) {
+pub(crate) async fn run_pg(connection: &mut PgConnection, statement: String) {
     sqlx::raw_sql(AssertSqlSafe(statement.clone()))
         .execute(connection)
         .await
@@ -169,7 +169,7 @@ async fn run_pg(connection: &mut PgConnection, statement: String) {
 }
 
 /// The test server trusts everyone: these users have to say their passwords.
-async fn demand_passwords(server: &mut PgConnection, users: &str) {
+pub(crate) async fn demand_passwords(server: &mut PgConnection, users: &str) {
     // One test after the other reads and writes the file.
     run_pg(server, "SELECT pg_advisory_lock(727274)".into()).await;
     let (file, rules): (String, String) =
@@ -190,16 +190,30 @@ async fn demand_passwords(server: &mut PgConnection, users: &str) {
 }
 
 /// The names of the application's user and of the administrator: those of a server are shared by all tests.
-fn users(database: &str) -> (String, String) {
+pub(crate) fn users(database: &str) -> (String, String) {
     let end = &database[database.len().saturating_sub(20)..];
     (format!("u_{end}"), format!("a_{end}"))
 }
 
-async fn on_postgresql(moto: &Moto, database: &test_support::postgres::TestDatabase) -> Rotating {
+pub(crate) async fn on_postgresql(moto: &Moto, database: &test_support::postgres::TestDatabase) -> Rotating {
+    let (user, admin) = users(database.name());
+    let mut server = PgConnection::connect(database.url()).await.unwrap();
+    demand_passwords(&mut server, &format!("{user},{user}_clone,{admin}")).await;
+    let rotating = on_trusting_postgresql(moto, database).await;
+    let mut wrong = rotating.value(&Stage::Current).await;
+    wrong["password"] = "x".into();
+    assert!(pg(wrong).await.is_err(), "the server checks passwords");
+    rotating
+}
+
+/// On a server that lets everyone in with any password.
+pub(crate) async fn on_trusting_postgresql(
+    moto: &Moto,
+    database: &test_support::postgres::TestDatabase,
+) -> Rotating {
     let name = database.name();
     let (user, admin) = users(name);
     let mut server = PgConnection::connect(database.url()).await.unwrap();
-    demand_passwords(&mut server, &format!("{user},{user}_clone,{admin}")).await;
     run_pg(
         &mut server,
         format!(
@@ -213,9 +227,6 @@ async fn on_postgresql(moto: &Moto, database: &test_support::postgres::TestDatab
     let application = json!({ "engine": "postgres", "host": host, "port": port, "username": user, "password": "first",
                               "dbname": name, "ssl": false, "note": "kept" });
     let administrator = json!({ "username": admin, "password": "adm", "ssl": false });
-    let wrong =
-        pg(json!({ "host": host, "port": port, "username": user, "password": "x", "dbname": name })).await;
-    assert!(wrong.is_err(), "the server checks passwords");
     Rotating::new(moto, name, &application, &administrator)
 }
 
@@ -252,9 +263,11 @@ async fn on_postgresql_killed_at_every_step() {
     run_pg(&mut second, "SELECT 1".into()).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn on_mariadb_killed_at_every_step() {
-    let (database, moto) = (part!(mariadb), part!(moto));
+/// With the name of the application's user.
+pub(crate) async fn on_mariadb(
+    moto: &Moto,
+    database: &test_support::mariadb::TestDatabase,
+) -> (Rotating, String) {
     let name = database.name();
     let user = format!("u{}", &name[name.len() - 12..]);
     let mut server = MySqlConnection::connect(database.url()).await.unwrap();
@@ -272,7 +285,14 @@ async fn on_mariadb_killed_at_every_step() {
     let application = json!({ "engine": "mariadb", "host": host, "port": port.to_string(), "username": user,
                               "password": "first", "dbname": name, "ssl": false });
     let administrator = json!({ "username": format!("a{user}"), "password": "adm", "ssl": "false" });
-    let rotating = Rotating::new(&moto, name, &application, &administrator);
+    (Rotating::new(moto, name, &application, &administrator), user)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn on_mariadb_killed_at_every_step() {
+    let (database, moto) = (part!(mariadb), part!(moto));
+    let (rotating, user) = on_mariadb(&moto, &database).await;
+    let mut server = MySqlConnection::connect(database.url()).await.unwrap();
     let log_in = |mut value: Value| async move {
         value["port"] = value["port"].as_str().unwrap().parse::<u16>().unwrap().into();
         let mut connection = maria(value).await?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Row, SqliteConnection, SqlitePool};
+use sqlx::{ConnectOptions as _, Row, SqliteConnection, SqlitePool};
 
 use super::head::bucket;
 use crate::error::SourceError;
@@ -94,7 +94,8 @@ pub(super) fn create_file(path: &Path) -> Result<(), SourceError> {
 /// Opens the file for reading and writing, or for reading alone where it may not be written.
 pub(super) async fn connect(path: &Path) -> Result<SqlitePool, SourceError> {
     let options = SqliteConnectOptions::new().filename(path).create_if_missing(false).foreign_keys(true);
-    let options = options.busy_timeout(BUSY);
+    // The driver's own log quotes slow statements.
+    let options = options.busy_timeout(BUSY).disable_statement_logging();
     let writable = options
         .clone()
         .journal_mode(SqliteJournalMode::Wal)

@@ -122,6 +122,20 @@ impl Login {
         }
     }
 
+    /// The same with a random password.
+    pub(super) fn with_another_password(&self) -> Self {
+        Self {
+            engine: self.engine,
+            host: self.host.clone(),
+            port: self.port,
+            user: self.user.clone(),
+            password: generate::alphanumeric(PASSWORD_LEN),
+            database: self.database.clone(),
+            tls: self.tls,
+            administrator: None,
+        }
+    }
+
     pub(super) fn is_on_server_of(&self, other: &Self) -> bool {
         (self.engine, &self.host, self.port) == (other.engine, &other.host, other.port)
     }

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+use sqlx::ConnectOptions;
+
 use super::credentials::{Engine, Login};
 use super::error::RotationError;
 
@@ -25,8 +28,13 @@ pub(super) async fn logs_in(login: &Login) -> Result<bool, RotationError> {
     answer.await.map_err(|_| RotationError::Unreachable { action: LOG_IN })?
 }
 
+/// Whether the server lets the user in with a password that no one has set: then a login proves nothing.
+pub(super) async fn lets_in_with_any_password(login: &Login) -> Result<bool, RotationError> {
+    logs_in(&login.with_another_password()).await
+}
+
 /// Lets the pending user log in with its password and the rights of the base user. May be repeated: once the pending
-/// credentials log in, all of it is done.
+/// password is set, all of it is done.
 pub(super) async fn provide(administrator: &Login, pending: &Login) -> Result<(), RotationError> {
     let done = tokio::time::timeout(LIMIT, async {
         match pending.engine {
@@ -49,9 +57,22 @@ fn not_built(engine: Engine) -> RotationError {
     })
 }
 
+/// Logs in; none if the server refuses the credentials. Every connection of a rotation is made here: the driver's own log
+/// quotes slow statements, and these hold passwords.
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+pub(super) async fn connect<O: ConnectOptions>(options: O) -> Result<Option<O::Connection>, RotationError>
+where
+    O::Connection: Sized,
+{
+    match options.disable_statement_logging().connect().await {
+        Ok(connection) => Ok(Some(connection)),
+        Err(error) => refused_or(&error),
+    }
+}
+
 /// The outcome of an attempt to log in: refused, or failed in another way.
 #[cfg(any(feature = "mysql", feature = "postgres"))]
-pub(super) fn refused_or<T>(error: &sqlx::Error) -> Result<Option<T>, RotationError> {
+fn refused_or<T>(error: &sqlx::Error) -> Result<Option<T>, RotationError> {
     // Class 28 of SQLSTATE: invalid authorization.
     match error.as_database_error().and_then(|error| error.code()) {
         Some(code) if code.starts_with("28") => Ok(None),

@@ -26,6 +26,8 @@ pub(crate) enum RotationError {
     AdministratorRefused,
     #[error("the new credentials do not log in")]
     Refused,
+    #[error("the server lets the user in with any password, so that the new one is not proved")]
+    AnyPassword,
     #[error("the user name cannot be used: {0}")]
     UserName(&'static str),
     #[error("user {user:?} does not exist in the database")]
@@ -59,9 +61,11 @@ impl RotationError {
             Self::NotPending | Self::NoValue | Self::NotTheOther => "order",
             Self::NoAdministrator | Self::OtherServer | Self::AdministratorRefused => "administrator",
             Self::Refused => "refused",
-            Self::NoUser { .. } | Self::Database { .. } | Self::Unreachable { .. } | Self::Engine(_) => {
-                "database"
-            }
+            Self::AnyPassword
+            | Self::NoUser { .. }
+            | Self::Database { .. }
+            | Self::Unreachable { .. }
+            | Self::Engine(_) => "database",
             Self::Runtime(_) => "runtime",
         }
     }
@@ -84,6 +88,10 @@ impl RotationError {
             Self::OtherServer => "the host of the administrator's secret must be that of this secret",
             Self::AdministratorRefused => "check the password in the administrator's secret",
             Self::Refused => "repeat setSecret; check pg_hba.conf, or the host of the user in MariaDB",
+            Self::AnyPassword => {
+                "demand passwords from this host: scram-sha-256 in place of trust in pg_hba.conf, a plugin that checks \
+                 passwords in MariaDB and MySQL"
+            }
             Self::UserName(_) => "choose a shorter name of letters, digits and `_`",
             Self::NoUser { .. } => "create the user, with the rights of the application",
             Self::Database { .. } => {

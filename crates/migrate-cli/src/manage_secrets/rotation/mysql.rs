@@ -6,7 +6,7 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlSslMode};
 use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 
 use super::credentials::{Login, Tls};
-use super::database::{SET, failed, refused_or};
+use super::database::{self, SET, failed};
 use super::error::RotationError;
 
 /// The length of a password that no one learns.
@@ -25,7 +25,7 @@ pub(super) async fn log_in(login: &Login) -> Result<bool, RotationError> {
     Ok(true)
 }
 
-/// There are no transactions over users here: the password comes last, so that a login shows that all of it is done.
+/// There are no transactions over users here: the password comes last, so that once it is set, all of it is done.
 pub(super) async fn provide(administrator: &Login, pending: &Login) -> Result<(), RotationError> {
     let mut connection = connect(administrator).await?.ok_or(RotationError::AdministratorRefused)?;
     let (user, base) = (pending.user.as_str(), pending.base());
@@ -65,13 +65,10 @@ async fn connect(login: &Login) -> Result<Option<MySqlConnection>, RotationError
         .password(login.password.expose_secret())
         .ssl_mode(tls);
     let options = match &login.database {
-        Some(database) => options.database(database),
+        Some(name) => options.database(name),
         None => options,
     };
-    match MySqlConnection::connect_with(&options).await {
-        Ok(connection) => Ok(Some(connection)),
-        Err(error) => refused_or(&error),
-    }
+    database::connect(options).await
 }
 
 /// The hosts that a user may come from: each is an account of its own.

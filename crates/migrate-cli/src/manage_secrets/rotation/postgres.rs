@@ -12,7 +12,7 @@ use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 use zeroize::Zeroizing;
 
 use super::credentials::{Login, Tls};
-use super::database::{SET, failed, refused_or};
+use super::database::{self, SET, failed};
 use super::error::RotationError;
 
 /// Rounds of PBKDF2: the server's own default (`scram_iterations`).
@@ -70,10 +70,7 @@ async fn connect(login: &Login) -> Result<Option<PgConnection>, RotationError> {
         .password(login.password.expose_secret())
         .database(login.database.as_deref().unwrap_or("postgres"))
         .ssl_mode(tls);
-    match PgConnection::connect_with(&options).await {
-        Ok(connection) => Ok(Some(connection)),
-        Err(error) => refused_or(&error),
-    }
+    database::connect(options).await
 }
 
 async fn exists(connection: &mut PgConnection, user: &str) -> Result<bool, RotationError> {

@@ -56,7 +56,8 @@ impl Rotation<'_> {
     /// The database learns the password of the pending user. The current user, which programs log in with, stays as it is.
     async fn set(&self) -> Result<Outcome, RotationError> {
         let (current, pending) = self.both().await?;
-        if database::logs_in(&pending).await? {
+        // A login alone does not prove that the password is set.
+        if database::logs_in(&pending).await? && !database::lets_in_with_any_password(&pending).await? {
             return Ok(Outcome::Already);
         }
         let administrator = self.administrator(&current).await?;
@@ -64,8 +65,13 @@ impl Rotation<'_> {
         Ok(Outcome::Done)
     }
 
+    /// The pending password, and no other, logs in.
     async fn test(&self) -> Result<Outcome, RotationError> {
         let (_, pending) = self.both().await?;
+        // First, because a server that counts failed logins forgets them with the next one that succeeds.
+        if database::lets_in_with_any_password(&pending).await? {
+            return Err(RotationError::AnyPassword);
+        }
         match database::logs_in(&pending).await? {
             true => Ok(Outcome::Done),
             false => Err(RotationError::Refused),
