@@ -10,12 +10,12 @@ use xattr::FileExt as _;
 
 use crate::FileError;
 
-/// The permissions that the owner always has.
-const OWNER: u32 = 0o600;
 /// The access control list, as Linux stores it.
 const ACL: &str = "system.posix_acl_access";
 /// The answer of a file system without extended attributes.
 const NOT_SUPPORTED: i32 = rustix::io::Errno::OPNOTSUPP.raw_os_error();
+/// The answer where a file does not have an attribute.
+const NOT_THERE: i32 = rustix::io::Errno::NODATA.raw_os_error();
 
 /// Gives the new file what the old one has, or fails.
 pub(crate) fn keep(new: &File, path: &Path, before: &Metadata, widest: u32) -> Result<(), FileError> {
@@ -24,10 +24,19 @@ pub(crate) fn keep(new: &File, path: &Path, before: &Metadata, widest: u32) -> R
     if (now.uid(), now.gid()) != (before.uid(), before.gid()) {
         fchown(new, Some(before.uid()), Some(before.gid())).map_err(refused("owner"))?;
     }
+    // A new file inherits the access control list that its directory has for new files. The old one need not have it.
+    remove_inherited_list(new).map_err(refused("access control list"))?;
     // After the owner: a change of owner clears the set-user-id bits.
-    let mode = OWNER | (before.mode() & 0o7777 & widest);
+    let mode = before.mode() & 0o7777 & widest;
     new.set_permissions(Permissions::from_mode(mode)).map_err(refused("mode"))?;
     copy_attributes(new, path, widest).map_err(refused("extended attributes"))
+}
+
+fn remove_inherited_list(new: &File) -> io::Result<()> {
+    match new.remove_xattr(ACL) {
+        Err(error) if matches!(error.raw_os_error(), Some(NOT_SUPPORTED | NOT_THERE)) => Ok(()),
+        other => other,
+    }
 }
 
 fn copy_attributes(new: &File, path: &Path, widest: u32) -> io::Result<()> {

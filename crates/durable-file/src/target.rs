@@ -37,7 +37,7 @@ pub struct Options {
     pub links: Links,
     /// The treatment of an existing file.
     pub existing: Existing,
-    /// The most permissions that the file gets from the one that it replaces. Its owner may always read and write it.
+    /// The most permissions that the file gets from the one that it replaces.
     pub widest: u32,
     /// The permissions of a file that does not exist yet, within the process's umask.
     pub new_mode: u32,
