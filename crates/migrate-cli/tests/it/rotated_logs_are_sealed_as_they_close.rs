@@ -2,7 +2,8 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -25,8 +26,21 @@ impl Logs {
     }
 
     fn command(&self, more: &[&str]) -> Command {
-        let arguments = [&["seal-file", "--watch", "logs", "--settle", "0s"], more].concat();
+        let mut arguments = [&["seal-file", "--watch", "logs", "--settle", "0s"], more].concat();
+        // As another user than root, or in a container, not every program can be seen; the writers here are.
+        if !sees_every_program() {
+            arguments.push("--only-visible-writers");
+        }
         self.program.secrets_command(&arguments)
+    }
+
+    /// In a PID namespace of its own, where the programs of this test are not seen.
+    fn once_elsewhere(&self, more: &[&str], code: i32) -> Run {
+        let program = env!("CARGO_BIN_EXE_manage-secrets");
+        let arguments = ["--pid", "--fork", "--mount-proc", program, "seal-file", "--watch", "logs"];
+        let mut command = self.program.environ(Command::new("unshare"), &arguments);
+        command.args(["--settle", "0s", "--once", "--format", "json"]).args(more);
+        Run::of(&["seal-file", "--watch"], command.output().unwrap()).expect(code)
     }
 
     fn once(&self, code: i32) -> Run {
@@ -77,6 +91,52 @@ fn only_rotated_files_that_no_program_writes_to_are_sealed_and_removed() {
     drop(open);
     assert_eq!(logs.once(0).document()["sealed"], 1);
     assert_eq!(logs.opened("busy.log.1.sealed"), b"the last line\n");
+}
+
+fn sees_every_program() -> bool {
+    let is_first =
+        fs::read_link("/proc/self/ns/pid").is_ok_and(|namespace| namespace == Path::new("pid:[4026531836]"));
+    let is_root = fs::metadata("/proc/self").unwrap().uid() == 0;
+    is_first && is_root
+}
+
+/// Whether this process may make namespaces.
+fn can_unshare() -> bool {
+    let made = Command::new("unshare").args(["--pid", "--fork", "--mount-proc", "true"]).output();
+    made.is_ok_and(|output| output.status.success())
+}
+
+#[test]
+fn a_file_that_a_program_out_of_sight_may_have_open_is_sealed_and_stays() {
+    if !can_unshare() {
+        println!("skipped: this process may not make a PID namespace");
+        return;
+    }
+    let logs = Logs::new();
+    let mut open = File::create(logs.path("app.log.1")).unwrap();
+    open.write_all(b"one\n").unwrap();
+    for _ in 0..2 {
+        let report = logs.once_elsewhere(&[], 3).document();
+        assert_eq!(
+            (&report["sealed"], &report["failures"][0]["class"]),
+            (&0.into(), &"unseen_writers".into())
+        );
+        assert!(
+            report["failures"][0]["error"].as_str().unwrap().contains("--only-visible-writers"),
+            "{report}"
+        );
+    }
+    assert_eq!(logs.names(), ["app.log.1", "app.log.1.sealed"]);
+    open.write_all(b"two\n").unwrap();
+    drop(open);
+    assert_eq!(logs.once(0).document()["sealed"], 1, "where it is seen, it is removed when it is closed");
+    let sealed = logs.names();
+    assert!(sealed.len() == 2 && sealed.iter().all(|name| name.ends_with(".sealed")), "{sealed:?}");
+    assert!(sealed.iter().any(|name| logs.opened(name) == b"one\ntwo\n"));
+
+    fs::write(logs.path("app.log.2"), "three\n").unwrap();
+    assert_eq!(logs.once_elsewhere(&["--only-visible-writers"], 0).document()["sealed"], 1);
+    assert!(!logs.path("app.log.2").exists());
 }
 
 #[test]

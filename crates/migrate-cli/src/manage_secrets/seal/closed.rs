@@ -1,5 +1,6 @@
 //! Whether a program has a file open for writing, as `/proc` shows it.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -7,9 +8,14 @@ use std::path::Path;
 
 /// The bits of the flags in `/proc/<pid>/fdinfo/<fd>` that say how a file is open; 0 is for reading only (open(2)).
 const ACCESS_MODE: u32 = 0o3;
+/// `PROC_PID_INIT_INO` of Linux, `include/linux/proc_ns.h`: the number of the PID namespace that the kernel begins with.
+const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
+/// It can have more capabilities than any other, and then not even root sees its files.
+const FIRST_PROCESS: &str = "/proc/1";
+const NO_SUCH_PROCESS: i32 = rustix::io::Errno::SRCH.raw_os_error();
 
 /// A file, whatever its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct FileId {
     device: u64,
     inode: u64,
@@ -21,37 +27,69 @@ impl FileId {
     }
 }
 
-/// The files that programs have open for writing, as far as this user may see: the programs of the same user, or all
-/// for root.
+/// The files that programs have open for writing, and whether every program was seen.
+pub(super) struct Writers {
+    open: HashSet<FileId>,
+    /// Whether programs can be at work that were not seen: of another user, or outside of this PID namespace.
+    pub(super) are_incomplete: bool,
+}
+
+impl Writers {
+    pub(super) fn have_open(&self, file: FileId) -> bool {
+        self.open.contains(&file)
+    }
+}
+
+/// Looks at the open files of every program.
 ///
 /// # Errors
 /// `/proc` cannot be read: then no file counts as closed.
-pub(super) fn written_to() -> io::Result<Vec<FileId>> {
-    let mut open = Vec::new();
+pub(super) fn writers() -> io::Result<Writers> {
+    let mut writers = Writers { open: HashSet::new(), are_incomplete: !sees_every_namespace() };
     for process in fs::read_dir("/proc")? {
         let process = process?.path();
         let is_process = process.file_name().is_some_and(|name| name.as_encoded_bytes()[0].is_ascii_digit());
-        if is_process {
-            add_of_process(&process, &mut open);
+        if !is_process {
+            continue;
+        }
+        match add_of_process(&process, &mut writers.open) {
+            // The first process hands files to those that it starts, and keeps none.
+            Err(error) if !is_gone(&error) && process != Path::new(FIRST_PROCESS) => {
+                writers.are_incomplete = true;
+            }
+            _ => {}
         }
     }
-    Ok(open)
+    Ok(writers)
 }
 
-/// A process that has ended meanwhile has nothing open, and one of another user cannot be asked.
-fn add_of_process(process: &Path, open: &mut Vec<FileId>) {
-    let Ok(descriptors) = fs::read_dir(process.join("fd")) else {
-        return;
-    };
-    for descriptor in descriptors.flatten() {
+/// Only from the first PID namespace are all others seen.
+fn sees_every_namespace() -> bool {
+    fs::read_link("/proc/self/ns/pid").is_ok_and(|namespace| namespace == Path::new(FIRST_PID_NAMESPACE))
+}
+
+/// A process that has ended meanwhile has nothing open.
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(NO_SUCH_PROCESS)
+}
+
+fn add_of_process(process: &Path, open: &mut HashSet<FileId>) -> io::Result<()> {
+    for descriptor in fs::read_dir(process.join("fd"))? {
+        let descriptor = descriptor?;
         let info = process.join("fdinfo").join(descriptor.file_name());
-        let Ok(file) = fs::metadata(descriptor.path()) else {
-            continue;
+        let file = match fs::metadata(descriptor.path()) {
+            Ok(file) => file,
+            // Closed meanwhile, or on a file system that shows us nothing, which then is not ours.
+            Err(_) => match fs::read_link(descriptor.path()) {
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
+                _ => continue,
+            },
         };
-        if file.is_file() && fs::read_to_string(info).is_ok_and(|info| is_for_writing(&info)) {
-            open.push(FileId::of(&file));
+        if file.is_file() && fs::read_to_string(info).map_or(true, |info| is_for_writing(&info)) {
+            open.insert(FileId::of(&file));
         }
     }
+    Ok(())
 }
 
 fn is_for_writing(info: &str) -> bool {

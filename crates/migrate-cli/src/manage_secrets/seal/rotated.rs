@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use time::OffsetDateTime;
 
-use super::closed::{FileId, written_to};
+use super::closed::{FileId, writers};
 
 /// The names that logrotate and logging libraries give to files that are no longer written to.
 const ROTATED: [&str; 5] =
@@ -27,7 +27,7 @@ pub(super) struct Rotated {
 }
 
 /// A file that is complete.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Candidate {
     pub(super) path: PathBuf,
     /// The name that it had before a removal that was not finished.
@@ -35,8 +35,26 @@ pub(super) struct Candidate {
     state: State,
 }
 
-/// What changes when a file is written to or replaced.
+/// What programs that cannot be seen do with the files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unseen {
+    MayWrite,
+    /// The operator says that they do not write to them.
+    DoNotWrite,
+}
+
+/// The outcome of a removal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Removal {
+    Done,
+    /// The file is not complete after all.
+    Later,
+    /// A program that cannot be seen may have it open.
+    Unsure,
+}
+
+/// What changes when a file is written to or replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct State {
     id: FileId,
     length: u64,
@@ -77,8 +95,8 @@ impl Rotated {
         if found.is_empty() {
             return Ok(found);
         }
-        let open = written_to()?;
-        found.retain(|candidate| !open.contains(&candidate.state.id));
+        let writers = writers()?;
+        found.retain(|candidate| !writers.have_open(candidate.state.id));
         found.sort_by_key(|candidate| candidate.state.modified);
         Ok(found)
     }
@@ -139,23 +157,26 @@ impl Candidate {
     ///
     /// # Errors
     /// The file could not be renamed or removed. Under either name, the next run deals with it.
-    pub(super) fn remove(&self) -> io::Result<bool> {
+    pub(super) fn remove(&self, unseen: Unseen) -> io::Result<Removal> {
+        if unseen == Unseen::MayWrite && writers()?.are_incomplete {
+            return Ok(Removal::Unsure);
+        }
         let hidden = self.path.with_file_name(format!(".{}{REMOVING}", self.name.to_string_lossy()));
         if hidden != self.path {
             if hidden.symlink_metadata().is_ok() {
                 // Of a removal that was not finished: that one comes first.
-                return Ok(false);
+                return Ok(Removal::Later);
             }
             fs::rename(&self.path, &hidden)?;
         }
         let is_same = State::of(&hidden.symlink_metadata()?)? == self.state;
-        if !is_same || written_to()?.contains(&self.state.id) {
+        if !is_same || writers()?.have_open(self.state.id) {
             // Whatever it is now, it is sealed when it is complete.
-            return Ok(false);
+            return Ok(Removal::Later);
         }
         fs::remove_file(&hidden)?;
         sync(&hidden)?;
-        Ok(true)
+        Ok(Removal::Done)
     }
 }
 

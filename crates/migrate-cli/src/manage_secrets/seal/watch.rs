@@ -1,18 +1,18 @@
 //! `seal-file --watch`: rotated log files are sealed as they close, and the originals removed.
 
-use std::fs::File;
+use std::collections::HashMap;
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use envelope_core::DataKey;
 use secrets_cache::sealed_stream::{
-    Existing, Opens, StreamError, StreamKind, StreamReader, seal_file as seal,
+    Existing, Opens, StreamError, StreamKind, StreamReader, regular, seal_file as seal,
 };
 use serde::Serialize;
 use token_store::migration::StopFlag;
 
-use super::rotated::{Candidate, Rotated};
+use super::rotated::{Candidate, Removal, Rotated, Unseen};
 use super::{SealArgs, blocking};
 use crate::exit::{CliError, Exit, Failed as _, chain};
 use crate::manage_secrets::Options;
@@ -35,7 +35,7 @@ struct Report {
     failures: Vec<NotSealed>,
 }
 
-#[derive(PartialEq, Eq, Serialize)]
+#[derive(Clone, PartialEq, Eq, Serialize)]
 struct NotSealed {
     file: PathBuf,
     class: &'static str,
@@ -55,9 +55,10 @@ pub(super) async fn run(
     let rotated = Rotated::new(directory, &args.patterns, args.settle);
     let rotated = rotated.map_err(|error| Failure::usage(error.to_string(), "check --pattern"))?;
     let stop = startup::stop_on_signals();
-    let mut report = Report::default();
+    let unseen = if args.only_visible_writers { Unseen::DoNotWrite } else { Unseen::MayWrite };
+    let (mut report, mut watch) = (Report::default(), Watch { rotated, unseen, kept: HashMap::new() });
     loop {
-        pass(&rotated, keys, options, &stop, &mut report).await?;
+        watch.pass(keys, options, &stop, &mut report).await?;
         if args.once || !wait(&stop).await {
             break;
         }
@@ -81,43 +82,81 @@ async fn wait(stop: &StopFlag) -> bool {
     true
 }
 
-/// Seals what is complete now. A failure is reported when it appears, and tried again at every look.
-async fn pass(
-    rotated: &Rotated,
-    keys: &FileKeys<'_>,
-    options: &Options,
-    stop: &StopFlag,
-    report: &mut Report,
-) -> Result<(), Failure> {
-    let complete = rotated.complete().map_err(CliError::io("the directory cannot be looked at"))?;
-    let mut failures = Vec::new();
-    for candidate in complete {
-        if stop.is_set() {
-            break;
-        }
-        match seal_one(&candidate, keys).await {
-            Ok(Some(sealed)) => {
-                report.sealed += 1;
-                if options.common.format == Format::Human {
-                    print(&printable(&format!("{} sealed", sealed.display())))?;
-                }
-            }
-            Ok(None) => {}
-            Err(error) => {
-                let (file, class) = (candidate.path, error.class());
-                failures.push(NotSealed { file, class, error: chain(&error) });
-            }
-        }
-    }
-    for failure in failures.iter().filter(|failure| !report.failures.contains(failure)) {
-        note(&printable(&format!("failed: {}: {}", failure.file.display(), failure.error)));
-    }
-    report.failures = failures;
-    Ok(())
+/// A directory that is watched.
+struct Watch {
+    rotated: Rotated,
+    unseen: Unseen,
+    /// Originals that are sealed and were not removed: as long as they do not change, there is nothing to do.
+    kept: HashMap<Candidate, NotSealed>,
 }
 
-/// Seals a file, reads the sealed one again, and removes the original. None if the original is not complete after all.
-async fn seal_one(candidate: &Candidate, keys: &FileKeys<'_>) -> Result<Option<PathBuf>, Failure> {
+/// What became of a file.
+enum Outcome {
+    Sealed(PathBuf),
+    /// It is not complete after all.
+    Later,
+    /// It is sealed, and the original is kept.
+    Kept(PathBuf),
+}
+
+impl Watch {
+    /// Seals what is complete now. A failure is reported when it appears, and tried again at every look.
+    async fn pass(
+        &mut self,
+        keys: &FileKeys<'_>,
+        options: &Options,
+        stop: &StopFlag,
+        report: &mut Report,
+    ) -> Result<(), Failure> {
+        let complete = self.rotated.complete().map_err(CliError::io("the directory cannot be looked at"))?;
+        self.kept.retain(|kept, _| complete.contains(kept));
+        let mut failures: Vec<NotSealed> = self.kept.values().cloned().collect();
+        for candidate in complete {
+            if stop.is_set() {
+                break;
+            }
+            if self.kept.contains_key(&candidate) {
+                continue;
+            }
+            match seal_one(&candidate, self.unseen, keys).await {
+                Ok(Outcome::Sealed(sealed)) => {
+                    report.sealed += 1;
+                    if options.common.format == Format::Human {
+                        print(&printable(&format!("{} sealed", sealed.display())))?;
+                    }
+                }
+                Ok(Outcome::Later) => {}
+                Ok(Outcome::Kept(sealed)) => {
+                    let kept = not_removed(&candidate, &sealed);
+                    failures.push(kept.clone());
+                    self.kept.insert(candidate, kept);
+                }
+                Err(error) => {
+                    let (file, class) = (candidate.path, error.class());
+                    failures.push(NotSealed { file, class, error: chain(&error) });
+                }
+            }
+        }
+        failures.sort_by(|one, other| one.file.cmp(&other.file));
+        for failure in failures.iter().filter(|failure| !report.failures.contains(failure)) {
+            note(&printable(&format!("failed: {}: {}", failure.file.display(), failure.error)));
+        }
+        report.failures = failures;
+        Ok(())
+    }
+}
+
+fn not_removed(candidate: &Candidate, sealed: &Path) -> NotSealed {
+    let error = format!(
+        "sealed as {}, and the original is kept: not every program can be seen, and one may still write to it; run this \
+         outside of containers as root or with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, or say --only-visible-writers",
+        sealed.display()
+    );
+    NotSealed { file: candidate.path.clone(), class: "unseen_writers", error }
+}
+
+/// Seals a file, reads the sealed one again, and removes the original.
+async fn seal_one(candidate: &Candidate, unseen: Unseen, keys: &FileKeys<'_>) -> Result<Outcome, Failure> {
     for target in candidate.targets().take(MAX_NAMES) {
         let is_sealed = match target.symlink_metadata() {
             Ok(_) => is_sealed_already(candidate, &target, keys).await?,
@@ -125,8 +164,11 @@ async fn seal_one(candidate: &Candidate, keys: &FileKeys<'_>) -> Result<Option<P
         };
         if is_sealed {
             let original = candidate.clone();
-            let removed = blocking(move || Ok(original.remove()?)).await?;
-            return Ok(removed.then_some(target));
+            return Ok(match blocking(move || Ok(original.remove(unseen)?)).await? {
+                Removal::Done => Outcome::Sealed(target),
+                Removal::Later => Outcome::Later,
+                Removal::Unsure => Outcome::Kept(target),
+            });
         }
     }
     Err(Failure::usage("no name is left for the sealed file", "move sealed files elsewhere"))
@@ -165,8 +207,8 @@ async fn seal_into(candidate: &Candidate, target: &Path, keys: &FileKeys<'_>) ->
 /// Whether a sealed file opens to the bytes of another.
 fn is_same(key: &DataKey, sealed: &Path, original: &Path) -> Result<bool, StreamError> {
     let opens = Opens::Only(StreamKind::File);
-    let mut reader = StreamReader::new(BufReader::new(File::open(sealed)?), key, opens)?;
-    let mut original = BufReader::new(File::open(original)?);
+    let mut reader = StreamReader::new(BufReader::new(regular(sealed)?), key, opens)?;
+    let mut original = BufReader::new(regular(original)?);
     while let Some(chunk) = reader.next_chunk()? {
         let mut expected = vec![0; chunk.len()];
         match original.read_exact(&mut expected) {

@@ -116,7 +116,7 @@ impl Program {
         self.environ(command, args)
     }
 
-    fn environ(&self, mut command: Command, args: &[&str]) -> Command {
+    pub(crate) fn environ(&self, mut command: Command, args: &[&str]) -> Command {
         command.args(args).env_clear().envs(&self.environment).current_dir(self.path());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
