@@ -129,6 +129,18 @@ pub fn is_json_object(value: &SecretValue) -> bool {
     object.is_some_and(|parsed| parsed.is_ok())
 }
 
+/// Whether two secrets are JSON objects with the same members, in any order, each the same to the byte.
+#[must_use]
+pub fn has_same_members(one: &SecretValue, other: &SecretValue) -> bool {
+    let members = |value: &SecretValue| {
+        let text = value.expose_text()?;
+        let members = serde_json::from_str::<HashMap<String, &RawValue>>(text).ok()?;
+        let of = |(name, raw): (String, &RawValue)| (name, Zeroizing::new(raw.get().to_owned()));
+        Some(members.into_iter().map(of).collect::<HashMap<_, _>>())
+    };
+    members(one).is_some_and(|one| members(other).is_some_and(|other| one == other))
+}
+
 fn find<'a>(json: &'a str, field: &str) -> Option<&'a str> {
     match field.strip_prefix('/') {
         Some(path) => path.split('/').try_fold(json, |json, step| step_into(json, &unescape(step))),

@@ -6,6 +6,7 @@ mod support;
 
 mod a_gate_without_data_is_closed;
 mod a_report_names_every_value;
+mod a_second_command_loses_no_value;
 mod an_independent_program_reads_every_token;
 mod audit_shows_who_and_what_was_changed;
 mod commands_do_what_they_say;
@@ -28,12 +29,15 @@ mod mariadb_is_a_database;
 #[cfg(target_os = "linux")]
 mod memory_gives_nothing_away;
 mod methods_are_true_of_every_row;
+mod no_part_of_a_value_is_shown_or_left_behind;
 mod openbao_is_a_key_service;
 mod operations_are_rehearsed;
 mod output_is_for_people_or_machines;
 mod personal_data_is_still_found;
+mod pipes_are_not_waited_for;
 mod pulseplan_reads_its_own_status_right;
 mod rotated_logs_are_sealed_as_they_close;
+mod rotations_prove_and_hide_the_password;
 mod scans_are_for_people_machines_and_hooks;
 mod secrets_leave_the_env_file;
 mod secrets_never_reach_the_output;

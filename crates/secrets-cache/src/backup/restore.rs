@@ -16,7 +16,7 @@ use super::record::Records;
 use super::{BackupError, Unlabelled, blocking};
 use crate::error::SourceError;
 use crate::name::SecretName;
-use crate::sealed_stream::StreamReader;
+use crate::sealed_stream::{StreamReader, regular};
 use crate::secret::Stage;
 use crate::source::{NewSecret, SecretSource};
 use crate::value::SecretValue;
@@ -157,7 +157,7 @@ fn open(
     key: &DataKey,
     unlabelled: Unlabelled,
 ) -> Result<Records<StreamReader<BufReader<File>>>, BackupError> {
-    Records::new(StreamReader::new(BufReader::new(File::open(path)?), key, unlabelled.opens())?)
+    Records::new(StreamReader::new(BufReader::new(regular(path)?), key, unlabelled.opens())?)
 }
 
 /// The versions in a backup that the target does not have, in the order to store them in.
@@ -231,6 +231,8 @@ impl<'a> Differences<'a> {
             self.plan.fail(&current.name, &error);
             return Ok(());
         }
+        // Over a value that is there only the current version is stored: that value becomes the previous one, and is not lost.
+        let replaces = matches!(there, Ok(_) | Err(SourceError::Expired { .. }));
         match there {
             Ok(value) if value.same_as(&current.value) => {
                 self.plan.unchanged += 1;
@@ -246,11 +248,8 @@ impl<'a> Differences<'a> {
                 return Ok(());
             }
         }
-        let replaced = there.ok();
-        // The target's present value becomes the previous version anyway.
-        let is_there =
-            |version: &NewSecret| replaced.as_ref().is_some_and(|value| value.same_as(&version.value));
-        self.ready.extend(versions.into_iter().filter(|version| !is_there(version)));
+        let passed_over = if replaces { versions.len() - 1 } else { 0 };
+        self.ready.extend(versions.into_iter().skip(passed_over));
         Ok(())
     }
 }

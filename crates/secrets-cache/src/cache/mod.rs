@@ -145,6 +145,12 @@ impl SecretsCache {
         watch::start(self, name, poll).await
     }
 
+    /// The source's own spelling of a name, as [`SecretSource::own_name`].
+    #[must_use]
+    pub fn own_name(&self, name: &SecretName) -> SecretName {
+        self.inner.source.own_name(name)
+    }
+
     /// Stores a value in the source and forgets what was cached under its name.
     ///
     /// # Errors

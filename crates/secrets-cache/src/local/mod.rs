@@ -14,6 +14,7 @@
 
 mod cleanup;
 mod head;
+mod present;
 mod read;
 mod record;
 mod reseal;
@@ -49,6 +50,28 @@ pub use status::{KeyUse, StoreStatus};
 const ID: &str = "local";
 const OPEN: &str = "open the store";
 const REMEMBER: &str = "read the key ring";
+
+/// The treatment of another value that the store has under the name of an imported one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OtherValue {
+    /// It stays, and the import is an error.
+    Keep,
+    /// It becomes the previous version.
+    Replace,
+}
+
+/// The outcome of taking over a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Imported {
+    /// It is the current version now.
+    Stored(Stored),
+    /// It was the current version before.
+    Unchanged {
+        /// That version.
+        version: String,
+    },
+}
 
 /// A store in a SQLite file.
 #[derive(Clone)]
@@ -115,21 +138,24 @@ impl LocalStore {
         Ok(records.map_err(writing::failed_ring(REMEMBER))?.unwrap_or_default())
     }
 
-    /// Takes over a value from the Node service: opens its envelope and stores it, re-sealed under its name.
+    /// Takes over a value from the Node service: opens its envelope and stores it, re-sealed under its name. A value that is
+    /// there already stays as it is, so that a repeated import changes nothing.
     ///
     /// `aad` is the associated data that the old system sealed it with. It is the caller's knowledge: what the
     /// envelope says about it is not believed.
     ///
     /// # Errors
-    /// [`SourceError::Sealed`] if the envelope does not open so, else as for storing.
+    /// [`SourceError::Sealed`] if the envelope does not open so, [`SourceError::Conflict`] if the store has another value
+    /// that is to be kept, else as for storing.
     pub async fn import_envelope(
         &self,
         name: &SecretName,
         aad: Option<&[u8]>,
         envelope: &str,
-    ) -> Result<Stored, SourceError> {
+        other: OtherValue,
+    ) -> Result<Imported, SourceError> {
         let value = sealing::open_foreign(&*self.ring, name, aad, envelope)?;
-        self.put(&NewSecret::new(name.clone(), value)).await
+        write::take_over(self, &NewSecret::new(name.clone(), value), other).await
     }
 }
 
@@ -176,6 +202,15 @@ impl SecretSource for LocalStore {
 
     async fn rotate(&self, name: &SecretName, value: &SecretValue) -> Result<Stored, SourceError> {
         write::rotate(self, name, value).await
+    }
+
+    async fn rotate_if(
+        &self,
+        name: &SecretName,
+        value: &SecretValue,
+        version: &str,
+    ) -> Result<Stored, SourceError> {
+        write::rotate_if(self, name, value, version).await
     }
 
     async fn promote(&self, name: &SecretName) -> Result<Stored, SourceError> {

@@ -9,19 +9,30 @@ use futures_util::stream::BoxStream;
 use sqlx::{Row, SqliteConnection};
 use time::OffsetDateTime;
 
+use super::present::{self, Current};
 use super::read::now_ms;
+use super::record::Record;
 use super::sealing::{self, Sealed};
 use super::writing::{Writing, failed};
-use super::{LocalStore, rows};
+use super::{Imported, LocalStore, OtherValue, rows};
 use crate::error::{self, SourceError};
 use crate::name::SecretName;
 use crate::secret::{RotationPolicy, Stage};
 use crate::source::{NewSecret, Stored};
 use crate::value::SecretValue;
 
+/// A value that is current already makes no new version, so that the one before it stays the previous one.
 pub(super) async fn put(store: &LocalStore, secret: &NewSecret) -> Result<Stored, SourceError> {
     let sealed = seal(store, secret)?;
     let mut writing = Writing::begin(store, error::PUT).await?;
+    if secret.stage == Stage::Current
+        && let Some(known) = writing.find(&secret.name).await?
+        && let Some(Current::Same { version }) = present::compare(store, &writing, &known, secret).ok()
+    {
+        keep(&mut writing, &known, secret).await?;
+        writing.commit().await?;
+        return Ok(Stored::as_before(version));
+    }
     let stored = insert(&mut writing, secret, &sealed, error::PUT).await?;
     writing.commit().await?;
     Ok(stored)
@@ -59,6 +70,49 @@ pub(super) async fn rotate(
     let stored = insert(&mut writing, &secret, &sealed, error::ROTATE).await?;
     writing.commit().await?;
     Ok(stored)
+}
+
+/// As [`rotate`], while this version is the current one.
+pub(super) async fn rotate_if(
+    store: &LocalStore,
+    name: &SecretName,
+    value: &SecretValue,
+    version: &str,
+) -> Result<Stored, SourceError> {
+    let secret = NewSecret::new(name.clone(), value.duplicate());
+    let sealed = sealing::seal(&*store.ring, name, value, error::ROTATE)?;
+    let mut writing = Writing::begin(store, error::ROTATE).await?;
+    let known = writing.find(name).await?;
+    let known = known.ok_or_else(|| SourceError::NotFound { name: name.clone() })?;
+    if known.version(Stage::Current.label()).is_none_or(|current| current.version != version) {
+        return Err(SourceError::Conflict { name: name.clone() });
+    }
+    let stored = insert(&mut writing, &secret, &sealed, error::ROTATE).await?;
+    writing.commit().await?;
+    Ok(stored)
+}
+
+/// Stores a value that comes from elsewhere, unless it is there; over another one only if that is asked for.
+pub(super) async fn take_over(
+    store: &LocalStore,
+    secret: &NewSecret,
+    other: OtherValue,
+) -> Result<Imported, SourceError> {
+    let sealed = seal(store, secret)?;
+    let mut writing = Writing::begin(store, error::PUT).await?;
+    if let Some(known) = writing.find(&secret.name).await? {
+        match (present::compare(store, &writing, &known, secret), other) {
+            (Ok(Current::Same { version }), _) => return Ok(Imported::Unchanged { version }),
+            (Ok(Current::None), _) | (_, OtherValue::Replace) => {}
+            (Ok(Current::Other), OtherValue::Keep) => {
+                return Err(SourceError::Conflict { name: secret.name.clone() });
+            }
+            (Err(error), OtherValue::Keep) => return Err(error),
+        }
+    }
+    let stored = insert(&mut writing, secret, &sealed, error::PUT).await?;
+    writing.commit().await?;
+    Ok(Imported::Stored(stored))
 }
 
 pub(super) async fn promote(store: &LocalStore, name: &SecretName) -> Result<Stored, SourceError> {
@@ -152,6 +206,22 @@ async fn insert_rows(
     Ok((id, version))
 }
 
+/// Leaves the versions of a secret as they are. A time to live begins again, as with a new value.
+async fn keep(writing: &mut Writing<'_>, known: &Record, secret: &NewSecret) -> Result<(), SourceError> {
+    let failed = failed(error::PUT);
+    if secret.expires.is_some() || known.expires_ms.is_some() {
+        restart(writing.connection(), known.id, now_ms()).await.map_err(&failed)?;
+    }
+    describe(writing.connection(), known.id, secret).await.map_err(&failed)?;
+    writing.seal(known.id).await
+}
+
+async fn restart(connection: &mut SqliteConnection, id: i64, now: i64) -> Result<(), sqlx::Error> {
+    let query = "UPDATE secrets SET expires_ms = ?1 + expires_ms - changed_ms, changed_ms = ?1 WHERE id = ?2";
+    sqlx::query(query).bind(now).bind(id).execute(connection).await?;
+    Ok(())
+}
+
 async fn create(connection: &mut SqliteConnection, name: &SecretName, now: i64) -> Result<i64, sqlx::Error> {
     let query = "INSERT INTO secrets (name, created_ms, changed_ms) VALUES (?1, ?2, ?2) RETURNING id";
     Ok(sqlx::query(query).bind(name.as_str()).bind(now).fetch_one(connection).await?.get(0))
@@ -171,9 +241,7 @@ async fn retire_current(connection: &mut SqliteConnection, id: i64, now: i64) ->
     .bind(Stage::Current.label().to_owned())
     .execute(&mut *connection)
     .await?;
-    let query = "UPDATE secrets SET expires_ms = ?1 + expires_ms - changed_ms, changed_ms = ?1 WHERE id = ?2";
-    sqlx::query(query).bind(now).bind(id).execute(connection).await?;
-    Ok(())
+    restart(connection, id, now).await
 }
 
 async fn drop_stage(connection: &mut SqliteConnection, id: i64, stage: &Stage) -> Result<(), sqlx::Error> {

@@ -4,10 +4,21 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Write};
 use std::path::Path;
 
-use durable_file::{Existing, NewFile, Options};
+use durable_file::{Existing, Links, NewFile, Options};
 use envelope_core::DataKey;
 
 use super::{Header, Opens, StreamError, StreamKey, StreamKind, StreamReader, StreamWriter};
+
+/// The widest mode of a file with plaintext.
+const PRIVATE: u32 = 0o600;
+
+/// Opens a regular file for reading: a pipe would be waited for.
+///
+/// # Errors
+/// [`StreamError`].
+pub fn regular(path: &Path) -> Result<File, StreamError> {
+    Ok(durable_file::open(path, Links::Follow)?)
+}
 
 /// Seals a file into another of this kind, which appears only when it is whole.
 ///
@@ -21,7 +32,7 @@ pub fn seal_file(
     to: &Path,
     existing: Existing,
 ) -> Result<(), StreamError> {
-    let mut from = BufReader::new(File::open(from)?);
+    let mut from = BufReader::new(regular(from)?);
     let target = NewFile::begin(to, &options(existing))?;
     let mut writer = StreamWriter::new(BufWriter::new(target), key, kind)?;
     io::copy(&mut from, &mut writer)?;
@@ -33,14 +44,15 @@ pub fn seal_file(
 /// # Errors
 /// [`StreamError`].
 pub fn header(path: &Path) -> Result<Header, StreamError> {
-    Header::read(&mut BufReader::new(File::open(path)?))
+    Header::read(&mut BufReader::new(regular(path)?))
 }
 
 /// Opens a stream of this kind into another file, which appears only when all of it has proved whole. Streams from before there
 /// were kinds open as well.
 ///
 /// # Errors
-/// [`StreamError`]; then there is no new file, and an existing one is as it was.
+/// [`StreamError`]; then there is no new file, and an existing one is as it was. A file that is replaced loses the permissions
+/// of its group and of others.
 pub fn open_file(
     key: &DataKey,
     kind: StreamKind,
@@ -48,8 +60,10 @@ pub fn open_file(
     to: &Path,
     existing: Existing,
 ) -> Result<(), StreamError> {
-    let mut reader = StreamReader::new(BufReader::new(File::open(from)?), key, Opens::OrUnlabelled(kind))?;
-    let mut writer = BufWriter::new(NewFile::begin(to, &options(existing))?);
+    let mut reader = StreamReader::new(BufReader::new(regular(from)?), key, Opens::OrUnlabelled(kind))?;
+    // What it holds was sealed, and is for no one else than its owner.
+    let private = options(existing).with_widest_mode(PRIVATE);
+    let mut writer = BufWriter::new(NewFile::begin(to, &private)?);
     while let Some(chunk) = reader.next_chunk()? {
         writer.write_all(chunk)?;
     }

@@ -46,7 +46,7 @@ use zeroize::Zeroizing;
 
 pub use durable_file::Existing;
 pub(crate) use files::{commit, options};
-pub use files::{header, open_file, seal_file};
+pub use files::{header, open_file, regular, seal_file};
 pub use header::Header;
 pub use key::StreamKey;
 pub use reader::StreamReader;

@@ -86,6 +86,10 @@ impl SecretSource for Audited {
         self.source.id()
     }
 
+    fn own_name(&self, name: &SecretName) -> SecretName {
+        self.source.own_name(name)
+    }
+
     fn keeps_schedule(&self) -> bool {
         self.source.keeps_schedule()
     }
@@ -159,6 +163,17 @@ impl SecretSource for Audited {
 
     async fn rotate(&self, name: &SecretName, value: &SecretValue) -> Result<Stored, SourceError> {
         let outcome = self.source.rotate(name, value).await;
+        self.changed(audit::SECRET_ROTATED, "rotate", name, outcome.as_ref());
+        outcome
+    }
+
+    async fn rotate_if(
+        &self,
+        name: &SecretName,
+        value: &SecretValue,
+        version: &str,
+    ) -> Result<Stored, SourceError> {
+        let outcome = self.source.rotate_if(name, value, version).await;
         self.changed(audit::SECRET_ROTATED, "rotate", name, outcome.as_ref());
         outcome
     }

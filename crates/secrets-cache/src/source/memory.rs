@@ -39,6 +39,23 @@ impl MemorySource {
     fn next_version(&self) -> String {
         format!("v{}", self.counter.fetch_add(1, Ordering::Relaxed) + 1)
     }
+
+    fn store(&self, secrets: &mut BTreeMap<SecretName, Entry>, secret: &NewSecret) -> Stored {
+        let now = OffsetDateTime::now_utc();
+        let version = self.next_version();
+        let created = !secrets.contains_key(&secret.name);
+        let entry = secrets.entry(secret.name.clone()).or_insert_with(|| Entry {
+            metadata: SecretMetadata::new(secret.name.clone()),
+            values: BTreeMap::new(),
+        });
+        entry.values.insert(version.clone(), secret.value.duplicate());
+        entry.metadata.created.get_or_insert(now);
+        entry.describe(secret);
+        let made = VersionMetadata::new(version.clone(), vec![], Some(now));
+        entry.metadata.versions.insert(0, made);
+        entry.enter_stage(&version, &secret.stage, now);
+        Stored::new(version, created)
+    }
 }
 
 #[async_trait]
@@ -79,28 +96,38 @@ impl SecretSource for MemorySource {
     }
 
     async fn put(&self, secret: &NewSecret) -> Result<Stored, SourceError> {
-        let now = OffsetDateTime::now_utc();
-        let version = self.next_version();
         let mut secrets = self.lock();
-        let created = !secrets.contains_key(&secret.name);
-        let entry = secrets.entry(secret.name.clone()).or_insert_with(|| Entry {
-            metadata: SecretMetadata::new(secret.name.clone()),
-            values: BTreeMap::new(),
-        });
-        entry.values.insert(version.clone(), secret.value.duplicate());
-        entry.metadata.created.get_or_insert(now);
-        entry.metadata.tags.extend(secret.tags.clone());
-        entry.metadata.expires = secret.expires.or(entry.metadata.expires);
-        entry.metadata.rotation = secret.rotation.or(entry.metadata.rotation);
-        let made = VersionMetadata::new(version.clone(), vec![], Some(now));
-        entry.metadata.versions.insert(0, made);
-        entry.enter_stage(&version, &secret.stage, now);
-        Ok(Stored::new(version, created))
+        if secret.stage == Stage::Current
+            && let Some(entry) = secrets.get_mut(&secret.name)
+            && let Some(version) = entry.current_of(&secret.value)
+        {
+            entry.describe(secret);
+            return Ok(Stored::as_before(version));
+        }
+        Ok(self.store(&mut secrets, secret))
     }
 
     async fn rotate(&self, name: &SecretName, value: &SecretValue) -> Result<Stored, SourceError> {
-        self.describe(name).await?;
-        self.put(&NewSecret::new(name.clone(), value.duplicate())).await
+        let mut secrets = self.lock();
+        if !secrets.contains_key(name) {
+            return Err(SourceError::NotFound { name: name.clone() });
+        }
+        Ok(self.store(&mut secrets, &NewSecret::new(name.clone(), value.duplicate())))
+    }
+
+    async fn rotate_if(
+        &self,
+        name: &SecretName,
+        value: &SecretValue,
+        version: &str,
+    ) -> Result<Stored, SourceError> {
+        let mut secrets = self.lock();
+        let entry = secrets.get(name).ok_or_else(|| SourceError::NotFound { name: name.clone() })?;
+        let current = entry.metadata.version(&Stage::Current);
+        if current.is_none_or(|current| current.version != version) {
+            return Err(SourceError::Conflict { name: name.clone() });
+        }
+        Ok(self.store(&mut secrets, &NewSecret::new(name.clone(), value.duplicate())))
     }
 
     async fn promote(&self, name: &SecretName) -> Result<Stored, SourceError> {
@@ -121,6 +148,18 @@ impl SecretSource for MemorySource {
 }
 
 impl Entry {
+    /// The current version, if it has this value.
+    fn current_of(&self, value: &SecretValue) -> Option<String> {
+        let current = &self.metadata.version(&Stage::Current)?.version;
+        self.values.get(current).filter(|there| there.same_as(value)).map(|_| current.clone())
+    }
+
+    fn describe(&mut self, secret: &NewSecret) {
+        self.metadata.tags.extend(secret.tags.clone());
+        self.metadata.expires = secret.expires.or(self.metadata.expires);
+        self.metadata.rotation = secret.rotation.or(self.metadata.rotation);
+    }
+
     fn enter_stage(&mut self, version: &str, stage: &Stage, now: OffsetDateTime) {
         if *stage == Stage::Current {
             let before = self.metadata.version(&Stage::Current).map(|current| current.version.clone());

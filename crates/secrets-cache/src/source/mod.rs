@@ -37,6 +37,12 @@ pub trait SecretSource: Send + Sync {
     /// The name of the source in audit events, metrics and errors: `secretsmanager`, `local`, `dotenv`, ….
     fn id(&self) -> Arc<str>;
 
+    /// The source's own spelling of a name: that of the secret which it returns for the name. Most sources know a secret by
+    /// one name only.
+    fn own_name(&self, name: &SecretName) -> SecretName {
+        name.clone()
+    }
+
     /// Whether its secrets can have an expiry and a rotation policy.
     fn keeps_schedule(&self) -> bool {
         true
@@ -84,7 +90,8 @@ pub trait SecretSource: Send + Sync {
 
     /// Stores a value: a new secret, or a new version of the one that is there.
     ///
-    /// The version that was current becomes the previous one. Under [`Stage::Pending`] nothing else changes until
+    /// The version that was current becomes the previous one. A value that is current already makes no new version, so that
+    /// the previous one stays; tags, expiry and policy are set. Under [`Stage::Pending`] nothing else changes until
     /// [`promote`](Self::promote).
     async fn put(&self, secret: &NewSecret) -> Result<Stored, SourceError> {
         let _ = secret;
@@ -107,6 +114,23 @@ pub trait SecretSource: Send + Sync {
     /// Gives an existing secret a new value.
     async fn rotate(&self, name: &SecretName, value: &SecretValue) -> Result<Stored, SourceError> {
         let _ = (name, value);
+        Err(unsupported(self.id(), error::ROTATE))
+    }
+
+    /// Gives a secret a new value only while this version, as [`Secret::version`] names it, is the current one.
+    ///
+    /// The check and the change are one step, so that of several callers that read the same version one succeeds, and
+    /// the others have changed nothing.
+    ///
+    /// # Errors
+    /// [`SourceError::Conflict`] where another version is current.
+    async fn rotate_if(
+        &self,
+        name: &SecretName,
+        value: &SecretValue,
+        version: &str,
+    ) -> Result<Stored, SourceError> {
+        let _ = (name, value, version);
         Err(unsupported(self.id(), error::ROTATE))
     }
 
@@ -203,13 +227,21 @@ pub struct Stored {
     pub version: String,
     /// Whether the secret itself is new.
     pub created: bool,
+    /// Whether the value was current before, so that no version was made.
+    pub unchanged: bool,
 }
 
 impl Stored {
     /// A new version.
     #[must_use]
     pub fn new(version: impl Into<String>, created: bool) -> Self {
-        Self { version: version.into(), created }
+        Self { version: version.into(), created, unchanged: false }
+    }
+
+    /// The version that has the value already.
+    #[must_use]
+    pub fn as_before(version: impl Into<String>) -> Self {
+        Self { version: version.into(), created: false, unchanged: true }
     }
 }
 

@@ -50,6 +50,16 @@ impl SecretSource for Prefixed {
         self.source.id()
     }
 
+    /// Without the prefix, which the source may spell in its own way.
+    fn own_name(&self, name: &SecretName) -> SecretName {
+        let own = self.inside(name).map(|inside| self.source.own_name(&inside));
+        let rest = own.ok().and_then(|own| {
+            let rest = own.as_str().get(self.prefix.len()..)?;
+            SecretName::new(rest).ok()
+        });
+        rest.unwrap_or_else(|| name.clone())
+    }
+
     fn keeps_schedule(&self) -> bool {
         self.source.keeps_schedule()
     }
@@ -113,6 +123,15 @@ impl SecretSource for Prefixed {
 
     async fn rotate(&self, name: &SecretName, value: &SecretValue) -> Result<Stored, SourceError> {
         self.source.rotate(&self.inside(name)?, value).await
+    }
+
+    async fn rotate_if(
+        &self,
+        name: &SecretName,
+        value: &SecretValue,
+        version: &str,
+    ) -> Result<Stored, SourceError> {
+        self.source.rotate_if(&self.inside(name)?, value, version).await
     }
 
     async fn promote(&self, name: &SecretName) -> Result<Stored, SourceError> {

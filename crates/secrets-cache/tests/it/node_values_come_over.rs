@@ -1,7 +1,7 @@
 //! What the Node key service exported opens, and is then bound to its name.
 
 use envelope_core::DataKey;
-use secrets_cache::local::LocalStore;
+use secrets_cache::local::{LocalStore, OtherValue};
 use secrets_cache::{SecretSource, SourceError, Stage};
 use test_support::vectors::{self, StoredFormat};
 
@@ -16,14 +16,14 @@ async fn every_vector() {
         let key: DataKey = vector.require_data_key().parse().unwrap();
         ring.add(vector.data_key_id.as_deref().unwrap(), key, false);
         let (secret, aad) = (name(&format!("imported-{n}")), vector.aad.as_deref().map(str::as_bytes));
-        let imported = store.import_envelope(&secret, aad, &vector.stored).await;
+        let imported = store.import_envelope(&secret, aad, &vector.stored, OtherValue::Keep).await;
         if vector.plaintext.is_empty() {
             assert!(matches!(imported, Err(SourceError::Invalid { .. })));
             continue;
         }
         imported.unwrap();
         assert_eq!(text(&store.get(&secret, &Stage::Current).await.unwrap()), vector.plaintext);
-        let other = store.import_envelope(&secret, Some(b"another"), &vector.stored).await;
+        let other = store.import_envelope(&secret, Some(b"another"), &vector.stored, OtherValue::Keep).await;
         assert!(matches!(other, Err(SourceError::Sealed { .. })), "what it says inside is not believed");
     }
     let keys = store.status().await.unwrap().keys;

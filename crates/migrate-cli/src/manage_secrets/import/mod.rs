@@ -146,7 +146,7 @@ fn file_warnings(content: &Content) -> Result<Vec<String>, FileError> {
 /// Writes the new version of the file next to it.
 fn prepare(file: &DotenvFile, plan: &Plan, content: &Content) -> Result<NewFile, Failure> {
     let path = content.path();
-    let left = file.without_values(dotenv::text(content)?, |entry| plan.is_moved(&entry.name));
+    let left = file.without_values(dotenv::text(content)?, |entry| plan.is_moved(entry));
     let mut new = NewFile::begin(path, &FileOptions::replace())?;
     new.write_all(left.as_bytes()).map_err(FileError::io("write a new version of", path))?;
     new.as_file().sync_all().map_err(FileError::io("write a new version of", path))?;
@@ -202,7 +202,7 @@ async fn read_back(plan: &Plan, opened: &Opened, report: &mut Report) -> Result<
     let names: Vec<SecretName> = moves.iter().map(|entry| entry.target.clone()).collect();
     for (entry, there) in moves.iter().zip(opened.source.get_many(&names).await?) {
         match there {
-            Ok(secret) if secret.value.same_as(&entry.value) => {}
+            Ok(secret) if entry.is_in(&secret.value, opened) => {}
             Ok(_) => report.fail(entry, &SourceError::Conflict { name: entry.target.clone() }),
             Err(error) => report.fail(entry, &error),
         }

@@ -2,11 +2,15 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use envelope_core::DataKey;
 use secrecy::ExposeSecret as _;
-use secrets_cache::source::dotenv::{DotenvEntry, DotenvFile};
+use secrets_cache::source::dotenv::{DotenvEntry, DotenvFile, Doubt};
 use secrets_cache::source::{ListRequest, list_all};
+use secrets_cache::typed::{has_same_members, is_json_object};
 use secrets_cache::{NewSecret, SecretName, SecretValue, SourceError};
+use zeroize::Zeroizing;
 
 use super::report::{Listed, Report};
 use super::{Args, Failure, Opened, Options, Settings};
@@ -14,7 +18,8 @@ use super::{Args, Failure, Opened, Options, Settings};
 /// The settings to move, and those that are there already.
 pub(super) struct Plan {
     pub(super) moves: Vec<Move>,
-    names: HashSet<SecretName>,
+    /// Where each setting is in `moves`.
+    names: HashMap<SecretName, usize>,
 }
 
 /// A setting whose value is to be in the source.
@@ -39,15 +44,21 @@ impl Move {
         self.state != State::Same
     }
 
+    /// Whether a value of the source is the one of the file. KV returns the fields of a secret in an order of its own.
+    pub(super) fn is_in(&self, there: &SecretValue, opened: &Opened) -> bool {
+        there.same_as(&self.value) || &*opened.source.id() == "vault" && has_same_members(there, &self.value)
+    }
+
     pub(super) fn secret(&self) -> NewSecret {
         NewSecret::new(self.target.clone(), self.value.duplicate())
     }
 }
 
 impl Plan {
-    /// Whether the value of this setting is in the source after the run.
-    pub(super) fn is_moved(&self, name: &SecretName) -> bool {
-        self.names.contains(name)
+    /// Whether the value of this line is in the source after the run. Another line of the same name can have another value.
+    pub(super) fn is_moved(&self, entry: &DotenvEntry) -> bool {
+        let value = || SecretValue::text(entry.value.clone());
+        self.names.get(&entry.name).is_some_and(|&at| self.moves[at].value.same_as(&value()))
     }
 }
 
@@ -75,7 +86,7 @@ pub(super) async fn make(
         }
     }
     let moves = compare(args, opened, wanted, &mut report).await?;
-    let names = moves.iter().map(|entry| entry.name.clone()).collect();
+    let names = moves.iter().enumerate().map(|(at, entry)| (entry.name.clone(), at)).collect();
     Ok((Plan { moves, names }, report))
 }
 
@@ -108,12 +119,12 @@ fn choose<'a>(
             continue;
         }
         if let Some(reason) = kept(entry, settings, options) {
-            report.kept.push(Listed::new(Some(&entry.name), entry.line, reason));
+            report.kept.push(Listed::new(shown(entry), entry.line, reason));
             continue;
         }
         report.total += usize::from(!entry.is_empty() && last[&entry.name].line == entry.line);
         if let Some(doubt) = entry.doubt {
-            report.doubtful.push(Listed::new(Some(&entry.name), entry.line, doubt));
+            report.doubtful.push(Listed::new(shown(entry), entry.line, doubt));
         } else if last[&entry.name].line != entry.line {
             warn_of_repetition(entry, last[&entry.name], report);
         } else if entry.is_empty() {
@@ -134,14 +145,31 @@ fn kept(entry: &DotenvEntry, settings: &Settings, options: &Options) -> Option<S
     if options.source.is_opened_by(entry.name.as_str()) {
         return Some(format!("it opens {}, so it must not be kept there only", options.source));
     }
-    let is_master = |master: &DataKey| {
-        let value: Option<DataKey> = entry.value.expose_secret().trim().parse().ok();
-        let bytes = |key: &DataKey| SecretValue::binary(key.expose_secret().to_vec());
-        value.is_some_and(|value| bytes(&value).same_as(&bytes(master)))
-    };
+    let is_master = |master: &DataKey| holds_key(entry.value.expose_secret(), master);
     let is_local = options.source.is_opened_by("KMS_MASTER_KEY");
     (is_local && settings.master_key.as_ref().is_some_and(is_master))
         .then(|| format!("it is the master key that opens {}", options.source))
+}
+
+/// The name of a setting, unless it may be a part of a value.
+fn shown(entry: &DotenvEntry) -> Option<&SecretName> {
+    Some(&entry.name).filter(|_| !entry.doubt.is_some_and(Doubt::hides_name))
+}
+
+/// Whether a key is anywhere in a text, in one of the usual notations: base64 of either alphabet, with or without padding,
+/// or hexadecimal.
+fn holds_key(text: &str, key: &DataKey) -> bool {
+    let bytes = key.expose_secret();
+    let hex = |format: fn(&u8) -> String| Zeroizing::new(bytes.iter().map(format).collect::<String>());
+    let notations = [
+        Zeroizing::new(STANDARD_NO_PAD.encode(bytes)),
+        Zeroizing::new(URL_SAFE_NO_PAD.encode(bytes)),
+        hex(|byte| format!("{byte:02x}")),
+        hex(|byte| format!("{byte:02X}")),
+    ];
+    // In JSON a slash can be written `\/`, and a value of several lines can break a key.
+    let text = Zeroizing::new(text.replace(['\\', '\n', '\r'], ""));
+    notations.iter().any(|notation| text.contains(notation.as_str()))
 }
 
 fn warn_of_repetition(entry: &DotenvEntry, last: &DotenvEntry, report: &mut Report) {
@@ -212,7 +240,16 @@ async fn compare(
             continue;
         }
         entry.state = match there {
-            Ok(secret) if secret.value.same_as(&entry.value) => State::Same,
+            Ok(secret) if entry.is_in(&secret.value, opened) => State::Same,
+            Ok(secret) if is_json_object(&secret.value) && !is_json_object(&entry.value) => {
+                // Other programs read its fields.
+                report.warnings.push(format!(
+                    "{name} is a JSON secret in the source, and the value in the file is not: nothing replaces it here; \
+                     `rotate --whole` does"
+                ));
+                report.conflicts.push(name);
+                continue;
+            }
             Ok(_) if !args.overwrite => {
                 report.conflicts.push(name);
                 continue;

@@ -18,6 +18,15 @@ pub enum Doubt {
         /// The line of the quote.
         line: u32,
     },
+    /// An unquoted value that goes on in the next lines, such as a private key in PEM.
+    Continues,
+    /// A line of such a value.
+    InsideKey {
+        /// The line that the value begins on.
+        line: u32,
+    },
+    /// A line that may be the end of base64 text, whose padding is `=`.
+    Padding,
     /// An unquoted value with an odd number of quotes of one kind.
     OddQuotes,
     /// An unquoted value with a bracket that has no partner.
@@ -38,6 +47,14 @@ pub enum Doubt {
     Name,
 }
 
+impl Doubt {
+    /// Whether the text in the place of the name may be a part of a value, so that it must not be shown.
+    #[must_use]
+    pub fn hides_name(self) -> bool {
+        matches!(self, Self::InsideQuote { .. } | Self::InsideKey { .. } | Self::Padding | Self::NoEquals)
+    }
+}
+
 impl fmt::Display for Doubt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -47,6 +64,11 @@ impl fmt::Display for Doubt {
             Self::InsideQuote { line } => {
                 return write!(f, "the line may belong to the unclosed quote of line {line}");
             }
+            Self::Continues => "the value goes on in the next lines; quote all of it",
+            Self::InsideKey { line } => {
+                return write!(f, "the line may belong to the value that begins on line {line}");
+            }
+            Self::Padding => "the line may be the end of base64 text; quote the value",
             Self::OddQuotes => "the unquoted value has an unbalanced quote; quote the value",
             Self::Bracket => "the unquoted value has an unbalanced bracket; quote the value",
             Self::Reference => "some readers expand `${…}` and `$(…)`; put the value in single quotes",

@@ -5,6 +5,7 @@ use std::ops::Range;
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
+use super::block;
 use super::doubt::{self, Doubt};
 use crate::name::SecretName;
 
@@ -58,7 +59,8 @@ impl DotenvFile {
     /// Reads a text, in a time that grows with its length only.
     #[must_use]
     pub fn parse(text: &str) -> Self {
-        Parser { text, at: 0, line: 1, doubtful_until: None, file: Self::default() }.run()
+        let (doubtful_until, block, after_text) = (None, None, false);
+        Parser { text, at: 0, line: 1, doubtful_until, block, after_text, file: Self::default() }.run()
     }
 
     /// Settings that do not come from a file, in this order. None of them is in doubt, and the line is their position.
@@ -90,6 +92,10 @@ struct Parser<'a> {
     line: u32,
     /// The end of the text that an unclosed quote may have meant to include, and the line of that quote.
     doubtful_until: Option<(usize, u32)>,
+    /// The end of the lines that an unquoted value goes on in, and the line that it begins on.
+    block: Option<(usize, u32)>,
+    /// Whether the line before is text without a name.
+    after_text: bool,
     file: DotenvFile,
 }
 
@@ -111,17 +117,35 @@ impl Parser<'_> {
         if line.trim_start().is_empty() || line.trim_start().starts_with('#') {
             return end;
         }
+        if let Some((_, begins)) = self.block.filter(|(until, _)| self.at < *until) {
+            self.refuse(line, Doubt::InsideKey { line: begins });
+            return end;
+        }
+        let goes_on = block::begins(line);
+        if goes_on {
+            self.block = Some((block::end(self.text, end), self.line));
+        }
+        let after_text = std::mem::replace(&mut self.after_text, false);
         let Some(equals) = line.find('=') else {
             self.refuse(line, Doubt::NoEquals);
+            self.after_text = true;
             return end;
         };
+        if block::is_padding(&line[..equals], &line[equals..], after_text) {
+            self.refuse(line, Doubt::Padding);
+            return end;
+        }
         let value = self.at + equals + 1;
         let opening = value
             + (self.text[value..end].len() - self.text[value..end].trim_start_matches([' ', '\t']).len());
         match self.text[opening..end].chars().next().filter(|c| matches!(c, '"' | '\'' | '`')) {
-            Some(quote) => self.quoted(opening, quote, end),
+            Some(quote) => {
+                self.block = None;
+                self.quoted(opening, quote, end)
+            }
             None => {
                 let found = doubt::of_unquoted(&self.text[value..end]);
+                let found = if goes_on { Some(Doubt::Continues) } else { found };
                 self.accept(end, found, |parsed| opening..opening + parsed.len());
                 end
             }
@@ -172,8 +196,10 @@ impl Parser<'_> {
         let name = statement.split_once('=').map(|(name, _)| name.trim());
         let name = name.map(|name| name.strip_prefix("export ").unwrap_or(name).trim());
         let is_name = |name: &&str| name.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
+        let is_inside = self.doubtful_until.is_some_and(|(until, _)| self.at < until);
         // Anything else may be a part of a value.
-        let name = name.filter(is_name).and_then(|name| SecretName::new(name).ok());
+        let name = name.filter(is_name).filter(|_| !is_inside && !doubt.hides_name());
+        let name = name.and_then(|name| SecretName::new(name).ok());
         self.file.unreadable.push(Unreadable { line: self.line, name, doubt });
     }
 

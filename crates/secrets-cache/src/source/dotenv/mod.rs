@@ -1,5 +1,6 @@
 //! Secrets in a `.env` file, for development and tests only.
 
+mod block;
 mod doubt;
 mod grammar;
 
@@ -35,22 +36,28 @@ impl Dotenv {
     /// Reads a file.
     ///
     /// # Errors
-    /// [`SourceError::DevelopmentOnly`] in production, [`SourceError::Storage`] if the file cannot be read or has a line
-    /// that is not a setting; the cause names the line, never its text.
+    /// [`SourceError::DevelopmentOnly`] in production, [`SourceError::Storage`] if the file cannot be read, or has a line
+    /// that is not a setting or whose value is in [`Doubt`]; the cause names the line, never its text.
     pub fn open(path: impl AsRef<Path>, environment: Environment) -> Result<Self, SourceError> {
         if environment == Environment::Production {
             return Err(SourceError::DevelopmentOnly { source_id: ID.into() });
         }
-        Ok(Self {
-            settings: read(path.as_ref())?.into_iter().map(|entry| (entry.name, entry.value)).collect(),
-        })
+        let path = path.as_ref();
+        let mut settings = BTreeMap::new();
+        for entry in read(path)? {
+            // A program would be given a value that is cut, or is another one for other readers of the file.
+            if let Some(doubt) = entry.doubt {
+                return Err(line_error(path, entry.line, doubt));
+            }
+            settings.insert(entry.name, entry.value);
+        }
+        Ok(Self { settings })
     }
 
     /// The setting of this name, or the one that is another spelling of it: `TEST_SECRET` is `test-secret`.
-    fn find(&self, name: &SecretName) -> Option<&SecretString> {
-        let spelled =
-            || self.settings.iter().find(|(there, _)| there.is_spelling_of(name)).map(|(_, value)| value);
-        self.settings.get(name).or_else(spelled)
+    fn find(&self, name: &SecretName) -> Option<(&SecretName, &SecretString)> {
+        let spelled = || self.settings.iter().find(|(there, _)| there.is_spelling_of(name));
+        self.settings.get_key_value(name).or_else(spelled)
     }
 }
 
@@ -60,8 +67,15 @@ impl SecretSource for Dotenv {
         ID.into()
     }
 
+    /// The name in the file, or the variable that it would be.
+    fn own_name(&self, name: &SecretName) -> SecretName {
+        let unknown = || SecretName::new(&name.variable().to_ascii_uppercase());
+        let own = self.find(name).map(|(own, _)| Ok(own.clone())).unwrap_or_else(unknown);
+        own.unwrap_or_else(|_| name.clone())
+    }
+
     async fn get(&self, name: &SecretName, stage: &Stage) -> Result<Secret, SourceError> {
-        let value = self.find(name).ok_or_else(|| SourceError::NotFound { name: name.clone() })?;
+        let (_, value) = self.find(name).ok_or_else(|| SourceError::NotFound { name: name.clone() })?;
         if *stage != Stage::Current {
             return Err(SourceError::NoSuchStage { name: name.clone(), stage: stage.clone() });
         }
@@ -93,10 +107,7 @@ pub fn read(path: &Path) -> Result<Vec<DotenvEntry>, SourceError> {
     let file = DotenvFile::parse(text(&content)?);
     match file.unreadable.first() {
         None => Ok(file.entries),
-        Some(first) => Err(SourceError::storage(
-            READ,
-            LineError { path: path.into(), line: first.line, doubt: first.doubt },
-        )),
+        Some(first) => Err(line_error(path, first.line, first.doubt)),
     }
 }
 
@@ -109,7 +120,11 @@ pub fn text(content: &Content) -> Result<&str, SourceError> {
     std::str::from_utf8(content.bytes()).map_err(not_text)
 }
 
-/// A line that is not a setting.
+fn line_error(path: &Path, line: u32, doubt: Doubt) -> SourceError {
+    SourceError::storage(READ, LineError { path: path.into(), line, doubt })
+}
+
+/// A line that is not a setting, or one whose value is in doubt.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: line {line}: {doubt}", path.display())]
 struct LineError {

@@ -3,6 +3,7 @@
 mod convert;
 mod failure;
 mod rotation;
+mod swap;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -33,7 +34,8 @@ pub(crate) const ID: &str = "secretsmanager";
 
 /// Secrets in AWS Secrets Manager.
 ///
-/// It needs `secretsmanager:GetSecretValue`, and `BatchGetSecretValue` to fetch several at once. Expiry and rotation
+/// It needs `secretsmanager:GetSecretValue`, and `BatchGetSecretValue` to fetch several at once; for
+/// [`rotate_if`](SecretSource::rotate_if) also `PutSecretValue`, `UpdateSecretVersionStage` and `DescribeSecret`. Expiry and rotation
 /// policies are refused: the service has no expiry, and its rotation runs in a Lambda function of your own.
 pub struct SecretsManager {
     client: Client,
@@ -210,6 +212,13 @@ impl SecretSource for SecretsManager {
         if secret.rotation.is_some() {
             return Err(unsupported(self.id(), "keep a rotation policy without a rotation function"));
         }
+        // A new version of the same value would take the label of the previous one.
+        if secret.stage == Stage::Current
+            && let Ok(there) = self.get(&secret.name, &Stage::Current).await
+            && there.value.same_as(&secret.value)
+        {
+            return self.tag(secret).await.map(|()| Stored::as_before(there.version));
+        }
         match self.put_version(&secret.name, &secret.value, &secret.stage, error::PUT).await {
             Ok(stored) => self.tag(secret).await.map(|()| stored),
             Err(SourceError::NotFound { .. }) if secret.stage == Stage::Current => self.create(secret).await,
@@ -220,6 +229,16 @@ impl SecretSource for SecretsManager {
     async fn rotate(&self, name: &SecretName, value: &SecretValue) -> Result<Stored, SourceError> {
         self.check(name, value)?;
         self.put_version(name, value, &Stage::Current, error::ROTATE).await
+    }
+
+    async fn rotate_if(
+        &self,
+        name: &SecretName,
+        value: &SecretValue,
+        version: &str,
+    ) -> Result<Stored, SourceError> {
+        self.check(name, value)?;
+        self.swap(name, value, version).await
     }
 
     async fn promote(&self, name: &SecretName) -> Result<Stored, SourceError> {

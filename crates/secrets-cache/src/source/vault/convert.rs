@@ -185,29 +185,59 @@ pub(super) fn secret(name: &SecretName, read: &Read<'_>, stages: Vec<Stage>) -> 
 
 fn value(data: &RawValue) -> Option<SecretValue> {
     let fields: BTreeMap<String, &RawValue> = serde_json::from_str(data.get()).ok()?;
+    own_value(&fields).or_else(|| Some(SecretValue::text(data.get().to_owned())))
+}
+
+/// The value, where its fields are those of this source.
+fn own_value(fields: &BTreeMap<String, &RawValue>) -> Option<SecretValue> {
     let only = |field: &str| (fields.len() == 1).then(|| fields.get(field)).flatten();
     let text = |raw: &RawValue| serde_json::from_str::<String>(raw.get()).ok().map(Zeroizing::new);
     if let Some(mut text) = only(TEXT).and_then(|raw| text(raw)) {
         return Some(SecretValue::text(std::mem::take(&mut *text)));
     }
-    if let Some(bytes) = only(BINARY).and_then(|raw| STANDARD.decode(text(raw)?.as_bytes()).ok()) {
-        return Some(SecretValue::binary(bytes));
+    only(BINARY).and_then(|raw| STANDARD.decode(text(raw)?.as_bytes()).ok()).map(SecretValue::binary)
+}
+
+/// How a value is laid out in the fields of its secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// One field of this source.
+    Value,
+    /// The members of a JSON object are the fields, as other programs read and write them.
+    Fields,
+}
+
+impl Shape {
+    /// The layout of a new value: that of the value before it, where the new one can have it.
+    pub(super) fn of(value: &SecretValue, before: &Read<'_>) -> Self {
+        let is_of_others = |data: &str| {
+            let fields = serde_json::from_str::<BTreeMap<String, &RawValue>>(data);
+            fields.is_ok_and(|fields| own_value(&fields).is_none())
+        };
+        let is_kept = is_of_others(before.data.get()) && value.expose_text().is_some_and(is_of_others);
+        if is_kept { Self::Fields } else { Self::Value }
     }
-    Some(SecretValue::text(data.get().to_owned()))
 }
 
 /// The body of a write, in a buffer that is wiped.
-pub(super) fn write_body(value: &SecretValue, current: u64) -> Zeroizing<Vec<u8>> {
+pub(super) fn write_body(value: &SecretValue, current: u64, shape: Shape) -> Zeroizing<Vec<u8>> {
     let (field, text) = match value.expose_text() {
         Some(text) => (TEXT, Zeroizing::new(text.to_owned())),
         None => (BINARY, Zeroizing::new(STANDARD.encode(value.expose_bytes()))),
     };
     // Room for every character escaped, so that the buffer is not moved while it grows.
     let mut body = Zeroizing::new(Vec::with_capacity(text.len() * 6 + 64));
-    body.extend_from_slice(format!("{{\"options\":{{\"cas\":{current}}},\"data\":{{\"{field}\":").as_bytes());
-    // Writing a string into memory does not fail.
-    let _ = serde_json::to_writer(&mut *body, text.as_str());
-    body.extend_from_slice(b"}}");
+    body.extend_from_slice(format!("{{\"options\":{{\"cas\":{current}}},\"data\":").as_bytes());
+    match shape {
+        Shape::Fields => body.extend_from_slice(text.as_bytes()),
+        Shape::Value => {
+            body.extend_from_slice(format!("{{\"{field}\":").as_bytes());
+            // Writing a string into memory does not fail.
+            let _ = serde_json::to_writer(&mut *body, text.as_str());
+            body.extend_from_slice(b"}");
+        }
+    }
+    body.extend_from_slice(b"}");
     body
 }
 
@@ -248,7 +278,7 @@ mod tests {
     #[test]
     fn what_is_written_is_what_is_read() {
         for text in ["plain", "", "\"quoted\" \\ \u{1} é", "{\"a\":1}"] {
-            let body = write_body(&SecretValue::text(text), 3);
+            let body = write_body(&SecretValue::text(text), 3, Shape::Value);
             let body: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
             assert_eq!(body["options"]["cas"], 3);
             assert_eq!(
@@ -257,7 +287,7 @@ mod tests {
                 "{text}"
             );
         }
-        let body = write_body(&SecretValue::binary(vec![0, 255, 7]), 0);
+        let body = write_body(&SecretValue::binary(vec![0, 255, 7]), 0, Shape::Value);
         let body: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
         assert_eq!(value_of(&body["data"].to_string()), Some((true, vec![0, 255, 7])));
     }
@@ -269,6 +299,27 @@ mod tests {
             assert_eq!(value_of(json), Some((false, json.as_bytes().to_vec())), "{json}");
         }
         assert_eq!(value_of("[]"), None);
+    }
+
+    #[test]
+    fn fields_of_other_programs_keep_their_layout_where_the_new_value_has_fields() {
+        let before =
+            |data: &str| format!("{{\"data\":{data},\"metadata\":{{\"created_time\":\"\",\"version\":1}}}}");
+        for (there, new, expected) in [
+            (r#"{"user":"a","n":5}"#, r#"{"user":"b","n":5}"#, Shape::Fields),
+            (r#"{"user":"a"}"#, "plain", Shape::Value),
+            (r#"{"user":"a"}"#, r#"{"value":"b"}"#, Shape::Value),
+            (r#"{"value":"{\"user\":\"a\"}"}"#, r#"{"user":"b"}"#, Shape::Value),
+            (r#"{"user":"a"}"#, "[1]", Shape::Value),
+        ] {
+            let text = before(there);
+            let read: Option<Read<'_>> = serde_json::from_str(&text).ok();
+            let value = SecretValue::text(new);
+            assert_eq!(read.map(|read| Shape::of(&value, &read)), Some(expected), "{there} {new}");
+            let body = write_body(&value, 1, expected);
+            let body: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+            assert_eq!(value_of(&body["data"].to_string()).map(|(_, text)| text.len()), Some(new.len()));
+        }
     }
 
     #[test]

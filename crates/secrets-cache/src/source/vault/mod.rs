@@ -1,7 +1,8 @@
 //! The secrets engine KV, version 2, of OpenBao and Vault as a source.
 //!
 //! A value that this source stores is the field `value` of its secret, or `value_base64` where it is not text. A secret
-//! that another program stored with other fields is served as a JSON object, whose fields `name#field` reads.
+//! that another program stored with other fields is served as a JSON object, whose fields `name#field` reads, and a JSON object
+//! that replaces it is stored with fields as well.
 
 mod convert;
 mod failure;
@@ -18,12 +19,13 @@ use tokio::sync::OnceCell;
 use vault_client::{VaultClient, VaultError};
 use zeroize::Zeroizing;
 
-use self::convert::{Metadata, Read, Written};
+use self::convert::{Metadata, Read, Shape, Written};
 use self::failure::Asked;
 use super::{ListPage, ListRequest, NewSecret, SecretSource, Stored, unsupported};
 use crate::error::{self, SourceError};
 use crate::name::SecretName;
 use crate::secret::{Secret, SecretMetadata, Stage};
+use crate::typed;
 use crate::value::SecretValue;
 
 pub(crate) use self::failure::is_cause;
@@ -182,11 +184,34 @@ impl VaultKv {
         operation: &'static str,
     ) -> Result<u64, SourceError> {
         let path = self.place("data", name, operation).await?;
-        let body: Zeroizing<Vec<u8>> = convert::write_body(value, current);
+        let shape = self.shape(name, value, current, operation).await?;
+        let body: Zeroizing<Vec<u8>> = convert::write_body(value, current, shape);
         let answer = self.client.post_bytes(&path, &body).await;
         let answer = answer.map_err(|error| failure::of(&Asked { operation, name }, error))?;
         let written: Written = answer.data().map_err(|_| failure::no_answer(operation))?;
         Ok(written.version)
+    }
+
+    /// The layout of a new value. Only for an object does the one that is there matter.
+    async fn shape(
+        &self,
+        name: &SecretName,
+        value: &SecretValue,
+        current: u64,
+        operation: &'static str,
+    ) -> Result<Shape, SourceError> {
+        if current == 0 || !typed::is_json_object(value) {
+            return Ok(Shape::Value);
+        }
+        let path = self.place("data", name, operation).await?;
+        match self.client.get(&path).await {
+            Ok(answer) => {
+                let read: Read<'_> = answer.data().map_err(|_| failure::no_answer(operation))?;
+                Ok(Shape::of(value, &read))
+            }
+            Err(VaultError::Refused(refusal)) if refusal.status() == 404 => Ok(Shape::Value),
+            Err(error) => Err(failure::of(&Asked { operation, name }, error)),
+        }
     }
 
     /// Adds tags to those that are there.
@@ -320,6 +345,13 @@ impl SecretSource for VaultKv {
         }
         let before = self.metadata(&secret.name, error::PUT).await?;
         let current = before.as_ref().map_or(0, Metadata::current);
+        if before.is_some()
+            && let Ok(there) = self.get(&secret.name, &Stage::Current).await
+            && there.value.same_as(&secret.value)
+        {
+            self.tag(&secret.name, before.as_ref(), &secret.tags).await?;
+            return Ok(Stored::as_before(there.version));
+        }
         let version = self.write(&secret.name, &secret.value, current, error::PUT).await?;
         self.tag(&secret.name, before.as_ref(), &secret.tags).await?;
         Ok(Stored::new(version.to_string(), before.is_none()))
@@ -328,6 +360,22 @@ impl SecretSource for VaultKv {
     async fn rotate(&self, name: &SecretName, value: &SecretValue) -> Result<Stored, SourceError> {
         let before = self.metadata(name, error::ROTATE).await?.filter(Metadata::is_served);
         let before = before.ok_or_else(|| SourceError::NotFound { name: name.clone() })?;
+        let version = self.write(name, value, before.current(), error::ROTATE).await?;
+        Ok(Stored::new(version.to_string(), false))
+    }
+
+    async fn rotate_if(
+        &self,
+        name: &SecretName,
+        value: &SecretValue,
+        version: &str,
+    ) -> Result<Stored, SourceError> {
+        let before = self.metadata(name, error::ROTATE).await?.filter(Metadata::is_served);
+        let before = before.ok_or_else(|| SourceError::NotFound { name: name.clone() })?;
+        if before.current().to_string() != version {
+            return Err(SourceError::Conflict { name: name.clone() });
+        }
+        // The server compares the number again when it stores.
         let version = self.write(name, value, before.current(), error::ROTATE).await?;
         Ok(Stored::new(version.to_string(), false))
     }

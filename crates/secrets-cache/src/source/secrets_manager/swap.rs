@@ -1,0 +1,77 @@
+//! A new current version in place of a certain one.
+//!
+//! The service stores a version under any label, and moves `AWSCURRENT` only from the version that a request names
+//! (`RemoveFromVersionId` in the `UpdateSecretVersionStage` reference). So the new version comes under a label of its own,
+//! and takes over `AWSCURRENT` if the version that was read still has it.
+
+use envelope_core::random;
+
+use super::failure::{self, Asked};
+use super::{SecretsManager, Stored};
+use crate::error::{self, SourceError};
+use crate::name::SecretName;
+use crate::secret::Stage;
+use crate::value::SecretValue;
+
+/// Random bytes in the label of a version that is not current yet.
+const LABEL_LEN: usize = 8;
+
+impl SecretsManager {
+    pub(super) async fn swap(
+        &self,
+        name: &SecretName,
+        value: &SecretValue,
+        version: &str,
+    ) -> Result<Stored, SourceError> {
+        let label = format!("tokenseal-{}", hex::encode(random::bytes::<LABEL_LEN>()));
+        let own = Stage::Other(label.into());
+        let new = self.put_version(name, value, &own, error::ROTATE).await?;
+        let moved = self.move_current(name, version, &new.version).await;
+        let moved = match moved {
+            Err(error) => self.is_moved(name, version, &new.version, error).await,
+            Ok(()) => Ok(()),
+        };
+        // A version without a label is removed by the service. With it, it is in no one's way.
+        if let Err(error) = self.remove_label(name, &own, &new.version).await {
+            tracing::warn!(
+                class = error.class(),
+                label = own.label(),
+                "a label of a version could not be removed"
+            );
+        }
+        moved.map(|()| new)
+    }
+
+    async fn move_current(&self, name: &SecretName, from: &str, to: &str) -> Result<(), SourceError> {
+        let request = self.client.update_secret_version_stage().secret_id(name.as_str());
+        let request = request.version_stage(Stage::Current.label());
+        let request = request.remove_from_version_id(from).move_to_version_id(to);
+        let asked = Asked { operation: error::ROTATE, name, stage: None };
+        request.send().await.map(drop).map_err(|e| failure::of_write(&asked, e))
+    }
+
+    async fn remove_label(&self, name: &SecretName, label: &Stage, from: &str) -> Result<(), SourceError> {
+        let request = self.client.update_secret_version_stage().secret_id(name.as_str());
+        let request = request.version_stage(label.label()).remove_from_version_id(from);
+        let asked = Asked { operation: error::ROTATE, name, stage: None };
+        request.send().await.map(drop).map_err(|e| failure::of_write(&asked, e))
+    }
+
+    /// Whether the new version is current after all: an answer can be lost. The service has no error of its own for a label
+    /// that another version has.
+    async fn is_moved(
+        &self,
+        name: &SecretName,
+        from: &str,
+        to: &str,
+        error: SourceError,
+    ) -> Result<(), SourceError> {
+        let known = crate::SecretSource::describe(self, name).await.ok();
+        let current = known.as_ref().and_then(|known| known.version(&Stage::Current));
+        match current {
+            Some(current) if current.version == to => Ok(()),
+            Some(current) if current.version != from => Err(SourceError::Conflict { name: name.clone() }),
+            _ => Err(error),
+        }
+    }
+}
