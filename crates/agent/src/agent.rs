@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::body::Bytes;
 use tokenseal::envelope_core::BindingPolicy;
 use tokenseal::secrets_cache::SecretName;
+use tokenseal::secrets_cache::source::SourceUri;
 use tokenseal::settings::{VARIABLES, Variable};
 use tokenseal::token_store::TokenStore;
 use tokenseal::{ConnectError, Settings, SettingsError, Tokenseal};
@@ -26,6 +27,22 @@ use crate::tokens::Tokens;
 /// The most requests that are worked on at once.
 const MAX_AT_ONCE: u32 = 256;
 
+/// Variables that the drivers of the databases read: passwords, and files with passwords or keys.
+const OPENERS: [&str; 10] = [
+    "PGPASSFILE",
+    "PGPASSWORD",
+    "PGSERVICE",
+    "PGSERVICEFILE",
+    "PGSSLCERT",
+    "PGSSLKEY",
+    "PGSSLPASSWORD",
+    "MYSQL_PWD",
+    "MYSQL_HOME",
+    "MARIADB_PWD",
+];
+/// The beginnings of those that the clients of key services and sources read.
+const OPENER_PREFIXES: [&str; 3] = ["AWS_", "BAO_", "VAULT_"];
+
 /// Who may ask.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -34,8 +51,8 @@ pub struct Config {
     pub policy: Policy,
     /// The callers' tokens.
     pub tokens: Option<Tokens>,
-    /// The beginning of the variables' names, where the agent's own environment is the source of secrets.
-    environment_prefix: Option<String>,
+    /// The beginning of the variables' names, where the source of secrets is the agent's own environment or a `.env` file.
+    variable_prefix: Option<String>,
 }
 
 impl Config {
@@ -43,7 +60,22 @@ impl Config {
     #[must_use]
     pub fn new(policy: Policy, tokens: Option<Tokens>, settings: &Settings) -> Self {
         let prefix = settings.secrets_prefix.clone().unwrap_or_default();
-        Self { policy, tokens, environment_prefix: settings.secrets.is_none().then_some(prefix) }
+        let has_variables = matches!(settings.secrets, None | Some(SourceUri::Dotenv(_)));
+        Self { policy, tokens, variable_prefix: has_variables.then_some(prefix) }
+    }
+
+    /// In an environment and in a `.env` file names are variables, in any spelling. A rule names the variables.
+    fn check_patterns(&self) -> Result<(), SettingsError> {
+        let pattern = self.variable_prefix.as_ref().and_then(|_| self.policy.pattern_of_no_variable());
+        match pattern {
+            None => Ok(()),
+            Some(pattern) => {
+                let problem = format!("names the secrets {pattern:?}, and no variable begins so");
+                let hint =
+                    "write the beginning as the variables have it, such as CRM_*, or set SECRETS_SOURCE";
+                Err(SettingsError::of("AGENT_POLICY", problem, hint))
+            }
+        }
     }
 }
 
@@ -69,8 +101,10 @@ impl Agent {
     /// An agent for what is connected.
     ///
     /// # Errors
-    /// [`StartError`] where the policy has owner rules and values are not bound to their rows.
+    /// [`StartError`] where the policy has owner rules and values are not bound to their rows, or a rule that fits no secret
+    /// of the source.
     pub async fn new(tokenseal: Tokenseal, config: Config) -> Result<Self, StartError> {
+        config.check_patterns()?;
         let bound = match config.policy.has_owner_rules() {
             true => Some(bound_store(&tokenseal).await?),
             false => None,
@@ -128,15 +162,12 @@ impl Agent {
         &self.shared.config.policy
     }
 
-    /// Whether a secret of this name would be a setting of the agent itself, such as the key of its keyring. Those are in
-    /// its environment, and for no caller.
+    /// Whether a secret of this name would be a setting of the agent itself, such as the key of its keyring, or open what the
+    /// agent opens. Those are in its environment or its `.env` file, and for no caller.
     pub(crate) fn is_own_setting(&self, name: &SecretName) -> bool {
-        let Some(prefix) = &self.shared.config.environment_prefix else { return false };
+        let Some(prefix) = &self.shared.config.variable_prefix else { return false };
         let Ok(name) = SecretName::new(&format!("{prefix}{name}")) else { return true };
-        let variable = name.variable().to_ascii_uppercase();
-        let is_one =
-            |one: &Variable| one.name == variable || one.file_name().is_some_and(|name| name == variable);
-        variable.starts_with("AWS_") || VARIABLES.iter().any(is_one)
+        is_setting(&name.variable().to_ascii_uppercase())
     }
 
     pub(crate) fn tokens(&self) -> Option<&Tokens> {
@@ -199,4 +230,13 @@ async fn bound_store(tokenseal: &Tokenseal) -> Result<TokenStore, ConnectError> 
         .into());
     }
     tokenseal.bound_store().await
+}
+
+/// Whether a variable is one that this program, or a driver that it uses, reads.
+fn is_setting(variable: &str) -> bool {
+    let is_one =
+        |one: &Variable| one.name == variable || one.file_name().is_some_and(|name| name == variable);
+    OPENERS.contains(&variable)
+        || OPENER_PREFIXES.iter().any(|prefix| variable.starts_with(prefix))
+        || VARIABLES.iter().any(is_one)
 }

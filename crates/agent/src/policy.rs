@@ -1,9 +1,11 @@
 //! The policy: which caller may do what, on which tables, for which owners, and with which secrets.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Deserialize;
+use tokenseal::secrets_cache::{SecretName, SecretRef};
 use tokenseal::token_store::Profile;
 
 use crate::caller::Caller;
@@ -185,13 +187,57 @@ impl Policy {
         if owners.is_empty() { Scope::None } else { Scope::Owners(owners) }
     }
 
-    /// Whether a caller may read a secret, or this field of it: `name`, or `name#field`.
-    pub(crate) fn allows_secret(&self, caller: &Caller, reference: &str) -> bool {
-        let name = reference.split_once('#').map_or(reference, |(name, _)| name);
+    /// Whether a caller may read a secret, or a field of it. `own` returns the source's own spelling of a name: a source that
+    /// answers to several spellings must not hand out by one of them what the rules refuse by another.
+    pub(crate) fn allows_secret(
+        &self,
+        caller: &Caller,
+        secret: &SecretRef,
+        own: impl Fn(&SecretName) -> SecretName,
+    ) -> bool {
+        let name = own(secret.name()).to_string();
+        let reference = secret.field().map(|field| format!("{name}#{field}"));
+        let fits = |pattern: &str| {
+            let pattern = spelled(pattern, &own);
+            fits(&pattern, &name) || reference.as_ref().is_some_and(|reference| fits(&pattern, reference))
+        };
         let mut of_caller =
             self.rules.iter().filter(|rule| rule.who.is(caller) && rule.allows(Action::Secret));
-        of_caller
-            .any(|rule| rule.secrets.iter().any(|pattern| fits(pattern, reference) || fits(pattern, name)))
+        of_caller.any(|rule| rule.secrets.iter().any(|pattern| fits(pattern)))
+    }
+
+    /// Whether a caller may read secrets at all.
+    pub(crate) fn allows_any_secret(&self, caller: &Caller) -> bool {
+        self.rules
+            .iter()
+            .any(|rule| rule.who.is(caller) && rule.allows(Action::Secret) && !rule.secrets.is_empty())
+    }
+
+    /// The first pattern that fits no name of a source whose names are variables.
+    pub(crate) fn pattern_of_no_variable(&self) -> Option<&str> {
+        let is_of_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+        let is_beginning = |pattern: &str| {
+            let beginning = pattern.strip_suffix('*')?;
+            let name = beginning.split_once('#').map_or(beginning, |(name, _)| name);
+            Some(name.chars().all(is_of_name))
+        };
+        let mut patterns = self.rules.iter().flat_map(|rule| &rule.secrets);
+        patterns.find(|pattern| is_beginning(pattern) == Some(false)).map(String::as_str)
+    }
+}
+
+/// A pattern with its name as the source spells it. The beginning of a name has no spelling of its own.
+fn spelled<'a>(pattern: &'a str, own: &impl Fn(&SecretName) -> SecretName) -> Cow<'a, str> {
+    let (name, field) = match pattern.split_once('#') {
+        Some((name, field)) => (name, Some(field)),
+        None => (pattern, None),
+    };
+    match SecretName::new(name) {
+        Ok(whole) if !name.ends_with('*') => {
+            let field = field.map(|field| format!("#{field}")).unwrap_or_default();
+            Cow::Owned(format!("{}{field}", own(&whole)))
+        }
+        _ => Cow::Borrowed(pattern),
     }
 }
 

@@ -31,6 +31,49 @@ fn holder(name: &str) -> Caller {
     Caller { peer: Peer::Tcp, token: Some(name.into()) }
 }
 
+/// With a source that knows a secret by one name only.
+fn allows(policy: &Policy, caller: &Caller, reference: &str) -> bool {
+    reference.parse().is_ok_and(|secret| policy.allows_secret(caller, &secret, Clone::clone))
+}
+
+#[test]
+fn a_secret_is_refused_by_every_spelling_or_by_none() -> Result<(), PolicyError> {
+    let policy = parse(
+        "[[allow]]\ntoken = \"t\"\ndo = [\"secret\"]\nsecrets = [\"CRM_*\", \"smtp/password\", \"db#user\", \"db#p*\"]\n",
+    )?;
+    let variable = |name: &SecretName| {
+        SecretName::new(&name.variable().to_ascii_uppercase()).unwrap_or_else(|_| name.clone())
+    };
+    for (references, allowed) in [
+        (["CRM_KEY", "crm/key", "crm-key#x", "Crm.Key"], true),
+        (["SMTP_PASSWORD", "smtp/password", "smtp-password", "smtp.PASSWORD"], true),
+        (["DB#user", "db#user", "db#password", "DB#p"], true),
+        (["db", "DB", "db#other", "DB#User"], false),
+        (["BILLING_ADMIN_KEY", "billing/admin_key", "billing/ADMIN/key", "billing-admin-key"], false),
+    ] {
+        for reference in references {
+            let secret: SecretRef =
+                reference.parse().map_err(|_| PolicyError::Unreadable(std::io::ErrorKind::Other))?;
+            assert_eq!(policy.allows_secret(&holder("t"), &secret, variable), allowed, "{reference}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_beginning_that_no_variable_has_is_found() -> Result<(), PolicyError> {
+    let rule = |pattern: &str| {
+        parse(&format!("[[allow]]\nuid = 7\ndo = [\"secret\"]\nsecrets = [\"db\", {pattern:?}]"))
+    };
+    for pattern in ["billing/*", "a b*", "db/x#p*"] {
+        assert_eq!(rule(pattern)?.pattern_of_no_variable(), Some(pattern));
+    }
+    for pattern in ["*", "BILLING_*", "billing/key", "db#/p/q*", "a.b-*"] {
+        assert_eq!(rule(pattern)?.pattern_of_no_variable(), None, "{pattern}");
+    }
+    Ok(())
+}
+
 #[test]
 fn a_rule_holds_for_its_caller_its_actions_and_its_tables_alone() -> Result<(), PolicyError> {
     let policy = parse(
@@ -46,8 +89,8 @@ fn a_rule_holds_for_its_caller_its_actions_and_its_tables_alone() -> Result<(), 
     for (reference, allowed) in
         [("db", true), ("db#password", true), ("db2", false), ("p-1", true), ("p-1#x", true), ("p", false)]
     {
-        assert_eq!(policy.allows_secret(&holder("t"), reference), allowed, "{reference}");
-        assert!(!policy.allows_secret(&user(7), reference));
+        assert_eq!(allows(&policy, &holder("t"), reference), allowed, "{reference}");
+        assert!(!allows(&policy, &user(7), reference));
     }
     Ok(())
 }
@@ -69,7 +112,7 @@ fn a_rule_without_owners_widens_one_with_owners() -> Result<(), PolicyError> {
 fn without_a_policy_one_user_may_do_everything() {
     let policy = Policy::only(7);
     assert!(matches!(policy.scope(&user(7), Action::Delete, "any"), Scope::Every));
-    assert!(policy.allows_secret(&user(7), "any"));
+    assert!(allows(&policy, &user(7), "any"));
     assert!(matches!(policy.scope(&user(0), Action::Delete, "any"), Scope::None));
 }
 

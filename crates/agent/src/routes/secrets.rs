@@ -4,7 +4,7 @@ use axum::Extension;
 use axum::extract::State;
 use tokenseal::secrecy::SecretString;
 use tokenseal::secrets_cache::typed::interpret;
-use tokenseal::secrets_cache::{SecretRef, SecretsCache, Stage};
+use tokenseal::secrets_cache::{SecretName, SecretRef, SecretsCache, Stage};
 
 use crate::agent::Agent;
 use crate::audit;
@@ -40,17 +40,24 @@ pub(crate) async fn get(
     Extension(caller): Extension<Caller>,
     Input(request): Input<SecretRequest>,
 ) -> Result<Reply<SecretReply>, ApiError> {
-    if !agent.policy().allows_secret(&caller, &request.name) {
+    let not_a_name = || ApiError::malformed("not a reference to a secret: name, or name#field");
+    // What is no name is refused by the policy as well: it says nothing about which names there are.
+    let reference = request.name.parse::<SecretRef>();
+    let secrets = agent.tokenseal().secrets().ok_or_else(ApiError::internal)?;
+    let own = |name: &SecretName| secrets.cache().own_name(name);
+    let is_allowed = match &reference {
+        Ok(reference) => agent.policy().allows_secret(&caller, reference, own),
+        Err(_) => agent.policy().allows_any_secret(&caller),
+    };
+    if !is_allowed {
         agent.refused(&caller, Action::Secret.label(), "policy");
         return Err(ApiError::forbidden("the policy does not allow the caller to read this secret"));
     }
-    let not_a_name = || ApiError::malformed("not a reference to a secret: name, or name#field");
-    let reference: SecretRef = request.name.parse().map_err(|_| not_a_name())?;
-    if agent.is_own_setting(reference.name()) {
+    let reference = reference.map_err(|_| not_a_name())?;
+    if agent.is_own_setting(reference.name()) || agent.is_own_setting(&own(reference.name())) {
         agent.refused(&caller, Action::Secret.label(), "policy");
         return Err(ApiError::forbidden("a setting of the agent itself is for no caller"));
     }
-    let secrets = agent.tokenseal().secrets().ok_or_else(ApiError::internal)?;
     let reply = read(secrets.cache(), &reference, request.stage.as_deref()).await?;
     audit::secret_read(&caller, &request.name, &reply.version);
     Ok(Reply(reply))

@@ -1,5 +1,7 @@
 //! Rows: read, written and deleted by their key.
 
+use std::collections::HashSet;
+
 use axum::Extension;
 use axum::extract::State;
 use tokenseal::token_store::{NewToken, StoreError};
@@ -42,7 +44,10 @@ pub(crate) async fn get(
 
 /// Reads a row and opens these tokens of it; all of them, if none are named.
 pub(super) async fn read(target: &Target, columns: Option<Vec<String>>) -> Result<Reply<Row>, ApiError> {
-    let columns = columns.unwrap_or_else(|| target.table.tokens.clone());
+    let mut columns = columns.unwrap_or_else(|| target.table.tokens.clone());
+    // A column that is named twice is one column: it is opened once, and taken out of the row once.
+    let mut named = HashSet::new();
+    columns.retain(|column| named.insert(column.clone()));
     let names: Vec<&str> = columns.iter().map(String::as_str).collect();
     let mut row = target.store.get_columns(&target.key, &names).await?;
     let opened = columns.iter().map(|column| {

@@ -4,6 +4,7 @@
 mod support;
 
 mod a_client_that_is_slow_holds_no_one_up;
+mod a_secret_has_one_answer_in_every_spelling;
 mod a_value_opens_in_its_own_cell_alone;
 mod an_outage_of_the_key_service_is_bounded;
 mod every_limit_has_its_answer;
