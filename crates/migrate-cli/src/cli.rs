@@ -10,8 +10,8 @@ use tokenseal::{AuditTrail, Telemetry};
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::exit::{CliError, Exit, Failed};
-use crate::output::{Format, print, print_error, report_error, sarif_is_for_scans};
-use crate::startup;
+use crate::output::{Format, note, print, print_error, report_error, sarif_is_for_scans};
+use crate::{misuse, startup};
 
 /// The heading in `--help` for options that every command takes; a command's own options come before them.
 pub(crate) const COMMON: &str = "Common options";
@@ -72,12 +72,14 @@ pub(crate) async fn run<C: Parser, E: Failed + From<CliError>>(
 
 /// Ends a program whose command line asks for help, or is none.
 fn not_run(error: &clap::Error, arguments: &[OsString]) -> Exit {
-    let _ = error.print();
     if !error.use_stderr() {
+        let _ = error.print();
         return Exit::Done;
     }
+    let text = misuse::text(error);
+    note(text.trim_end());
     if asks_for_json(arguments) {
-        print_error(&misused(error));
+        print_error(&misused(&text));
     }
     Exit::Usage
 }
@@ -90,9 +92,8 @@ fn asks_for_json(arguments: &[OsString]) -> bool {
 }
 
 /// The parser's first paragraph says what is wrong, the others what would be right.
-fn misused(error: &clap::Error) -> CliError {
-    let rendered = error.to_string();
-    let text = rendered.strip_prefix("error: ").unwrap_or(&rendered);
+fn misused(text: &str) -> CliError {
+    let text = text.strip_prefix("error: ").unwrap_or(text);
     let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     let mut paragraphs = text.split("\n\n").map(words);
     let problem = paragraphs.next().unwrap_or_default();

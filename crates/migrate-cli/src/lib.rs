@@ -8,6 +8,7 @@ pub mod migrate_tokens;
 mod checks;
 mod cli;
 mod input;
+mod misuse;
 mod output;
 mod progress;
 mod startup;

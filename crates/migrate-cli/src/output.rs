@@ -56,8 +56,13 @@ pub(crate) fn sarif_is_for_scans() -> CliError {
 
 /// Prints lines to standard output; a reader that went away is not an error, a full disk is.
 pub(crate) fn print(text: &str) -> Result<(), CliError> {
+    print_value(text.trim_end_matches('\n'))
+}
+
+/// Prints a value, all of it, and one line break, which `set` and `put` take off again.
+pub(crate) fn print_value(text: &str) -> Result<(), CliError> {
     let mut out = std::io::stdout().lock();
-    match writeln!(out, "{}", text.trim_end_matches('\n')).and_then(|()| out.flush()) {
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(CliError::io("standard output cannot be written")(error))
         }

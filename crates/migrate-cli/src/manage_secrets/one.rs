@@ -16,7 +16,7 @@ use super::failure::Failure;
 use super::metadata::{show_time, tag};
 use super::source::Opened;
 use crate::exit::Exit;
-use crate::output::{emit, print};
+use crate::output::{Format, emit, print, print_value};
 use crate::stdin::{read_secret, without_line_break};
 
 #[derive(clap::Args)]
@@ -71,6 +71,8 @@ struct StoredReport {
     name: String,
     version: String,
     created: bool,
+    /// The value was current before, and there is no new version.
+    unchanged: bool,
 }
 
 pub(super) async fn get(args: GetArgs, opened: &Opened, options: &Options) -> Result<Exit, Failure> {
@@ -100,6 +102,10 @@ pub(super) async fn get(args: GetArgs, opened: &Opened, options: &Options) -> Re
         value,
         value_base64,
     };
+    if let (Format::Human, Some(value)) = (options.common.format, &report.value) {
+        print_value(value)?;
+        return Ok(Exit::Done);
+    }
     emit(options.common.format, &report, |report| {
         match (&report.value, &report.value_base64) {
             (Some(value), _) => value.clone(),
@@ -130,10 +136,14 @@ pub(super) async fn set(args: SetArgs, opened: &Opened, options: &Options) -> Re
     let lifetime = args.ttl_days.map(|days| Duration::from_secs(u64::from(days) * 24 * 60 * 60));
     secret.expires = lifetime.map(|lifetime| OffsetDateTime::now_utc() + lifetime);
     let stored = opened.source.put(&secret).await?;
-    let report =
-        StoredReport { name: secret.name.to_string(), version: stored.version, created: stored.created };
+    let (version, created, unchanged) = (stored.version, stored.created, stored.unchanged);
+    let report = StoredReport { name: secret.name.to_string(), version, created, unchanged };
     emit(options.common.format, &report, |report| {
-        let what = if report.created { "stored" } else { "stored as a new version of" };
+        let what = match (report.created, report.unchanged) {
+            (true, _) => "stored",
+            (_, true) => "the same value as before, no new version of",
+            _ => "stored as a new version of",
+        };
         format!("{what} {}: version {}", report.name, report.version)
     })?;
     Ok(Exit::Done)
@@ -143,7 +153,7 @@ pub(super) async fn delete(args: DeleteArgs, opened: &Opened, options: &Options)
     opened.source.delete(&args.name).await?;
     let name = args.name.to_string();
     match options.common.format {
-        crate::output::Format::Human => print(&format!("deleted {name}"))?,
+        Format::Human => print(&format!("deleted {name}"))?,
         _ => print(&serde_json::json!({ "name": name, "deleted": true }).to_string())?,
     }
     Ok(Exit::Done)

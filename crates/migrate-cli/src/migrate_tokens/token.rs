@@ -9,7 +9,7 @@ use zeroize::Zeroize as _;
 use super::findings::condition;
 use super::{Options, connect};
 use crate::exit::{CliError, Exit};
-use crate::output::emit;
+use crate::output::{Format, emit, print_value};
 use crate::stdin::{read_secret, without_line_break};
 use tokenseal::Settings;
 use tokenseal::database::Access;
@@ -73,6 +73,11 @@ pub(super) async fn run_get(args: GetArgs, settings: Settings, options: Options)
     }
     let value = secret.as_ref().filter(|_| args.reveal).map(|secret| secret.expose_secret().to_owned());
     let mut report = Report { table, row: args.cell.row, column, encryption_version, value };
+    if let (Format::Human, Some(value)) = (options.format, &report.value) {
+        print_value(value)?;
+        report.value.zeroize();
+        return Ok(Exit::Done);
+    }
     emit(options.format, &report, |report| match (&report.value, secret.is_some()) {
         (Some(value), _) => value.clone(),
         (None, false) => format!("{} {}: {} is NULL", report.table, report.row, report.column),

@@ -13,50 +13,107 @@ use super::select::Collected;
 pub(super) const MAX_STRING: usize = 131_072;
 
 /// Variables that decide which code a program, a shell or an interpreter runs.
-const LOADERS: [&str; 37] = [
+const LOADERS: &[&str] = &[
     "BASHOPTS",
     "BASH_ENV",
+    "BROWSER",
+    "BUNDLE_GEMFILE",
+    "BUNDLE_PATH",
+    "CARGO_HOME",
     "CLASSPATH",
+    "COMSPEC",
     "EDITOR",
+    "ELIXIR_ERL_OPTIONS",
     "ENV",
+    "ERL_AFLAGS",
+    "ERL_FLAGS",
+    "ERL_LIBS",
+    "ERL_ZFLAGS",
     "GCONV_PATH",
+    "GEM_HOME",
+    "GEM_PATH",
+    "GIO_EXTRA_MODULES",
     "GLIBC_TUNABLES",
     "GODEBUG",
+    "GOFLAGS",
+    "GRADLE_OPTS",
+    "GTK_MODULES",
+    "GTK_PATH",
+    "GUILE_LOAD_COMPILED_PATH",
+    "GUILE_LOAD_PATH",
     "HOME",
     "IFS",
+    "JAVA_HOME",
     "JAVA_OPTS",
     "JAVA_TOOL_OPTIONS",
     "JDK_JAVA_OPTIONS",
+    "LESSCLOSE",
+    "LESSOPEN",
     "LOCPATH",
     "LUA_CPATH",
     "LUA_INIT",
     "LUA_PATH",
+    "MAKEFLAGS",
+    "MANPAGER",
+    "MAVEN_OPTS",
     "NLSPATH",
     "NODE_OPTIONS",
     "NODE_PATH",
+    "OPENSSL_CONF",
+    "OPENSSL_ENGINES",
+    "OPENSSL_MODULES",
     "PAGER",
     "PATH",
     "PERL5DB",
     "PERL5LIB",
     "PERL5OPT",
+    "PERLLIB",
     "PHPRC",
     "PHP_INI_SCAN_DIR",
     "PROMPT_COMMAND",
     "PS4",
+    "QT_PLUGIN_PATH",
+    "RUBYGEMS_GEMDEPS",
     "RUBYLIB",
     "RUBYOPT",
+    "RUSTC_WRAPPER",
+    "R_ENVIRON",
+    "R_HOME",
+    "R_LIBS",
+    "R_PROFILE",
     "SHELL",
     "SHELLOPTS",
+    "TCLLIBPATH",
     "TMPDIR",
     "VISUAL",
     "ZDOTDIR",
     "_JAVA_OPTIONS",
 ];
-const LOADER_PREFIXES: [&str; 6] = ["BASH_FUNC_", "DYLD_", "GIT_", "LD_", "MALLOC_", "PYTHON"];
+const LOADER_PREFIXES: &[&str] = &[
+    "BASH_FUNC_",
+    "CORECLR_",
+    "COR_",
+    "DOTNET_",
+    "DYLD_",
+    "GIT_",
+    "JULIA_",
+    "LD_",
+    "LUA_CPATH_",
+    "LUA_INIT_",
+    "LUA_PATH_",
+    "MALLOC_",
+    "NPM_CONFIG_",
+    "PYTHON",
+    "R_LIBS_",
+];
+/// npm reads its variables in any case.
+const ANY_CASE: &str = "NPM_CONFIG_";
 
 /// Whether a variable decides which code runs.
 pub(super) fn is_loader(variable: &str) -> bool {
-    LOADERS.contains(&variable) || LOADER_PREFIXES.iter().any(|prefix| variable.starts_with(prefix))
+    LOADERS.contains(&variable)
+        || LOADER_PREFIXES.iter().any(|prefix| variable.starts_with(prefix))
+        || variable.to_ascii_uppercase().starts_with(ANY_CASE)
 }
 
 /// The variables that open something, and that this program may have used: they are not for the program that is run.
@@ -121,10 +178,24 @@ mod tests {
             "PYTHONPATH",
             "NODE_OPTIONS",
             "BASH_ENV",
+            "DOTNET_STARTUP_HOOKS",
+            "CORECLR_PROFILER_PATH",
+            "COR_PROFILER",
+            "PERLLIB",
+            "OPENSSL_CONF",
+            "OPENSSL_MODULES",
+            "NPM_CONFIG_SCRIPT_SHELL",
+            "npm_config_script_shell",
+            "GEM_HOME",
+            "GEM_PATH",
+            "LESSOPEN",
+            "LESSCLOSE",
         ] {
             assert!(is_loader(name), "{name}");
         }
-        for name in ["DATABASE_URL", "API_KEY", "PATHS", "LDAP_PASSWORD", "HOMEPAGE_TOKEN"] {
+        for name in
+            ["DATABASE_URL", "API_KEY", "PATHS", "LDAP_PASSWORD", "HOMEPAGE_TOKEN", "NPM_TOKEN", "CORE_KEY"]
+        {
             assert!(!is_loader(name), "{name}");
         }
     }
