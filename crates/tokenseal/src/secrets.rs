@@ -214,7 +214,7 @@ fn within(
 
 #[cfg(feature = "dotenv")]
 fn dotenv(path: &Path, settings: &Settings) -> Result<Arc<dyn SecretSource>, ConnectError> {
-    Ok(Arc::new(Dotenv::open(path, settings.environment)?))
+    Ok(Arc::new(Dotenv::open_undoubted(path, settings.environment)?))
 }
 
 #[cfg(not(feature = "dotenv"))]

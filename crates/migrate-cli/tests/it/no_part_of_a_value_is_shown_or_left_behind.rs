@@ -57,6 +57,27 @@ fn lines_of_a_private_key_are_no_names() {
 }
 
 #[test]
+fn the_end_of_base64_text_is_no_name() {
+    let place = Place::new(None);
+    let end = "TAILOFcertificate0123w";
+    for text_of_file in [
+        format!("A=canary12\n{BODY}{end}=\n"),
+        format!("A=canary12\n{BODY}{end}==\n"),
+        format!("A=canary12\n{end}=\n"),
+        format!("A=canary12\n{end}==\n"),
+        format!("A=canary12\n{BODY}TAILOF=\n"),
+    ] {
+        write(&place, &text_of_file);
+        let output = place.run(&["import", ".env", "--log-level", "trace"], "");
+        assert!(!text(&output).contains("TAILOF") && text(&output).contains('A'), "{output:?}");
+        assert!(!place.json(&["list"], 0).to_string().contains("TAILOF"));
+    }
+    // A name of several words is shown.
+    write(&place, "googleOauth2_Key=\nEMPTY=\n");
+    assert_eq!(place.json(&["import", ".env"], 0)["empty"], json!(["googleOauth2_Key", "EMPTY"]));
+}
+
+#[test]
 fn only_the_line_that_was_moved_is_emptied() {
     let place = Place::new(None);
     write(&place, &format!("MYKEY={MASTER_KEY}\nMYKEY=hunter2222\nB=canary12\n"));

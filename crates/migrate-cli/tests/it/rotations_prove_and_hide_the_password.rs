@@ -91,8 +91,10 @@ async fn a_slow_statement_of_a_rotation_is_in_no_log_on_postgresql() {
     let waiting = "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) \
                    WHERE NOT granted AND relation = 'pg_authid'::regclass AND usename = $1";
     let administrator = users(database.name()).1;
+    // Outside of the transaction, which sees the activity of one moment only.
+    let mut server = PgConnection::connect(database.url()).await.unwrap();
     let is_waiting = || sqlx::query(waiting).bind(administrator.clone());
-    while is_waiting().fetch_one(&mut *locked).await.unwrap().get::<i64, _>(0) == 0 && !step.is_finished() {
+    while is_waiting().fetch_one(&mut server).await.unwrap().get::<i64, _>(0) == 0 && !step.is_finished() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     tokio::time::sleep(SLOW).await;

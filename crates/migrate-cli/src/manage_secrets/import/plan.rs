@@ -15,6 +15,9 @@ use zeroize::Zeroizing;
 use super::report::{Listed, Report};
 use super::{Args, Failure, Opened, Options, Settings};
 
+/// Shortest name that can be base64 by its looks alone.
+const LONG: usize = 16;
+
 /// The settings to move, and those that are there already.
 pub(super) struct Plan {
     pub(super) moves: Vec<Move>,
@@ -128,7 +131,7 @@ fn choose<'a>(
         } else if last[&entry.name].line != entry.line {
             warn_of_repetition(entry, last[&entry.name], report);
         } else if entry.is_empty() {
-            report.empty.push(entry.name.to_string());
+            report.empty.push(shown_if_empty(entry, file));
         } else {
             chosen.push(entry);
         }
@@ -154,6 +157,19 @@ fn kept(entry: &DotenvEntry, settings: &Settings, options: &Options) -> Option<S
 /// The name of a setting, unless it may be a part of a value.
 fn shown(entry: &DotenvEntry) -> Option<&SecretName> {
     Some(&entry.name).filter(|_| !entry.doubt.is_some_and(Doubt::hides_name))
+}
+
+/// The name of a setting without a value, or its line where the name may be the end of base64 text.
+fn shown_if_empty(entry: &DotenvEntry, file: &DotenvFile) -> String {
+    let name = entry.name.as_str();
+    let follows_text = file.unreadable.iter().any(|line| line.line + 1 == entry.line);
+    let has = |class: fn(&u8) -> bool| name.bytes().any(|byte| class(&byte));
+    let is_mixed = has(u8::is_ascii_lowercase) && has(u8::is_ascii_uppercase) && has(u8::is_ascii_digit);
+    let is_one_word = name.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    match is_one_word && (follows_text || name.len() >= LONG && is_mixed) {
+        true => format!("line {}", entry.line),
+        false => name.to_owned(),
+    }
 }
 
 /// Whether a key is anywhere in a text, in one of the usual notations: base64 of either alphabet, with or without padding,

@@ -4,8 +4,6 @@ const BEGINS: &str = "-----BEGIN ";
 const ENDS: &str = "-----END ";
 /// Headers of an encrypted key (RFC 1421).
 const HEADERS: [&str; 2] = ["Proc-Type:", "DEK-Info:"];
-/// Shortest name that can be base64 by its looks alone.
-const LONG: usize = 16;
 
 /// Whether a line begins such a text.
 pub(super) fn begins(line: &str) -> bool {
@@ -27,19 +25,9 @@ pub(super) fn end(text: &str, line_end: usize) -> usize {
     end
 }
 
-/// Whether a line that reads as NAME and nothing, or NAME and `=`, may be the end of base64 text.
-pub(super) fn is_padding(name: &str, from_equals: &str, after_text: bool) -> bool {
-    let name = name.trim();
-    if !is_base64(name) || name.is_empty() {
-        return false;
-    }
-    let has = |class: fn(&u8) -> bool| name.bytes().any(|byte| class(&byte));
-    let is_mixed = has(u8::is_ascii_lowercase) && has(u8::is_ascii_uppercase) && has(u8::is_ascii_digit);
-    match from_equals.trim_end() {
-        "==" => true,
-        "=" => after_text || name.len() >= LONG && is_mixed,
-        _ => false,
-    }
+/// Whether a line that reads as NAME and `=` is rather the end of base64 text.
+pub(super) fn is_padding(name: &str, from_equals: &str) -> bool {
+    is_base64(name.trim()) && from_equals.trim_end() == "=="
 }
 
 fn is_base64(line: &str) -> bool {

@@ -59,8 +59,7 @@ impl DotenvFile {
     /// Reads a text, in a time that grows with its length only.
     #[must_use]
     pub fn parse(text: &str) -> Self {
-        let (doubtful_until, block, after_text) = (None, None, false);
-        Parser { text, at: 0, line: 1, doubtful_until, block, after_text, file: Self::default() }.run()
+        Parser { text, at: 0, line: 1, doubtful_until: None, block: None, file: Self::default() }.run()
     }
 
     /// Settings that do not come from a file, in this order. None of them is in doubt, and the line is their position.
@@ -94,8 +93,6 @@ struct Parser<'a> {
     doubtful_until: Option<(usize, u32)>,
     /// The end of the lines that an unquoted value goes on in, and the line that it begins on.
     block: Option<(usize, u32)>,
-    /// Whether the line before is text without a name.
-    after_text: bool,
     file: DotenvFile,
 }
 
@@ -125,13 +122,11 @@ impl Parser<'_> {
         if goes_on {
             self.block = Some((block::end(self.text, end), self.line));
         }
-        let after_text = std::mem::replace(&mut self.after_text, false);
         let Some(equals) = line.find('=') else {
             self.refuse(line, Doubt::NoEquals);
-            self.after_text = true;
             return end;
         };
-        if block::is_padding(&line[..equals], &line[equals..], after_text) {
+        if block::is_padding(&line[..equals], &line[equals..]) {
             self.refuse(line, Doubt::Padding);
             return end;
         }

@@ -36,22 +36,28 @@ impl Dotenv {
     /// Reads a file.
     ///
     /// # Errors
-    /// [`SourceError::DevelopmentOnly`] in production, [`SourceError::Storage`] if the file cannot be read, or has a line
-    /// that is not a setting or whose value is in [`Doubt`]; the cause names the line, never its text.
+    /// [`SourceError::DevelopmentOnly`] in production, [`SourceError::Storage`] if the file cannot be read or has a line
+    /// that is not a setting; the cause names the line, never its text.
     pub fn open(path: impl AsRef<Path>, environment: Environment) -> Result<Self, SourceError> {
-        if environment == Environment::Production {
-            return Err(SourceError::DevelopmentOnly { source_id: ID.into() });
-        }
+        Ok(Self::of(entries(path.as_ref(), environment)?))
+    }
+
+    /// Reads a file whose every value is beyond doubt: a program would be given one that is cut, or is another one for
+    /// other readers of the file.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and [`SourceError::Storage`] naming the first line in [`Doubt`].
+    pub fn open_undoubted(path: impl AsRef<Path>, environment: Environment) -> Result<Self, SourceError> {
         let path = path.as_ref();
-        let mut settings = BTreeMap::new();
-        for entry in read(path)? {
-            // A program would be given a value that is cut, or is another one for other readers of the file.
-            if let Some(doubt) = entry.doubt {
-                return Err(line_error(path, entry.line, doubt));
-            }
-            settings.insert(entry.name, entry.value);
+        let entries = entries(path, environment)?;
+        match entries.iter().find_map(|entry| Some((entry.line, entry.doubt?))) {
+            Some((line, doubt)) => Err(line_error(path, line, doubt)),
+            None => Ok(Self::of(entries)),
         }
-        Ok(Self { settings })
+    }
+
+    fn of(entries: Vec<DotenvEntry>) -> Self {
+        Self { settings: entries.into_iter().map(|entry| (entry.name, entry.value)).collect() }
     }
 
     /// The setting of this name, or the one that is another spelling of it: `TEST_SECRET` is `test-secret`.
@@ -92,6 +98,13 @@ impl SecretSource for Dotenv {
     async fn list(&self, request: &ListRequest) -> Result<ListPage, SourceError> {
         let all = self.settings.keys().cloned().map(SecretMetadata::new);
         Ok(ListPage::new(all.filter(|secret| request.matches(secret)).collect(), None))
+    }
+}
+
+fn entries(path: &Path, environment: Environment) -> Result<Vec<DotenvEntry>, SourceError> {
+    match environment {
+        Environment::Production => Err(SourceError::DevelopmentOnly { source_id: ID.into() }),
+        _ => read(path),
     }
 }
 
