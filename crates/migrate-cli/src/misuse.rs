@@ -1,13 +1,17 @@
-//! Errors of the command line, without the arguments: a secret that was given by mistake must not reach a log.
+//! Errors of the command line, without what could be a secret: one that was given by mistake must not reach a log.
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 /// In place of an argument.
 const HIDDEN: &str = "***";
+/// Letters of the longest name of an option or a command, `only-visible-writers`, and a few more.
+const LONGEST_NAME: usize = 24;
+/// Letters of a word that is repeated in the place of a value.
+const LONGEST_WORD: usize = 6;
 /// Shortest part of an argument that is hidden by itself.
 const SHORTEST_PART: usize = 4;
 
-/// The parser's text, in which no argument is repeated.
+/// The parser's text, in which no argument is repeated but names of options and commands.
 pub(crate) fn text(error: &clap::Error) -> String {
     let rendered = error.render().to_string();
     let given = given(error);
@@ -19,14 +23,29 @@ pub(crate) fn text(error: &clap::Error) -> String {
     hidden.collect::<Vec<_>>().join("\n\n")
 }
 
-/// The arguments that the parser quotes.
+/// The arguments that the parser quotes, without misspelt names.
 fn given(error: &clap::Error) -> Vec<String> {
     let kinds = [ContextKind::InvalidValue, ContextKind::InvalidSubcommand, ContextKind::InvalidArg];
     // In other errors this is the name of an argument that is defined.
     let is_given =
         |kind: &ContextKind| *kind != ContextKind::InvalidArg || error.kind() == ErrorKind::UnknownArgument;
     let quoted = kinds.into_iter().filter(is_given).filter_map(|kind| error.get(kind));
-    quoted.flat_map(texts).filter(|text| !text.is_empty()).cloned().collect()
+    let texts = quoted.flat_map(texts).filter(|text| !text.is_empty() && !is_misspelt(error.kind(), text));
+    texts.cloned().collect()
+}
+
+/// A name of an option or a command, or a short word for a number, is repeated: it says what to mend, and is no secret that
+/// was made by a generator.
+fn is_misspelt(kind: ErrorKind, text: &str) -> bool {
+    let (word, longest) = match kind {
+        ErrorKind::UnknownArgument => match text.strip_prefix("--") {
+            Some(option) => (option, LONGEST_NAME),
+            None => return false,
+        },
+        ErrorKind::InvalidSubcommand => (text, LONGEST_NAME),
+        _ => (text, LONGEST_WORD),
+    };
+    word.len() <= longest && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
 }
 
 fn texts(value: &ContextValue) -> &[String] {
@@ -73,6 +92,23 @@ fn without(text: &str, argument: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_repeated_and_what_could_be_a_secret_is_not() {
+        for (kind, text, expected) in [
+            (ErrorKind::UnknownArgument, "--no-such-option", true),
+            (ErrorKind::UnknownArgument, "--S3cr3t", false),
+            (ErrorKind::UnknownArgument, "secret", false),
+            (ErrorKind::InvalidSubcommand, "statsu", true),
+            (ErrorKind::InvalidSubcommand, "S3cr3t", false),
+            (ErrorKind::ValueValidation, "many", true),
+            (ErrorKind::ValueValidation, "hunter2", false),
+            (ErrorKind::ValueValidation, "correcthorse", false),
+            (ErrorKind::InvalidValue, "12345678", false),
+        ] {
+            assert_eq!(is_misspelt(kind, text), expected, "{text}");
+        }
+    }
 
     #[test]
     fn an_argument_is_hidden_wherever_it_is_a_whole_word() {

@@ -14,6 +14,7 @@ use crate::database::select::Range;
 use crate::database::{self, layout::Layout};
 use crate::error::StoreError;
 use crate::migration::pending;
+use crate::profile::Profile;
 use crate::profile::types::{self, KeyType};
 use crate::store::TokenStore;
 use crate::write_format::WriteFormat;
@@ -269,8 +270,10 @@ fn of_layout(layout: &Layout) -> Vec<Finding> {
 }
 
 /// The types in the profile that are not those of their columns. Where the database has no type for UUIDs they are kept as
-/// text, which a client reads if it is in lower case with hyphens.
+/// text, which a client reads if it is in lower case with hyphens. The types of a built-in profile are those of the original
+/// tables, which nobody chose for this one.
 fn wrong_types(layout: &Layout, has_uuids: bool) -> Vec<Finding> {
+    let is_built_in = Profile::BUILT_IN.iter().any(|(name, _)| *name == layout.profile);
     let hint = "a client would bind values to another text than the database has, and they would not open: run \
                 `migrate-tokens profile check --write`";
     let wrong = |(name, declared): (&String, &String)| {
@@ -278,6 +281,7 @@ fn wrong_types(layout: &Layout, has_uuids: bool) -> Vec<Finding> {
         let severity = match KeyType::of(declared) {
             Some(declared) if declared.fits(column.kind) => return None,
             Some(KeyType::Uuid) if column.kind == database::Kind::Text && !has_uuids => Severity::Warn,
+            _ if is_built_in => Severity::Warn,
             _ => Severity::Refuse,
         };
         let object = format!("{declared} in the profile, {} in the database", column.declared);

@@ -185,6 +185,21 @@ on_each_database! {
         program.run(&[&misspelt[..], &["--former-column", "idd"]].concat()).expect(0);
     }
 
+    async fn a_built_in_profile_takes_a_table_whose_keys_are_of_other_types(db) {
+        db.execute(
+            "CREATE TABLE oauth_tokens (id varchar(36) PRIMARY KEY, user_id varchar(36) NOT NULL, access_token text, refresh_token text)",
+        )
+        .await;
+        db.insert("oauth_tokens", &[("id", Some("7")), ("user_id", Some("u-1")), ("access_token", Some("a"))]).await;
+        let mut program = Program::on(&db);
+        program.set("TOKEN_PROFILE", "pulseplan");
+        let report = program.json(0, &["profile", "check"]);
+        assert_eq!(kinds(&report), [("key-type", "warn"), ("key-type", "warn")]);
+        program.run(&["doctor"]).expect(0);
+        assert_eq!(program.json(0, &["migrate"])["migrated"], 1);
+        program.run(&["verify"]).expect(0);
+    }
+
     async fn a_type_in_the_profile_that_is_not_the_columns_is_found(db) {
         let table = "CREATE TABLE users (id bigint PRIMARY KEY, tenant text, email text)";
         let row = "INSERT INTO users (id, email) VALUES (7, 'a@x.org')";
