@@ -35,8 +35,6 @@ use crate::telemetry::Telemetry;
 pub struct KeyService {
     /// The sealer.
     pub provider: Arc<dyn KeyProvider>,
-    /// The same without a cache, for a run that opens every value once.
-    pub(crate) uncached: Option<Arc<dyn KeyProvider>>,
     /// The calls that reach the backend, and are paid for.
     pub calls: Arc<Counting>,
     /// The local keyring's data keys, which Node KMSService's envelopes name.
@@ -107,15 +105,7 @@ impl KeyService {
             Some(rate) => Arc::new(kms_provider::Pacing::new(calls.clone(), rate)),
             None => calls.clone(),
         };
-        let metered = watch.metered(paced);
-        let uncached = load.is_every_row().then(|| metered.clone());
-        Self {
-            provider: decorate(metered, settings, load, watch),
-            uncached,
-            calls,
-            ring: None,
-            regions: None,
-        }
+        Self { provider: decorate(paced, settings, load, watch), calls, ring: None, regions: None }
     }
 
     /// Asks the key service for its key before a long run, so that a missing key is reported once and not for every
@@ -137,9 +127,9 @@ impl fmt::Debug for KeyService {
     }
 }
 
-/// Puts cache and reuse around a key service.
+/// Puts metrics, cache and reuse around a key service.
 fn decorate(
-    metered: Arc<dyn KeyProvider>,
+    inner: Arc<dyn KeyProvider>,
     settings: &Settings,
     load: Load,
     watch: &Watch,
@@ -148,7 +138,7 @@ fn decorate(
         .with_ttl(settings.cache_ttl)
         .with_max_entries(settings.cache_max)
         .with_remember_generated(load.reads_again());
-    let cache = Arc::new(Caching::with_options(metered, options));
+    let cache = Arc::new(Caching::with_options(watch.metered(inner), options));
     watch.cache(&cache);
     if settings.reuse.is_off() { cache } else { Arc::new(Reuse::new(cache, settings.reuse)) }
 }
