@@ -206,7 +206,7 @@ impl Session<'_> {
             or_abort(layout),
             table(layout),
             sets(layout, writing),
-            relation(layout, changes.len(), writing.plain.len() + 1),
+            relation(layout, changes.len()),
             still_is(layout)
         );
         let mut all: Vec<Param<'_>> =
@@ -226,7 +226,7 @@ impl Session<'_> {
             "SELECT {} FROM {}, {} WHERE {condition}",
             source(change_columns(layout)),
             table(layout),
-            relation(layout, changes.len(), 1)
+            relation(layout, changes.len())
         );
         let params = params(layout, changes);
         let rows = bind(&sql, &params).fetch_all(&mut *self.transaction).await?;
@@ -240,7 +240,7 @@ pub(in crate::database) async fn delete(
     layout: &Layout,
     change: &Change,
 ) -> Result<bool, DatabaseError> {
-    let (relation, conditions) = (relation(layout, 1, 1), still_is(layout));
+    let (relation, conditions) = (relation(layout, 1), still_is(layout));
     let sql =
         format!("DELETE FROM {} WHERE EXISTS (SELECT 1 FROM {relation} WHERE {conditions})", table(layout));
     let mut transaction = connections.begin().await?;
@@ -254,16 +254,13 @@ fn source(index: usize) -> String {
     format!("{CHANGES}.column{}", index + 1)
 }
 
-/// The changes as a relation, each row with its place after it; the placeholders are numbered from `first` on, because the
-/// driver numbers bare ones from 1 whatever is before them.
-fn relation(layout: &Layout, rows: usize, first: usize) -> String {
-    let width = change_columns(layout) + 1;
-    let row = |row: usize| {
-        let places: Vec<String> =
-            (0..width).map(|column| format!("?{}", first + row * width + column)).collect();
-        format!("({})", places.join(", "))
-    };
-    format!("(VALUES {}) AS {CHANGES}", (0..rows).map(row).collect::<Vec<_>>().join(", "))
+/// The changes as a relation, each row with its place after it. The placeholders have no numbers: the driver asks for the
+/// name of each, and SQLite looks for the names of numbered ones one after the other, so that thousands of them would take
+/// longer than writing the rows. A statement with this relation has no numbered placeholder at all, and its parameters are
+/// in the order of its text.
+fn relation(layout: &Layout, rows: usize) -> String {
+    let row = format!("({})", vec!["?"; change_columns(layout) + 1].join(", "));
+    format!("(VALUES {}) AS {CHANGES}", vec![row.as_str(); rows].join(", "))
 }
 
 fn params<'a>(layout: &Layout, changes: &[&'a Change]) -> Vec<Param<'a>> {
@@ -360,9 +357,7 @@ fn sets(layout: &Layout, writing: &Writing<'_>) -> String {
         sets.push(format!("{} = {}", quote(name), source(new)));
     }
     sets.extend(index_places(layout).map(|(name, _, new)| format!("{} = {}", quote(name), source(new))));
-    for (index, (name, _)) in writing.plain.iter().enumerate() {
-        sets.push(format!("{} = ?{}", quote(name), index + 1));
-    }
+    sets.extend(writing.plain.iter().map(|(name, _)| format!("{} = ?", quote(name))));
     if let Some(updated) = layout.updated().filter(|_| writing.touch) {
         sets.push(format!("{} = CURRENT_TIMESTAMP", quote(updated)));
     }
