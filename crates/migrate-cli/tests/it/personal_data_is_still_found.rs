@@ -55,6 +55,16 @@ async fn apart(db: &Sql) -> usize {
     rows.iter().filter(|row| row[0].as_ref().unwrap().starts_with("kms:") != row[1].is_some()).count()
 }
 
+/// Every address as it was before a migration.
+async fn make_readable(db: &Sql, rows: u32) {
+    for id in 1..=rows {
+        db.execute(&format!(
+            "UPDATE users SET email = 'User{id}@Example.org', email_index = NULL WHERE id = '{id}'"
+        ))
+        .await;
+    }
+}
+
 /// The number of states that rows are in: readable, or sealed with an index under one key or another.
 async fn states(db: &Sql) -> usize {
     let rows = db.table("users", &["email_index"]).await;
@@ -160,7 +170,7 @@ on_each_database! {
                 if ended {
                     delay = delay.mul_f64(0.8);
                     if command[0] == "migrate" {
-                        program.run(&["rollback"]).expect(0);
+                        make_readable(&db, ROWS).await;
                     }
                 } else if !between_rows {
                     delay = delay.mul_f64(1.1);
