@@ -79,10 +79,14 @@ impl Group {
 pub async fn status(store: &TokenStore) -> Result<Status, StoreError> {
     let mut status = Status { floor: store.cipher().floor(), ..Status::default() };
     for layout in store.layouts() {
-        let kinds = match layout.version() {
+        let mut kinds = match layout.version() {
             Some(_) => by_columns(store, layout).await?,
             None => by_text(store, layout).await?,
         };
+        let unnamed = store.database().count_unnamed(layout).await?;
+        if unnamed > 0 {
+            kinds.insert((None, Some(UNNAMED.into()), None), unnamed);
+        }
         for ((encryption_version, encryption_method, encryption_key_id), count) in kinds {
             let table = layout.table.name.clone();
             let group = Group { table, encryption_version, encryption_method, encryption_key_id, count };
@@ -130,10 +134,6 @@ fn canonical_method(version: Option<i64>, method: Option<String>) -> Option<Stri
 async fn by_text(store: &TokenStore, layout: &Layout) -> Result<BTreeMap<Kind, u64>, StoreError> {
     let mut kinds = BTreeMap::new();
     for_each_row(store, layout, |row| *kinds.entry(kind_of(store, layout, row)).or_insert(0) += 1).await?;
-    let unnamed = store.database().count_unnamed(layout).await?;
-    if unnamed > 0 {
-        kinds.insert((None, Some(UNNAMED.into()), None), unnamed);
-    }
     Ok(kinds)
 }
 

@@ -8,10 +8,10 @@ use super::{
     TOKEN_WRITE_FAILED, TOKEN_WRITTEN, VERIFICATION_FINISHED,
 };
 use crate::cipher::{Recorded, TokenCipher, is_fallback};
+use crate::database::change::Change;
 use crate::database::index::StoredIndexKey;
 use crate::database::layout::Layout;
 use crate::database::row::StoredRow;
-use crate::database::swap::Change;
 use crate::error::CorrelationId;
 use crate::profile::Unmarked;
 

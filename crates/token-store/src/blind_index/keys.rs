@@ -27,6 +27,8 @@ pub(crate) enum Make {
     Missing,
     /// It is left without: nothing can have been indexed.
     Nothing,
+    /// It is left without, also where another process makes one meanwhile, because nothing is written.
+    DryRun,
 }
 
 impl TokenStore {
@@ -43,7 +45,7 @@ impl TokenStore {
             return Ok(None);
         }
         let name = &layout.table.name;
-        let held = || self.held_keys().get(name);
+        let held = || self.held_keys().get(name).filter(|keys| keys.is_complete() || make == Make::DryRun);
         if let Some(keys) = held() {
             return Ok(Some(keys));
         }
@@ -61,7 +63,7 @@ impl TokenStore {
             self.check_not_lost(layout, &stored).await?;
             let keys = Arc::new(self.unwrap_keys(layout, stored).await?);
             // A column without a key may get one from another process at any moment.
-            if keys.is_complete() {
+            if keys.is_complete() || make == Make::DryRun {
                 self.held_keys().keep(name, &keys);
             }
             return Ok(keys);
@@ -80,7 +82,7 @@ impl TokenStore {
         goal: Goal,
     ) -> Result<Option<Arc<LayoutKeys>>, StoreError> {
         match goal.format {
-            WriteFormat::KmsEnvelope if goal.dry_run => self.index_keys(layout, Make::Nothing).await,
+            WriteFormat::KmsEnvelope if goal.dry_run => self.index_keys(layout, Make::DryRun).await,
             WriteFormat::KmsEnvelope => self.index_keys(layout, Make::Missing).await,
             _ => Ok(None),
         }

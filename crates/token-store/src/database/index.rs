@@ -11,15 +11,16 @@ pub(crate) const KEYS_TABLE: &str = "tokenseal_index_keys";
 
 /// The name of the database index over an index column: it begins unlike the names that people give.
 /// PostgreSQL cuts a name after 63 bytes, so that a longer one ends in a part of its hash instead.
-pub(crate) fn index_name(table: &str, into: &str) -> String {
+/// A unique one has a name of its own, so that it can be added where there is one that is not.
+pub(crate) fn index_name(table: &str, into: &str, unique: bool) -> String {
     const MOST: usize = 63;
     const HASH: usize = 16;
-    let name = format!("tokenseal_{table}_{into}");
+    let name = format!("tokenseal_{table}_{into}{}", if unique { "_unique" } else { "" });
     if name.len() <= MOST {
         return name;
     }
-    // Two pairs of names can make one text, and not one hash.
-    let digest = Sha256::digest([table.as_bytes(), into.as_bytes()].join(&0));
+    // The beginnings of two long names can be the same, and not their hashes.
+    let digest = Sha256::digest([table.as_bytes(), into.as_bytes(), &[u8::from(unique)]].join(&0));
     let hash: String = digest.iter().take(HASH / 2).map(|byte| format!("{byte:02x}")).collect();
     let end = (0..=MOST - HASH - 1).rev().find(|end| name.is_char_boundary(*end)).unwrap_or_default();
     format!("{}_{hash}", &name[..end])
@@ -143,18 +144,22 @@ fn whole(message: String) -> DatabaseError {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::index_name;
 
     #[test]
     fn a_name_of_an_index_is_its_own_and_is_not_cut() {
-        assert_eq!(index_name("users", "email_index"), "tokenseal_users_email_index");
+        assert_eq!(index_name("users", "email_index", false), "tokenseal_users_email_index");
+        assert_eq!(index_name("users", "email_index", true), "tokenseal_users_email_index_unique");
         let long = "t".repeat(60);
         let names = [
-            index_name(&long, "email_index"),
-            index_name(&long, "phone_index"),
-            index_name(&"é".repeat(40), "e"),
+            index_name(&long, "email_index", true),
+            index_name(&long, "email_index", false),
+            index_name(&long, "phone_index", true),
+            index_name(&"é".repeat(40), "e", true),
         ];
         assert!(names.iter().all(|name| name.len() <= 63), "{names:?}");
-        assert_ne!(names[0], names[1]);
+        assert_eq!(names.iter().collect::<HashSet<_>>().len(), names.len(), "{names:?}");
     }
 }

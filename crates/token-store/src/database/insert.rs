@@ -1,8 +1,8 @@
 //! Adding a row, and the comparison of what is stored then with what was sent.
 
+use super::change::Change;
 use super::layout::Layout;
 use super::row::StoredRow;
-use super::swap::Change;
 
 /// A row to be added.
 pub(crate) struct NewRow<'a> {

@@ -1,6 +1,7 @@
 //! One interface to every database: each one's SQL is in a module of its own, with the same functions in each, and
 //! nothing above this module knows which database it is.
 
+pub(crate) mod change;
 mod connect;
 mod errors;
 #[cfg(any(feature = "sqlite", feature = "mysql"))]
@@ -29,12 +30,13 @@ pub(crate) use errors::read as read_error;
 pub(crate) use identity::Kind;
 pub use within::InTransaction;
 
+use self::change::Change;
 use self::index::StoredIndexKey;
 use self::insert::{Inserted, NewRow};
 use self::layout::{Facts, Layout};
 use self::row::{StoredKey, StoredRow};
 use self::select::{Limits, Mark, MarkCount, Range};
-use self::swap::{Change, Fate, Writing};
+use self::swap::{Fate, Writing};
 use crate::error::{DatabaseError, StoreError};
 use crate::findings::Finding;
 use crate::privileges::Privileges;

@@ -6,10 +6,11 @@ use sqlx::Transaction;
 
 use super::Database;
 use super::Pool;
+use super::change::Change;
 use super::insert::{Inserted, NewRow};
 use super::layout::Layout;
 use super::row::StoredRow;
-use super::swap::{self, Change, Fate, Writing};
+use super::swap::{self, Fate, Writing};
 use crate::error::{DatabaseError, StoreError};
 
 /// A transaction of the caller's that the store works in: `&mut` of a `sqlx::Transaction`, or of the connection that it is

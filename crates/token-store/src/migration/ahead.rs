@@ -16,20 +16,27 @@ impl<P: FnMut(&super::MigrationReport)> Run<'_, P> {
     /// Where the database has refused every row so far in the same way, it is not single rows that are at fault.
     pub(super) fn all_refused(&self) -> Option<String> {
         const FIRST: usize = 100;
-        let first = self.report.failures.get(..FIRST).filter(|_| self.report.migrated == 0)?;
+        let takes_envelopes = self.report.migrated > 0 || self.are_others_done;
+        let first = self.report.failures.get(..FIRST).filter(|_| !takes_envelopes)?;
         let one = first.first().filter(|failure| failure.class == DATABASE)?;
         let alike = first.iter().all(|failure| failure.class == one.class && failure.error == one.error);
         alike.then(|| format!("its first {FIRST} rows all failed alike: {}", one.error))
     }
 
-    /// Whether the database writes one of the rows that are still to come, so that only those before are at fault. The one
-    /// that it writes counts now, and is passed over when the walk comes to it; one that it refuses counts when the walk does.
+    /// Whether the database writes one of the rows that are still to come, or those that are looked at are all written
+    /// already, so that only the rows before are at fault. The one that it writes counts now, and is passed over when the walk
+    /// comes to it; one that it refuses counts when the walk does, and is in the audit trail twice.
     pub(super) async fn writes_ahead(&mut self, layout: &Layout, rest: &Span) -> Result<bool, Ended> {
         let rows = self.store.database().count(layout, rest.range()).await.map_err(StoreError::from)?;
         let last = rows.saturating_sub(ROWS as u64);
+        let (mut already, mut refused) = (0, 0);
         for place in (0..PLACES).rev() {
             let offset = last * place / (PLACES - 1);
             for row in self.rows_at(layout, rest, offset).await? {
+                // The walk ends by itself, as interrupted.
+                if self.stop.is_set() {
+                    return Ok(true);
+                }
                 let key = row.key.clone();
                 let mut batch = self.batch(layout, vec![row]).await?;
                 if let Some(error) = batch.outage.take() {
@@ -40,12 +47,15 @@ impl<P: FnMut(&super::MigrationReport)> Run<'_, P> {
                     self.ahead = Some(key);
                     return Ok(true);
                 }
+                already += batch.report.already;
+                refused += batch.report.failed;
             }
             if last == 0 {
                 break;
             }
         }
-        Ok(false)
+        self.are_others_done = already > 0 && refused == 0;
+        Ok(self.are_others_done)
     }
 
     /// Some rows of a span, from so many rows into it on.

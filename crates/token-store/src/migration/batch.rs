@@ -3,8 +3,8 @@
 use envelope_core::KeyError;
 
 use super::{Failure, MigrationReport};
+use crate::database::change::Change;
 use crate::database::row::StoredRow;
-use crate::database::swap::Change;
 
 /// The result of one page.
 #[derive(Default)]

@@ -10,10 +10,10 @@ use super::rewrap::{RewrapGoal, plan_rewrap};
 use super::{Ended, Failure, MAX_LISTED, MigrationReport, Outcome, RunOptions, StopFlag};
 use crate::audit::{self, RunCounts, Trail};
 use crate::blind_index::plan_reindex;
+use crate::database::change::Change;
 use crate::database::layout::Layout;
 use crate::database::row::{StoredKey, StoredRow};
 use crate::database::select::{Range, Walk};
-use crate::database::swap::Change;
 use crate::error::StoreError;
 use crate::plan::{CellFailure, CurrentKey, Goal, RowPlan, plan};
 use crate::store::TokenStore;
@@ -93,6 +93,8 @@ pub(super) struct Run<'a, P> {
     pub(super) locked: Vec<PlannedChange>,
     /// A row that was written before the walk came to it.
     pub(super) ahead: Option<StoredKey>,
+    /// Whether rows further on were found to be at the target already, and none to be refused.
+    pub(super) are_others_done: bool,
 }
 
 impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
@@ -104,7 +106,8 @@ impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
         progress: P,
     ) -> Self {
         let report = MigrationReport { dry_run: options.dry_run, ..MigrationReport::default() };
-        Self { store, work, options, stop, progress, report, locked: Vec::new(), ahead: None }
+        let (locked, ahead, are_others_done) = (Vec::new(), None, false);
+        Self { store, work, options, stop, progress, report, locked, ahead, are_others_done }
     }
 
     pub(super) async fn finish(mut self) -> Outcome<MigrationReport> {
@@ -170,6 +173,8 @@ impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
     async fn tables(&mut self) -> Result<(), Ended> {
         let store = self.store;
         for layout in store.layouts() {
+            // Another table may have a row of the same key.
+            self.ahead = None;
             let mut spans = vec![Span::default()];
             while let Some(span) = spans.pop() {
                 spans.extend(self.span(layout, span).await?);

@@ -13,10 +13,11 @@ use crate::write_format::WriteFormat;
 
 /// The number of rows of a table that are not in a form, the profile's filter and the store's conditions respected.
 pub(crate) async fn pending(store: &TokenStore, layout: &Layout, to: WriteFormat) -> Result<u64, StoreError> {
-    match mark(store, layout, to) {
-        Some(mark) => Ok(store.database().count_without(layout, &mark).await?),
-        None => by_text(store, layout, to).await,
-    }
+    let named = match mark(store, layout, to) {
+        Some(mark) => store.database().count_without(layout, &mark).await?,
+        None => by_text(store, layout, to).await?,
+    };
+    Ok(named + store.database().count_unnamed(layout).await?)
 }
 
 /// The number of rows whose version columns name another key than the one that data keys come under.
@@ -25,8 +26,9 @@ pub(super) async fn under_other_keys(
     layout: &Layout,
     goal: &RewrapGoal,
 ) -> Result<u64, StoreError> {
+    let unnamed = store.database().count_unnamed(layout).await?;
     if layout.version().is_none() {
-        return Ok(store.database().count_unnamed(layout).await?);
+        return Ok(unnamed);
     }
     let counts = store.database().count_by_marks(layout).await?;
     let is_left = |count: &&MarkCount| {
@@ -34,7 +36,7 @@ pub(super) async fn under_other_keys(
             && count.key_id.as_ref().is_none_or(|key| *key != goal.to && !goal.also.contains(key))
             && (goal.from.is_none() || count.key_id == goal.from)
     };
-    Ok(counts.iter().filter(is_left).map(|count| count.rows).sum())
+    Ok(unnamed + counts.iter().filter(is_left).map(|count| count.rows).sum::<u64>())
 }
 
 /// The marks by which the database recognises a row at the target; `None` where only reading the texts shows it.
@@ -61,7 +63,7 @@ async fn by_text(store: &TokenStore, layout: &Layout, to: WriteFormat) -> Result
         row.unreadable.is_some() || texts.any(|text| TokenCipher::classify(text, recorded).ok() != Some(goal))
     };
     let mut walk = Walk::new(store.database(), layout, PAGE);
-    let mut pending = store.database().count_unnamed(layout).await?;
+    let mut pending = 0;
     loop {
         let page = walk.next().await?;
         if page.is_empty() {

@@ -6,9 +6,9 @@ use envelope_core::format::has_strong_mark;
 use zeroize::Zeroizing;
 
 use crate::cipher::{Recorded, TokenCipher};
+use crate::database::change::{Change, Marks};
 use crate::database::layout::Layout;
 use crate::database::row::StoredRow;
-use crate::database::swap::{Change, Marks};
 use crate::error::{Needed, SealFailure};
 use crate::plan::{CellCause, CellFailure, RowPlan, bad_record, readable};
 use crate::profile::Unmarked;

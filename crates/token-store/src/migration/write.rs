@@ -3,8 +3,9 @@
 use super::batch::{Batch, Counts, Lost, PlannedChange};
 use super::engine::{DATABASE, PAUSES, Run};
 use super::{Ended, Failure, MigrationReport};
+use crate::database::change::Change;
 use crate::database::layout::Layout;
-use crate::database::swap::{Change, Fate, Locked, Writing};
+use crate::database::swap::{Fate, Locked, Writing};
 use crate::error::StoreError;
 
 impl<P: FnMut(&MigrationReport)> Run<'_, P> {

@@ -31,11 +31,15 @@ impl TokenStore {
     /// # Errors
     /// [`StoreError::NoTable`] for a table that is not in the profile or the database.
     pub fn only_table(mut self, table: &str) -> Result<Self, StoreError> {
-        self.layout_named(Some(table))?;
         let of_table = |layouts: &[Layout]| {
             layouts.iter().filter(|layout| layout.table.name == table).cloned().collect::<Vec<_>>()
         };
-        (self.layouts, self.fields) = (of_table(&self.layouts).into(), of_table(&self.fields).into());
+        // A table may have fields alone.
+        let (layouts, fields) = (of_table(&self.layouts), of_table(&self.fields));
+        if layouts.is_empty() && fields.is_empty() {
+            return Err(StoreError::NoTable { table: table.to_owned() });
+        }
+        (self.layouts, self.fields) = (layouts.into(), fields.into());
         Ok(self)
     }
 

@@ -6,9 +6,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::TokenStore;
 use crate::cipher::{Recorded, TokenCipher};
+use crate::database::change::Change;
 use crate::database::layout::Layout;
 use crate::database::row::StoredRow;
-use crate::database::swap::Change;
 use crate::error::StoreError;
 use crate::profile::Unmarked;
 

@@ -5,9 +5,9 @@ use std::fmt;
 use secrecy::SecretString;
 
 use super::revision::{Content, Revision};
+use crate::database::change::Marks;
 use crate::database::layout::Layout;
 use crate::database::row::{StoredRow, row_name};
-use crate::database::swap::Marks;
 
 /// Names a row by its primary key, in the first table of the profile unless another is named.
 #[derive(Clone, Debug, PartialEq, Eq)]

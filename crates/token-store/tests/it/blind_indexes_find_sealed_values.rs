@@ -388,7 +388,7 @@ async fn keys_of_two_profiles_in_one_database_never_agree() {
 
 /// The number of index scans and of sequential scans of the table, by sessions that have ended.
 async fn scans(db: &Sql) -> (u64, u64) {
-    let sql = "SELECT (SELECT idx_scan::text FROM pg_stat_user_indexes WHERE indexrelname = 'tokenseal_users_email_index'), \
+    let sql = "SELECT (SELECT idx_scan::text FROM pg_stat_user_indexes WHERE indexrelname = 'tokenseal_users_email_index_unique'), \
                (SELECT seq_scan::text FROM pg_stat_user_tables WHERE relname = 'users')";
     let row = db.rows(sql).await.remove(0);
     let number = |index: usize| row[index].as_ref().unwrap().parse().unwrap();

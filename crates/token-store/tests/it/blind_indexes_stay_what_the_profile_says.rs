@@ -47,7 +47,6 @@ on_each_database! {
 
     async fn an_index_that_is_not_unique_is_refused_where_the_profile_says_so(db) {
         db.execute("CREATE TABLE users (id text PRIMARY KEY, email text, email_index varchar(200))").await;
-        db.execute("CREATE INDEX of_mine ON users (email_index)").await;
         db.execute(ROWS).await;
         let keys = Keys::toml(&profile_of("users", &["id"], &["email"], &INDEX.replace("unique = true", "")));
         adds_schema(&db, &keys).await.unwrap();
@@ -109,7 +108,7 @@ on_each_database! {
 async fn a_statement_of_the_schema_that_does_nothing_is_an_error() {
     let db = Sql::sqlite().await;
     db.execute("CREATE TABLE users (id text PRIMARY KEY, email text)").await;
-    db.execute("CREATE INDEX tokenseal_users_email_index ON users (email)").await;
+    db.execute("CREATE INDEX tokenseal_users_email_index_unique ON users (email)").await;
     let keys = Keys::toml(&profile_of("users", &["id"], &["email"], INDEX));
     let added = adds_schema(&db, &keys).await;
     assert!(matches!(added, Err(StoreError::StillPending { .. })), "{added:?}");

@@ -1,8 +1,8 @@
 //! Every walk over a table ends, whatever its keys are, and holds a bounded part of the table at a time.
 
-use token_store::WriteFormat;
 use token_store::findings::{Kind, Severity, findings};
 use token_store::status::{status, workload};
+use token_store::{Database, WriteFormat, schema};
 
 use crate::support::{Keys, Sql, migrate, profile_of, shown, verified};
 
@@ -138,6 +138,25 @@ on_each_database! {
         let report = migrate(&store, WriteFormat::KmsEnvelope).await;
         assert_eq!((report.migrated, report.left), (1, 2));
         assert!(report.failures.iter().any(|failure| failure.class == "null_key"), "{:?}", report.failures);
+    }
+
+    async fn rows_without_a_key_are_counted_alike_where_columns_say_the_version(db) {
+        db.execute("CREATE TABLE t (id varchar(40) UNIQUE, tok text)").await;
+        db.execute("INSERT INTO t VALUES ('1', 'one'), (NULL, NULL)").await;
+        let version = "[tables.version]\nversion = \"v\"\nmethod = \"m\"\nkey_id = \"k\"";
+        let keys = Keys::toml(&profile_of("t", &["id"], &["tok"], version));
+        schema::migrate(&Database::connect(db.url()).await.unwrap(), &keys.profile).await.unwrap();
+        let store = keys.store(&db).await;
+        // Without a value it has nothing to lose.
+        let report = migrate(&store, WriteFormat::KmsEnvelope).await;
+        assert_eq!((report.migrated, report.left), (1, 0), "{report:?}");
+        assert_eq!(status(&store).await.unwrap().pending, 0);
+        db.execute("INSERT INTO t (id, tok) VALUES (NULL, 'two')").await;
+        let counted = status(&store).await.unwrap();
+        assert_eq!((counted.pending, counted.total), (1, 2));
+        let methods: Vec<_> = counted.groups.iter().map(|group| group.encryption_method.as_deref()).collect();
+        assert_eq!(methods, [Some("no-key"), Some("kms-envelope")]);
+        assert_eq!(migrate(&store, WriteFormat::KmsEnvelope).await.left, 1);
     }
 
     async fn rows_without_a_key_hide_no_other_row_and_are_counted(db) {

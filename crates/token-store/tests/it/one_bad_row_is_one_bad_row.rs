@@ -140,6 +140,36 @@ on_postgresql_and_sqlite! {
         assert_eq!(crate::support::counts(&report), [300, 100, 0, 0, 200, 100]);
         assert_eq!((report.left, report.failures.len()), (200, 200));
     }
+
+    async fn a_run_over_refused_rows_goes_on_where_all_others_are_sealed_already(db) {
+        let keys = table(&db, 300).await;
+        if db.is_postgres() {
+            db.execute("ALTER TABLE users ADD CHECK (id > 'r109' OR length(token) < 30)").await;
+        } else {
+            db.execute("CREATE TRIGGER t BEFORE UPDATE ON users WHEN OLD.id < 'r110' BEGIN SELECT RAISE(ABORT, 'x'); END").await;
+        }
+        let store = keys.store(&db).await;
+        for already in [0, 190] {
+            let report = carry_out(&store, &to(WriteFormat::KmsEnvelope, 60)).await;
+            assert_eq!((report.scanned, report.already, report.failed, report.left), (300, already, 110, 110));
+        }
+    }
+
+    async fn a_row_that_was_written_ahead_hides_no_row_of_the_same_key_in_another_table(db) {
+        let mut keys = table(&db, 130).await;
+        db.execute("CREATE TABLE accounts (id text PRIMARY KEY, token text)").await;
+        db.execute("INSERT INTO accounts SELECT id, token FROM users").await;
+        if db.is_postgres() {
+            db.execute("ALTER TABLE users ADD CHECK (id > 'r104' OR length(token) < 30)").await;
+        } else {
+            db.execute("CREATE TRIGGER t BEFORE UPDATE ON users WHEN OLD.id < 'r105' BEGIN SELECT RAISE(ABORT, 'x'); END").await;
+        }
+        let accounts = "[[tables]]\nname = \"accounts\"\nkey = [\"id\"]\ntokens = [\"token\"]\n";
+        keys.profile = Keys::toml(&profile_of("users", &["id"], &["token"], accounts)).profile;
+        let store = keys.store(&db).await;
+        let report = carry_out(&store, &to(WriteFormat::KmsEnvelope, 50)).await;
+        assert_eq!((report.scanned, report.migrated, report.failed, report.left), (260, 155, 105, 105), "{report:?}");
+    }
 }
 
 on_each_database! {

@@ -8,13 +8,12 @@ use super::sql::{TABLE, as_text, column, is_key, is_same_text, table_by_key};
 use super::{
     Connections, Param, bind, bind_once, check_mode, columns, index, number, privileges, select, write,
 };
+use crate::database::change::{Change, change_columns, change_values, index_places, record_places};
 use crate::database::index::Rival;
 use crate::database::insert::{Inserted, NewRow};
 use crate::database::layout::Layout;
 use crate::database::row::{StoredKey, StoredRow};
-use crate::database::swap::{
-    Attempt, Care, Change, Locked, Writing, change_columns, change_values, index_places, record_places,
-};
+use crate::database::swap::{Attempt, Care, Locked, Writing};
 use crate::database::within::Held;
 use crate::error::{DatabaseError, Scope};
 

@@ -119,7 +119,7 @@ pub(in crate::database) async fn count_by_marks(
     connections: &Connections,
     layout: &Layout,
 ) -> Result<Vec<MarkCount>, DatabaseError> {
-    let (condition, params) = in_range(layout, Range::default());
+    let (condition, params) = in_order(layout, Range::default());
     let columns: Vec<String> = layout.table.version_columns().map(|name| as_text(layout, name)).collect();
     let sql = format!(
         "SELECT {}, pg_catalog.count(*)::pg_catalog.text FROM {}{condition} GROUP BY 1, 2, 3",
@@ -143,7 +143,7 @@ pub(in crate::database) async fn count_without(
     layout: &Layout,
     mark: &Mark,
 ) -> Result<u64, DatabaseError> {
-    let (condition, params) = in_range(layout, Range::default());
+    let (condition, params) = in_order(layout, Range::default());
     let mut carried = Vec::new();
     if let (Some(names), Some(version)) = (layout.version(), mark.version) {
         let stored = as_text(layout, &names.version);

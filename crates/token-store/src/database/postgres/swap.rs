@@ -8,14 +8,13 @@ use sqlx::{PgConnection, Postgres};
 use super::select::key_of_changes;
 use super::sql::{as_text, cast, column, is_same_text, table};
 use super::{Connections, Param, columns, index, index_lock, number, privileges, select, text, write};
+use crate::database::change::{Change, change_columns, change_values, index_places, record_places};
 use crate::database::index::Rival;
 use crate::database::insert::{Inserted, NewRow};
 use crate::database::layout::Layout;
 use crate::database::quote;
 use crate::database::row::{StoredKey, StoredRow};
-use crate::database::swap::{
-    Attempt, Care, Change, Locked, Writing, change_columns, change_values, index_places, record_places,
-};
+use crate::database::swap::{Attempt, Care, Locked, Writing};
 use crate::database::within::Held;
 use crate::error::{DatabaseError, Scope};
 

@@ -57,8 +57,8 @@ pub(in crate::database) fn create_index(
     unique: bool,
 ) -> String {
     let schema = schema.map(|schema| format!("{}.", quote(schema))).unwrap_or_default();
+    let name = quote(&index_name(&table.name, into, unique));
     let unique = if unique { "UNIQUE " } else { "" };
-    let name = quote(&index_name(&table.name, into));
     format!("CREATE {unique}INDEX IF NOT EXISTS {schema}{name} ON {} ({})", quote(&table.name), quote(into))
 }
 

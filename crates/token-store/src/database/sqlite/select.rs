@@ -114,7 +114,7 @@ pub(in crate::database) async fn count_by_marks(
     connections: &Connections,
     layout: &Layout,
 ) -> Result<Vec<MarkCount>, DatabaseError> {
-    let (condition, params) = in_range(layout, Range::default());
+    let (condition, params) = in_order(layout, Range::default());
     let columns: Vec<String> = layout.table.version_columns().map(|name| as_text(layout, name)).collect();
     let sql =
         format!("SELECT {}, count(*) FROM {}{condition} GROUP BY 1, 2, 3", columns.join(", "), table(layout));
@@ -135,7 +135,7 @@ pub(in crate::database) async fn count_without(
     layout: &Layout,
     mark: &Mark,
 ) -> Result<u64, DatabaseError> {
-    let (condition, params) = in_range(layout, Range::default());
+    let (condition, params) = in_order(layout, Range::default());
     let mut carried = Vec::new();
     if let (Some(names), Some(version)) = (layout.version(), mark.version) {
         carried.push(format!("coalesce({}, '0') = '{version}'", as_text(layout, &names.version)));

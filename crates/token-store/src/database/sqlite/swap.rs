@@ -7,14 +7,13 @@ use sqlx::{Sqlite, SqliteConnection};
 use super::columns::describe;
 use super::sql::{as_text, column, key_column, or_abort, table};
 use super::{Connections, Param, bind, index, integer, select, write};
+use crate::database::change::{Change, change_columns, change_values, index_places, record_places};
 use crate::database::index::Rival;
 use crate::database::insert::{Inserted, NewRow};
 use crate::database::layout::Layout;
 use crate::database::quote;
 use crate::database::row::{StoredKey, StoredRow};
-use crate::database::swap::{
-    Attempt, Care, Change, Writing, change_columns, change_values, index_places, record_places,
-};
+use crate::database::swap::{Attempt, Care, Writing};
 use crate::database::within::Held;
 use crate::error::{DatabaseError, Scope};
 
