@@ -1,6 +1,5 @@
 //! Owner, permissions and extended attributes, carried from the old file to the new one.
 
-use std::ffi::OsStr;
 use std::fs::{File, Metadata, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
@@ -26,10 +25,14 @@ pub(crate) fn keep(new: &File, path: &Path, before: &Metadata, widest: u32) -> R
     }
     // A new file inherits the access control list that its directory has for new files. The old one need not have it.
     remove_inherited_list(new).map_err(refused("access control list"))?;
+    // Before the mode, which may forbid the owner to write: then no user attribute can be set any more.
+    copy_attributes(new, path, |name| name.starts_with("user.")).map_err(refused("extended attributes"))?;
     // After the owner: a change of owner clears the set-user-id bits.
     let mode = before.mode() & 0o7777 & widest;
     new.set_permissions(Permissions::from_mode(mode)).map_err(refused("mode"))?;
-    copy_attributes(new, path, widest).map_err(refused("extended attributes"))
+    // Only where all permissions are kept: the list could give more than the widest mode.
+    let keeps_list = widest & 0o777 == 0o777;
+    copy_attributes(new, path, |name| name == ACL && keeps_list).map_err(refused("access control list"))
 }
 
 fn remove_inherited_list(new: &File) -> io::Result<()> {
@@ -39,23 +42,17 @@ fn remove_inherited_list(new: &File) -> io::Result<()> {
     }
 }
 
-fn copy_attributes(new: &File, path: &Path, widest: u32) -> io::Result<()> {
+/// Copies some attributes. Labels of security modules are never among them: they come from their policy.
+fn copy_attributes(new: &File, path: &Path, is_kept: impl Fn(&str) -> bool) -> io::Result<()> {
     let names = match xattr::list(path) {
         Ok(names) => names,
         Err(error) if error.raw_os_error() == Some(NOT_SUPPORTED) => return Ok(()),
         Err(error) => return Err(error),
     };
-    for name in names.filter(|name| is_kept(name, widest)) {
+    for name in names.filter(|name| is_kept(&name.to_string_lossy())) {
         if let Some(value) = xattr::get(path, &name)? {
             new.set_xattr(&name, &value)?;
         }
     }
     Ok(())
-}
-
-/// User attributes and the access control list. The latter only where all permissions are kept: it could give more
-/// than the widest mode. Labels of security modules come from their policy.
-fn is_kept(name: &OsStr, widest: u32) -> bool {
-    let name = name.to_string_lossy();
-    name.starts_with("user.") || (name == ACL && widest & 0o777 == 0o777)
 }

@@ -65,9 +65,14 @@ fn user_attributes_are_kept() {
     let path = directory.path().join("file");
     fs::write(&path, "old").unwrap();
     xattr::set(&path, "user.origin", b"deploy").unwrap();
-    let new = NewFile::begin(&path, &Options::replace()).unwrap();
-    new.commit().unwrap();
-    assert_eq!(xattr::get(&path, "user.origin").unwrap().as_deref(), Some(b"deploy".as_slice()));
+    // Only root may give a file an attribute that it may not write to.
+    for mode in [0o600, 0o400] {
+        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        let new = NewFile::begin(&path, &Options::replace()).unwrap();
+        new.commit().unwrap();
+        assert_eq!(xattr::get(&path, "user.origin").unwrap().as_deref(), Some(b"deploy".as_slice()));
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, mode);
+    }
 }
 
 /// Version 2; rw- for the owner, r-- for user 4321, --- for the group, r-- as the mask, --- for others.
