@@ -70,7 +70,8 @@ impl Config {
         match pattern {
             None => Ok(()),
             Some(pattern) => {
-                let problem = format!("names the secrets {pattern:?}, and no variable begins so");
+                let problem =
+                    format!("names the secrets {pattern:?}, but the name of no variable can begin with this");
                 let hint =
                     "write the beginning as the variables have it, such as CRM_*, or set SECRETS_SOURCE";
                 Err(SettingsError::of("AGENT_POLICY", problem, hint))

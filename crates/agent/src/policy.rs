@@ -197,10 +197,10 @@ impl Policy {
     ) -> bool {
         let name = own(secret.name()).to_string();
         let reference = secret.field().map(|field| format!("{name}#{field}"));
-        let fits = |pattern: &str| {
-            let pattern = spelled(pattern, &own);
-            fits(&pattern, &name) || reference.as_ref().is_some_and(|reference| fits(&pattern, reference))
+        let fits_as = |pattern: &str| {
+            fits(pattern, &name) || reference.as_ref().is_some_and(|reference| fits(pattern, reference))
         };
+        let fits = |pattern: &str| fits_as(pattern) || fits_as(&spelled(pattern, &own));
         let mut of_caller =
             self.rules.iter().filter(|rule| rule.who.is(caller) && rule.allows(Action::Secret));
         of_caller.any(|rule| rule.secrets.iter().any(|pattern| fits(pattern)))
@@ -226,18 +226,12 @@ impl Policy {
     }
 }
 
-/// A pattern with its name as the source spells it. The beginning of a name has no spelling of its own.
+/// A pattern with its name, or the beginning of its names, as the source spells it.
 fn spelled<'a>(pattern: &'a str, own: &impl Fn(&SecretName) -> SecretName) -> Cow<'a, str> {
-    let (name, field) = match pattern.split_once('#') {
-        Some((name, field)) => (name, Some(field)),
-        None => (pattern, None),
-    };
-    match SecretName::new(name) {
-        Ok(whole) if !name.ends_with('*') => {
-            let field = field.map(|field| format!("#{field}")).unwrap_or_default();
-            Cow::Owned(format!("{}{field}", own(&whole)))
-        }
-        _ => Cow::Borrowed(pattern),
+    let end = pattern.find(['#', '*']).unwrap_or(pattern.len());
+    match SecretName::new(&pattern[..end]) {
+        Ok(name) => Cow::Owned(format!("{}{}", own(&name), &pattern[end..])),
+        Err(_) => Cow::Borrowed(pattern),
     }
 }
 
