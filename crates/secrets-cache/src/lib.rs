@@ -13,6 +13,7 @@ pub mod inventory;
 pub mod local;
 pub mod metrics;
 pub mod name;
+mod pem;
 pub mod scan;
 pub mod sealed_stream;
 pub mod secret;

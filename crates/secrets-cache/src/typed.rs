@@ -129,16 +129,36 @@ pub fn is_json_object(value: &SecretValue) -> bool {
     object.is_some_and(|parsed| parsed.is_ok())
 }
 
-/// Whether two secrets are JSON objects with the same members, in any order, each the same to the byte.
+/// Whether two secrets are JSON objects of the same members, in any order and with any blanks and escapes: a store that reads
+/// JSON and writes it again changes those. Numbers are compared as they are written.
 #[must_use]
 pub fn has_same_members(one: &SecretValue, other: &SecretValue) -> bool {
-    let members = |value: &SecretValue| {
-        let text = value.expose_text()?;
-        let members = serde_json::from_str::<HashMap<String, &RawValue>>(text).ok()?;
-        let of = |(name, raw): (String, &RawValue)| (name, Zeroizing::new(raw.get().to_owned()));
-        Some(members.into_iter().map(of).collect::<HashMap<_, _>>())
+    let texts = one.expose_text().zip(other.expose_text());
+    is_json_object(one) && texts.is_some_and(|(one, other)| is_same_json(one, other, MAX_DEPTH))
+}
+
+/// Levels of objects and arrays that are compared. serde_json itself reads 128.
+const MAX_DEPTH: u8 = 128;
+
+fn is_same_json(one: &str, other: &str, depth: u8) -> bool {
+    fn both<'a, T: Deserialize<'a>>(one: &'a str, other: &'a str) -> Option<(T, T)> {
+        serde_json::from_str(one).ok().zip(serde_json::from_str(other).ok())
+    }
+    let is_same = |one: &RawValue, other: &RawValue| {
+        depth.checked_sub(1).is_some_and(|depth| is_same_json(one.get(), other.get(), depth))
     };
-    members(one).is_some_and(|one| members(other).is_some_and(|other| one == other))
+    if let Some((one, other)) = both::<HashMap<String, &RawValue>>(one, other) {
+        let has =
+            |(name, value): (&String, &&RawValue)| other.get(name).is_some_and(|there| is_same(value, there));
+        return one.len() == other.len() && one.iter().all(has);
+    }
+    if let Some((one, other)) = both::<Vec<&RawValue>>(one, other) {
+        return one.len() == other.len() && one.iter().zip(&other).all(|(one, other)| is_same(one, other));
+    }
+    if let Some((one, other)) = both::<String>(one, other) {
+        return Zeroizing::new(one) == Zeroizing::new(other);
+    }
+    one == other
 }
 
 fn find<'a>(json: &'a str, field: &str) -> Option<&'a str> {

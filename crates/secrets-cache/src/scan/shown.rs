@@ -5,11 +5,10 @@ use std::path::{Path, PathBuf};
 
 use super::shapes::{self, Found};
 use super::values::is_random;
+use crate::pem;
 
 /// Stands for a token in a path.
 const HIDDEN: &str = "***";
-const BEGINS: &str = "-----BEGIN ";
-const ENDS: &str = "-----END ";
 
 /// A name, unless a token is in it or it is in a token, or it could be a secret itself.
 pub(super) fn name<'a>(name: &'a str, at: &Range<usize>, tokens: &[Found]) -> Option<&'a str> {
@@ -42,25 +41,17 @@ pub(super) fn path(path: &Path) -> PathBuf {
     shown.into()
 }
 
-/// The lines of private keys in PEM (RFC 7468), from the one after the beginning on. Base64 can look like a setting.
+/// The lines of private keys in PEM, from the one after the beginning on.
 pub(super) fn key_lines(lines: &[&str]) -> Vec<bool> {
     let mut is_inside = false;
     let mut inside = Vec::with_capacity(lines.len());
     for line in lines {
-        is_inside = is_inside && is_of_key(line);
+        is_inside = is_inside && (pem::is_inside(line) || pem::is_end(line));
         inside.push(is_inside);
-        is_inside = match line.rfind(BEGINS) {
-            Some(at) => line[at..].contains("PRIVATE KEY") && !line[at..].contains(ENDS),
-            None => is_inside && !line.contains(ENDS),
+        is_inside = match pem::beginning(line) {
+            Some(begun) => begun.contains("PRIVATE KEY"),
+            None => is_inside && !pem::is_end(line),
         };
     }
     inside
-}
-
-/// Base64, a header such as `Proc-Type: 4,ENCRYPTED` (RFC 1421), or the end.
-fn is_of_key(line: &str) -> bool {
-    let line = line.trim();
-    let unpadded = line.trim_end_matches('=');
-    let is_base64 = unpadded.chars().all(|c| c.is_ascii_alphanumeric() || "+/".contains(c));
-    is_base64 || line.contains(ENDS) || ["Proc-Type:", "DEK-Info:"].iter().any(|head| line.starts_with(head))
 }

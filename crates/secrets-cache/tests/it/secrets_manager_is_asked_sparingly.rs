@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_secretsmanager::Client;
+use secrets_cache::source::prefixed::Prefixed;
 use secrets_cache::source::secrets_manager::SecretsManager;
 use secrets_cache::source::{ListRequest, list_all};
 use secrets_cache::{NewSecret, SecretSource, SecretValue, SecretsCache, SourceError, Stage};
@@ -109,7 +110,10 @@ async fn on_an_independent_emulator() {
 }
 
 async fn life_of_a_secret(client: Client, keeps_bytes: bool) {
-    let source = Arc::new(SecretsManager::new(client));
+    // An emulator that goes on running still has the secrets of earlier runs.
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos();
+    let manager = Arc::new(SecretsManager::new(client));
+    let source = Arc::new(Prefixed::new(manager, &format!("{now:x}/")).unwrap());
     let cache =
         SecretsCache::builder(source.clone()).ttl(Duration::from_millis(300)).early_refresh(0.0).build();
     let missing = source.get(&name("life/a"), &Stage::Current).await;

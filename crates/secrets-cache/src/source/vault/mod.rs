@@ -183,8 +183,19 @@ impl VaultKv {
         current: u64,
         operation: &'static str,
     ) -> Result<u64, SourceError> {
-        let path = self.place("data", name, operation).await?;
         let shape = self.shape(name, value, current, operation).await?;
+        self.write_as(shape, name, value, current, operation).await
+    }
+
+    async fn write_as(
+        &self,
+        shape: Shape,
+        name: &SecretName,
+        value: &SecretValue,
+        current: u64,
+        operation: &'static str,
+    ) -> Result<u64, SourceError> {
+        let path = self.place("data", name, operation).await?;
         let body: Zeroizing<Vec<u8>> = convert::write_body(value, current, shape);
         let answer = self.client.post_bytes(&path, &body).await;
         let answer = answer.map_err(|error| failure::of(&Asked { operation, name }, error))?;
@@ -345,14 +356,20 @@ impl SecretSource for VaultKv {
         }
         let before = self.metadata(&secret.name, error::PUT).await?;
         let current = before.as_ref().map_or(0, Metadata::current);
+        let shape = self.shape(&secret.name, &secret.value, current, error::PUT).await?;
+        // The server returns the fields of a secret in an order of its own.
+        let is_same = |there: &SecretValue| {
+            there.same_as(&secret.value)
+                || shape == Shape::Fields && typed::has_same_members(there, &secret.value)
+        };
         if before.is_some()
             && let Ok(there) = self.get(&secret.name, &Stage::Current).await
-            && there.value.same_as(&secret.value)
+            && is_same(&there.value)
         {
             self.tag(&secret.name, before.as_ref(), &secret.tags).await?;
             return Ok(Stored::as_before(there.version));
         }
-        let version = self.write(&secret.name, &secret.value, current, error::PUT).await?;
+        let version = self.write_as(shape, &secret.name, &secret.value, current, error::PUT).await?;
         self.tag(&secret.name, before.as_ref(), &secret.tags).await?;
         Ok(Stored::new(version.to_string(), before.is_none()))
     }
