@@ -13,8 +13,12 @@ const SHORTEST_PART: usize = 4;
 
 /// The parser's text, in which no argument is repeated but names of options and commands.
 pub(crate) fn text(error: &clap::Error) -> String {
-    let rendered = error.render().to_string();
     let given = given(error);
+    // The parser's text leaves control characters out and has paragraphs of its own: such an argument is not found in it.
+    if given.iter().any(|argument| argument.chars().any(char::is_control)) {
+        return format!("error: {}\n\nFor more information, try '--help'.\n", error.kind());
+    }
+    let rendered = error.render().to_string();
     let hidden = rendered.split("\n\n").map(|paragraph| match paragraph.trim_start().starts_with("Usage:") {
         // Made of definitions alone.
         true => paragraph.to_owned(),
@@ -107,6 +111,25 @@ mod tests {
             (ErrorKind::InvalidValue, "12345678", false),
         ] {
             assert_eq!(is_misspelt(kind, text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_argument_of_several_lines_or_with_escapes_is_not_shown() {
+        let command =
+            clap::Command::new("test").arg(clap::Arg::new("name")).arg(clap::Arg::new("n").long("n"));
+        for secret in [
+            "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nMIIEcanary12345\n",
+            "canary\u{1b}[31mcanary",
+            "canary\r\n",
+        ] {
+            for arguments in [["test", "name", secret], ["test", "--n", "1"]] {
+                let arguments =
+                    if arguments[1] == "--n" { vec!["test", "--no", secret] } else { arguments.to_vec() };
+                let error = command.clone().try_get_matches_from(arguments).unwrap_err();
+                assert!(!text(&error).contains("canary"), "{}", text(&error));
+                assert!(text(&error).contains("--help"));
+            }
         }
     }
 

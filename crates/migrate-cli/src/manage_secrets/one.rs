@@ -139,12 +139,12 @@ pub(super) async fn set(args: SetArgs, opened: &Opened, options: &Options) -> Re
     let (version, created, unchanged) = (stored.version, stored.created, stored.unchanged);
     let report = StoredReport { name: secret.name.to_string(), version, created, unchanged };
     emit(options.common.format, &report, |report| {
-        let what = match (report.created, report.unchanged) {
-            (true, _) => "stored",
-            (_, true) => "the same value as before, no new version of",
-            _ => "stored as a new version of",
-        };
-        format!("{what} {}: version {}", report.name, report.version)
+        let (name, version) = (&report.name, &report.version);
+        match (report.created, report.unchanged) {
+            (_, true) => format!("{name} already has this value: version {version} stays current"),
+            (true, _) => format!("stored {name}: version {version}"),
+            _ => format!("stored as a new version of {name}: version {version}"),
+        }
     })?;
     Ok(Exit::Done)
 }

@@ -201,6 +201,24 @@ async fn fields_that_other_programs_read_stay_fields() {
         "{overwritten}"
     );
     assert_eq!(bao.call("GET", &path, Value::Null).await["data"], fields("p4"));
+    // The server writes the blanks and escapes inside of members anew as well.
+    let nested = "{\"user\": \"u1\", \"opts\": {\"url\": \"x?a=1&b=<2>\", \"list\": [1, 2]}}";
+    write(&place, &format!("DB='{nested}'\n"));
+    let overwritten = tokio::task::block_in_place(|| place.json(&[&STRIP[..], &["--overwrite"]].concat(), 0));
+    assert_eq!(
+        (count(&overwritten, "updated"), &overwritten["stripped"]),
+        (1, &true.into()),
+        "{overwritten}"
+    );
+    let stored: Value = serde_json::from_str(nested).unwrap();
+    let read = bao.call("GET", &path, Value::Null).await;
+    assert_eq!(read["data"], stored);
+    run(&["set", "db"], "{\"opts\": {\"list\": [1,2], \"url\": \"x?a=1&b=<2>\"}, \"user\": \"u1\"}");
+    let again = bao.call("GET", &path, Value::Null).await;
+    assert_eq!(
+        again["metadata"]["version"], read["metadata"]["version"],
+        "the same members make no new version"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -77,12 +77,13 @@ async fn assert_read(db: &Sql, interpreter: &Path, truth: &[Value], version: &st
     }
 }
 
-async fn kms_key(moto: &Moto) -> String {
+/// A new key: its ARN, and an alias that no other run has given.
+async fn kms_key(moto: &Moto) -> (String, String) {
     let kms = aws_sdk_kms::Client::new(&moto.sdk_config("us-east-1"));
     let key = kms.create_key().send().await.unwrap().key_metadata.unwrap();
-    let alias = kms.create_alias().alias_name("alias/acceptance").target_key_id(key.key_id());
-    alias.send().await.unwrap();
-    key.arn().unwrap().to_owned()
+    let alias = format!("alias/acceptance-{}", key.key_id());
+    kms.create_alias().alias_name(&alias).target_key_id(key.key_id()).send().await.unwrap();
+    (key.arn().unwrap().to_owned(), alias)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -97,8 +98,8 @@ async fn a_thousand_rows_migrate_verify_and_roll_back() {
         .flat_map(|row| row["truth"].as_array().unwrap())
         .filter(|token| token.as_str().is_some_and(|token| !token.is_empty()));
     let values = values.count();
-    let arn = kms_key(&moto).await;
-    let program = Program::on_aws(&db, moto.endpoint(), "alias/acceptance");
+    let (arn, alias) = kms_key(&moto).await;
+    let program = Program::on_aws(&db, moto.endpoint(), &alias);
     let kms = json!({ "kms_endpoint": moto.endpoint() });
 
     program.run(&["migrate"]).expect(6).says(&["encryption_method", "migrate-tokens schema"]);

@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use test_support::Unavailable;
+use test_support::parts::settle;
+
 use crate::support::{MASTER_KEY, Program, Run, signal};
 
 struct Logs {
@@ -101,15 +104,31 @@ fn sees_every_program() -> bool {
 }
 
 /// Whether this process may make namespaces.
-fn can_unshare() -> bool {
+fn can_unshare() -> Result<(), Unavailable> {
     let made = Command::new("unshare").args(["--pid", "--fork", "--mount-proc", "true"]).output();
-    made.is_ok_and(|output| output.status.success())
+    let is_made = made.is_ok_and(|output| output.status.success());
+    is_made.then_some(()).ok_or_else(|| Unavailable::new("no PID namespace can be made"))
+}
+
+#[test]
+fn an_original_stays_where_a_program_may_not_be_seen() {
+    let logs = Logs::new();
+    fs::write(logs.path("app.log.1"), "one\n").unwrap();
+    let report = match sees_every_program() {
+        true => logs.once_elsewhere(&[], 3),
+        false => {
+            let words = ["seal-file", "--watch", "logs", "--settle", "0s", "--once", "--format", "json"];
+            Run::of(&words, logs.program.secrets_command(&words).output().unwrap()).expect(3)
+        }
+    };
+    assert_eq!(report.document()["failures"][0]["class"], "unseen_writers");
+    assert_eq!(logs.names(), ["app.log.1", "app.log.1.sealed"]);
 }
 
 #[test]
 fn a_file_that_a_program_out_of_sight_may_have_open_is_sealed_and_stays() {
-    if !can_unshare() {
-        // Without a namespace there is no program that cannot be seen here.
+    let test = "migrate-cli/a_file_that_a_program_out_of_sight_may_have_open_is_sealed_and_stays";
+    if settle("root", test, can_unshare()).is_none() {
         return;
     }
     let logs = Logs::new();

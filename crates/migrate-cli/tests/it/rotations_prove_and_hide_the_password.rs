@@ -1,7 +1,7 @@
 //! `rotation-step`: a password that the database never got is not promoted, and no password is in a log.
 
 use std::io::Write as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use secrets_cache::Stage;
 use sqlx::{AssertSqlSafe, Connection as _, MySqlConnection, PgConnection, Row as _};
@@ -10,11 +10,13 @@ use tokio::task::{JoinHandle, block_in_place, spawn_blocking};
 
 use crate::credentials_rotate_without_a_failed_login::{
     Rotating, STEPS, demand_passwords, on_mariadb, on_postgresql, on_trusting_postgresql, pg, run_pg, token,
-    users,
+    until_refused, users,
 };
 
 /// Longer than the time from which the driver takes a statement for a slow one.
 const SLOW: Duration = Duration::from_millis(1_300);
+/// The longest that a statement takes to reach its lock.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn verifier_of(server: &mut PgConnection, user: &str) -> Option<String> {
     let query =
@@ -49,12 +51,7 @@ async fn a_server_that_takes_any_password_gets_the_new_one_and_does_not_prove_it
     assert_eq!(rotating.value(&Stage::Current).await, before, "and it is not current");
 
     demand_passwords(&mut server, &format!("{user},{second},{admin}")).await;
-    let mut wrong = rotating.value(&Stage::Pending).await;
-    wrong["password"] = "wrong".into();
-    // The server reads the file again a little later.
-    while pg(wrong.clone()).await.is_ok() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until_refused(rotating.value(&Stage::Pending).await).await;
     block_in_place(|| STEPS.iter().for_each(|step| drop(rotating.step(step, &token(1), 0))));
     pg(rotating.value(&Stage::Current).await).await.unwrap();
 }
@@ -94,10 +91,13 @@ async fn a_slow_statement_of_a_rotation_is_in_no_log_on_postgresql() {
     // Outside of the transaction, which sees the activity of one moment only.
     let mut server = PgConnection::connect(database.url()).await.unwrap();
     let is_waiting = || sqlx::query(waiting).bind(administrator.clone());
-    while is_waiting().fetch_one(&mut server).await.unwrap().get::<i64, _>(0) == 0 && !step.is_finished() {
+    let limit = Instant::now() + PATIENCE;
+    while is_waiting().fetch_one(&mut server).await.unwrap().get::<i64, _>(0) == 0 {
+        assert!(!step.is_finished() && Instant::now() < limit, "the statement did not wait for the lock");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     tokio::time::sleep(SLOW).await;
+    assert!(!step.is_finished(), "the statement was not slow");
     locked.rollback().await.unwrap();
     assert_hidden(&rotating, &step.await.unwrap()).await;
 }
@@ -114,10 +114,13 @@ async fn a_slow_statement_of_a_rotation_is_in_no_log_on_mariadb() {
     let mut server = MySqlConnection::connect(database.url()).await.unwrap();
     let waiting = "SELECT count(*) FROM information_schema.processlist WHERE state LIKE 'Waiting for table%' AND user = ?";
     let is_waiting = || sqlx::query(waiting).bind(format!("a{user}"));
-    while is_waiting().fetch_one(&mut server).await.unwrap().get::<i64, _>(0) == 0 && !step.is_finished() {
+    let limit = Instant::now() + PATIENCE;
+    while is_waiting().fetch_one(&mut server).await.unwrap().get::<i64, _>(0) == 0 {
+        assert!(!step.is_finished() && Instant::now() < limit, "the statement did not wait for the lock");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     tokio::time::sleep(SLOW).await;
+    assert!(!step.is_finished(), "the statement was not slow");
     run("UNLOCK TABLES".into()).execute(&mut lock).await.unwrap();
     assert_hidden(&rotating, &step.await.unwrap()).await;
     for account in [user.clone(), format!("{user}_clone"), format!("a{user}")] {

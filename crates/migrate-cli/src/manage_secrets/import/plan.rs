@@ -260,8 +260,8 @@ async fn compare(
             Ok(secret) if is_json_object(&secret.value) && !is_json_object(&entry.value) => {
                 // Other programs read its fields.
                 report.warnings.push(format!(
-                    "{name} is a JSON secret in the source, and the value in the file is not: nothing replaces it here; \
-                     `rotate --whole` does"
+                    "{name} is a JSON secret in the source, and the value in the file is not: import does not replace it, \
+                     also not with --overwrite; use `rotate --whole`"
                 ));
                 report.conflicts.push(name);
                 continue;

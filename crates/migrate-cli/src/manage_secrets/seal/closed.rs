@@ -45,7 +45,10 @@ impl Writers {
 /// # Errors
 /// `/proc` cannot be read: then no file counts as closed.
 pub(super) fn writers() -> io::Result<Writers> {
-    let mut writers = Writers { open: HashSet::new(), are_incomplete: !sees_every_namespace() };
+    // A `/proc` that hides the processes of others (`hidepid`, `ProtectProc`) hides the first process too.
+    let hides_others = !Path::new(FIRST_PROCESS).exists();
+    let are_incomplete = hides_others || !sees_every_namespace();
+    let mut writers = Writers { open: HashSet::new(), are_incomplete };
     for process in fs::read_dir("/proc")? {
         let process = process?.path();
         let is_process = process.file_name().is_some_and(|name| name.as_encoded_bytes()[0].is_ascii_digit());

@@ -58,7 +58,7 @@ pub(super) struct SealArgs {
     /// Seal what is there, and end
     #[arg(long, requires = "watch")]
     once: bool,
-    /// Remove originals although not every program can be seen: those that cannot do not write to these files
+    /// Remove originals even if some programs cannot be seen. Use it only where none of those writes to these files
     #[arg(long, requires = "watch")]
     only_visible_writers: bool,
 }

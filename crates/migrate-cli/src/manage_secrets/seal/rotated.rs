@@ -81,8 +81,8 @@ impl Rotated {
         Ok(Self { directory: directory.to_owned(), names: names.build()?, settle })
     }
 
-    /// The files that are complete now, oldest first.
-    pub(super) fn complete(&self) -> io::Result<Vec<Candidate>> {
+    /// The files that are complete now, oldest first, and whether programs can be at work that were not seen.
+    pub(super) fn complete(&self) -> io::Result<(Vec<Candidate>, bool)> {
         let mut found = Vec::new();
         for entry in fs::read_dir(&self.directory)? {
             let entry = entry?;
@@ -93,12 +93,12 @@ impl Rotated {
             }
         }
         if found.is_empty() {
-            return Ok(found);
+            return Ok((found, false));
         }
         let writers = writers()?;
         found.retain(|candidate| !writers.have_open(candidate.state.id));
         found.sort_by_key(|candidate| candidate.state.modified);
-        Ok(found)
+        Ok((found, writers.are_incomplete))
     }
 
     /// The name of a rotated file, if this is one.

@@ -108,8 +108,10 @@ impl Watch {
         stop: &StopFlag,
         report: &mut Report,
     ) -> Result<(), Failure> {
-        let complete = self.rotated.complete().map_err(CliError::io("the directory cannot be looked at"))?;
-        self.kept.retain(|kept, _| complete.contains(kept));
+        let (complete, are_incomplete) =
+            self.rotated.complete().map_err(CliError::io("the directory cannot be looked at"))?;
+        // Once every program is seen, an original that was kept can go.
+        self.kept.retain(|kept, _| are_incomplete && complete.contains(kept));
         let mut failures: Vec<NotSealed> = self.kept.values().cloned().collect();
         for candidate in complete {
             if stop.is_set() {
