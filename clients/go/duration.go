@@ -34,7 +34,8 @@ func unitsByName(spellings map[string]time.Duration) map[string]time.Duration {
 	return units
 }
 
-// parseDuration reads 250ms, 90s, 5m, 1h 30m, 7d, or digits alone for seconds: the grammar of the programs' settings.
+// parseDuration reads 250ms, 90s, 5m, 1h 30m, 7d, or digits alone for seconds. The programs
+// read the spans of clients/shared/durations.json alike.
 func parseDuration(text string) (time.Duration, bool) {
 	text = strings.TrimSpace(text)
 	if secondsText.MatchString(text) {

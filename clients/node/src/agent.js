@@ -327,7 +327,8 @@ function textIn(item, name) {
  */
 function saysHowItIsStored(item) {
   const { error, encryption_version: version, encryption_method: method } = item;
-  return typeof error === "object" || (Number.isInteger(version) && (method === null || typeof method === "string"));
+  const failed = typeof error === "object" && error !== null;
+  return failed || (Number.isInteger(version) && (method === null || typeof method === "string"));
 }
 
 /**

@@ -1,4 +1,4 @@
-/** Spans of time as settings spell them: the grammar of the programs. */
+/** Spans of time as settings spell them. The programs read those of `clients/shared/durations.json` alike. */
 
 /** 100 years of 365.25 days, in milliseconds. */
 const LONGEST = 3_155_760_000_000;

@@ -148,6 +148,8 @@ test("a sealed value says how it is stored", async (context) => {
       await assert.rejects(client.seal("x", CELL), AgentError, lacks);
     }
   }
+  state.answer = { items: [{ text: "x", error: null }] };
+  await assert.rejects(client.seal("x", CELL), AgentError);
 });
 
 test("keys are sent as they are", async (context) => {

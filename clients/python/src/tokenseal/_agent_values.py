@@ -88,7 +88,7 @@ def _key(column: str, value: object) -> str | int | None:
     if value is None:
         return None
     if isinstance(value, FromDatabase):
-        value = value.text
+        return text(value.text, f"the value of {column!r}")
     if isinstance(value, uuid.UUID):
         return str(value)
     if isinstance(value, str):

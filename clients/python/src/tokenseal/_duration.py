@@ -1,4 +1,4 @@
-"""Spans of time as settings spell them: the grammar of the programs."""
+"""Spans of time as settings spell them. The programs read those of ``clients/shared/durations.json`` alike."""
 
 from __future__ import annotations
 

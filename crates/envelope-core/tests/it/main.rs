@@ -14,6 +14,7 @@ mod contexts_are_unambiguous;
 mod damaged_values_are_typed_errors;
 mod decoding_undoes_encoding;
 mod detection_answers_every_text;
+mod durations_are_those_of_the_clients;
 mod every_stored_format_opens;
 mod fields_open_in_their_cell;
 mod forgeries_meet_a_commitment;
