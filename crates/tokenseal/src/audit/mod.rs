@@ -286,3 +286,19 @@ fn unwritable(error: &io::Error) -> ConnectError {
     )
     .into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The tests of purposes compare this context with all others.
+    #[test]
+    fn the_key_of_a_chain_has_a_context_of_its_own() {
+        let base = [("Application".to_owned(), "crm".to_owned())];
+        let pairs = [("Application", "crm"), ("table", "tokenseal audit"), ("column", "b64f")];
+        let bytes = |context: Option<EncryptionContext>| context.map(|context| context.canonical().to_vec());
+        let context = bytes(chain_context(&base, "b64f"));
+        assert!(context.is_some());
+        assert_eq!(context, bytes(EncryptionContext::new(pairs).ok()));
+    }
+}
