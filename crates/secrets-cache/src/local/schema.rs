@@ -155,9 +155,7 @@ fn side_file(path: &Path, suffix: &str) -> PathBuf {
 /// Refuses a file that is something else than a store, without writing to it. An empty file becomes a store with the
 /// first change.
 async fn recognized(pool: SqlitePool) -> Result<SqlitePool, SourceError> {
-    let mut connection = pool.acquire().await.map_err(storage)?;
-    kind(&mut connection).await?;
-    drop(connection);
+    found(&pool).await?;
     Ok(pool)
 }
 
@@ -189,7 +187,15 @@ pub(super) enum Kind {
     Sealed,
 }
 
-/// Returns the kind of the file.
+/// Returns the kind of the file, as it is at one moment: another process may be making its tables.
+async fn found(pool: &SqlitePool) -> Result<Kind, SourceError> {
+    let mut moment = pool.begin().await.map_err(storage)?;
+    let found = kind(&mut moment).await?;
+    moment.rollback().await.map_err(storage)?;
+    Ok(found)
+}
+
+/// Returns the kind of the file. Within a transaction, since it takes several queries.
 pub(super) async fn kind(connection: &mut SqliteConnection) -> Result<Kind, SourceError> {
     let mut numbers = [0; 3];
     let queries = ["PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_schema"];
@@ -207,8 +213,7 @@ pub(super) async fn kind(connection: &mut SqliteConnection) -> Result<Kind, Sour
 
 /// Whether the file was made and never filled.
 pub(super) async fn is_empty(pool: &SqlitePool) -> Result<bool, SourceError> {
-    let mut connection = pool.acquire().await.map_err(storage)?;
-    Ok(kind(&mut connection).await? == Kind::Empty)
+    Ok(found(pool).await? == Kind::Empty)
 }
 
 /// Makes the tables of the first version in an empty file, and returns whether it was empty. Within a transaction, so that of

@@ -220,10 +220,12 @@ async fn while_two_processes_write() {
 
 #[tokio::test]
 async fn while_several_processes_make_the_same_file() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("store.db");
-    let opened = (0..16).map(|_| LocalStore::open_or_create(path.clone(), Ring::of(1)));
-    for store in futures_util::future::join_all(opened).await {
-        store.unwrap().put(&new("a", "1")).await.unwrap();
+    for _ in 0..20 {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store.db");
+        let opened = (0..16).map(|_| LocalStore::open_or_create(path.clone(), Ring::of(1)));
+        for store in futures_util::future::join_all(opened).await {
+            store.unwrap().put(&new("a", "1")).await.unwrap();
+        }
     }
 }
