@@ -17,7 +17,7 @@ const HEAD: &str = "# Public interface\n\nEvery public item of the published cra
 methods, variants and fields, so that a change of the interface shows in a diff. `cargo xtask api` writes this page; \
 `cargo xtask docs` compares it with the code.\n";
 
-/// What the identifiers of a page's anchors begin with.
+/// Prefixes of the identifiers of a page's anchors.
 const MEMBERS: [&str; 6] =
     ["method.", "tymethod.", "variant.", "structfield.", "associatedconstant.", "associatedtype."];
 
@@ -94,7 +94,7 @@ fn item(link: &str) -> String {
     format!("{kind} {}", modules.chain([name]).collect::<Vec<_>>().join("::"))
 }
 
-/// What a type has of its own; what it has from the traits that it implements is not listed.
+/// The type's own members; those from traits that it implements are not listed.
 fn members(page: &str) -> BTreeSet<String> {
     let own = page.split("id=\"trait-implementations\"").next().unwrap_or_default();
     let own = own.split("id=\"implementors\"").next().unwrap_or_default();

@@ -1,5 +1,5 @@
-//! Audit events of the agent: what it refused, and which secrets it handed out. What it did with tokens, the store
-//! records under the caller's name.
+//! Audit events of the agent: what it refused, and which secrets it handed out. The store records work on
+//! tokens, under the caller's name.
 
 use std::fmt;
 

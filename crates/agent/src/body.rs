@@ -19,7 +19,8 @@ use crate::error::ApiError;
 
 /// The longest body, in bytes.
 pub(crate) const MAX_BODY_LEN: usize = 2 << 20;
-/// What is read and thrown away of a longer one, in bytes: most clients read the answer only after they have sent all.
+/// Most bytes of a longer body that are read and discarded: most clients read the answer only after sending
+/// all.
 const MAX_DISCARDED: usize = 16 << 20;
 /// How long a client may take for its body.
 pub(crate) const BODY_WITHIN: Duration = Duration::from_secs(10);
@@ -28,7 +29,7 @@ const UNIT: usize = 4096;
 /// All bodies together, in bytes.
 const MAX_BODIES_LEN: usize = 64 << 20;
 
-/// What to do about a misshapen request.
+/// The hint for a misshapen request.
 const DOCUMENT: &str = "GET /v1/openapi.json describes the body of each request";
 
 /// Memory for all bodies that are being read or worked on. Clones share it.

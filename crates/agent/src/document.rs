@@ -109,7 +109,7 @@ fn keys<'a>(table: &'a Table, names: impl IntoIterator<Item = &'a String>) -> Va
     json!({ "type": "object", "properties": members, "additionalProperties": false })
 }
 
-/// What a column of this type takes; of any, where the profile does not say it.
+/// The schema of values for a column of this type, or of any type where the profile does not name it.
 fn key_of(kind: Option<&str>) -> Value {
     let integer = |most: i64, digits: u32| {
         let text = format!("^-?[0-9]{{1,{digits}}}$");

@@ -40,7 +40,7 @@ pub(crate) struct ApiError {
 /// The answer to a request that was not carried out.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Failure {
-    /// What went wrong.
+    /// The cause of the failure.
     error: Details,
     /// True where only the user can help: the provider's consent has ended.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -51,17 +51,17 @@ pub(crate) struct Failure {
     expires: Option<String>,
 }
 
-/// What went wrong.
+/// The cause of a failure.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct Details {
     /// The label of this kind of failure; `docs/agent.md` lists them.
     class: Cow<'static, str>,
     /// The failure in words, without any value.
     message: Cow<'static, str>,
-    /// What to do.
+    /// A way to fix it.
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<Cow<'static, str>>,
-    /// What the log and the audit trail call this failure.
+    /// The id of this failure in the log and the audit trail.
     #[serde(skip_serializing_if = "Option::is_none")]
     correlation_id: Option<String>,
 }
@@ -125,7 +125,7 @@ impl ApiError {
         error.retried_after(RETRY_BUSY)
     }
 
-    /// What no caller can change.
+    /// A failure that no caller can fix.
     pub(crate) fn internal() -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the agent failed")
             .with_hint("the agent's log has the cause")
@@ -136,7 +136,7 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, class, message).retried_after(RETRY_OUTAGE)
     }
 
-    /// What only the user can end, by signing in again.
+    /// A failure that only the user can fix, by signing in again.
     fn consent() -> Self {
         let message = "only the user can renew the token, by signing in again";
         Self { needs_consent: true, ..Self::new(StatusCode::CONFLICT, "needs_consent", message) }
@@ -175,7 +175,7 @@ impl IntoResponse for ApiError {
             StatusCode::UNAUTHORIZED => {
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
-            // What is left of the request would be taken for the next one.
+            // The rest of the request would be read as the next one.
             StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE => {
                 headers.insert(CONNECTION, HeaderValue::from_static("close"));
             }
@@ -332,7 +332,7 @@ pub enum StartError {
     /// The process itself failed.
     #[error("{what}")]
     Io {
-        /// What could not be done.
+        /// The action that failed.
         what: &'static str,
         /// The cause.
         #[source]
@@ -354,7 +354,7 @@ impl StartError {
         }
     }
 
-    /// What to do about it.
+    /// A way to fix it.
     #[must_use]
     pub fn hint(&self) -> Option<Cow<'_, str>> {
         match self {

@@ -1,4 +1,5 @@
-//! What every request passes before anything is done: host, header, token, policy, body, and a place among the others.
+//! Checks on every request before any work: host, header, token, policy, body, and the limit of requests at
+//! once.
 
 use std::time::Instant;
 

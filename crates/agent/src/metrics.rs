@@ -29,7 +29,7 @@ pub(crate) const REASONS: [&str; 11] = [
 
 type Labels<const N: usize> = [(&'static str, &'static str); N];
 
-/// What is counted. Clones share it.
+/// The agent's metrics. Clones share them.
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics {
     requests: Family<Labels<2>, Counter>,

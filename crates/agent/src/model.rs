@@ -1,4 +1,4 @@
-//! What requests and answers look like. The OpenAPI document is made from these types.
+//! Types of requests and answers. The OpenAPI document is generated from them.
 
 use std::collections::BTreeMap;
 
@@ -192,7 +192,7 @@ pub(crate) struct OpenItem {
     #[serde(default)]
     #[schema(schema_with = keys_or_null, required = false)]
     pub(crate) owner: Named<KeyText>,
-    /// What `encryption_version` says: 0, 1 or 2. Left out, an envelope is known by its mark.
+    /// The value of `encryption_version`: 0, 1 or 2. If left out, an envelope is recognised by its mark.
     #[serde(default, deserialize_with = "optional_count")]
     #[schema(minimum = 0, maximum = 2147483647)]
     pub(crate) version: Option<i64>,

@@ -11,7 +11,7 @@ const MAX_MEMBERS: usize = 256;
 /// Members by name, in the order in which they came.
 pub(crate) struct Named<T>(pub(crate) Vec<(String, T)>);
 
-/// What identifies a row, as text: text as it is, a whole number in digits; `None` for the NULL of an owner.
+/// The identity of a row, as text: text as it is, a whole number in digits; `None` for the NULL of an owner.
 pub(crate) struct KeyText(pub(crate) Option<String>);
 
 /// A value of a plain column, as text; `None` for NULL.

@@ -13,7 +13,7 @@ use crate::caller::Caller;
 /// Stands for every table or every secret.
 const EVERY: &str = "*";
 
-/// What a request does.
+/// The operation of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Action {
@@ -73,7 +73,7 @@ pub enum PolicyError {
     Toml {
         /// The line, from 1.
         line: usize,
-        /// What is wrong.
+        /// The problem.
         message: String,
     },
     /// A rule says something that cannot be.
@@ -81,7 +81,7 @@ pub enum PolicyError {
     Rule {
         /// The rule, from 1.
         rule: usize,
-        /// What is wrong.
+        /// The problem.
         problem: String,
     },
 }

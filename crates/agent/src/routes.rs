@@ -31,7 +31,7 @@ const ROUTES: [(&str, &str); 10] = [
     ("/v1/secrets/get", "secret"),
 ];
 
-/// What requests are called in metrics.
+/// Names of requests in metrics.
 pub(crate) const OPERATIONS: [&str; ROUTES.len()] = {
     let mut names = [""; ROUTES.len()];
     let mut at = 0;
@@ -42,7 +42,7 @@ pub(crate) const OPERATIONS: [&str; ROUTES.len()] = {
     names
 };
 
-/// What a request for this path is called.
+/// The name of a request for this path in metrics.
 pub(crate) fn operation(path: &str) -> &'static str {
     ROUTES.iter().find(|(route, _)| *route == path).map_or("other", |(_, name)| name)
 }

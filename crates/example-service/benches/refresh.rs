@@ -1,4 +1,5 @@
-//! What envelopes add to a refresh: read, refresh, write through the service's own code, beside direct AES.
+//! The time that envelopes add to a refresh (read, refresh, write in the service's own code), compared with
+//! direct AES.
 #![expect(
     clippy::expect_used,
     clippy::print_stdout,
@@ -28,7 +29,7 @@ use tracing_subscriber::filter::LevelFilter;
 const PROVIDER: Duration = Duration::from_millis(500);
 /// How long a call to the key service takes.
 const KEY_SERVICE: Duration = Duration::from_millis(10);
-/// What envelopes may add to a refresh, as a share of it with direct AES.
+/// Most time that envelopes may add to a refresh, as a share of the time with direct AES.
 const MOST: f64 = 0.10;
 
 /// One table, and the keys of both ways.

@@ -1,4 +1,4 @@
-//! What a read costs: warm from the cache, and from a local store of 100,000 secrets.
+//! The cost of a read: warm from the cache, and from a local store of 100,000 secrets.
 #![allow(missing_docs, reason = "criterion's macros make public functions")]
 #![expect(clippy::unwrap_used, reason = "a benchmark that fails, fails")]
 

@@ -29,7 +29,8 @@ impl Server {
     }
 }
 
-/// What a pool does when it needs a connection: try the current value, then the one before, and only then ask anew.
+/// Connects as a pool would: tries the current value, then the previous one, and only then asks the source
+/// again.
 async fn connect(secrets: &SecretsCache, server: &Server) -> Result<&'static str, Box<dyn Error>> {
     let candidates = secrets.candidates(NAME).await?;
     for (candidate, which) in candidates.iter().zip(["current", "previous"]) {

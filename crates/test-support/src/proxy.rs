@@ -14,8 +14,8 @@
 //! # }
 //! ```
 //!
-//! Faults are the ones of the in-process [`emulator`](crate::emulator), on the same kind of switchboard. What is
-//! different is that they happen to sockets:
+//! Faults are the ones of the in-process [`emulator`](crate::emulator), on the same kind of switchboard.
+//! Here, however, they happen to sockets:
 //!
 //! - `Refused` for every call closes the port and every connection, so that the system itself refuses; it takes a
 //!   moment ([`Proxy::settled`]), and such calls are not counted, because nothing is there to count them. For one operation,

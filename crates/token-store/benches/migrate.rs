@@ -102,7 +102,7 @@ impl Bench {
         start.elapsed()
     }
 
-    /// What a script does: read the row, seal its token, write it back.
+    /// The work of a script per row: read it, seal its token, write it back.
     async fn one_row(&self, channel: &str) -> sqlx::Result<()> {
         const SELECT: &str = "SELECT access_token FROM oauth_tokens WHERE provider = 'twitch' AND channel = $1 AND encryption_version = 0";
         const UPDATE: &str = "UPDATE oauth_tokens SET access_token = $1, encryption_version = 2, encryption_method = 'kms-envelope', \

@@ -1,4 +1,4 @@
-//! What sealing and opening a token costs, beside AES-256-GCM alone in the same run.
+//! The cost of sealing and opening a token, compared with AES-256-GCM alone in the same run.
 #![expect(
     clippy::expect_used,
     clippy::print_stdout,
@@ -22,7 +22,7 @@ const TOKEN: &str = match std::str::from_utf8(&[b'x'; 256]) {
     Err(_) => panic!(),
 };
 
-/// What a program does that uses the cipher and nothing else: one prepared key, a random nonce and an output buffer for
+/// A program that uses the cipher and nothing else: one prepared key, a random nonce and an output buffer for
 /// each value.
 struct Raw {
     cipher: Aes256Gcm,

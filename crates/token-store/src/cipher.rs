@@ -36,7 +36,8 @@ pub enum PlaintextPolicy {
     Forbid,
 }
 
-/// What ends the method of a row that was written in an older form because the key service was unavailable.
+/// The suffix of the method of a row that was written in an older form because the key service was
+/// unavailable.
 const FALLBACK: &str = "-fallback";
 
 /// The method of a row that falls back to this form.
@@ -148,8 +149,8 @@ impl TokenCipher {
         self
     }
 
-    /// Reads below the floor, for one run that moves what is there. What it moves is made as good as what was sealed by
-    /// this program: an operator has to be sure that every value is where it belongs.
+    /// Reads below the floor, for one run that moves existing values. A moved value is trusted like one that
+    /// was sealed by this program: an operator has to be sure that every value is where it belongs.
     #[must_use]
     pub fn with_reading_below_floor(mut self) -> Self {
         self.below_floor = true;
@@ -185,7 +186,7 @@ impl TokenCipher {
         self
     }
 
-    /// What a write that failed like this falls back to, if it may.
+    /// The form that a write that failed like this falls back to, if it may.
     pub(crate) fn falls_back(&self, profile: &Profile, failure: &SealFailure) -> Option<WriteFormat> {
         let SealFailure::Envelope(SealError::Key(error)) = failure else { return None };
         let is_away = matches!(error.class(), ErrorClass::Unavailable | ErrorClass::Timeout);

@@ -295,7 +295,7 @@ pub enum StoreError {
         table: String,
         /// The row's key.
         row: String,
-        /// What the database said, the name of the constraint included.
+        /// The database's error, with the name of the constraint.
         source: DatabaseError,
     },
     /// The key of a blind index is not available.
@@ -319,7 +319,7 @@ pub enum StoreError {
         /// The token column.
         column: String,
     },
-    /// What a statement of the schema migration was to add is not there, although it was carried out.
+    /// A statement of the schema migration succeeded, but the object that it should add does not exist.
     #[error("schema lacks what this statement was to add: {statement}")]
     StillPending {
         /// The statement.
@@ -403,7 +403,7 @@ pub enum SealFailure {
     MissingKey {
         /// The format that was to be written.
         format: envelope_core::Format,
-        /// What must be configured.
+        /// The setting that must be configured.
         needed: Needed,
     },
     /// Nothing to seal with is configured, and the policy does not let plaintext be written.

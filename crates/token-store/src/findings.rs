@@ -290,7 +290,7 @@ fn wrong_types(layout: &Layout, has_uuids: bool) -> Vec<Finding> {
     layout.table.types.iter().filter_map(wrong).collect()
 }
 
-/// What is wrong with the column that describes the tokens to another program.
+/// A problem of the column that describes the tokens to another program.
 fn of_record(layout: &Layout) -> Option<Finding> {
     let record = layout.table.record.as_ref()?;
     let Some(column) = layout.column(&record.column) else {

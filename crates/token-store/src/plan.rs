@@ -76,7 +76,7 @@ impl CellCause {
         }
     }
 
-    /// What is not configured, where that is the cause.
+    /// The setting that is missing, where that is the cause.
     pub(crate) fn needed(&self) -> Option<Needed> {
         match self {
             Self::Open(error) => error.needed(),
@@ -197,7 +197,7 @@ pub(crate) fn reindexed(
     Ok(RowPlan::Change { change: change.with_indexes(indexes), sealed: 0 })
 }
 
-/// What is known of one of a row's values.
+/// The state of one of a row's values.
 enum Cell {
     /// It is in the form that the row is to have.
     There,

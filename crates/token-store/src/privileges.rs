@@ -26,11 +26,11 @@ pub struct Privileges {
     pub read_only: bool,
     /// Whether row-level security may hide rows from the user: those are neither counted nor moved.
     pub hides_rows: bool,
-    /// What the user lacks on the tables that the library keeps for this one.
+    /// Privileges that the user lacks on the tables that the library keeps for this one.
     pub lacking: Vec<Lacking>,
 }
 
-/// What a user may not do with a table that the library keeps, and that a profile's table needs.
+/// Missing privileges of a user on a table that the library keeps, and that a profile's table needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Lacking {
@@ -49,7 +49,7 @@ pub(crate) fn own_tables(table: &Table) -> Vec<(&'static str, &'static [&'static
 }
 
 impl Lacking {
-    /// What is missing of the privileges that are needed; `None` where all are there.
+    /// Those of the needed privileges that are missing; `None` if there are none.
     pub(crate) fn of(table: &str, needed: &[&'static str], has: impl Fn(&str) -> bool) -> Option<Self> {
         let privileges: Vec<&'static str> =
             needed.iter().copied().filter(|privilege| !has(privilege)).collect();

@@ -12,9 +12,9 @@ use crate::profile::Record;
 use edit::Object;
 pub use edit::RecordError;
 
-/// What a record says of tokens that are in no form of the profile's map and not sealed.
+/// The word of a record for tokens that are in no form of the profile's map and not sealed.
 const PLAINTEXT: &str = "plaintext";
-/// What ends the method of a write that fell back to an older form.
+/// The suffix of the method of a write that fell back to an older form.
 const FALLBACK: &str = "-fallback";
 
 /// The record of a row after a write: `None` stands for a table without one.
@@ -71,7 +71,7 @@ pub(crate) fn is_same(one: Option<&str>, other: Option<&str>) -> bool {
     }
 }
 
-/// What the other program calls a method.
+/// The other program's name of a method.
 fn word<'a>(record: &'a Record, method: Option<&'a str>) -> &'a str {
     let method = method.unwrap_or(PLAINTEXT);
     let method = method.strip_suffix(FALLBACK).unwrap_or(method);

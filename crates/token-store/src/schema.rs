@@ -97,7 +97,8 @@ async fn leases_of(
     Ok(())
 }
 
-/// What blind indexes need: the table of their keys once in each schema, their columns, and database indexes over those.
+/// Objects that blind indexes need: a table of keys once in each schema, their columns, and database indexes
+/// over those.
 async fn missing_for_indexes(
     database: &Database,
     table: &Table,

@@ -46,7 +46,7 @@ struct Service {
     pool: sqlx::PgPool,
 }
 
-/// Opens every row at the pace of the database. What is shown of a token is whether there is one.
+/// Opens every row at the pace of the database. Of a token, only its presence is shown.
 async fn list(State(service): State<Service>) -> Result<Json<Vec<(String, bool)>>, Failed> {
     let rows = service.store.rows(None, &["access_token"])?;
     let shown = rows.map_ok(|row| (row.name().to_owned(), matches!(row.token("access_token"), Ok(Some(_)))));
@@ -75,7 +75,7 @@ async fn grant(refresh_token: &str) -> (String, String) {
     (format!("access for {}", refresh_token.len()), "the successor".to_owned())
 }
 
-/// What the caller of the service learns of a failure: its kind. The log and the audit trail have the rest.
+/// A failure as the caller of the service sees it: only its kind. The log and the audit trail have the rest.
 struct Failed(ErrorKind);
 
 impl From<StoreError> for Failed {

@@ -23,7 +23,7 @@ const DOCKER: &str = "docker";
 const PYTHON: &str = "python";
 const SYSTEMD: &str = "systemd";
 
-/// What `prepare.py` ends with where something could not be fetched, which is no finding.
+/// The exit code of `prepare.py` if a download failed; this is no finding.
 const NOT_FETCHED: i32 = 3;
 
 /// A script below `infra/checks/`.

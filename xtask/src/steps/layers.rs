@@ -139,7 +139,7 @@ fn graph(metadata: &Value) -> Graph {
     graph
 }
 
-/// What each package is called in the graph, by its id.
+/// The label of each package in the graph, by its id.
 fn labels(packages: &[Value]) -> BTreeMap<&str, String> {
     let mut versions: BTreeMap<&str, usize> = BTreeMap::new();
     for package in packages {

@@ -1,4 +1,4 @@
-//! What a caller is answered where a token was not refreshed, or a lease not given.
+//! Answers to a caller whose token was not refreshed, or who was given no lease.
 
 use axum::http::StatusCode;
 use tokenseal::oauth::ProviderError;

@@ -41,7 +41,7 @@ pub(crate) async fn get(
     Input(request): Input<SecretRequest>,
 ) -> Result<Reply<SecretReply>, ApiError> {
     let not_a_name = || ApiError::malformed("not a reference to a secret: name, or name#field");
-    // What is no name is refused by the policy as well: it says nothing about which names there are.
+    // The policy refuses an invalid name as well, so this answer does not show which names exist.
     let reference = request.name.parse::<SecretRef>();
     let secrets = agent.tokenseal().secrets().ok_or_else(ApiError::internal)?;
     let own = |name: &SecretName| secrets.cache().own_name(name);

@@ -1,4 +1,5 @@
-//! What the policy refuses by one spelling of a name is refused by every other, and no setting of the agent is served.
+//! A secret that the policy refuses by one spelling is refused by every other; no setting of the agent is
+//! served.
 
 use serde_json::{Value, json};
 

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Answer, Place, Running, Sql, on_each_database, twitch};
 
-/// What `get` answers for a cell that does not open.
+/// The answer of `get` for a cell that does not open.
 fn refused(agent: &Running, body: &Value, secrets: &[&str]) -> Answer {
     let answer = agent.post("/v1/tokens/get", body);
     assert_eq!(answer.class(422), "context_mismatch_or_corrupt", "{body}");

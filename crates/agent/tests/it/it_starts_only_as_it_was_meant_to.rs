@@ -1,4 +1,4 @@
-//! What is configured wrongly ends the start with its code and a hint; the socket appears with its mode in place.
+//! A wrong configuration ends the start with its code and a hint; the socket is created with its final mode.
 
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener;

@@ -6,7 +6,7 @@ use crate::support::{Answer, Place, Running, Sql, on_each_database, profile_with
 
 const INDEX: &str = "[[tables.index]]\ncolumn = \"email\"\ninto = \"email_index\"\nnormalize = \"email\"";
 
-/// What a rule for the user of the tests allows.
+/// A policy with one rule, for the user of the tests.
 fn policy(what: &str) -> String {
     use std::os::unix::fs::MetadataExt as _;
     let uid = std::fs::metadata("/proc/self").unwrap().uid();

@@ -11,8 +11,8 @@ use test_support::sql::Sql;
 
 use crate::support::{MASTER_KEY, Place, Running, aws, create_key, put, within};
 
-/// What AWS KMS, or the way to it, does for each class; those that come back by themselves last, because they open the
-/// circuit.
+/// A fault of AWS KMS, or of the network path to it, for each class; temporary ones last, because they open
+/// the circuit.
 const CAUSES: [(ErrorClass, Fault<AwsFailure>); 9] = [
     (ErrorClass::Denied, Fault::Fail(AwsFailure::ACCESS_DENIED)),
     (ErrorClass::NotFound, Fault::Fail(AwsFailure::NOT_FOUND)),

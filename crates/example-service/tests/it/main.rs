@@ -1,4 +1,4 @@
-//! What the example service promises, a module a promise.
+//! The promises of the example service, one module per promise.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails, fails")]
 
 mod support;

@@ -61,7 +61,7 @@ async fn however_many_ask_the_key_service_is_seldom_asked() {
     assert!(asked <= most, "{asked} calls, at most {most}");
 }
 
-/// What stands between the service and its database, until it is cut.
+/// A proxy between the service and its database, until it is cut.
 struct Wire {
     port: u16,
     server: String,

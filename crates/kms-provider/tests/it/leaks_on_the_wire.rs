@@ -63,7 +63,7 @@ async fn a_key_in_an_answer_that_arrives_broken_is_in_no_error_and_no_log_line()
     assert!(logged.contains("TRACE") && logged.contains("kms_provider"), "everything is logged");
     texts.push(logged);
     for text in texts {
-        // What `GenerateDataKey` answered is not known here, but the spelling of the field is.
+        // The key that `GenerateDataKey` returned is not known here, but the spelling of its field is.
         assert!(!text.contains("Plaintext"), "an answer is in: {text}");
         keys.iter().for_each(|key| assert_silent(&text, key.expose_secret()));
     }

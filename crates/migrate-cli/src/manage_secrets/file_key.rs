@@ -14,7 +14,7 @@ use super::failure::Failure;
 use crate::exit::CliError;
 use crate::output::printable;
 
-/// What files say about the key that opens them, where it is the master key.
+/// The name of the key in the header of files that the master key opens.
 const MASTER_KEY_LABEL: &str = "KMS_MASTER_KEY";
 
 /// The keys that the settings give for files.

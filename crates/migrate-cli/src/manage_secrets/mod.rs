@@ -145,7 +145,7 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
 
 /// Every change is one transaction or one request, so stopping between two of them leaves nothing half-written.
 async fn interruptible(cli: Cli) -> Result<Exit, Failure> {
-    // What runs a program leaves signals to it; the others finish what is in hand, and report.
+    // Commands that run a program leave signals to it; the others finish the current item, and report.
     if cli.command.hears_signals() {
         return dispatch(cli.command, cli.options).await;
     }

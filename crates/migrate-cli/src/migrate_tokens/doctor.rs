@@ -145,7 +145,7 @@ fn forbidden(table: &Privileges, lacks_columns: bool) -> Option<CliError> {
     Some(CliError::Forbidden { problem, hint })
 }
 
-/// What is missing on the tables that the library keeps, all of them at once.
+/// All privileges that are missing on the tables that the library keeps, in one message.
 fn lacking(table: &Privileges) -> (String, String) {
     let Privileges { table: name, user, lacking, .. } = table;
     let each = lacking.iter().map(|own| format!("{} on {}", own.privileges.join(", "), own.table));

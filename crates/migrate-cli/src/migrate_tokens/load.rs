@@ -95,7 +95,7 @@ async fn keys(store: &TokenStore) -> Result<Vec<TokenKey>, CliError> {
     Ok(keys)
 }
 
-/// What one reader, or all, have seen.
+/// The results of one reader, or of all.
 #[derive(Default)]
 struct Seen {
     errors: u64,

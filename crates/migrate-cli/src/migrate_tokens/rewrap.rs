@@ -74,7 +74,7 @@ pub(super) async fn run(args: Args, mut settings: Settings, options: Options) ->
     print_report(report, outcome.ended_by.map(CliError::from), exit, options, lines)
 }
 
-/// What a rewrap did, and how.
+/// The report of a rewrap.
 #[derive(Serialize)]
 struct Report {
     #[serde(flatten)]

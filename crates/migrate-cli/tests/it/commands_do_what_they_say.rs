@@ -276,7 +276,7 @@ fn demo_tells_the_whole_story_and_leaves_it_to_look_into() {
     let program = Program::bare();
     let human = program.run(&["demo", "--dir", "demo", "--rows", "40"]).expect(0);
     human.says(&["status before", "migrate --dry-run", "verify", "rollback", "kms:v2:", "demo.env"]);
-    // What it says to type works as it is typed, also from a directory with an awkward name.
+    // The commands that it suggests work exactly as printed, also in a directory with an awkward name.
     let awkward = program.run(&["demo", "--dir", "it's 100%20?", "--rows", "2"]).expect(0);
     let (_, next) = awkward.stdout.split_once("; then\n").unwrap();
     let typed = Command::new("sh").args(["-ec", next]).current_dir(program.path()).output().unwrap();

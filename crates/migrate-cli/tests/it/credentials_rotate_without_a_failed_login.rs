@@ -258,7 +258,7 @@ async fn on_postgresql_killed_at_every_step() {
     quick.end().await;
     slow.end().await;
 
-    // What the second user makes belongs to the first, so that the next rotation takes nothing away.
+    // Objects that the second user creates belong to the first, so the next rotation takes nothing away.
     let mut second = pg(first).await.unwrap();
     run_pg(&mut second, "CREATE TABLE app.made (id int)".into()).await;
     let again = Application::start(&rotating, Duration::from_millis(50), log_in);

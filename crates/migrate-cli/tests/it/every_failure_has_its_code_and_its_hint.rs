@@ -1,4 +1,5 @@
-//! What goes wrong ends with its exit code and a message that names the variable or command to mend; nothing is written.
+//! Each failure has its exit code and a message that names the variable or command to fix; nothing is
+//! written.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -50,7 +51,7 @@ fn command_lines_that_are_none() {
     let secrets = |args: &[&str]| program.secrets(args, "").expect(2);
     let missing = secrets(&["set", "--format", "json"]).document();
     assert!(missing["error"]["message"].as_str().unwrap().contains("<NAME>"), "{missing}");
-    // What stands behind `--` is another program's.
+    // Arguments after `--` belong to another program.
     assert_eq!(secrets(&["exec", "--nonsense", "--", "x", "--format", "json"]).stdout, "");
     let help = program.run(&["--format", "json", "--help"]).expect(0);
     assert!(help.stdout.contains("Usage:"), "{}", help.stdout);

@@ -21,7 +21,7 @@ impl envelope_core::format::node_json::DataKeyRing for OldRing {
     }
 }
 
-/// What the Node service's `encryptData` makes of a text for a document.
+/// The envelope that the Node service's `encryptData` makes of a document's text.
 fn old_envelope(id: &str, text: &str) -> String {
     let ring = OldRing(std::sync::Arc::new(OLD_KEY.parse().unwrap()));
     envelope_core::format::node_json::seal_unlabelled(&ring, Some(id.as_bytes()), text.as_bytes(), 17)

@@ -18,7 +18,8 @@ fn write(program: &Program, name: &str, text: &str) {
     fs::write(program.path().join(name), text).unwrap();
 }
 
-/// What holds for every key service: no master key, each kind for itself, and another key opens nothing.
+/// Checks for every key service: no master key is needed, each kind has its own key, and another key opens
+/// nothing.
 fn everything(program: &mut Program, key: &str, other_key: &str) {
     program.set("KMS_KEY_ID", key).set("ENVIRONMENT", "development");
     write(program, "from.env", "A=canary-1\nB='canary 2'\n");

@@ -16,7 +16,7 @@ use crate::support::{MASTER_KEY, Program, Sql, create_vod_tender, insert_vod};
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../token-store/profiles/examples/customers.toml");
 
-/// What `status` shows, as method and number of rows.
+/// The output of `status`, as method and number of rows.
 fn methods(program: &Program) -> Vec<(String, u64)> {
     let status = program.json(0, &["status"]);
     let group = |group: &Value| {
@@ -120,7 +120,7 @@ async fn kms_key(moto: &Moto) -> (Aws, String) {
     (Aws::from_config(&config, &arn, [] as [&str; 0]).unwrap(), arn)
 }
 
-/// What PulsePlan's KMS format holds: a value that KMS `Encrypt` sealed under the user's context.
+/// A value in PulsePlan's KMS format: sealed by KMS `Encrypt` under the user's context.
 async fn pulseplan_kms(moto: &Moto, arn: &str, user: &str, token: &str) -> String {
     let kms = aws_sdk_kms::Client::new(&moto.sdk_config("us-east-1"));
     let mut call = kms.encrypt().key_id(arn).plaintext(aws_sdk_kms::primitives::Blob::new(token));

@@ -20,7 +20,7 @@ struct Setting {
     value: String,
 }
 
-/// What happens to an import.
+/// An event during an import.
 #[derive(Clone, Copy, Debug)]
 enum Happening {
     Nothing,
@@ -153,7 +153,7 @@ fn kills_lose_nothing(first: &Place, count: usize, rounds: u32) {
         if file != text {
             check(&place, &settings, "after a kill");
         }
-        // What was begun is finished by another run.
+        // Another run finishes the import.
         place.json(&STRIP, 0);
         assert!(!read(&place).contains("canary"));
         check(&place, &settings[count - 10..], "after another run");
@@ -293,7 +293,7 @@ fn generated_files_lose_nothing_whatever_happens_to_the_import() {
         .run(&(settings(), happening()), |(settings, happening)| {
             let place = import_while(&settings, happening, time);
             check(&place, &settings, &format!("{happening:?}"));
-            // What was begun is finished by another run.
+            // Another run finishes the import.
             place.json(&STRIP, 0);
             check(&place, &settings, &format!("after another run: {happening:?}"));
             let file = read(&place);

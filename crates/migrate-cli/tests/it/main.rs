@@ -1,4 +1,4 @@
-//! What `migrate-tokens` promises, on the real program: a module for each promise.
+//! The promises of `migrate-tokens`, tested on the real program: one module per promise.
 #![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test reports by panicking")]
 
 #[macro_use]

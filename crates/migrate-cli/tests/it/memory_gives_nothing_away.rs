@@ -1,4 +1,4 @@
-//! What a process knew is neither in a core dump nor in the memory of one that has done with it.
+//! Secrets of a process are neither in a core dump nor in its memory after their use.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Write as _};
@@ -223,7 +223,7 @@ impl Helper {
         let maps = fs::read_to_string(self.proc("maps")).unwrap();
         maps.lines().filter_map(writable).filter(|range| part(range)).any(|range| {
             let mut content = vec![0; usize::try_from(range.end - range.start).unwrap()];
-            // What was unmapped meanwhile holds nothing.
+            // A range that was unmapped meanwhile holds nothing.
             let is_there = memory.read_exact_at(&mut content, range.start).is_ok();
             is_there && memchr::memmem::find(&content, bytes).is_some()
         })

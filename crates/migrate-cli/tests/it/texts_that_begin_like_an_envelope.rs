@@ -37,7 +37,7 @@ on_each_database! {
             let row = format!("provider=twitch,channel=c{n}");
             assert_eq!(program.json(0, &["get", "--row", &row, "--reveal"])["value"], *text);
         }
-        // What was an envelope and was cut off is none of these, and a whole one is not readable either.
+        // A truncated envelope is none of these, and a whole one is not readable either.
         let whole = db.rows("SELECT access_token FROM oauth_tokens WHERE channel = 'c0'").await;
         let whole = whole[0][0].clone().unwrap();
         for (channel, text) in [("c0", whole.as_str()), ("c1", &whole[..whole.len() - 9])] {

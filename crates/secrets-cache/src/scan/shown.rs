@@ -1,4 +1,4 @@
-//! What a finding may show of the text around a secret: a name that is no part of one, and a path without one.
+//! Text around a secret that a finding may show: a name that is no part of a secret, and a path without one.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};

@@ -61,7 +61,7 @@ pub fn open_file(
     existing: Existing,
 ) -> Result<(), StreamError> {
     let mut reader = StreamReader::new(BufReader::new(regular(from)?), key, Opens::OrUnlabelled(kind))?;
-    // What it holds was sealed, and is for no one else than its owner.
+    // The content was sealed, so only the owner may read it.
     let private = options(existing).with_widest_mode(PRIVATE);
     let mut writer = BufWriter::new(NewFile::begin(to, &private)?);
     while let Some(chunk) = reader.next_chunk()? {

@@ -14,7 +14,7 @@ const LABELLED: u8 = 2;
 const WRAPPED: u8 = 3;
 const SUITE: u8 = 1;
 
-/// What a stream says about itself. It is authentic once the stream has been opened.
+/// The header of a stream. It is authentic once the stream has been opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
     kind: Option<StreamKind>,
@@ -28,7 +28,7 @@ impl Header {
         Self { kind: Some(kind), label: key.label().to_owned(), wrapped: key.wrapped().cloned() }
     }
 
-    /// What the stream is; none in the first version.
+    /// The kind of the stream; `None` in the first version.
     #[must_use]
     pub fn kind(&self) -> Option<StreamKind> {
         self.kind

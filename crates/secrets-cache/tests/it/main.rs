@@ -1,4 +1,4 @@
-//! What this crate promises, a module a promise.
+//! The promises of this crate, one module per promise.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails, fails")]
 
 mod support;

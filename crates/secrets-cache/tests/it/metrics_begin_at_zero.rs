@@ -59,7 +59,7 @@ async fn and_count() {
         assert!(text.contains(line), "{line} is not in {text}");
     }
     assert!(!text.contains("canary"));
-    // What is not found any more has no series.
+    // A secret that no longer exists has no series.
     metrics.observe(&Inventory::default());
     assert!(!shown(&registry).contains("signing/key"));
 }

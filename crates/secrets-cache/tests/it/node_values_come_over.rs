@@ -1,4 +1,4 @@
-//! What the Node key service exported opens, and is then bound to its name.
+//! Values that the Node key service exported open, and are then bound to their names.
 
 use envelope_core::DataKey;
 use secrets_cache::local::{LocalStore, OtherValue};

@@ -92,7 +92,7 @@ async fn a_batch_that_fails_as_a_whole_is_asked_for_one_by_one() {
     }
 }
 
-/// What the service answers about a replica, a scheduled deletion and a secret without a value.
+/// The service's answers about a replica, a scheduled deletion and a secret without a value.
 #[tokio::test]
 async fn a_secret_without_a_value_has_no_current_version() {
     let aws = Emulator::start();

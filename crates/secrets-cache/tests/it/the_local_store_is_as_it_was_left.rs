@@ -1,4 +1,4 @@
-//! What anything else than this program changes in the local store's file is noticed: metadata, single secrets, and the
+//! Changes by any other program to the local store's file are detected: metadata, single secrets, and the
 //! whole file put back to an older copy.
 
 use std::path::{Path, PathBuf};

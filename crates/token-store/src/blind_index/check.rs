@@ -9,7 +9,7 @@ use crate::database::row::StoredRow;
 use crate::error::StoreError;
 use crate::store::TokenStore;
 
-/// What is wrong with an index.
+/// A problem of an index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum IndexProblem {
     /// A sealed value has none, and is not found.
@@ -26,7 +26,7 @@ impl IndexProblem {
         }
     }
 
-    /// What it means, and what to do.
+    /// The meaning of the problem, and how to fix it.
     pub(crate) fn text(self) -> &'static str {
         match self {
             Self::Missing => "has no blind index, and is not found by its value",

@@ -20,7 +20,7 @@ use crate::write_format::WriteFormat;
 /// How often keys that others change are read again.
 const ATTEMPTS: u32 = 8;
 
-/// What is done about an index that has no key yet.
+/// Whether an index that has no key yet gets one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Make {
     /// The key service makes one.

@@ -45,7 +45,7 @@ impl Table {
         self.index.iter().position(|index| index.column == column)
     }
 
-    /// What is wrong with the table's blind indexes.
+    /// A problem of the table's blind indexes, if any.
     pub(super) fn unusable_index(&self) -> Option<String> {
         let table = &self.name;
         for (place, index) in self.index.iter().enumerate() {

@@ -27,7 +27,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// What is wrong with it in a table.
+    /// A problem of this record in a table, if any.
     pub(super) fn problem(&self, table: &Table) -> Option<String> {
         let mut taken = table.key.iter().chain(&table.owner).chain(&table.tokens);
         let mut versions = table.version_columns().chain(&table.updated);

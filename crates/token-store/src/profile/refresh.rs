@@ -75,7 +75,7 @@ impl Table {
         }
     }
 
-    /// What is wrong with `[tables.refresh]`.
+    /// A problem of `[tables.refresh]`, if any.
     pub(super) fn wrong_refresh(&self, providers: &BTreeMap<String, Provider>) -> Option<String> {
         let refresh = self.refresh.as_ref()?;
         let problem = |text: String| Some(format!("refresh of table {:?}: {text}", self.name));

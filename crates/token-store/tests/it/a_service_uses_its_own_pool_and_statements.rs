@@ -1,5 +1,5 @@
-//! What a service needs besides `get` and `put`: its own pool, its own statements, many rows, some columns, and a write
-//! that cannot fail for the key service.
+//! A service needs more than `get` and `put`: its own pool, its own statements, many rows, some columns, and
+//! a write that cannot fail for the key service.
 
 use envelope_core::ErrorClass;
 use futures_util::StreamExt as _;

@@ -209,7 +209,7 @@ on_each_database! {
         let database = Database::connect(db.url()).await.unwrap();
         schema::migrate(&database, &keys.profile).await.unwrap();
         let store = keys.store(&db).await;
-        // What is not indexed yet is found as it is stored, where it is plaintext.
+        // A plaintext value that is not indexed yet is found as it is stored.
         assert_eq!(found(&store, "email", &plain(4).0).await, ["id=4"]);
         assert_eq!(found(&store, "email", &plain(1).0).await, [] as [&str; 0]);
         assert_eq!(verified(&store).await.index_missing, 6, "both values of three rows");

@@ -293,7 +293,8 @@ async fn a_rotation_applies_the_normalisation_and_the_bits_of_the_profile() {
     assert!(indexes.iter().flatten().flatten().all(|index| index.len() == "k2:".len() + 16), "{indexes:?}");
 }
 
-/// What a caller's transaction of one snapshot is begun with, and the statement that its snapshot is of.
+/// The statement that begins a caller's transaction of one snapshot, and the statement that takes the
+/// snapshot.
 struct OneSnapshot {
     begin: &'static str,
     look: &'static str,

@@ -47,7 +47,7 @@ fn of_row<'a>(operation: &'a str, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, 
     ROW.into_iter().chain([("operation", operation)]).chain(more.iter().copied()).collect()
 }
 
-/// What a row was, and what it has become.
+/// The fields of an event for a row that moved from one form to another.
 fn moved<'a>(from: &'a str, to: &'a str, method: &'a str, key: &'a str) -> [(&'a str, &'a str); 5] {
     [("from_version", from), ("to_version", to), ("method", method), ("key", key), ("outcome", "ok")]
 }

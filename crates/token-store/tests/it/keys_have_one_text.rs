@@ -37,7 +37,7 @@ struct Vector {
     canonical_owner: BTreeMap<String, Option<String>>,
 }
 
-/// What a caller gives, as a driver sends it.
+/// The caller's value, as a driver sends it.
 fn text(given: &Value) -> Option<String> {
     match given {
         Value::Null => None,

@@ -1,4 +1,4 @@
-//! What the store promises, a module for each promise; whatever touches a database holds on SQLite and PostgreSQL.
+//! The promises of the store, one module per promise; those about a database hold on SQLite and PostgreSQL.
 #![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test reports by panicking")]
 
 #[macro_use]

@@ -40,8 +40,8 @@ fn policy() -> RefreshPolicy {
         .pauses(Duration::from_millis(200), Duration::from_secs(1))
 }
 
-/// What a process is told: the database, the provider, the keyring, the round, and the file that it writes down what
-/// it does in.
+/// The arguments of a process: the database, the provider, the keyring, the round, and the file in which it
+/// records its steps.
 struct Part {
     database: String,
     token_url: String,

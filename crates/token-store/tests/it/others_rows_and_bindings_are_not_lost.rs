@@ -229,7 +229,7 @@ async fn a_constraint_of_sqlite_that_replaces_rows_deletes_none() {
     }
 }
 
-/// What a statement says about conflicts would bind the statements of its triggers too.
+/// The conflict clause of a statement would apply to the statements of its triggers too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_trigger_of_sqlite_goes_on_deciding_about_its_own_conflicts() {
     let db = Sql::sqlite().await;

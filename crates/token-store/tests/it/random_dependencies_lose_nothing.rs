@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 
 use crate::support::{Keys, Sql, migrate, profile_of, shown, verified};
 
-/// What an expression of a computed column depends on.
+/// The column that the expression of a computed column depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Computed {
     No,
@@ -27,7 +27,7 @@ struct Case {
     computed: Computed,
     /// The action of a foreign key that refers to the token, where there is one.
     referenced: Option<&'static str>,
-    /// What a constraint of SQLite says about a conflict, about the key and another column.
+    /// The conflict clause of a SQLite constraint on the key and another column.
     conflict: &'static str,
     /// Rows whose key is NULL: with a value, or without.
     nulls: Vec<bool>,

@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 
 use crate::support::{Keys, Sql, migrate, shown, verified};
 
-/// What a database does to the rows that are marked.
+/// The change that a database makes to the rows that are marked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Meddles {
     Not,
@@ -211,7 +211,7 @@ async fn survives(db: &Sql, case: &Case) -> Result<(), TestCaseError> {
             let _ = store.put(&case.key(*n), new).await;
         }
     };
-    // What the writer wrote is read back afterwards: either is a value that was meant to be there.
+    // The writer's values are read back afterwards: both the old and the new value are valid.
     let (report, ()) = tokio::join!(migrate(&store, WriteFormat::KmsEnvelope), writer);
     let failed: BTreeSet<&str> = report.failures.iter().map(|failure| failure.row.as_str()).collect();
     prop_assert_eq!(report.left, report.failed + report.conflicts, "{:?}", report);

@@ -20,7 +20,7 @@ fn events(source: &str) -> BTreeSet<String> {
     names(constants.filter(|(name, _)| *name != "TARGET").map(|(_, value)| value.trim_end_matches("\";")))
 }
 
-/// What the record of an event has, and the counts that the end of a run is told with.
+/// The fields of an event's record, and the counts in the event at the end of a run.
 fn fields(source: &str) -> BTreeSet<String> {
     let heads = ["struct Record<'a> {", "struct RunCounts {", "struct VerificationCounts {"];
     let structs = heads.iter().filter_map(|head| source.split_once(head)?.1.split_once("\n}"));

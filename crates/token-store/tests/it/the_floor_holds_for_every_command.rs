@@ -193,7 +193,7 @@ on_each_database! {
     }
 }
 
-/// What the autonomous platform stores.
+/// A value in the format of the autonomous platform.
 fn autonomous(key: &envelope_core::DataKey, wrapped: &[u8], token: &str) -> String {
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;

@@ -250,7 +250,7 @@ on_each_database! {
             assert_eq!((&vod_rows(&db).await[0][3], &marks(&db).await[0]), (&Some(broken), &sealed_marks()));
             store.put(&one(), NewToken::new().access_token("new")).await.unwrap();
         }
-        // What was only misplaced opens again when it is put back.
+        // A value that was only misplaced opens again when it is put back.
         db.run("UPDATE oauth_tokens SET refresh_token = $1", &[Some(&stored)]).await;
         assert_eq!(both(&store.get(&one()).await.unwrap()), (Some("new"), Some("lost")));
         store.put(&one(), NewToken::new().refresh_token("found")).await.unwrap();

@@ -1,4 +1,4 @@
-//! What stands in the way of sealing a column is found before a row is touched, and refused or warned of.
+//! Obstacles to sealing a column are found before a row is changed, and refused or reported as warnings.
 
 use token_store::WriteFormat;
 use token_store::findings::{Finding, Kind, Severity, findings};
@@ -49,7 +49,7 @@ on_postgresql_and_sqlite! {
         ] {
             assert_found(&db, &[TABLE, index, ROW], &["id"], "", &[(kind, Refuse)]).await;
             assert_found(&db, &[TABLE, index, ROW], &["id"], "lost_indexes = \"accept\"", &[]).await;
-            // What is sealed already goes on working.
+            // Values that are already sealed still open.
             assert_found(&db, &[TABLE, index], &["id"], "", &[(kind, Warn)]).await;
         }
         let constraint = "CREATE TABLE users (id integer PRIMARY KEY, email text UNIQUE)";

@@ -10,7 +10,7 @@ use tokenseal::{Settings, Tokenseal};
 
 const MASTER_KEY: &str = "ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8=";
 
-/// What the metrics say of a class of failed opens.
+/// The count of failed opens of a class, in the metrics.
 fn counted(tokenseal: &Tokenseal, class: &str) -> u64 {
     let text = tokenseal.telemetry().encode().unwrap();
     let mut lines = text.lines().filter(|line| {

@@ -81,7 +81,8 @@ async fn a_wrapped_data_key_with_a_commitment_unwraps_under_one_ring_key_only() 
     assert!(ring.unwrap(&exchanged, &context()).await.is_err());
 }
 
-/// What a stream's key and header come to: the content key, the nonce of a first and last chunk, and the commitment.
+/// Values derived from a stream's key and header: the content key, the nonce of a first and last chunk, and
+/// the commitment.
 fn derived(key: &DataKey, header: &[u8], salt: &[u8; 32]) -> ([u8; 32], Vec<u8>, [u8; 32]) {
     let mut okm = [0; 71];
     let hkdf = Hkdf::<Sha512>::new(Some(salt), key.expose_secret());

@@ -1,4 +1,4 @@
-//! What the crate promises to services and programs.
+//! The promises of the crate to services and programs.
 #![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test reports by panicking")]
 
 #[cfg(feature = "local-store")]

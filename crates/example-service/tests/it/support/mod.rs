@@ -136,7 +136,7 @@ pub(crate) struct Running {
     log: Collected,
 }
 
-/// What a service left behind.
+/// The exit code and output of a service that ended.
 pub(crate) struct Stopped {
     pub(crate) code: Option<i32>,
     pub(crate) out: String,
@@ -193,7 +193,7 @@ impl Running {
     }
 }
 
-/// What a process has written so far.
+/// The output of a process so far.
 struct Collected {
     text: Arc<Mutex<Vec<u8>>>,
     task: JoinHandle<()>,

@@ -69,7 +69,7 @@ pub(super) enum DocumentError {
     NotAnEnvelope,
 }
 
-/// What a line holds.
+/// The document on a line.
 #[derive(Debug)]
 pub(super) struct Document<'a> {
     line: &'a str,

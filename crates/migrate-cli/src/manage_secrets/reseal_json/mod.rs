@@ -60,7 +60,7 @@ enum Form {
     Node,
 }
 
-/// What was done; every document is in the output, changed or not.
+/// The counts of a run; every document is in the output, changed or not.
 #[derive(Default, Serialize)]
 struct Report {
     documents: u64,

@@ -17,7 +17,7 @@ pub(super) struct Resealing {
     accepted: Accepted,
 }
 
-/// What becomes of a document's value.
+/// The outcome for a document's value.
 pub(super) enum Outcome {
     /// It is sealed as it should be.
     Already,

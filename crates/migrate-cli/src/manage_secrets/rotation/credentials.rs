@@ -55,7 +55,7 @@ pub(super) enum Tls {
     Off,
 }
 
-/// What a program logs in with.
+/// The user and password that a program logs in with.
 #[derive(Debug)]
 pub(super) struct Login {
     pub(super) engine: Engine,

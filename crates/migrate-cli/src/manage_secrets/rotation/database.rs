@@ -1,4 +1,4 @@
-//! What a rotation asks of a database server, whatever its kind.
+//! The operations that a rotation needs of a database server of any kind.
 
 use std::time::Duration;
 

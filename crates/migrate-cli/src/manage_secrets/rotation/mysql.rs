@@ -143,7 +143,7 @@ async fn execute(
     Ok(())
 }
 
-/// An account in a statement. What could end the quotes in any `sql_mode` is refused.
+/// An account in a statement. Characters that could end the quotes in any `sql_mode` are refused.
 fn account(user: &str, host: &str) -> Result<String, RotationError> {
     let is_plain = |text: &str| !text.chars().any(|c| c.is_control() || "'\\`\"".contains(c));
     match is_plain(user) && is_plain(host) {

@@ -45,7 +45,8 @@ pub(super) async fn provide(administrator: &Login, pending: &Login) -> Result<()
     let mut statements = vec![format!("{verb} ROLE {} LOGIN PASSWORD '{}'", quoted(user), &*verifier)];
     if user != base {
         statements.push(format!("GRANT {} TO {}", quoted(base), quoted(user)));
-        // What it makes belongs to the first user, and both have the same rights from the first statement on.
+        // Objects that it creates belong to the first user, and both have the same rights from the first
+        // statement on.
         statements.push(format!("ALTER ROLE {} SET role TO {}", quoted(user), quoted(base)));
     }
     for statement in statements {
@@ -83,8 +84,9 @@ fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// What PostgreSQL stores for a password of ASCII letters and digits: `SCRAM-SHA-256$<rounds>:<salt>$<stored>:<server>`
-/// (RFC 5802, section 3; RFC 7677; `scram-common.c` of PostgreSQL).
+/// The form in which PostgreSQL stores a password of ASCII letters and digits:
+/// `SCRAM-SHA-256$<rounds>:<salt>$<stored>:<server>` (RFC 5802, section 3; RFC 7677; `scram-common.c` of
+/// PostgreSQL).
 fn verifier(password: &[u8], salt: &[u8; SALT_LEN]) -> Zeroizing<String> {
     let salted = Zeroizing::new(pbkdf2_hmac_array::<Sha256, 32>(password, salt, ITERATIONS));
     let client = Zeroizing::new(mac(&*salted, b"Client Key"));

@@ -8,7 +8,7 @@ use super::database;
 use super::error::RotationError;
 use super::event::{Event, Step};
 
-/// What a step found.
+/// The outcome of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     Done,

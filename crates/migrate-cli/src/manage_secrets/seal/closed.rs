@@ -98,6 +98,6 @@ fn add_of_process(process: &Path, open: &mut HashSet<FileId>) -> io::Result<()> 
 fn is_for_writing(info: &str) -> bool {
     let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
     let flags = flags.and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok());
-    // What cannot be read counts as open.
+    // A descriptor whose flags cannot be read counts as open for writing.
     flags.is_none_or(|flags| flags & ACCESS_MODE != 0)
 }

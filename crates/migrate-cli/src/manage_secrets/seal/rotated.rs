@@ -35,7 +35,7 @@ pub(super) struct Candidate {
     state: State,
 }
 
-/// What programs that cannot be seen do with the files.
+/// Whether programs that cannot be seen may write to the files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unseen {
     MayWrite,
@@ -53,7 +53,7 @@ pub(super) enum Removal {
     Unsure,
 }
 
-/// What changes when a file is written to or replaced.
+/// Attributes of a file that change when it is written to or replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct State {
     id: FileId,

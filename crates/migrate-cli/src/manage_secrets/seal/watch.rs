@@ -28,7 +28,7 @@ const STOP_EVERY: Duration = Duration::from_millis(50);
 /// Names that are tried for a sealed file.
 const MAX_NAMES: usize = 1_000;
 
-/// What a run did.
+/// The counts of a run.
 #[derive(Default, Serialize)]
 struct Report {
     sealed: u64,
@@ -90,7 +90,7 @@ struct Watch {
     kept: HashMap<Candidate, NotSealed>,
 }
 
-/// What became of a file.
+/// The outcome for a file.
 enum Outcome {
     Sealed(PathBuf),
     /// It is not complete after all.
@@ -182,7 +182,7 @@ async fn is_sealed_already(
     target: &Path,
     keys: &FileKeys<'_>,
 ) -> Result<bool, Failure> {
-    // What does not open with these keys is another file.
+    // A file that does not open with these keys is a different file.
     let Ok(key) = keys.of(target).await else {
         return Ok(false);
     };

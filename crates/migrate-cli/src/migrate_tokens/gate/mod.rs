@@ -65,7 +65,7 @@ pub(super) struct Args {
     skip: Vec<Name>,
 }
 
-/// What is checked.
+/// The checks of a gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 #[value(rename_all = "snake_case")]

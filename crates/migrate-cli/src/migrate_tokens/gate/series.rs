@@ -52,7 +52,7 @@ impl Sum {
     }
 }
 
-/// What the sums come to; none where there is no data.
+/// The sums of the series; `None` where there is no data.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Counts {
     failed: Option<f64>,

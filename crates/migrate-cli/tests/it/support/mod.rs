@@ -169,7 +169,7 @@ fn feed(mut command: Command, args: &[&str], input: &str) -> Run {
     Run::of(args, child.wait_with_output().unwrap())
 }
 
-/// What a run left.
+/// The exit code and output of a run.
 #[derive(Debug)]
 pub(crate) struct Run {
     what: String,

@@ -20,7 +20,7 @@ const TEXT: &str = "value";
 /// The field of a value that is not.
 const BINARY: &str = "value_base64";
 
-/// What `sys/internal/ui/mounts` says.
+/// The answer of `sys/internal/ui/mounts`.
 #[derive(Deserialize)]
 pub(super) struct MountAnswer {
     pub(super) path: String,

@@ -1,4 +1,4 @@
-//! What the tests share: a ring of data keys, a source that can be broken, and short cuts.
+//! Shared by the tests: a ring of data keys, a source that can be broken, and short cuts.
 #![allow(dead_code, reason = "which of it is used depends on the features")]
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! What a subscriber hears: every event with its level, target, fields and spans.
+//! Captured log events: each with its level, target, fields and spans.
 
 use std::collections::BTreeMap;
 use std::fmt;

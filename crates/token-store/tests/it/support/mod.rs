@@ -144,7 +144,7 @@ pub(crate) fn alike(failures: &[Failure]) -> Vec<Failure> {
     failures
 }
 
-/// What a report counts: scanned, migrated, already, conflicts, failed, values.
+/// The counts of a report: scanned, migrated, already, conflicts, failed, values.
 pub(crate) fn counts(report: &MigrationReport) -> [u64; 6] {
     let MigrationReport { scanned, migrated, already, conflicts, failed, values, .. } = report;
     [*scanned, *migrated, *already, *conflicts, *failed, *values]
