@@ -34,7 +34,7 @@ fn version(name: &str, args: &[&str]) -> Result<String, String> {
     let output = output.map_err(|_| format!("{name} is not installed"))?;
     let text = String::from_utf8_lossy(&output.stdout);
     match text.lines().next() {
-        // Prometheus goes on with its branch and revision in brackets.
+        // Prometheus appends its branch and revision in brackets.
         Some(line) if output.status.success() => Ok(line.split(" (").next().unwrap_or(line).to_owned()),
         _ => Err(format!("`{name} {}` fails", args.join(" "))),
     }

@@ -54,7 +54,7 @@ pub(crate) async fn gate(State(agent): State<Agent>, request: Request, next: Nex
     parts.extensions.insert(received);
     parts.extensions.insert(caller);
     let work = next.run(Request::from_parts(parts, Body::empty()));
-    // In a task of its own, which goes on when the client goes away: a write is done, or not begun.
+    // In a task of its own, which continues if the client disconnects: a write is done, or not begun.
     let working = tokio::spawn(async move {
         let response = work.await;
         drop(place);

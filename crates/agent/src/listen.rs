@@ -95,7 +95,8 @@ impl Listener {
         Ok(Self { kind: Kind::Tcp(listener), _made: None })
     }
 
-    /// The first socket that systemd passes. More than one is a mistake: their callers could not be told apart.
+    /// The first socket that systemd passes. More than one is a mistake: the agent could not distinguish
+    /// their callers.
     fn passed() -> Result<Option<Self>, SettingsError> {
         let mut passed = ListenFd::from_env();
         let refused =

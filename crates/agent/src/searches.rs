@@ -20,7 +20,7 @@ pub(crate) struct Searches {
     full_at: Mutex<HashMap<Name, Instant>>,
 }
 
-/// On the socket a user is one caller, whatever tokens it shows.
+/// On the socket a user is one caller, regardless of the tokens it sends.
 #[derive(Debug, PartialEq, Eq, Hash)]
 enum Name {
     User(u32),

@@ -3,7 +3,7 @@
 #![expect(
     clippy::expect_used,
     clippy::print_stdout,
-    reason = "a bench reports on standard output, and has nobody to return an error to"
+    reason = "a bench reports on standard output, and has no caller to return an error to"
 )]
 
 use std::collections::BTreeMap;

@@ -7,7 +7,7 @@ use tokenseal::token_store::{Token, TokenKey, status};
 
 use crate::Service;
 
-/// Longer than any token lives: a new one is asked for whatever the row holds.
+/// Longer than any token lives: always requests a new one.
 const ALWAYS: Duration = Duration::MAX;
 
 /// Has a token refreshed that is valid for less than this, or any token at all if left out, and returns what the row holds

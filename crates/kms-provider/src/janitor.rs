@@ -8,7 +8,7 @@ use std::time::Duration;
 /// How often expired keys are looked for. A cached key is gone two or three rounds after it expired.
 const ROUND: Duration = Duration::from_secs(1);
 
-/// Starts the thread with the first key, and ends it with whatever keeps the keys.
+/// Starts the thread with the first key, and ends it with the owner of the keys.
 ///
 /// Nothing is dropped while idle, so an expired key would stay in memory until the next read. It is a
 /// thread and not a task so that it needs no async runtime, survives the one it was started in, and is never held

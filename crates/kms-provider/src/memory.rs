@@ -11,7 +11,8 @@ use crate::counting::{CallCounts, Counters};
 use crate::redact::shown;
 use crate::wrapping::{self, Parsed, WrappingKey};
 
-/// An in-memory key service with keys `memory:1`, `memory:2`, …; whatever it wrapped is lost with it.
+/// An in-memory key service with keys `memory:1`, `memory:2`, …; all data keys that it wrapped are lost with
+/// it.
 ///
 /// It behaves like the real ones, contexts and claims included, so that a test that passes with it says something.
 pub struct Memory {

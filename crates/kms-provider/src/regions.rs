@@ -61,8 +61,9 @@ impl Region {
 ///
 /// - **Replicas of a multi-Region key**: every value opens in every Region. Whether a key is one is chosen when it is
 ///   created.
-/// - **Independent keys**: a value opens only in the Region that sealed it; what was sealed while the nearest Region
-///   was down goes on needing the other one. [`rewrap`](KeyProvider::rewrap) stays in that Region too.
+/// - **Independent keys**: a value opens only in the Region that sealed it; values that were sealed while the
+///   nearest Region was down still need the other one. [`rewrap`](KeyProvider::rewrap) stays in that Region
+///   too.
 ///
 /// [`Unavailable`]: ErrorClass::Unavailable
 /// [`Timeout`]: ErrorClass::Timeout

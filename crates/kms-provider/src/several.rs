@@ -13,10 +13,10 @@ use crate::uri::KeyUri;
 /// Makes data keys with one key service, and unwraps with the one that wrapped: values can move from one to another while
 /// every one of them stays readable.
 ///
-/// Which service wrapped a data key is told by the key id next to it, or else by the form of the wrapped bytes. Both are
-/// claims: a service still refuses what it has not wrapped itself. A data key does not leave its service, so
-/// [`rewrap`](KeyProvider::rewrap) stays in the one that seals; [`can_rewrap`](KeyProvider::can_rewrap) says where that is
-/// possible.
+/// The key id next to a data key identifies the service that wrapped it, or else the form of the wrapped
+/// bytes. Both are claims: a service still refuses what it has not wrapped itself. A data key does not leave
+/// its service, so [`rewrap`](KeyProvider::rewrap) stays in the one that seals;
+/// [`can_rewrap`](KeyProvider::can_rewrap) says where that is possible.
 pub struct Several {
     current: Member,
     others: Vec<Member>,
@@ -28,7 +28,7 @@ pub struct Member {
     provider: Arc<dyn KeyProvider>,
 }
 
-/// The kinds of key services whose wrapped data keys can be told apart.
+/// The kinds of key services whose wrapped data keys can be distinguished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Aws,
@@ -66,7 +66,7 @@ impl Member {
 }
 
 impl Several {
-    /// Seals with `current`, and opens with whichever has wrapped.
+    /// Seals with `current`, and opens with the service that wrapped the data key.
     #[must_use]
     pub fn new(current: Member, others: impl IntoIterator<Item = Member>) -> Self {
         Self { current, others: others.into_iter().collect() }

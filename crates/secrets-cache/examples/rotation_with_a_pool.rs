@@ -1,7 +1,7 @@
 //! A connection pool that lives through a rotation: the server changes its password, then the secret changes, and no
 //! request fails.
 //!
-//! The server here is a stand-in that knows one password. Everything else is what a service would do.
+//! The server here is a fake that knows one password. Everything else is what a service would do.
 #![expect(clippy::print_stdout, reason = "an example talks")]
 
 use std::error::Error;

@@ -1,6 +1,7 @@
-//! A service's configuration: declared once, loaded from environment and secrets, every problem told at once.
+//! A service's configuration: declared once, loaded from environment and secrets, every problem reported at
+//! once.
 //!
-//! `cargo run -p secrets-cache --example typed_configuration` tells what is missing; with
+//! `cargo run -p secrets-cache --example typed_configuration` lists the missing settings; with
 //! `LOG_LEVEL=info cargo run …` there is one problem less.
 #![expect(clippy::print_stdout, reason = "an example talks")]
 

@@ -1,4 +1,4 @@
-//! Faults on demand, and the count of calls, for anything that stands in for a key service.
+//! Faults on demand, and the count of calls, for anything that replaces a key service.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -152,14 +152,14 @@ impl<F: Copy> Faults<F> {
         }
     }
 
-    /// Waits until this holds of the fault that every call meets, whatever its operation.
+    /// Waits until this holds of the fault that calls of every operation meet.
     pub(crate) async fn wait_for_rule(&self, mut holds: impl FnMut(Option<Fault<F>>) -> bool) {
         let mut ruled = self.shared.ruled.subscribe();
         // The sender lives as long as this handle.
         let _ = ruled.wait_for(|()| holds(self.everywhere())).await;
     }
 
-    /// The fault that every call meets for now, whatever its operation.
+    /// The fault that calls of every operation meet for now.
     pub(crate) fn everywhere(&self) -> Option<Fault<F>> {
         let state = self.lock();
         let first = state.rules.first()?;

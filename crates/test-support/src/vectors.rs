@@ -24,7 +24,7 @@ pub struct Vector {
     pub data_key: Option<String>,
     /// The data key as the key service returned it: base64.
     pub wrapped_data_key: Option<String>,
-    /// `TOKEN_ENCRYPTION_KEY`, in whichever of its two readings.
+    /// `TOKEN_ENCRYPTION_KEY`, in either of its two readings.
     pub token_encryption_key: Option<String>,
     /// The user whose row this is.
     pub user_id: Option<String>,

@@ -1,8 +1,9 @@
-//! How fast a table is migrated, beside a loop of one SELECT and one UPDATE in a transaction a row.
+//! The speed of a table's migration, compared with a loop of one SELECT and one UPDATE in a transaction per
+//! row.
 #![expect(
     clippy::expect_used,
     clippy::print_stdout,
-    reason = "a bench reports on standard output, and has nobody to return an error to"
+    reason = "a bench reports on standard output, and has no caller to return an error to"
 )]
 
 use std::sync::Arc;

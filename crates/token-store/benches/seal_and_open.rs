@@ -2,7 +2,7 @@
 #![expect(
     clippy::expect_used,
     clippy::print_stdout,
-    reason = "a bench reports on standard output, and has nobody to return an error to"
+    reason = "a bench reports on standard output, and has no caller to return an error to"
 )]
 
 use std::hint::black_box;
@@ -41,12 +41,12 @@ impl Raw {
     }
 }
 
-/// The identity of a row's cell, made anew for every value as a store makes it.
+/// The identity of a row's cell, made again for every value as a store does.
 fn binding(channel: &str) -> Binding<'_> {
     Binding::new("oauth_tokens", "access_token").key("provider", "twitch").key("channel", channel)
 }
 
-/// A sealer on a keyring file, behind a cache or without one.
+/// A sealer on a keyring file, with or without a cache.
 struct Setup {
     sealer: Sealer,
     _directory: tempfile::TempDir,

@@ -52,8 +52,8 @@ pub(crate) fn is_fallback(method: &str) -> bool {
 
 /// The keys and policies that a store reads and writes with.
 ///
-/// Reading takes whatever a row was written with; writing takes the first that is configured of the key service,
-/// the profile's legacy format and plaintext.
+/// Reading uses the method that a row was written with; writing uses the first that is configured of the key
+/// service, the profile's legacy format and plaintext.
 #[derive(Default)]
 pub struct TokenCipher {
     sealer: Option<Sealer>,
@@ -142,7 +142,7 @@ impl TokenCipher {
         self
     }
 
-    /// Says which form of a value is the weakest that is read, whatever the profile says.
+    /// Sets the weakest form of a value that is read; overrides the profile.
     #[must_use]
     pub fn with_read_floor(mut self, floor: Floor) -> Self {
         self.read_floor = Some(floor);

@@ -132,7 +132,7 @@ pub enum StoreError {
         actual: usize,
     },
     /// A column that the store itself takes care of was given as a plain one.
-    #[error("column {column:?} of table {table:?} cannot be set beside the tokens")]
+    #[error("column {column:?} of table {table:?} cannot be set next to the tokens")]
     NotPlain {
         /// The table.
         table: String,
@@ -207,7 +207,7 @@ pub enum StoreError {
         table: String,
     },
     /// Values in this form could not be distinguished from other texts in the profile's tables.
-    #[error("{format} values cannot be told from others in the tables of profile {profile:?}")]
+    #[error("{format} values cannot be distinguished from others in the tables of profile {profile:?}")]
     NotStorable {
         /// The form that was to be written.
         format: &'static str,

@@ -1,7 +1,7 @@
 //! The obstacles to sealing a profile's columns, found before a row is touched.
 //!
 //! A finding that is refused ends a migration before its first row, because values would be lost, left readable or no
-//! longer found; one that is warned of lets the run go on, in which single rows may fail.
+//! longer found; a warning lets the run continue, in which single rows may fail.
 
 mod make;
 mod own_columns;
@@ -35,20 +35,20 @@ pub struct Finding {
     pub kind: Kind,
     /// The name of the index, trigger, constraint or other object, or the type of the column.
     pub object: Option<String>,
-    /// Whether a migration goes on.
+    /// Whether a migration continues.
     pub severity: Severity,
     /// The next step for the operator.
     pub hint: String,
 }
 
-/// Whether a migration goes on.
+/// Whether a migration continues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Severity {
     /// A migration does not start while rows are pending.
     Refuse,
-    /// A migration goes on; rows may fail one by one.
+    /// A migration continues; rows may fail one by one.
     Warn,
 }
 
@@ -66,7 +66,7 @@ pub enum Kind {
     /// A key or owner column whose values have no canonical text.
     NoCanonicalText,
     /// A type in the profile that is not the type of the key or owner column, so that a client would bind values to
-    /// another text than the database has. The commands of this program ask the database, and go on.
+    /// another text than the database has. The commands of this program ask the database, and continue.
     KeyType,
     /// A token column that does not hold text.
     ColumnType,
@@ -160,7 +160,7 @@ impl Finding {
 
 /// Asks the database for the obstacles to moving the store's tables to a form.
 ///
-/// Nothing is refused in a table without pending rows: what is there already goes on working.
+/// Nothing is refused in a table without pending rows: existing sealed values still work.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -183,8 +183,8 @@ pub async fn findings(store: &TokenStore, to: WriteFormat) -> Result<Vec<Finding
             let is_empty = store.database().count(layout, Range::default()).await? == 0;
             let stays = |finding: &Finding| match finding.kind {
                 Kind::KeyNotUnique | Kind::MissingColumn => is_empty,
-                // No look-up and no write of the column works; it is not known which rows are meant; a client writes
-                // wrongly whatever is there already.
+                // No look-up and no write of the column works; the filter's rows are unknown; a
+                // client writes wrong values even if no row is pending.
                 Kind::IndexKeyLost | Kind::Filter | Kind::KeyType => true,
                 _ => false,
             };
@@ -271,7 +271,7 @@ fn of_layout(layout: &Layout) -> Vec<Finding> {
 
 /// The types in the profile that are not those of their columns. Where the database has no type for UUIDs they are kept as
 /// text, which a client reads if it is in lower case with hyphens. The types of a built-in profile are those of the original
-/// tables, which nobody chose for this one.
+/// tables, which the operator did not choose for this one.
 fn wrong_types(layout: &Layout, has_uuids: bool) -> Vec<Finding> {
     let is_built_in = Profile::BUILT_IN.iter().any(|(name, _)| *name == layout.profile);
     let hint = "a client would bind values to another text than the database has, and they would not open: run \

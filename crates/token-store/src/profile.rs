@@ -90,7 +90,8 @@ pub struct Table {
     /// The columns that say how a row's tokens are stored, where the table has such.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<VersionColumns>,
-    /// Columns that are stored as they are beside the tokens, such as an expiry: returned by a read, set by a write.
+    /// Columns that are stored as they are next to the tokens, such as an expiry: returned by a read, set by
+    /// a write.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub plain: Vec<String>,
     /// A column that a write sets to the current time.
@@ -337,7 +338,7 @@ impl Profile {
                 ));
             }
             if self.tables[..index].iter().any(|other| other.name == table.name) {
-                return invalid(format!("table {:?} stands twice", table.name));
+                return invalid(format!("table {:?} is given twice", table.name));
             }
             if let Some(name) = table.repeated_column() {
                 return invalid(format!("column {name:?} of table {:?} has two roles", table.name));

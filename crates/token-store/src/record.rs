@@ -17,7 +17,7 @@ const PLAINTEXT: &str = "plaintext";
 /// The suffix of the method of a write that fell back to an older form.
 const FALLBACK: &str = "-fallback";
 
-/// The record of a row after a write: `None` stands for a table without one.
+/// The record of a row after a write: `None` for a table without one.
 ///
 /// A row without a record gets an object of the two members. All bytes outside the two members stay.
 ///

@@ -15,7 +15,7 @@ use crate::policy::Action;
 use crate::reply::Reply;
 use crate::rows::Target;
 
-/// Reads a row and opens its tokens, whatever form they are stored in.
+/// Reads a row and opens its tokens, in every stored form.
 #[utoipa::path(
     post, path = "/v1/tokens/get", request_body = GetRequest,
     params(("X-Tokenseal" = String, Header, description = "Always 1", pattern = "^1$")),

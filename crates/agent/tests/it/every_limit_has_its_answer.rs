@@ -12,7 +12,7 @@ use crate::support::{Kept, NOISE, Place, Running, Sql, refresh_profile, twitch};
 /// How long anything is waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A token endpoint that answers one request, when it is told to.
+/// A token endpoint that answers one request, when the test asks for it.
 struct HeldProvider {
     token_url: String,
     answer: mpsc::Sender<()>,

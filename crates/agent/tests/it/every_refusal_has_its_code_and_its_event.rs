@@ -125,7 +125,7 @@ async fn over_tcp_a_token_of_the_file_is_needed_and_a_loopback_host() {
     assert_eq!(secret("OTHER").class(403), "policy");
     assert_eq!(secret("CRM_ABSENT").class(404), "not_found");
     for own in ["kms-master-key", "DATABASE_URL"] {
-        assert_eq!(secret(own).class(403), "policy", "{own} is the agent's own, whatever the policy says");
+        assert_eq!(secret(own).class(403), "policy", "{own} is the agent's own under every policy");
     }
     let table = json!({ "table": "oauth_tokens", "row": twitch("me") });
     assert_eq!(with(Some(TOKEN)).post("/v1/tokens/get", &table).class(403), "policy");

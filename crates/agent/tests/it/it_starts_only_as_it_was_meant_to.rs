@@ -79,7 +79,7 @@ async fn the_socket_is_for_its_owner_alone_and_replaces_nothing_that_is_in_use()
         std::fs::read_dir(place.path("")).unwrap().flatten().map(|one| one.file_name()).collect();
     assert!(left.iter().all(|name| !name.to_string_lossy().starts_with(".a")), "{left:?}");
     refused(&place, 2, "AGENT_LISTEN");
-    assert_eq!(agent.client().get("/healthz").status, 200, "the first one goes on");
+    assert_eq!(agent.client().get("/healthz").status, 200, "the first one still runs");
     agent.child.kill().unwrap();
     agent.wait();
     assert!(agent.socket.exists(), "a killed agent leaves its socket");

@@ -1,4 +1,4 @@
-//! Rows, whatever form they are stored in, by their key.
+//! Rows in every stored form, by their key.
 
 use serde_json::json;
 

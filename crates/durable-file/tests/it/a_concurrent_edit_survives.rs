@@ -1,4 +1,4 @@
-//! A file is replaced only if it is what was read, whatever other programs do to it meanwhile.
+//! A file is replaced only if it is unchanged since it was read, also while other programs write to it.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -60,7 +60,7 @@ async fn on_a_real_prometheus() {
         seen(&prometheus, class).await;
     }
 
-    // A value that stands in another row than the one it was sealed for.
+    // A value in another row than the one it was sealed for.
     let swap = "UPDATE oauth_tokens SET access_token = \
                 (SELECT access_token FROM oauth_tokens WHERE channel = 'other') WHERE channel = 'moved'";
     place.db.execute(swap).await;

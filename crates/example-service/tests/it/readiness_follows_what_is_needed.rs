@@ -15,7 +15,7 @@ async fn ready(service: &Running) -> (u16, String) {
     let asked = Instant::now();
     let answer = service.get("/readyz").await;
     assert!(asked.elapsed() < Duration::from_secs(10), "readiness is bounded in time");
-    assert_eq!(service.get("/healthz").await.status, 200, "it lives, whatever it waits for");
+    assert_eq!(service.get("/healthz").await.status, 200, "it is alive, even while it waits");
     (answer.status, answer.body)
 }
 

@@ -29,7 +29,7 @@ fn canaries() -> Vec<String> {
     canaries
 }
 
-/// Every path, whatever is broken; everything that was answered.
+/// Requests every path, and returns all answers, errors included.
 async fn asked(service: &Running) -> String {
     let mut answers = String::new();
     for channel in ["mine", "plain", "nobody"] {

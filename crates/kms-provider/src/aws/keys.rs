@@ -35,7 +35,7 @@ enum AllowedKey {
     Arn(String),
     /// An alias's name or ARN.
     Alias(String),
-    /// A bare id, or whatever else KMS will make of it.
+    /// A bare id, or another text that KMS will resolve.
     Id(String),
 }
 

@@ -30,7 +30,7 @@ impl KeyProvider for Aws {
             .set_encryption_context(pairs(context));
         let answer =
             request.send().await.map_err(|error| map_error(Operation::GenerateDataKey, key_id, error))?;
-        // Taken out first, so that it is wiped whatever is wrong with the rest.
+        // Taken out first, so that it is wiped even if the rest is invalid.
         let plaintext = secret(answer.plaintext);
         let (Some(plaintext), Some(wrapped), Some(arn)) = (plaintext, answer.ciphertext_blob, answer.key_id)
         else {
@@ -130,7 +130,7 @@ impl Aws {
                 .set_encryption_context(pairs(context));
             let mut answer =
                 request.send().await.map_err(|error| map_error(Operation::Decrypt, pin, error))?;
-            // Taken out first, so that it is wiped whatever is wrong with the rest.
+            // Taken out first, so that it is wiped even if the rest is invalid.
             let plaintext =
                 secret(answer.plaintext.take()).ok_or_else(|| not_an_answer(Operation::Decrypt))?;
             let arn = answer.key_id.as_deref().ok_or_else(|| not_an_answer(Operation::Decrypt))?;

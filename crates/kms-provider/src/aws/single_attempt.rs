@@ -20,9 +20,9 @@ impl Aws {
         Self::from_config_without_retries(&config, key, allowed)
     }
 
-    /// The same as [`from_config`](Self::from_config), but makes one attempt at every call, whatever the configuration
-    /// and `AWS_MAX_ATTEMPTS` say: the one to put under [`Resilience`](crate::Resilience), which tries again by itself.
-    /// Three attempts of three would be nine, all of them at a service that asks for fewer.
+    /// The same as [`from_config`](Self::from_config), but makes one attempt per call and ignores the
+    /// configuration and `AWS_MAX_ATTEMPTS`: use it under [`Resilience`](crate::Resilience), which retries by
+    /// itself. Three attempts of three would be nine, all of them at a service that asks for fewer.
     ///
     /// # Errors
     /// Those of [`from_config`](Self::from_config).

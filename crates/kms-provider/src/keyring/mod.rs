@@ -86,7 +86,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 ///
 /// It makes no call and waits only, rarely, for its file: at most once per second it looks whether another process
 /// has rotated, and reads the file again only then. While the file is gone, damaged or under another master key it makes
-/// no more data keys, because they might never be unwrapped, and goes on unwrapping with the keys it has.
+/// no more data keys, because they might never be unwrapped, and still unwraps with the keys it has.
 ///
 /// Making, rotating, rekeying and importing block on the file, its lock and the disk: keep them off async worker threads.
 pub struct Keyring {
@@ -126,7 +126,7 @@ impl Keyring {
     /// Makes a keyring with one new key.
     ///
     /// # Errors
-    /// [`KeyringError::Exists`] if there is such a file, and whatever writing meets.
+    /// [`KeyringError::Exists`] if there is such a file, and the errors of writing it.
     pub fn init(path: impl Into<PathBuf>, master: &DataKey) -> Result<Self, KeyringError> {
         let (path, master) = (path.into(), Master::derive(master));
         let _lock = disk::lock(&path)?;

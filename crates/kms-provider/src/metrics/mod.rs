@@ -100,8 +100,8 @@ impl KmsMetrics {
         self.watched.watch_circuit(resilience);
     }
 
-    /// Counts a stored value that did not open, by its class, whatever its format. A refusal of the key service is not
-    /// counted again: [`Metered`] has counted the call.
+    /// Counts a stored value of any format that did not open, by its class. A refusal of the key service is
+    /// not counted again: [`Metered`] has counted the call.
     pub fn count_failed_open(&self, error: &OpenError) {
         if error.key_error().is_none() {
             self.decrypt.errors.get_or_create(&ClassLabel { class: error.class() }).inc();

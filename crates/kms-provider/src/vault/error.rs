@@ -120,7 +120,7 @@ fn refused(operation: Operation, key: &TransitKey, refusal: &Refusal) -> KeyErro
         503 if refusal.says("sealed") => new(
             ErrorClass::Unavailable,
             "the server is sealed",
-            "unseal it with `bao operator unseal`; nothing is lost, and everything goes on by itself after that",
+            "unseal it with `bao operator unseal`; nothing is lost, and calls succeed again after that",
         ),
         500..=599 | 412 => new(ErrorClass::Unavailable, format!("the server answered {status}"), NETWORK),
         _ => new(

@@ -64,7 +64,7 @@ async fn every_error_of_kms_has_its_class_and_a_hint() {
         let error = aws.generate(&row(1)).await.unwrap_err();
         assert_eq!(error.class(), expected, "{failure:?}: {}", told(&error));
         assert!(error.hint().unwrap().contains(hint), "{failure:?}: {}", told(&error));
-        // The same class whatever was asked for.
+        // The same class for every operation.
         assert_eq!(class(aws.unwrap(&made, &row(1)).await), expected);
         assert_eq!(class(aws.rewrap(&made, &row(1)).await), expected);
         assert_eq!(class(aws.describe().await), expected);

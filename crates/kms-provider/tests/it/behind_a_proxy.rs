@@ -214,7 +214,7 @@ impl Scenario {
             error.class().label(),
             Some(took),
             Some(recovery),
-            "told, kept keys served, recovered",
+            "reported, kept keys served, recovered",
         );
     }
 

@@ -143,7 +143,7 @@ async fn expired_keys_serve_through_an_outage_if_asked_to_and_only_up_to_the_end
             sleep(seconds(50)).await;
         }
         assert_eq!(cache.counts().stale_served, 10);
-        // 300 s of life, a tenth of it off at most, and 600 s more: whatever happens in between, it ends there.
+        // 300 s of life, a tenth of it off at most, and 600 s more: it always ends there.
         sleep(seconds(95)).await;
         assert_eq!(class(cache.unwrap(&wrapped, &row(1)).await), outage);
     }

@@ -42,7 +42,7 @@ impl Stack {
         tokens
     }
 
-    /// Meets the fault, and goes on as soon as `end` ended it.
+    /// Meets the fault, and continues as soon as `end` ended it.
     async fn play(
         &self,
         scenario: &str,

@@ -248,7 +248,7 @@ struct Checked {
     findings: Vec<Finding>,
 }
 
-/// Prints a report, whatever the run ended with.
+/// Prints a report, also of a run that failed.
 pub(super) fn print_report<R: Serialize>(
     report: R,
     ended_by: Option<CliError>,
@@ -372,7 +372,7 @@ pub(super) fn lines(report: &MigrationReport) -> String {
         lines.push("rows in conflict were changed by others meanwhile; run the command again".into());
     }
     if report.interrupted {
-        lines.push("interrupted; run the same command again to go on".into());
+        lines.push("interrupted; run the same command again to continue".into());
     }
     lines.join("\n")
 }

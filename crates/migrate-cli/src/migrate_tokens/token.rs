@@ -155,7 +155,7 @@ pub(super) fn key_values(table: &Table, row: &str) -> Result<Vec<String>, CliErr
             return Err(CliError::usage_with_hint(problem, &hint));
         }
         if pairs.iter().any(|(name, _)| name == column) {
-            return Err(CliError::usage_with_hint(format!("--row: {column:?} stands twice"), &hint));
+            return Err(CliError::usage_with_hint(format!("--row: {column:?} is given twice"), &hint));
         }
         pairs.push((column.to_owned(), value.to_owned()));
     }

@@ -1,4 +1,5 @@
-//! `gate` lets a rollout go on only where every number that it is about is there and within its limit; `load` makes some.
+//! `gate` lets a rollout continue only if each of its numbers exists and is within its limit; `load` makes
+//! some.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;

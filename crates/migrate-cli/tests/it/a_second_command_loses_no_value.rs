@@ -201,7 +201,7 @@ async fn fields_that_other_programs_read_stay_fields() {
         "{overwritten}"
     );
     assert_eq!(bao.call("GET", &path, Value::Null).await["data"], fields("p4"));
-    // The server writes the blanks and escapes inside of members anew as well.
+    // The server also rewrites blanks and escapes inside members.
     let nested = "{\"user\": \"u1\", \"opts\": {\"url\": \"x?a=1&b=<2>\", \"list\": [1, 2]}}";
     write(&place, &format!("DB='{nested}'\n"));
     let overwritten = tokio::task::block_in_place(|| place.json(&[&STRIP[..], &["--overwrite"]].concat(), 0));

@@ -22,7 +22,7 @@ const COLUMNS: [&str; 7] = [
     "encryption_method",
 ];
 
-/// Runs one of the scripts beside this test.
+/// Runs one of the scripts next to this test.
 fn python(python: &Path, script: &str, args: &[&str], input: &Value) -> Value {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/independent").join(script);
     let mut command = Command::new(python);
@@ -34,7 +34,7 @@ fn python(python: &Path, script: &str, args: &[&str], input: &Value) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// The rows that the writer makes, put into the table as they are; and what they stand for, by key.
+/// The rows that the writer makes, put into the table as they are, and their plaintexts, by key.
 async fn write(db: &Sql, interpreter: &Path) -> Vec<Value> {
     let rows = python(interpreter, "writer.py", &[&ROWS.to_string(), DIRECT_KEY], &Value::Null);
     let rows = rows.as_array().unwrap().clone();

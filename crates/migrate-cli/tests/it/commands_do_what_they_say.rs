@@ -262,7 +262,7 @@ fn a_rekeyed_keyring_is_under_the_new_master_key_alone() {
     program.set("KMS_MASTER_KEY", crate::support::MASTER_KEY);
     let rekey = || program.feed(&["keyring", "rekey", "--format", "json"], &format!("{NEW}\n")).expect(0);
     let run = rekey();
-    assert_eq!(run.document(), before, "the same keys, told as every command tells them");
+    assert_eq!(run.document(), before, "the same keys, reported as by every command");
     run.says(&["KMS_MASTER_KEY is to be that one"]);
     let text = std::fs::read(&file).unwrap();
     rekey();
@@ -305,13 +305,13 @@ fn a_demo_replaces_nothing_but_an_earlier_demo() {
         let refused = program.run(&["demo", "--rows", "2", "--dir", &number.to_string()]).expect(2);
         refused.says(&[name, "--dir"]);
         assert_eq!(std::fs::read_to_string(dir.join(name)).unwrap(), "somebody's own");
-        assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 1, "nothing is put beside it");
+        assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 1, "nothing is written next to it");
     }
     let keyring = || std::fs::read(program.path().join("tokenseal-demo/keyring.json")).unwrap();
     program.run(&["demo", "--rows", "2"]).expect(0);
     let first = keyring();
     program.run(&["demo", "--rows", "2"]).expect(0);
-    assert_ne!(keyring(), first, "the second demo begins anew");
+    assert_ne!(keyring(), first, "the second demo begins again");
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
-//! `rotation-step`: credentials rotate on real servers while an application goes on logging in, killed at every step.
+//! `rotation-step`: credentials rotate on real servers while an application keeps logging in, killed at every
+//! step.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -204,7 +205,7 @@ pub(crate) async fn on_postgresql(moto: &Moto, database: &test_support::postgres
     rotating
 }
 
-/// Waits until the server refuses a wrong password: it reads its rules a little after it was told to.
+/// Waits until the server refuses a wrong password: it reads its rules shortly after the reload.
 pub(crate) async fn until_refused(mut login: Value) {
     login["password"] = "wrong".into();
     let limit = Instant::now() + Duration::from_secs(60);

@@ -1,4 +1,4 @@
-//! `doctor` tells what is missing before anything is done, each with what mends it.
+//! `doctor` reports each missing prerequisite before any change, with a command that fixes it.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;

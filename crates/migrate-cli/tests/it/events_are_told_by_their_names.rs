@@ -53,7 +53,7 @@ async fn a_wrong_master_key_and_a_missing_keyring_are_errors_of_the_key_service_
             let run = program.run(args).expect(2);
             assert!(run.stderr.contains("kms_error"), "{name}, {args:?}: {}", run.stderr);
         }
-        // Where a chain cannot begin, the line is written to standard error whatever the level.
+        // Where a chain cannot begin, the line is written to standard error at every level.
         program.set("AUDIT_LOG", "audit.log");
         let run = program.run(&["verify"]).expect(2);
         assert!(run.stderr.contains("\"kms_error\""), "{}", run.stderr);
@@ -80,7 +80,7 @@ fn a_source_of_secrets_that_is_opened_is_in_the_trail() {
     assert!(run.stderr.contains("configuration_loaded"), "{}", run.stderr);
 }
 
-/// The first line about the key names the key itself, whatever alias it was asked for by.
+/// The first line about the key names the key itself, even if an alias is configured.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_first_line_about_the_key_names_its_arn_and_shortens_the_account_only_if_asked() {
     let moto = test_support::part!(moto);

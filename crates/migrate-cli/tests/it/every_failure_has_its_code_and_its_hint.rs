@@ -12,7 +12,7 @@ use test_support::postgres;
 
 use crate::support::{MASTER_KEY, Program, Run, Sql, create_vod_tender, fill, signal, stored};
 
-/// A port on which nobody listens.
+/// A port on which no process listens.
 fn closed_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
@@ -114,7 +114,7 @@ on_each_database! {
         program.set("KMS_KEY_ID", "keyring:keyring.json");
         let before = stored(&db).await;
         assert_fails(&program, &["migrate"], 2, &["ENCRYPTION_KEY", "direct-aes"]);
-        assert_eq!(stored(&db).await, before, "rows that nothing opens are told before anything is written");
+        assert_eq!(stored(&db).await, before, "rows that nothing opens are reported before any write");
         program.run(&["status"]).expect(0);
         program.run(&["get", "--row", "provider=twitch,channel=channel-001"]).expect(2).says(&["ENCRYPTION_KEY"]);
         program.set("KMS_FALLBACK", "local");

@@ -1,4 +1,4 @@
-//! However a migration ends, every token reads, and the next run goes on where it stopped.
+//! However a migration ends, every token reads, and the next run continues where it stopped.
 
 use std::io::Write as _;
 use std::process::Stdio;
@@ -16,7 +16,7 @@ use crate::support::{
 
 const ROWS: usize = 60;
 
-/// A reader beside the program, with the same keys.
+/// A reader that runs alongside the program, with the same keys.
 async fn reader(db: &Sql, program: &Program) -> TokenStore {
     let keyring = Keyring::open(program.path().join("keyring.json"), &MASTER_KEY.parse().unwrap()).unwrap();
     let profile = Profile::load("vod-tender").unwrap();

@@ -53,7 +53,7 @@ async fn a_crash_in_the_middle_of_a_run_leaves_no_core_dump() {
     assert_eq!(core_files(program.path()), 0);
 }
 
-/// Who owns what `/proc` tells of a process: root, once it lets nobody read its memory (proc_pid(5)).
+/// The owner of a process's files in `/proc`: root, once no other user may read its memory (proc_pid(5)).
 fn owner(child: &Child) -> Option<u32> {
     let proc = Path::new("/proc").join(child.id().to_string());
     let is_begun = fs::read_to_string(proc.join("comm")).unwrap().trim() == "migrate-tokens";
@@ -83,7 +83,7 @@ async fn other_processes_of_the_same_user_cannot_read_the_memory() {
 
 const HELPER: &str = "memory_gives_nothing_away::helper";
 
-/// Opens one token, and holds everything for as long as it is told to.
+/// Opens one token, and holds everything until the test ends it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "the process that the next test looks into"]
 async fn helper() {

@@ -40,7 +40,7 @@ on_each_database! {
         assert_eq!(shown(&db).await, [row("2", "kms-envelope", "4")]);
         assert_eq!(program.json(0, &["migrate"])["corrected"], 0);
 
-        // Of a new row, whatever the column's default is, which stays.
+        // Also of a new row, with any default of the column; the default stays.
         program.unset("KMS_KEY_ID").unset("ENCRYPTION_KEY");
         program.feed(&["put", "--row", "provider=twitch,channel=e"], "readable").expect(0);
         assert_eq!(shown(&db).await, [row("0", "plaintext", "1"), row("2", "kms-envelope", "4")]);

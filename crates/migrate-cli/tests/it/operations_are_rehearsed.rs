@@ -1,4 +1,4 @@
-//! The pages for operators, rehearsed: every block of commands in them is run as it stands there.
+//! The pages for operators, rehearsed: every block of commands in them is run unchanged.
 
 use test_support::emulator::AwsFailure;
 use test_support::faults::Fault;
@@ -73,7 +73,7 @@ fn keys(program: &Program) -> Vec<(String, u64)> {
     keys.map(|key| (key["key_id"].as_str().unwrap().to_owned(), key["values"].as_u64().unwrap())).collect()
 }
 
-/// The sealed part of every access token, behind the wrapped data key.
+/// The sealed part of every access token, after the wrapped data key.
 async fn payloads(db: &Sql) -> Vec<String> {
     let texts = stored(db).await.into_iter().map(|row| row[2].clone().unwrap());
     texts.map(|text| text.rsplit(':').next().unwrap().to_owned()).collect()

@@ -37,7 +37,7 @@ async fn json_is_exactly_one_document_and_options_stand_before_or_after_the_comm
             human.stdout
         );
         assert!(!human.stdout.trim().is_empty(), "{command:?} says nothing");
-        assert!(!human.stdout.contains('\u{1b}'), "no colours where nobody looks");
+        assert!(!human.stdout.contains('\u{1b}'), "no colours where the output is no terminal");
     }
 }
 

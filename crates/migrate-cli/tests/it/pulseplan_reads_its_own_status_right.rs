@@ -1,4 +1,5 @@
-//! PulsePlan's status page reads the JSON next to its tokens: whatever the programs write, it says what is true.
+//! PulsePlan's status page reads the JSON next to its tokens, and stays correct after every write of the
+//! programs.
 
 use serde_json::{Value, json};
 use test_support::part;

@@ -1,4 +1,5 @@
-//! `manage-secrets` from the outside: a `.env` moves into either kind of source, and nothing is left behind.
+//! `manage-secrets` from the outside: a `.env` moves into either kind of source, and no secret remains in the
+//! file.
 
 use std::process::Command;
 

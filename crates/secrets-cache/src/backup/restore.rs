@@ -121,7 +121,8 @@ pub(super) async fn restore(
     }
 }
 
-/// Stores what can be stored. An outage ends it: a restore that is repeated goes on where this one ended.
+/// Stores each secret that can be stored. An outage ends it: a repeated restore continues where this one
+/// ended.
 async fn one_by_one(mut differences: Differences<'_>) -> Result<Restored, BackupError> {
     let mut versions = 0;
     let mut failed: Option<SecretName> = None;

@@ -55,7 +55,7 @@ impl Inner {
                 Entry::new(Answer::Absent(error), asked, time, time)
             }
             (Err(error), _) => {
-                // This is an answer: whatever was served before is over.
+                // This is an answer: the previous value is no longer served.
                 self.kept.invalidate(key).await;
                 return Err(error);
             }

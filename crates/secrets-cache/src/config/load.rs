@@ -25,7 +25,7 @@ type Fetched = HashMap<String, Result<Arc<Secret>, SourceError>>;
 
 impl<'a> Origins<'a> {
     /// The environment only: [`EnvironmentVariables`](crate::source::environment::EnvironmentVariables), or
-    /// whatever stands in for it.
+    /// a replacement for it.
     #[must_use]
     pub fn environment(environment: &'a dyn SecretSource) -> Self {
         Self { environment, secrets: None }

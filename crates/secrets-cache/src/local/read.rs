@@ -73,7 +73,7 @@ pub(super) async fn list(store: &LocalStore, request: &ListRequest) -> Result<Li
     if request.cursor.is_none() {
         trust.check_all(&mut transaction).await?;
     }
-    // Names order by their bytes, and U+10FFFF is the greatest that a name can go on with.
+    // Names order by their bytes, and U+10FFFF is the greatest next character of a name.
     let query = "SELECT s.id, s.name FROM secrets s WHERE s.name > ?1 AND s.name >= ?2 AND s.name < ?2 || char(1114111) \
          AND NOT EXISTS (SELECT 1 FROM json_each(?3) wanted WHERE NOT EXISTS \
             (SELECT 1 FROM tags t WHERE t.secret = s.id AND t.name = wanted.key AND t.value = wanted.value)) \

@@ -30,8 +30,8 @@ pub use self::uri::SourceUri;
 
 /// A place that holds secrets.
 ///
-/// A backend writes `id` and `get`, and whatever else it can do; what it cannot do answers
-/// [`SourceError::Unsupported`].
+/// A backend implements `id`, `get` and every other method that it supports; the defaults of the others
+/// return [`SourceError::Unsupported`].
 #[async_trait]
 pub trait SecretSource: Send + Sync {
     /// The name of the source in audit events, metrics and errors: `secretsmanager`, `local`, `dotenv`, ….

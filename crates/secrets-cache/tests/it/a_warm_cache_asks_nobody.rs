@@ -43,7 +43,7 @@ async fn a_thousand_cold_reads_cost_one_call_even_if_the_first_gives_up() {
     for reader in readers {
         assert_eq!(text(&reader.await.unwrap().unwrap()), "1");
     }
-    assert_eq!(source.gets(), 2, "the abandoned call and the one that served everybody");
+    assert_eq!(source.gets(), 2, "the abandoned call and the one that served all callers");
 }
 
 #[tokio::test(flavor = "multi_thread")]

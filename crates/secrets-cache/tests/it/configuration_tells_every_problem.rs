@@ -1,4 +1,4 @@
-//! A wrong configuration is told whole, a right one shows no secret.
+//! A wrong configuration is reported with all its problems; a valid one shows no secret.
 
 use std::time::Duration;
 

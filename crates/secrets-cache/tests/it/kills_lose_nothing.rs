@@ -1,5 +1,5 @@
 //! A process killed in the middle of a change to the local store loses nothing, and two at once do no harm.
-#![expect(clippy::print_stdout, reason = "the child tells its parent how far it has got")]
+#![expect(clippy::print_stdout, reason = "the child reports its progress to its parent")]
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;

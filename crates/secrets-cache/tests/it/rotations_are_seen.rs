@@ -29,11 +29,11 @@ async fn by_a_watcher_at_its_next_poll() {
     assert_eq!(text(&changed), "2");
     assert_eq!(text(&cache.get("a").await.unwrap()), "2", "the cache has it as well");
     let quiet = tokio::time::timeout(Duration::from_millis(200), watch.changed()).await;
-    assert!(quiet.is_err(), "nothing is told that is not new");
+    assert!(quiet.is_err(), "only new values are reported");
     drop(watch);
     let gets = source.gets();
     tokio::time::sleep(Duration::from_millis(150)).await;
-    assert_eq!(source.gets(), gets, "nobody polls any more");
+    assert_eq!(source.gets(), gets, "no task polls any more");
 }
 
 #[tokio::test]

@@ -110,7 +110,7 @@ async fn on_an_independent_emulator() {
 }
 
 async fn life_of_a_secret(client: Client, keeps_bytes: bool) {
-    // An emulator that goes on running still has the secrets of earlier runs.
+    // An emulator that keeps running still has the secrets of earlier runs.
     let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos();
     let manager = Arc::new(SecretsManager::new(client));
     let source = Arc::new(Prefixed::new(manager, &format!("{now:x}/")).unwrap());

@@ -240,7 +240,7 @@ async fn a_kill_between_the_ring_and_the_commit_is_no_older_copy() {
     store.put(&new("key", "2")).await.unwrap();
     assert_eq!(fixture.ring.record().revision, revision + 1, "the number that was raised is used");
     fixture.ring.stores.lock().unwrap()[0].revision += 2;
-    assert!(is_refused(&get(&store, "key").await), "two behind is an older copy");
+    assert!(is_refused(&get(&store, "key").await), "two revisions back is an older copy");
 }
 
 #[tokio::test]

@@ -28,7 +28,7 @@ pub(super) struct LocalServer {
     pub(super) leash: Leash,
 }
 
-/// Starts the PostgreSQL that is installed, whatever its version.
+/// Starts the installed PostgreSQL, of any version.
 pub(super) async fn start_installed() -> Result<LocalServer, Unavailable> {
     let bin = bin_dir().ok_or_else(|| {
         Unavailable::new(

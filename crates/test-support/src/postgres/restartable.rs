@@ -11,7 +11,7 @@ use crate::leash::{self, Leash};
 use crate::process::free_port;
 use crate::unprivileged::scratch_dir;
 
-/// Starts the server again whenever it ends, until it is told to stop.
+/// Restarts the server each time it ends, until it is asked to stop.
 const AGAIN: &str = r#"
 stop() { kill -s INT "$server" 2>/dev/null; wait "$server"; exit 0; }
 trap stop TERM

@@ -27,7 +27,7 @@ fn module() -> &'static str {
 async fn subject() {
     if std::env::var_os(SUBJECT).is_some() {
         let moto = part!(moto);
-        unreachable!("went on without its part, with {moto:?}");
+        unreachable!("continued without its part, with {moto:?}");
     }
 }
 

@@ -88,7 +88,7 @@ impl TokenStore {
         }
     }
 
-    /// Refuses to go on where rows have indexes whose key is not there.
+    /// Refuses to continue if rows have indexes whose key is not there.
     ///
     /// # Errors
     /// [`StoreError::IndexKeyLost`], [`StoreError::Database`].

@@ -1,5 +1,5 @@
 //! Rotation of index keys while they are in use: a second key is added, every index is rewritten under it, and the first key
-//! is removed when no index is under it any more. A run that was killed goes on where it was.
+//! is removed when no index is under it any more. A killed run continues where it was.
 
 use serde::Serialize;
 
@@ -62,7 +62,7 @@ pub struct RotateReport {
     pub removed: u64,
     /// Whether nothing was written.
     pub dry_run: bool,
-    /// Whether it was stopped before its end; the next run goes on.
+    /// Whether it was stopped before its end; the next run continues.
     pub interrupted: bool,
     /// The rows that failed, at most [`MAX_LISTED`](crate::migration::MAX_LISTED).
     pub failures: Vec<Failure>,
@@ -71,7 +71,7 @@ pub struct RotateReport {
 /// Rotates index keys: makes new ones, with the normalisation and the bits that the profile has now, and rewrites every
 /// index. A rotation that was begun before is finished, and no other begun. `progress` is called after each batch.
 ///
-/// Look-ups and writes go on meanwhile.
+/// Look-ups and writes continue meanwhile.
 pub async fn rotate(
     store: &TokenStore,
     which: &IndexColumn,
@@ -168,7 +168,7 @@ async fn check_uniqueness(store: &TokenStore, layout: &Layout, index: &Index) ->
     }
 }
 
-/// Rewrites every index of a table that is not under its active key, whatever the profile's filter says.
+/// Rewrites every index of a table that is not under its active key; ignores the profile's filter.
 async fn rewrite(
     store: &TokenStore,
     layout: &Layout,

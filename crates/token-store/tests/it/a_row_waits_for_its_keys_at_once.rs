@@ -20,7 +20,7 @@ async fn asked_for_both<T>(keys: &Keys, operation: &str, work: impl Future<Outpu
     };
     let done = tokio::time::timeout(Duration::from_secs(60), async { tokio::join!(work, release).0 }).await;
     assert_eq!(keys.faults().total_calls(), 2);
-    done.expect("nobody waited for the first answer before asking for the second")
+    done.expect("both answers are requested before either is awaited")
 }
 
 fn both() -> NewToken {

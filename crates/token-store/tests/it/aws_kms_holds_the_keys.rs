@@ -1,4 +1,4 @@
-//! The store on AWS KMS: what is stored beside values, what is asked of KMS, and what is refused before it is asked.
+//! The store on AWS KMS: data stored next to values, requests to KMS, and refusals before any request.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
 //! While the key of a blind index is rotated, every look-up finds its row, no value is registered twice, and a run that was
-//! cut off goes on; racing writers never leave a value with the index of another.
+//! cut off continues; racing writers never leave a value with the index of another.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

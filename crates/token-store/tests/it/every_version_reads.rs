@@ -1,4 +1,4 @@
-//! A reader gets its token whatever version the row is in.
+//! A reader gets its token from a row of every version.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

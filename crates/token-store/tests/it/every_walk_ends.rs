@@ -1,4 +1,4 @@
-//! Every walk over a table ends, whatever its keys are, and holds a bounded part of the table at a time.
+//! Every walk over a table ends, for any keys, and holds a bounded part of the table at a time.
 
 use token_store::findings::{Kind, Severity, findings};
 use token_store::status::{status, workload};

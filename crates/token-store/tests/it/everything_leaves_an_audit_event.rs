@@ -1,4 +1,4 @@
-//! Who did what to which row stands in the audit trail, by names that do not change; never the value.
+//! The audit trail records each actor, operation and row, by names that do not change; never the value.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ async fn store(keys: &Keys, db: &Sql) -> TokenStore {
 #[track_caller]
 fn assert_one(heard: &[Heard], level: Level, event: &str, fields: &[(&str, &str)]) {
     let found: Vec<&Heard> = heard.iter().filter(|heard| heard.field("event") == event).collect();
-    let [found] = found.as_slice() else { panic!("{event} was told {} times: {heard:#?}", found.len()) };
+    let [found] = found.as_slice() else { panic!("{event} was recorded {} times: {heard:#?}", found.len()) };
     let own = [("event", event), ("actor", "billing")];
     let wanted = own.into_iter().chain(fields.iter().copied());
     let wanted = wanted.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
@@ -154,7 +154,7 @@ async fn a_rewrap_a_verification_and_a_resealing_are_told() {
     let store = store(&keys, &db).await;
     let ear = Ear::open();
     store.clone().with_reseal_on_read().get(&key("one")).await.unwrap();
-    eventually("the row is sealed anew", async || store.resealed_rows() == 1).await;
+    eventually("the row is sealed again", async || store.resealed_rows() == 1).await;
     let row = moved("0", "2", "kms-envelope", "memory:1");
     assert_one(&ear.audit(), Level::INFO, audit::ROW_RESEALED, &of_row("reseal", &row));
 
@@ -186,7 +186,7 @@ async fn a_resealing_that_fails_is_told_but_for_an_outage_which_every_read_would
         store.get(&key("one")).await.unwrap();
         keys.faults().wait_for_calls("generate", calls + 1).await;
     }
-    eventually("the failure is told", async || !ear.all().is_empty()).await;
+    eventually("the failure is reported", async || !ear.all().is_empty()).await;
     let failed = of_row("reseal", &[("outcome", "invalid_request")]);
     assert_one(&ear.audit(), Level::WARN, audit::TOKEN_WRITE_FAILED, &failed);
 }
@@ -213,7 +213,7 @@ async fn a_change_of_the_schema_is_told_with_its_statement() {
     assert_eq!((statements.len(), statements), (3, report.applied));
 }
 
-/// The one failure that is told in the log and in the audit trail: its correlation id in each.
+/// The one failure that is in the log and in the audit trail: its correlation id in each.
 #[track_caller]
 fn told_ids(ear: &Ear, operation: &str, class: &str) -> BTreeSet<String> {
     let all = ear.all();
@@ -310,7 +310,7 @@ async fn a_failure_is_told_within_the_callers_spans_in_the_background_too() {
         store.get(&key("one")).await.unwrap();
     };
     request.instrument(tracing::info_span!("request")).await;
-    eventually("the row is sealed anew", async || store.resealed_rows() == 1).await;
+    eventually("the row is sealed again", async || store.resealed_rows() == 1).await;
     for event in [audit::DECRYPTION_FAILED, audit::TOKEN_READ, audit::ROW_RESEALED] {
         let heard = ear.all().into_iter().find(|heard| heard.field("event") == event).unwrap();
         assert_eq!(heard.spans, ["request"], "{event}");

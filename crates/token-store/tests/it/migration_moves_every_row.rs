@@ -126,7 +126,8 @@ on_each_database! {
             let done = migrate(&store, target).await;
             assert_eq!(counts(&predicted), counts(&done));
             assert_eq!(alike(&predicted.failures), alike(&done.failures));
-            // A damaged row of version 1 is where a rollback wants it; only opening could tell more.
+            // A damaged row of version 1 already has the rollback's target form; only opening could show the
+            // damage.
             assert_eq!(done.failed, if target == WriteFormat::KmsEnvelope { 2 } else { 1 });
         }
     }
@@ -227,7 +228,7 @@ on_each_database! {
                 Some(Ended::KeyService(error)) => assert_eq!(error.class(), class),
                 other => panic!("{other:?}"),
             }
-            assert_eq!((outcome.report.migrated, outcome.report.failed), (2, 0), "an outage is nobody's row");
+            assert_eq!((outcome.report.migrated, outcome.report.failed), (2, 0), "an outage fails no row");
             keys.faults().heal();
             assert_all_read(&store, &truth).await;
             assert!(!verified(&store).await.failures.iter().any(|_| true));

@@ -1,5 +1,5 @@
-//! An application that refreshes tokens, and other migrators, work on the same table at the same time: nobody's work is
-//! undone.
+//! An application that refreshes tokens, and other migrators, work on the same table at the same time: no
+//! one's work is undone.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! An application that keeps rows locked in a transaction: a migration passes them over and holds nobody up, so that the
-//! two cannot deadlock. PostgreSQL only; SQLite locks no rows.
+//! An application that keeps rows locked in a transaction: a migration skips them and delays no one, so that
+//! the two cannot deadlock. PostgreSQL only; SQLite locks no rows.
 
 use std::time::Duration;
 

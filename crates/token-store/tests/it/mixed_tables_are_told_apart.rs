@@ -1,4 +1,5 @@
-//! Tables without version columns: the text tells, what can be moved is moved, and what cannot is named.
+//! Tables without version columns: the text shows its form; values that can be moved are moved, the others
+//! are named.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;

@@ -143,7 +143,7 @@ on_each_database! {
             assert_eq!(error.class(), class.label());
             assert!(error.source().is_some());
             // Where nothing opens, the key service is what has to be mended; where one token's key is gone, that token
-            // stays as it is, and is in nobody's way.
+            // stays as it is, and blocks no other write.
             let put = store.put(&TokenKey::new("twitch", "one"), NewToken::new().refresh_token("r")).await;
             let one_key = [ErrorClass::Disabled, ErrorClass::PendingDeletion, ErrorClass::NotFound].contains(&class);
             assert_eq!(put.is_ok(), one_key, "{class}: {put:?}");

@@ -1,5 +1,5 @@
-//! A row that the database refuses, for whatever reason, is named without its value, and the others are done; what concerns
-//! the table or the connection as a whole ends a run, and says so.
+//! A row that the database refuses, for any reason, is named without its value, and the others are done; an
+//! error of the whole table or connection ends a run, and is reported.
 
 use token_store::migration::{self, MigrationReport, StopFlag};
 use token_store::{Database, NewToken, StoreError, TokenKey, TokenStore, WriteFormat};

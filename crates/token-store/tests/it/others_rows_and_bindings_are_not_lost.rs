@@ -183,7 +183,7 @@ async fn foreign_keys_and_constraints_of_partitions_and_other_schemas_are_found(
     }
 }
 
-/// Without columns, a foreign key of SQLite refers to the primary key, whatever the key of the profile is.
+/// Without columns, a foreign key of SQLite refers to the primary key, not to the key of the profile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_foreign_key_of_sqlite_that_names_no_column_is_found() {
     let db = Sql::sqlite().await;

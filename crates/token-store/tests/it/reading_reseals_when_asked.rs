@@ -1,4 +1,5 @@
-//! The gradual migration: a row that is read in an older form is sealed anew in the background, and the read never pays.
+//! The gradual migration: a row that is read in an older form is sealed again in the background, without
+//! delaying the read.
 
 use envelope_core::ErrorClass;
 use test_support::faults::Fault;
@@ -22,7 +23,7 @@ on_each_database! {
         for (channel, tokens) in [("plain", ("a", "b")), ("direct", ("c", "d"))] {
             let resealed = store.resealed_rows();
             assert_eq!(both(&store.get(&key(channel)).await.unwrap()), (Some(tokens.0), Some(tokens.1)));
-            eventually("the row is sealed anew", async || store.resealed_rows() == resealed + 1).await;
+            eventually("the row is sealed again", async || store.resealed_rows() == resealed + 1).await;
             assert_eq!(both(&store.get(&key(channel)).await.unwrap()), (Some(tokens.0), Some(tokens.1)));
         }
         assert!(vod_rows(&db).await.iter().all(|row| row[4].as_deref() == Some("2")));

@@ -1,4 +1,4 @@
-//! A table or a column that was renamed goes on opening under the name that its values are bound to.
+//! A table or a column that was renamed still opens under the name that its values are bound to.
 
 use token_store::migration::{Former, relocate};
 use token_store::{NewToken, Profile, TokenKey, WriteFormat};

@@ -80,7 +80,8 @@ on_each_database! {
         create_vod_tender(&db).await;
         let database = Database::connect(db.url()).await.unwrap();
         assert!(schema::migrate(&database, &vod_tender()).await.unwrap().applied.is_empty());
-        // Inserted by a program that knows nothing of the column: the default says `direct` beside a readable token.
+        // Inserted by a program that knows nothing of the column: the default says `direct` next to a
+        // readable token.
         db.execute("INSERT INTO oauth_tokens (provider, access_token) VALUES ('twitch', 'token')").await;
         insert_vod(&db, &VodRow::direct("two", "a", "b")).await;
         let store = Keys::new("vod-tender").store(&db).await;

@@ -1,4 +1,4 @@
-//! Of any number of callers one refreshes a token, whatever becomes of the others, of the key service and of the holder.
+//! Of any number of callers one refreshes a token, also if others, the key service or the holder fail.
 
 use std::time::Duration;
 

@@ -75,7 +75,7 @@ on_each_database! {
         }
         assert_eq!(marks(&db).await, vec![sealed_marks(); 4]);
         for column in vod_rows(&db).await.iter().flat_map(|row| [row[2].clone(), row[3].clone()]) {
-            assert!(column.unwrap().starts_with("kms:v2:"), "no token of a row stays behind in an older form");
+            assert!(column.unwrap().starts_with("kms:v2:"), "no token of a row remains in an older form");
         }
     }
 
@@ -279,7 +279,7 @@ on_each_database! {
         assert!(matches!(error, StoreError::KeptToken { .. }), "{error:?}");
         assert_eq!(vod_rows(&db).await, before);
 
-        // Another version, which has no key beside it: the broken text would be taken for direct AES.
+        // Another version, which has no key next to it: the broken text would be taken for direct AES.
         let falling_back = keys.store_with(&db, keys.cipher().with_local_fallback()).await;
         keys.faults().next_for("generate", 1, Fault::Fail(ErrorClass::Unavailable));
         let error = falling_back.put(&one(), NewToken::new().access_token("new")).await.unwrap_err();

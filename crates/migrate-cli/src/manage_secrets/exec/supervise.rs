@@ -132,7 +132,8 @@ impl<'a> Supervised<'a> {
         self.send(Signal::KILL);
     }
 
-    /// Acts on what a look at the source found. A failure changes nothing: the program goes on with what it has.
+    /// Acts on the result of a look at the source. A failure changes nothing: the program keeps its current
+    /// values.
     fn take(&mut self, found: Result<Result<Collected, Vec<Refused>>, Failure>) {
         let new = match found {
             Ok(Ok(new)) => new,

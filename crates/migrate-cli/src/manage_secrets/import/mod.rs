@@ -183,7 +183,7 @@ async fn store(plan: &Plan, opened: &Opened, stop: &StopFlag, report: &mut Repor
 /// A source with transactions takes all or nothing.
 async fn store_together(changes: &[&Move], opened: &Opened, stop: &StopFlag, report: &mut Report) {
     let secrets = stream::iter(changes).map(|change| match stop.is_set() {
-        true => Err(SourceError::Unavailable { operation: "go on after an interrupt", cause: None }),
+        true => Err(SourceError::Unavailable { operation: "continue after an interrupt", cause: None }),
         false => Ok::<NewSecret, SourceError>(change.secret()),
     });
     if let Err(error) = opened.source.put_all(secrets.boxed()).await {

@@ -140,7 +140,7 @@ fn choose<'a>(
     chosen
 }
 
-/// Why a setting stays in the file whatever is asked for.
+/// Why a setting always stays in the file, regardless of the options.
 fn kept(entry: &DotenvEntry, settings: &Settings, options: &Options) -> Option<String> {
     if entry.is_empty() {
         return None;

@@ -1,4 +1,4 @@
-//! `gate`: decides from metrics whether a rollout goes on. Without data, it never does.
+//! `gate`: decides from metrics whether a rollout continues. Without data, it never does.
 
 mod baseline;
 mod http;

@@ -164,7 +164,7 @@ impl Program {
 
 fn feed(mut command: Command, args: &[&str], input: &str) -> Run {
     let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
-    // A program that refuses its arguments does not wait to be told a secret.
+    // A program that refuses its arguments does not wait for a secret.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     Run::of(args, child.wait_with_output().unwrap())
 }
@@ -246,7 +246,7 @@ pub(crate) async fn key_in(moto: &test_support::moto::Moto, region: &str) -> Str
     kms.create_key().send().await.unwrap().key_metadata.unwrap().arn.unwrap()
 }
 
-/// vod-tender's table as it stands in production, without the column that `schema` adds.
+/// vod-tender's table as it is in production, without the column that `schema` adds.
 pub(crate) async fn create_vod_tender(db: &Sql) {
     let time = db.either("TIMESTAMPTZ", "TEXT");
     db.execute(&format!(

@@ -1,4 +1,4 @@
-//! The commands that stand in the documentation, so that a test can run them.
+//! The commands in the documentation, so that a test can run them.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -17,7 +17,7 @@ impl Block {
     }
 }
 
-/// Every fenced block of a page below docs/, with the heading that it stands under.
+/// Every fenced block of a page below docs/, with the heading above it.
 fn blocks(page: &str) -> Vec<Block> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(page);
     let (mut heading, mut found, mut open) = (String::new(), Vec::new(), None::<Block>);

@@ -18,7 +18,7 @@ pub enum Doubt {
         /// The line of the quote.
         line: u32,
     },
-    /// An unquoted value that goes on in the next lines, such as a private key in PEM.
+    /// An unquoted value that continues in the next lines, such as a private key in PEM.
     Continues,
     /// A line of such a value.
     InsideKey {
@@ -64,7 +64,7 @@ impl fmt::Display for Doubt {
             Self::InsideQuote { line } => {
                 return write!(f, "the line may belong to the unclosed quote of line {line}");
             }
-            Self::Continues => "the value goes on in the next lines; quote all of it",
+            Self::Continues => "the value continues in the next lines; quote all of it",
             Self::InsideKey { line } => {
                 return write!(f, "the line may belong to the value that begins on line {line}");
             }

@@ -91,7 +91,7 @@ struct Parser<'a> {
     line: u32,
     /// The end of the text that an unclosed quote may have meant to include, and the line of that quote.
     doubtful_until: Option<(usize, u32)>,
-    /// The end of the lines that an unquoted value goes on in, and the line that it begins on.
+    /// The end of the lines that an unquoted value continues in, and the line that it begins on.
     block: Option<(usize, u32)>,
     file: DotenvFile,
 }

@@ -109,7 +109,7 @@ impl Ledger for Remembering {
     }
 }
 
-/// A source in memory that counts requests, and fails or dawdles when told to.
+/// A source in memory that counts requests, and fails or waits on request.
 #[derive(Default)]
 pub(crate) struct Flaky {
     pub(crate) memory: MemorySource,
@@ -199,7 +199,7 @@ pub(crate) fn denied() -> SourceError {
     SourceError::Denied { operation: "get a secret", cause: None }
 }
 
-/// Every text of an error: its message, its debug form, and those of everything behind it.
+/// Every text of an error: its message, its debug form, and those of all its sources.
 pub(crate) fn whole(error: &dyn std::error::Error) -> String {
     let mut text = format!("{error} {error:?}");
     let mut cause = error.source();

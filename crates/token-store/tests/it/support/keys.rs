@@ -39,7 +39,7 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
-    /// A key service in memory behind a cache, `ENCRYPTION_KEY`, and the profile of this name.
+    /// A key service in memory with a cache, `ENCRYPTION_KEY`, and the profile of this name.
     pub(crate) fn new(profile: &str) -> Self {
         Self::with_profile(Profile::load(profile).unwrap())
     }

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 /// Passes calls on; before each `generate` it waits until the test has had its turn.
 ///
-/// So whatever the test does in its turn happens after a row was read and before it is written.
+/// So the test's own statements in its turn run after a row was read and before it is written.
 pub(crate) struct Meddling {
     inner: Arc<dyn KeyProvider>,
     turns: mpsc::UnboundedSender<oneshot::Sender<()>>,

@@ -137,7 +137,7 @@ pub(crate) async fn carry_out(store: &TokenStore, options: &MigrationOptions) ->
     outcome.report
 }
 
-/// Failures without the ids that are made anew in each run, for comparing two runs.
+/// Failures without the ids that differ in each run, for comparing two runs.
 pub(crate) fn alike(failures: &[Failure]) -> Vec<Failure> {
     let mut failures = failures.to_vec();
     failures.iter_mut().for_each(|failure| failure.correlation_id = None);

@@ -42,7 +42,7 @@ impl VodRow {
     }
 }
 
-/// The table as it stands in production, the method column included.
+/// The table as it is in production, the method column included.
 pub(crate) async fn create_vod_tender(db: &Sql) {
     create_vod_tender_named(db, "oauth_tokens").await;
     db.execute("ALTER TABLE oauth_tokens ADD COLUMN encryption_method TEXT DEFAULT 'direct'").await;
