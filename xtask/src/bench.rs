@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: runs the benches and writes what they measured into docs/performance.md.
+//! `cargo xtask bench`: runs the benches and writes their results into docs/performance.md.
 
 use std::fmt::Write;
 use std::fs;

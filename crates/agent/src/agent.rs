@@ -99,7 +99,7 @@ struct Shared {
 }
 
 impl Agent {
-    /// An agent for what is connected.
+    /// An agent for these connections.
     ///
     /// # Errors
     /// [`StartError`] where the policy has owner rules and values are not bound to their rows, or a rule that fits no secret
@@ -220,7 +220,7 @@ impl fmt::Debug for Agent {
     }
 }
 
-/// Under owner rules only what is bound to its row opens, so such values must be what is written.
+/// Under owner rules only values that are bound to their row open, so only such values may be written.
 async fn bound_store(tokenseal: &Tokenseal) -> Result<TokenStore, ConnectError> {
     if tokenseal.sealer().is_some_and(|sealer| sealer.policy() == BindingPolicy::Off) {
         return Err(SettingsError::of(

@@ -1,4 +1,4 @@
-//! Audit events of the agent: what it refused, and which secrets it handed out. The store records work on
+//! Audit events of the agent: refused requests, and secrets that it handed out. The store records work on
 //! tokens, under the caller's name.
 
 use std::fmt;

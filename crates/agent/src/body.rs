@@ -168,7 +168,7 @@ async fn discard(mut body: Body, already: usize) {
 }
 
 /// One item of a batch, parsed by itself so that a misshapen one spoils no other. It is read from the request's own memory:
-/// nothing of it is copied but what the type takes over.
+/// only the parts that the type takes over are copied.
 pub(crate) struct Part<T>(Option<T>);
 
 impl<'de, T: DeserializeOwned> serde::Deserialize<'de> for Part<T> {

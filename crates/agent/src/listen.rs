@@ -36,7 +36,7 @@ pub(crate) enum Stream {
     Tcp(tokio::net::TcpStream),
 }
 
-/// The file of a socket, by what it was when it was made: another one that took its place is left alone.
+/// The identity of a socket's file when it was made: another file that took its place is left alone.
 #[derive(Debug)]
 struct MadeSocket {
     path: PathBuf,

@@ -188,7 +188,8 @@ impl Policy {
     }
 
     /// Whether a caller may read a secret, or a field of it. `own` returns the source's own spelling of a name: a source that
-    /// answers to several spellings must not hand out by one of them what the rules refuse by another.
+    /// answers to several spellings must not hand out a secret by one of them that the rules refuse by
+    /// another.
     pub(crate) fn allows_secret(
         &self,
         caller: &Caller,

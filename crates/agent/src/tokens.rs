@@ -118,7 +118,8 @@ impl fmt::Debug for Tokens {
     }
 }
 
-/// Opened once, so that what is read is what was looked at; without waiting for the writer of a named pipe.
+/// Opened once, so that the file that is read is the one that was checked; without waiting for the writer of
+/// a named pipe.
 fn content(path: &Path) -> Result<Zeroizing<Vec<u8>>, TokensError> {
     let unreadable = |error: io::Error| TokensError::Unreadable(error.kind());
     let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();

@@ -16,7 +16,7 @@ const NOT_SUPPORTED: i32 = rustix::io::Errno::OPNOTSUPP.raw_os_error();
 /// The answer where a file does not have an attribute.
 const NOT_THERE: i32 = rustix::io::Errno::NODATA.raw_os_error();
 
-/// Gives the new file what the old one has, or fails.
+/// Gives the new file the attributes of the old one, or fails.
 pub(crate) fn keep(new: &File, path: &Path, before: &Metadata, widest: u32) -> Result<(), FileError> {
     let refused = |what| move |cause| FileError::Attributes { path: path.into(), what, cause };
     let now = new.metadata().map_err(refused("owner"))?;

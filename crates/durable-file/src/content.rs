@@ -31,7 +31,7 @@ impl Content {
         let path = resolve(path.as_ref(), links)?;
         let (mut file, metadata) = open_real(&path)?;
         let expected = usize::try_from(metadata.len().min(limit)).unwrap_or(0);
-        // One allocation where the length is as announced: a buffer that grows leaves copies of what it held.
+        // One allocation where the length is as announced: a buffer that grows leaves copies of its content.
         let mut bytes = Zeroizing::new(Vec::with_capacity(expected.saturating_add(1)));
         let read = file.by_ref().take(limit.saturating_add(1)).read_to_end(&mut bytes);
         read.map_err(FileError::io("read", &path))?;

@@ -41,7 +41,7 @@ pub enum FileError {
         /// The most bytes that the caller reads.
         limit: u64,
     },
-    /// The file is no longer what the caller has read. It was left as it is.
+    /// The file has changed since the caller read it. It was not replaced.
     #[error("{} changed since it was read", path.display())]
     Changed {
         /// The path.

@@ -80,13 +80,13 @@ impl NewFile {
         sync_directory(&target)
     }
 
-    /// Puts the file in its place only if the target still is, to the byte, what was read.
+    /// Puts the file in its place only if the target still has, to the byte, the content that was read.
     ///
     /// Old and new file exchange their names in one step, and the old one is compared after that. If it changed in the
     /// last moment, it gets its name back. An advisory lock on the directory keeps other callers of this function out.
     ///
     /// # Errors
-    /// [`FileError::Changed`] if it is no longer what was read, else as [`commit`](Self::commit).
+    /// [`FileError::Changed`] if it has changed since it was read, else as [`commit`](Self::commit).
     pub fn commit_over(self, before: &Content) -> Result<(), FileError> {
         self.sync()?;
         let _lock = lock_directory(&self.target)?;
@@ -100,7 +100,8 @@ impl NewFile {
         }
     }
 
-    /// After an exchange: removes the old file if it is what was read, or gives it its name back.
+    /// After an exchange: removes the old file if it is unchanged since it was read, or gives it its name
+    /// back.
     fn settle(self, before: &Content) -> Result<(), FileError> {
         if before.is_in(self.temporary.path()) {
             let synced = sync_directory(&self.target);

@@ -1,4 +1,4 @@
-//! The cost of randomness: one draw from the operating system, and what it adds to sealing a value.
+//! The cost of randomness: one draw from the operating system, and its share of sealing a value.
 #![allow(missing_docs, reason = "criterion writes public functions without any")]
 
 use std::hint::black_box;
@@ -12,7 +12,7 @@ fn draws(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("randomness");
     group.bench_function("12 bytes, operating system", |bench| bench.iter(random::bytes::<12>));
     group.bench_function("32 bytes, operating system", |bench| bench.iter(random::bytes::<32>));
-    // For comparison: what is not fork-safe.
+    // For comparison: a generator that is not fork-safe.
     group.bench_function("12 bytes, generator of the thread", |bench| {
         bench.iter(|| {
             let mut bytes = [0; 12];

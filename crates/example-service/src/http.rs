@@ -50,7 +50,7 @@ async fn refresh_one(
     Ok(Json(Shown { provider, channel, encryption_version: token.encryption_version().unwrap_or(0) }))
 }
 
-/// A failed request: the log names the row's problem, the answer says what the caller can do.
+/// A failed request: the log names the row's problem, the answer a way for the caller to continue.
 struct Failure(anyhow::Error);
 
 impl From<anyhow::Error> for Failure {

@@ -10,7 +10,8 @@ use secrecy::SecretSlice;
 
 /// Passes every call on and counts it, whether it succeeds or not.
 ///
-/// Put it right around the backend, under [`Caching`](crate::Caching), and it counts what is paid for.
+/// Put it right around the backend, under [`Caching`](crate::Caching), and it counts the calls that are
+/// billed.
 pub struct Counting {
     inner: Arc<dyn KeyProvider>,
     counters: Counters,

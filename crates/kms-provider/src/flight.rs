@@ -8,7 +8,7 @@ use envelope_core::KeyError;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared, WeakShared};
 
-/// The calls that are under way, by what they are for.
+/// The calls that are under way, by purpose.
 ///
 /// Every waiting caller holds the call itself and can drive it on. So a caller who goes away delays no other and
 /// costs no second call, a call without any waiting caller is dropped, and neither leaves anything.

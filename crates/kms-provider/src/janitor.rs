@@ -20,8 +20,8 @@ pub(crate) struct Janitor {
 }
 
 impl Janitor {
-    /// Starts the thread unless it runs; `sweep` makes what it does every round. Where the system refuses a thread, the
-    /// next key tries again.
+    /// Starts the thread unless it runs; `sweep` returns the work of every round. Where the system refuses a
+    /// thread, the next key tries again.
     pub(crate) fn ensure<S>(&self, sweep: impl FnOnce() -> S)
     where
         S: FnMut() + Send + 'static,

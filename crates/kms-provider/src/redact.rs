@@ -8,7 +8,8 @@ const MAX_SHOWN: usize = 160;
 
 /// Shortens the account id in an ARN to its last four digits: `arn:aws:kms:eu-central-1:…9012:key/…`.
 ///
-/// Anything that is not an ARN comes back as it is. Messages and logs use it; what is stored keeps the whole ARN.
+/// Anything that is not an ARN comes back as it is. Messages and logs use it; stored values keep the whole
+/// ARN.
 ///
 /// ```
 /// use kms_provider::redact_arn;

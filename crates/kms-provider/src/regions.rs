@@ -113,7 +113,7 @@ impl Regions {
             .collect()
     }
 
-    /// Every Region, for what is not about a stored value.
+    /// Every Region, for calls that are not about a stored value.
     fn everywhere(&self) -> impl Iterator<Item = Place<'_>> {
         self.regions.iter().map(|region| Place { region, key_id: None, is_certain: true })
     }

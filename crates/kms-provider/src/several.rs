@@ -1,4 +1,4 @@
-//! One key service that seals, and others that still open what they have wrapped.
+//! One key service that seals, and others that still open data keys that they wrapped.
 
 use std::sync::Arc;
 
@@ -14,8 +14,8 @@ use crate::uri::KeyUri;
 /// every one of them stays readable.
 ///
 /// The key id next to a data key identifies the service that wrapped it, or else the form of the wrapped
-/// bytes. Both are claims: a service still refuses what it has not wrapped itself. A data key does not leave
-/// its service, so [`rewrap`](KeyProvider::rewrap) stays in the one that seals;
+/// bytes. Both are claims: a service still refuses data keys that it did not wrap itself. A data key does not
+/// leave its service, so [`rewrap`](KeyProvider::rewrap) stays in the one that seals;
 /// [`can_rewrap`](KeyProvider::can_rewrap) says where that is possible.
 pub struct Several {
     current: Member,

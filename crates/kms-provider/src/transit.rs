@@ -47,7 +47,7 @@ impl TransitKey {
         format!("{self}:v{version}")
     }
 
-    /// Takes apart what is stored next to a value: the key, and its version if there is one.
+    /// Parses the key id that is stored next to a value: the key, and its version if there is one.
     #[must_use]
     pub fn parse_stored(text: &str) -> Option<(Self, Option<u32>)> {
         let (key, version) = match text.rsplit_once(":v") {

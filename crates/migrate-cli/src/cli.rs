@@ -91,7 +91,7 @@ fn asks_for_json(arguments: &[OsString]) -> bool {
     own.contains(&OsStr::new("--format=json")) || own.windows(2).any(|pair| pair == ["--format", "json"])
 }
 
-/// The parser's first paragraph says what is wrong, the others what would be right.
+/// The parser's first paragraph describes the error, the others a correct call.
 fn misused(text: &str) -> CliError {
     let text = text.strip_prefix("error: ").unwrap_or(text);
     let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -28,7 +28,7 @@ pub(crate) fn open(path: &Path) -> Result<File, CliError> {
 pub(crate) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, CliError> {
     let mut file = open(path)?;
     let expected = file.metadata().map_or(0, |metadata| metadata.len());
-    // One allocation where the length is as announced: a buffer that grows leaves copies of what it held.
+    // One allocation where the length is as announced: a buffer that grows leaves copies of its content.
     let expected = usize::try_from(expected).unwrap_or(usize::MAX).saturating_add(1);
     let mut bytes = Zeroizing::new(Vec::new());
     bytes.try_reserve_exact(expected).map_err(|_| unreadable(path, &"it is too large"))?;

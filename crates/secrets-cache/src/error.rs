@@ -1,4 +1,4 @@
-//! Why a source did not do what it was asked.
+//! Why a request to a source failed.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -150,7 +150,7 @@ pub enum SourceError {
     },
 }
 
-/// Why a local store is not taken for what it was.
+/// Why a local store is not accepted as unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Untrusted {

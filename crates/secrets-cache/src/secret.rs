@@ -1,4 +1,4 @@
-//! A secret as a source hands it out: the value, which version it is, and what is known about it.
+//! A secret as a source hands it out: the value, its version, and its metadata.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -66,7 +66,7 @@ pub enum ReadError {
     /// The reference is none.
     #[error("not a reference to a secret")]
     Name(#[from] NameError),
-    /// It is something else than what was asked for.
+    /// It has another type than the requested one.
     #[error("secret {reference:?} is not {expected}")]
     WrongType {
         /// The reference that was asked for.
@@ -90,7 +90,7 @@ pub(crate) fn select(
 ) -> Result<SecretValue, ReadError> {
     let found = value.expose_text().and_then(|json| find(json, field));
     let raw = found.ok_or_else(|| ReadError::NoField { reference: show(reference) })?;
-    // A string counts by what it says; numbers, objects and the rest by their JSON.
+    // A string is read as its text; numbers, objects and the rest by their JSON.
     Ok(SecretValue::text(match serde_json::from_str::<String>(raw) {
         Ok(text) => SecretString::from(text),
         Err(_) => SecretString::from(raw),

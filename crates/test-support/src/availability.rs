@@ -5,7 +5,7 @@ use std::fmt;
 /// The ways that are allowed to get a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effort {
-    /// Use what is on the machine.
+    /// Use the programs that are on the machine.
     UseWhatIsThere,
     /// Also install programs below the build directory, and build or pull images.
     Install,

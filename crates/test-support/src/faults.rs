@@ -15,7 +15,7 @@ pub use provider::FaultyProvider;
 /// The treatment of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault<F> {
-    /// It fails, without reaching what it was for.
+    /// It fails, without reaching its target.
     Fail(F),
     /// It never returns.
     Hang,
@@ -27,7 +27,7 @@ pub enum Fault<F> {
 
 /// A switchboard that calls pass through: it counts them, and does to them what a test asked for.
 ///
-/// Clones share one state, so that a test keeps a handle to what it has given away.
+/// Clones share one state, so that a test keeps a handle to the state it has passed on.
 pub struct Faults<F> {
     shared: Arc<Shared<F>>,
 }
@@ -128,7 +128,7 @@ impl<F: Copy> Faults<F> {
         }
     }
 
-    /// Counts a call and does to it what was asked for; `Ok` lets it through.
+    /// Counts a call and applies its fault; `Ok` lets it through.
     pub(crate) async fn pass(&self, operation: &str) -> Result<(), F> {
         let (fault, mut healed) = {
             let mut state = self.lock();

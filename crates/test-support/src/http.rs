@@ -16,7 +16,7 @@ pub struct Answer {
     pub body: String,
 }
 
-/// Asks for what is at an address.
+/// Sends a GET request to an address.
 ///
 /// # Errors
 /// A text that says why there is no answer.

@@ -53,7 +53,7 @@ pub use availability::Unavailable;
 /// - `part!(moto)` is a [`moto::Moto`];
 /// - `part!(openbao)` is an [`openbao::OpenBao`];
 /// - `part!(prometheus)` is a [`prometheus::Program`];
-/// - `part!(root)` and `part!(core_dumps)` are `()`: what the process, or the machine, lets a test do.
+/// - `part!(root)` and `part!(core_dumps)` are `()`: abilities of the process, or of the machine.
 ///
 /// A test that returns something names it: `part!(postgres, Ok(()))`.
 #[macro_export]

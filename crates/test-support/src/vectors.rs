@@ -5,7 +5,7 @@ use serde::Deserialize;
 const FORMATS: &str =
     include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../envelope-core/tests/vectors/formats.json"));
 
-/// A stored text, what opens it, and what it opens to.
+/// A stored text, its keys, and its plaintext.
 ///
 /// Keys and wrapped keys are base64, as the programs that wrote the vectors configure them; which of them are
 /// there depends on the format. The `require_…` methods are for the ones that a format always has.

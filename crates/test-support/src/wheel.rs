@@ -19,7 +19,7 @@ pub(crate) struct Wheel {
     pub(crate) requirement: &'static str,
     /// The directory that it is unpacked to, one for each version.
     pub(crate) directory: &'static str,
-    /// SHA-256 of the wheel, one for each platform; without any, pip checks what the registry says.
+    /// SHA-256 of the wheel, one for each platform; without any, pip checks the registry's own digest.
     pub(crate) hashes: &'static [&'static str],
     /// The directory of the programs inside the wheel.
     pub(crate) programs: &'static str,

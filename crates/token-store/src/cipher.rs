@@ -135,7 +135,7 @@ impl TokenCipher {
         self
     }
 
-    /// Says what is done with readable tokens.
+    /// Sets the policy for readable tokens.
     #[must_use]
     pub fn with_plaintext_policy(mut self, policy: PlaintextPolicy) -> Self {
         self.plaintext = policy;
@@ -169,7 +169,7 @@ impl TokenCipher {
         self.below_floor
     }
 
-    /// Settles what is read in the tables of a profile.
+    /// Fixes the forms that are read in the tables of a profile.
     pub(crate) fn for_profile(mut self, profile: &Profile) -> Self {
         let binding = self.sealer.as_ref().map_or(BindingPolicy::default(), Sealer::policy);
         self.rules = Rules::new(self.read_floor, profile, binding, self.plaintext, self.below_floor);

@@ -222,7 +222,7 @@ pub enum StoreError {
         /// The row's key.
         row: String,
     },
-    /// The database would store something else than what was sent; nothing was written.
+    /// The database would store another value than the one that was sent; nothing was written.
     #[error("{table} {row}: database would store something else than what was sent")]
     Altered {
         /// The table.
@@ -250,7 +250,7 @@ pub enum StoreError {
         /// The row's key.
         row: String,
     },
-    /// The row is not what the caller has read any more, or is gone; nothing was written. Read it again.
+    /// The row has changed since the caller read it, or is gone; nothing was written. Read it again.
     #[error("{table} {row} was changed by others since it was read")]
     Changed {
         /// The table.

@@ -4,7 +4,7 @@ use envelope_core::{KeyError, OpenError, SealError};
 
 use crate::error::{SealFailure, StoreError};
 
-/// The kind of a failure, by what the caller of a service can do.
+/// The kind of a failure, by the action open to the caller of a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {

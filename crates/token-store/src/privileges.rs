@@ -16,7 +16,7 @@ pub struct Privileges {
     pub user: String,
     /// May read every column that the profile names.
     pub select: bool,
-    /// May write the tokens and what is written with them.
+    /// May write the tokens and the columns that are written with them.
     pub update: bool,
     /// May add a row.
     pub insert: bool,

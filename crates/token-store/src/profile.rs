@@ -179,8 +179,8 @@ pub enum LegacyFormat {
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Source {
-    /// Node KMSService's envelopes. Those of its first version do not say what they were sealed for: a secret of a local
-    /// store under the same keyring would open as a token.
+    /// Node KMSService's envelopes. Those of its first version do not state their purpose: a secret of a
+    /// local store under the same keyring would open as a token.
     NodeJson,
 }
 
@@ -224,7 +224,7 @@ impl Profile {
     /// Parses a profile.
     ///
     /// # Errors
-    /// [`ProfileError`] naming what is wrong.
+    /// [`ProfileError`] naming the problem.
     pub fn from_toml(text: &str) -> Result<Self, ProfileError> {
         let mut profile: Self = toml::from_str(text).map_err(|error| ProfileError::toml(text, &error))?;
         profile.tables.iter_mut().for_each(Table::name_refresh_columns);

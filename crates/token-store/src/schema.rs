@@ -20,7 +20,7 @@ pub struct SchemaReport {
     pub absent: Vec<String>,
 }
 
-/// Returns what the profile's tables lack.
+/// Returns the statements that the profile's tables lack.
 ///
 /// # Errors
 /// [`StoreError::NoTable`] for a missing table that is not optional, [`StoreError::NoColumns`] if one lacks columns
@@ -60,7 +60,8 @@ pub async fn check(database: &Database, profile: &Profile) -> Result<SchemaRepor
 /// Adds what [`check`] finds. Safe to repeat, and to run from several places at once.
 ///
 /// # Errors
-/// As [`check`], and [`StoreError::StillPending`] where a statement was carried out and what it was to add is not there.
+/// As [`check`], and [`StoreError::StillPending`] if a statement succeeded but the object that it should add
+/// does not exist.
 pub async fn migrate(database: &Database, profile: &Profile) -> Result<SchemaReport, StoreError> {
     let mut report = check(database, profile).await?;
     for statement in std::mem::take(&mut report.pending) {

@@ -1,5 +1,5 @@
-//! An axum service with a PostgreSQL pool of its own: it lists what it has sealed, refreshes a token once it has made
-//! sure that the answer can be kept, serves metrics, and ends gracefully.
+//! An axum service with a PostgreSQL pool of its own: it lists its sealed rows, refreshes a token once it has
+//! made sure that the answer can be kept, serves metrics, and ends gracefully.
 //!
 //! `DATABASE_URL=postgres://… KMS_KEY_ID=alias/tokens cargo run -p tokenseal --example service`
 
@@ -53,7 +53,8 @@ async fn list(State(service): State<Service>) -> Result<Json<Vec<(String, bool)>
     Ok(Json(shown.try_collect().await?))
 }
 
-/// Makes the data keys first, then asks the provider, then writes what it gave: no outage of the key service loses it.
+/// Makes the data keys first, then asks the provider, then writes the new tokens: no outage of the key
+/// service loses them.
 async fn refresh(State(service): State<Service>, Path(channel): Path<String>) -> Result<StatusCode, Failed> {
     let key = TokenKey::new("twitch", channel.as_str());
     let row = service.store.get_columns(&key, &["refresh_token"]).await?;

@@ -29,7 +29,7 @@ impl VaultClient {
         Ok(Self { session: Arc::new(Session::new(connection, options.auth)) })
     }
 
-    /// Reads what is at a path below `/v1/`.
+    /// Reads a path below `/v1/`.
     ///
     /// # Errors
     /// Those of [`VaultError`].
@@ -37,7 +37,7 @@ impl VaultClient {
         self.call(Method::GET, path.into(), &[]).await
     }
 
-    /// Reads what is at a path below `/v1/`, with a query such as `version=3`.
+    /// Reads a path below `/v1/`, with a query such as `version=3`.
     ///
     /// # Errors
     /// Those of [`VaultError`].
@@ -69,7 +69,7 @@ impl VaultClient {
         self.get_with(path, "list=true").await
     }
 
-    /// Deletes what is at a path below `/v1/`.
+    /// Deletes the entry at a path below `/v1/`.
     ///
     /// # Errors
     /// Those of [`VaultError`].
@@ -136,6 +136,6 @@ struct WithData<T> {
 
 pub(crate) fn parse_data<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, VaultError> {
     let parsed: Result<WithData<T>, _> = serde_json::from_slice(body);
-    // The parser's words may repeat what it read.
+    // The parser's message may repeat its input.
     parsed.map(|body| body.data).map_err(|_| VaultError::NotAnAnswer)
 }

@@ -5,7 +5,7 @@ use zeroize::Zeroizing;
 
 use crate::client::parse_data;
 
-/// Why a call failed. None of the variants repeats what the server sent.
+/// Why a call failed. None of the variants repeats data that the server sent.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VaultError {

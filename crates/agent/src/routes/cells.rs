@@ -114,7 +114,7 @@ async fn open_one(agent: &Agent, caller: &Caller, item: Part<OpenItem>) -> Resul
     Ok(Shown(target.store.open_text(&target.key, &column, stored).await?))
 }
 
-/// An envelope says what it is; everything else is only what its row says.
+/// An envelope identifies itself; the form of every other text is known only from its row.
 fn is_envelope(text: &str) -> bool {
     matches!(detect(text), Ok(Format::KmsEnvelope | Format::BoundEnvelope))
 }

@@ -1,4 +1,5 @@
-//! While the key service is away, what is cached is read, the rest is 503, and nothing weaker is written.
+//! While the key service is away, values with cached keys are read, the rest is 503, and nothing weaker is
+//! written.
 
 use serde_json::json;
 use test_support::emulator::AwsFailure;

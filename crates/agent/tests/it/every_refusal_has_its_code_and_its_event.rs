@@ -198,7 +198,7 @@ async fn tokens_are_read_again_on_sighup_and_a_refused_file_changes_nothing() {
     assert_eq!(status(&other), 404);
 }
 
-/// Sends a request as another user, and returns what it prints: the status.
+/// Sends a request as another user, and returns the status that it prints.
 fn as_nobody(socket: &std::path::Path) -> std::process::Output {
     let script = "\
 import socket, sys

@@ -1,4 +1,4 @@
-//! The pages of metrics and audit events, and the OpenAPI document, say what the agent has.
+//! The pages of metrics and audit events, and the OpenAPI document, agree with the agent.
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Detection answers every text, and what it calls an envelope does not claim to be anything else.
+//! Detection classifies every text, and no envelope is classified as another form as well.
 #![no_main]
 
 use envelope_core::Format;

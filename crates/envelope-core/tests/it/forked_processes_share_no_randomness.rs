@@ -12,7 +12,7 @@ use fork::Fork;
 
 use crate::support::memory::OneKey;
 
-/// Where the process that forks writes what it drew.
+/// The file in which the forking process writes its random bytes.
 const DIRECTORY: &str = "TOKENSEAL_TEST_FORK";
 
 /// One of everything that is random, as text.

@@ -19,7 +19,7 @@ const AWS_SECRET: &str = "canary-aws-secret";
 
 /// Everything that must not be seen, also as it would be in other notations.
 fn canaries() -> Vec<String> {
-    // Besides what the test gives, what the made-up provider grants.
+    // The test's own tokens, and those that the fake provider grants.
     let mut canaries: Vec<String> = ["canary-access", "canary-refresh", "example-access", "example-refresh"]
         .into_iter()
         .chain([CLIENT_SECRET, DIRECT_KEY, AWS_SECRET, MASTER_KEY])

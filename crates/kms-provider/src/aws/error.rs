@@ -145,7 +145,7 @@ fn class_of(code: Option<&str>, status: u16) -> Option<ErrorClass> {
     })
 }
 
-/// Codes about who calls, rather than about what the caller may do.
+/// Codes about the caller's identity, rather than about its permissions.
 fn is_about_caller(code: &str) -> bool {
     matches!(
         code,

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-/// Longest time that a refusal is remembered: five seconds, because what was repaired should work again by then.
+/// Longest time that a refusal is remembered: five seconds, because a repaired permission should work again
+/// by then.
 pub const MAX_NEGATIVE_TTL: Duration = Duration::from_secs(5);
 
 /// The settings of [`Caching`](super::Caching).
@@ -14,8 +15,8 @@ pub struct CacheOptions {
     pub ttl: Duration,
     /// Most keys kept: 10,000. A generated key takes two, see [`remember_generated`](Self::remember_generated).
     pub max_entries: u64,
-    /// Most memory taken by what is kept, in bytes and by estimate: 64 MiB. An entry takes one to two KiB, and never
-    /// more than 16.
+    /// Most memory taken by cached entries, in bytes and by estimate: 64 MiB. An entry takes one to two KiB,
+    /// and never more than 16.
     pub max_bytes: u64,
     /// Whether freshly generated keys are kept too, which is the default: a value that was just written is read soon.
     /// They are found with and without the key id stored with the value, because not every table has a column for it.

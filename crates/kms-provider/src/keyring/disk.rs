@@ -36,8 +36,8 @@ pub(super) fn stamp(path: &Path) -> Result<Stamp, KeyringError> {
 /// Waits until no other process writes, and keeps others from writing until the file handle is dropped.
 ///
 /// The lock is on a file next to the keyring, which stays: the keyring itself is replaced, and a lock on it would be
-/// a lock on what it was. Reading needs no lock, because every version that can be seen is whole. The lock file belongs to
-/// the owner of the keyring, regardless of its creator, and no link is followed to it.
+/// a lock on the old file. Reading needs no lock, because every version that can be seen is whole. The lock
+/// file belongs to the owner of the keyring, regardless of its creator, and no link is followed to it.
 pub(super) fn lock(path: &Path) -> Result<File, KeyringError> {
     let beside = with_suffix(path, ".lock");
     let mut options = OpenOptions::new();

@@ -8,7 +8,7 @@ use envelope_core::KeyError;
 use envelope_core::hint::in_words;
 use envelope_core::provider::ErrorClass;
 
-/// Why a keyring could not be read or written. Nothing in it repeats what the file says, wrapped or not.
+/// Why a keyring could not be read or written. Nothing in it repeats the content of the file, wrapped or not.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyringError {

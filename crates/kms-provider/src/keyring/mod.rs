@@ -207,11 +207,12 @@ impl Keyring {
     }
 
     /// Takes over the keys of the Node program's export,
-    /// `{"keys":[{"id":"…","key":"<base64 of 32 bytes>","isActive":true},…]}`, so that what it sealed opens.
+    /// `{"keys":[{"id":"…","key":"<base64 of 32 bytes>","isActive":true},…]}`, so that values sealed by it
+    /// open.
     ///
     /// The export's active key becomes active when it comes in for the first time, so that the Node program can still
-    /// read what is sealed from now on; importing again never undoes a rotation in between. Rotate as soon as that
-    /// program is gone: its key has lain in a file. The caller wipes its copy of the export.
+    /// read values that are sealed from now on; importing again never undoes a rotation in between. Rotate as
+    /// soon as that program is gone: its key has lain in a file. The caller wipes its copy of the export.
     ///
     /// # Errors
     /// [`KeyringError::Conflict`] if an id names another key here, and for failures of reading and writing. Nothing is
@@ -294,7 +295,7 @@ impl Keyring {
         Ok(self.loaded.load_full())
     }
 
-    /// Changes the file, starting from what it says now and not from what is in memory.
+    /// Changes the file, starting from its current content and not from the copy in memory.
     fn update<T>(
         &self,
         change: impl FnOnce(&mut Ring) -> Result<(bool, T), KeyringError>,
@@ -311,7 +312,7 @@ impl Keyring {
         Ok(outcome)
     }
 
-    /// Takes over a version of the file; what was counted so far still counts.
+    /// Takes over a version of the file; counts so far are kept.
     fn keep(&self, mut loaded: Loaded) {
         loaded.ring.count_with(&self.loaded.load().ring);
         self.loaded.store(Arc::new(loaded));

@@ -60,7 +60,7 @@ impl Watched {
     }
 }
 
-/// Encodes what is watched, under a prefix.
+/// Encodes the watched metrics, under a prefix.
 pub(super) struct Snapshots {
     pub(super) watched: Arc<Watched>,
     pub(super) prefix: String,

@@ -35,7 +35,7 @@ const METRICS: [&str; 11] = [
     "TokenRefreshErrors",
     "Heartbeat",
 ];
-/// The member of a line that says what is in it.
+/// The member of a line that describes its metrics.
 const DIRECTIVE: &str = "_aws";
 /// Most dimensions of a line ("Specification: embedded metric format" in the CloudWatch user guide).
 const MAX_DIMENSIONS: usize = 30;

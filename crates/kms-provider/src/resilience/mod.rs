@@ -39,8 +39,8 @@ pub use self::options::ResilienceOptions;
 ///    [`outwait_throttling`](ResilienceOptions::outwait_throttling) a throttled attempt counts as none, and the first
 ///    one is logged as a warning.
 ///
-/// The deadline covers all of it. A caller who goes away frees what it held; a probe that went away is made again by the
-/// next caller.
+/// The deadline covers all of it. A cancelled call frees its resources; a probe that went away is made again
+/// by the next caller.
 ///
 /// # Retries of the AWS SDK
 ///

@@ -8,7 +8,7 @@ use std::time::Duration;
 pub struct ResilienceOptions {
     /// The whole time that a caller waits at most, queue, rate limit, attempts and pauses included: 10 s.
     pub deadline: Duration,
-    /// How long one attempt may take: 3 s. Never longer than what is left of the deadline.
+    /// How long one attempt may take: 3 s. Never longer than the rest of the deadline.
     pub attempt_timeout: Duration,
     /// How often a call is attempted at most: 3 times. 1 never tries again.
     pub max_attempts: u32,

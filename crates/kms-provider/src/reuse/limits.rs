@@ -12,12 +12,12 @@ use std::time::Duration;
 pub const MAX_MESSAGES: u64 = 1_000_000;
 
 /// Most bytes of plaintext of one data key: 64 GiB, what AES-GCM may seal under one key and nonce (NIST SP 800-38D,
-/// section 5.2.1.1). With a key of its own for every message it is far from what is safe, and far beyond any table of
-/// tokens: it is there to refuse slips of the keyboard.
+/// section 5.2.1.1). With a key of its own for every message it is far below the safe limit, and far beyond
+/// any table of tokens: it is there to refuse slips of the keyboard.
 pub const MAX_BYTES: u64 = 64 << 30;
 
 /// Longest age of a data key: a day. A key that is held cannot be taken back: disabling or rotating the key service's
-/// key, or losing the right to use it, has no effect on what is sealed until then.
+/// key, or losing the right to use it, has no effect on values that are sealed until then.
 pub const MAX_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The limits of one data key, read from `messages=1000,age=5m,bytes=64MiB` or `off`.

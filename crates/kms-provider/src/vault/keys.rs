@@ -1,4 +1,4 @@
-//! The configured keys, and what the server last said about each.
+//! The configured keys, and the server's last description of each.
 
 use std::collections::HashMap;
 use std::fmt;

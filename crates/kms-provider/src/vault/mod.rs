@@ -80,7 +80,7 @@ impl Vault {
         Ok(Self::new(VaultClient::new(options).map_err(error::no_client)?, key, allowed))
     }
 
-    /// Uses `key` for new data keys; what was wrapped under `allowed` keys opens too.
+    /// Uses `key` for new data keys; data keys that were wrapped under `allowed` keys open too.
     #[must_use]
     pub fn new(client: VaultClient, key: TransitKey, allowed: impl IntoIterator<Item = TransitKey>) -> Self {
         Self { client, keys: Keys::new(key, allowed), last: LastKeys::default() }

@@ -1,8 +1,8 @@
 //! A hundred readers live through half a minute without the key service, in real time and through real sockets.
 //!
-//! It takes some 40 s, because that is what the promise is about: a call that hangs, a circuit that probes, connections
-//! that die and are made again are all measured in seconds. It runs in a process of its own, so that the memory and the
-//! tasks that are counted are those of these readers.
+//! It takes some 40 s, because the promise is about that time: a call that hangs, a circuit that probes,
+//! connections that die and are made again are all measured in seconds. It runs in a process of its own, so
+//! that the memory and the tasks that are counted are those of these readers.
 
 use std::process::Stdio;
 use std::sync::Arc;

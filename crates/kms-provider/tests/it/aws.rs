@@ -1,4 +1,4 @@
-//! AWS KMS: which keys open, what is sent, and what aliases mean.
+//! AWS KMS: which keys open, the requests, and the meaning of aliases.
 
 use std::sync::Arc;
 use std::time::Duration;

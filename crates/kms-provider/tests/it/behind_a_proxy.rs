@@ -175,8 +175,8 @@ const SCENARIOS: [Scenario; 12] = {
     ]
 };
 
-/// In real time, because what is measured happens in sockets: as long as two calls that hang, some 16 seconds. All at
-/// once, each on a network of its own.
+/// In real time, because the measured waits happen in sockets: as long as two calls that hang, some 16
+/// seconds. All at once, each on a network of its own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_fault_on_the_wire_has_its_class_and_is_bounded_in_time_and_over_when_it_ends() {
     let moto = part!(moto);
@@ -204,7 +204,7 @@ impl Scenario {
         let heard = if self.fault == Fault::Fail(AwsFailure::Refused) { 0 } else { attempts };
         assert_eq!(faults.calls("Decrypt"), heard, "{}", self.name);
         self.circuit_after_another_call(&stack, &asked).await;
-        assert!(stack.cache.unwrap_cached(&kept, &row(1)).is_some(), "{}: what is kept serves", self.name);
+        assert!(stack.cache.unwrap_cached(&kept, &row(1)).is_some(), "{}: cached keys are served", self.name);
 
         faults.heal();
         let recovery = stack.recovery(&asked, 2).await;

@@ -1,4 +1,5 @@
-//! The cache over time: keys in use are fetched ahead, refusals end what was known, and outages are outlived, to an end.
+//! The cache over time: keys in use are fetched ahead, refusals drop cached keys, and outages are bridged for
+//! a limited time.
 
 use std::sync::Arc;
 use std::time::Duration;

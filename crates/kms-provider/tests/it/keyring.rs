@@ -214,7 +214,7 @@ async fn importing_the_old_export_is_idempotent_and_never_undoes_a_rotation() {
     assert_eq!(
         keyring.active_data_key().0,
         "default-1761300000",
-        "the old program can read what is sealed now"
+        "the old program can read newly sealed values"
     );
     let rotated = keyring.rotate().unwrap();
     let before = std::fs::read(fixture.path()).unwrap();

@@ -1,4 +1,4 @@
-//! Readers who read tokens at random through an outage, and what they see.
+//! Readers that read tokens at random through an outage, and their results.
 
 use std::sync::Arc;
 use std::time::Duration;

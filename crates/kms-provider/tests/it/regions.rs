@@ -103,7 +103,7 @@ async fn with_a_region_down_replicas_seal_and_open_everything_in_the_other() {
         }
         assert!(regions.describe().await.unwrap().key_id.contains(FAR));
         assert!(regions.failovers() >= 6);
-        // The nearest is back, and what the other one sealed opens there.
+        // The nearest is back, and opens values that the other one sealed.
         near.faults().heal();
         far.faults().always(Fault::Fail(outage));
         assert!(regions.unwrap(&during.wrapped, &row(2)).await.is_ok());

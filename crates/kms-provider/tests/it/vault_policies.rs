@@ -1,4 +1,4 @@
-//! The policies that are handed out allow what they are for, and nothing more: a real OpenBao decides.
+//! The published policies allow their intended calls, and nothing more: a real OpenBao decides.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

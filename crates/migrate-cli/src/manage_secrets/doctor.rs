@@ -1,4 +1,4 @@
-//! `doctor`: checks what the other commands need, and says what to do about what is wrong.
+//! `doctor`: checks the prerequisites of the other commands, and reports how to fix each problem.
 
 use secrets_cache::source::ListRequest;
 use secrets_cache::{SecretName, Stage};

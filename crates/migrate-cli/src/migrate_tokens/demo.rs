@@ -174,7 +174,7 @@ fn quoted(word: &str) -> String {
     if word.chars().all(is_plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
-/// The variables that the other commands need to work on what the demo leaves.
+/// The variables that the other commands need to work on the demo's files.
 fn write_env(dir: &Path, master: &DataKey, direct: &DataKey) -> Result<(), CliError> {
     let absolute =
         fs::canonicalize(dir).map_err(CliError::io(format!("{} cannot be found", dir.display())))?;

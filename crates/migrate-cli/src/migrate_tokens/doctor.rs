@@ -1,4 +1,4 @@
-//! `doctor`: checks everything that the other commands need, and says what to do about what is wrong.
+//! `doctor`: checks all prerequisites of the other commands, and reports how to fix each problem.
 
 use envelope_core::{EncryptionContext, ErrorClass, KeyError, KeyProvider};
 use token_store::migration::StopFlag;

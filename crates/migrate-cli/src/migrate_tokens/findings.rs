@@ -79,7 +79,7 @@ pub(super) async fn ask(store: &TokenStore, to: WriteFormat) -> Result<Vec<Findi
     Ok(findings)
 }
 
-/// The error of what is refused, if anything is.
+/// The error of the refused findings, if there are any.
 pub(super) fn refusal(findings: &[Finding]) -> Option<CliError> {
     let refused: Vec<&Finding> =
         findings.iter().filter(|finding| finding.severity == Severity::Refuse).collect();

@@ -184,7 +184,7 @@ async fn migrate(run: Run, mut settings: Settings, options: Options) -> Result<E
     finish(report, findings, how.limit.is_some(), outcome.ended_by.map(CliError::from), notes, options)
 }
 
-/// A run that writes below the floor says so first: nothing would read what it wrote.
+/// A run that writes below the floor says so first: nothing would read its values.
 fn check_floor(to: WriteFormat, floor: Floor, below_floor: bool) -> Result<(), CliError> {
     if to == WriteFormat::KmsEnvelope || floor == Floor::Any || below_floor {
         return Ok(());

@@ -1,4 +1,4 @@
-//! `schema`: adds what the profile's tables lack.
+//! `schema`: adds missing tables, columns and indexes of the profile.
 
 use serde::Serialize;
 use token_store::schema::{self, SchemaReport};

@@ -56,7 +56,7 @@ async fn write(db: &Sql, interpreter: &Path) -> Vec<Value> {
     rows
 }
 
-/// Every row, read by the independent program, is what it was written as.
+/// Every row, read by the independent program, has the token that was written.
 async fn assert_read(db: &Sql, interpreter: &Path, truth: &[Value], version: &str, means: Value) {
     let rows = db.table("oauth_tokens", &COLUMNS).await;
     assert_eq!(rows.len(), ROWS);

@@ -257,7 +257,7 @@ fn a_rekeyed_keyring_is_under_the_new_master_key_alone() {
         .feed(&["keyring", "rekey"], NEW)
         .expect(2)
         .says(&["master key does not open", "set KMS_MASTER_KEY"]);
-    assert_eq!(std::fs::read(&file).unwrap(), text, "what was refused has changed nothing");
+    assert_eq!(std::fs::read(&file).unwrap(), text, "the refused call has changed nothing");
 
     program.set("KMS_MASTER_KEY", crate::support::MASTER_KEY);
     let rekey = || program.feed(&["keyring", "rekey", "--format", "json"], &format!("{NEW}\n")).expect(0);

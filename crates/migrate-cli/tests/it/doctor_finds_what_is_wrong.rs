@@ -251,7 +251,7 @@ async fn a_region_that_is_down_and_everything_goes_on_in_the_next() {
     assert_fails(&report, &format!("key service in {near}: describe"), "AWS Health");
     assert_eq!(check(&report, &format!("key service in {far}: wrong context"))["ok"], true);
     assert_eq!(program.json(0, &["migrate"])["migrated"], 2, "the next Region wraps");
-    // Two keys that are no replicas of each other: what the nearest wrapped waits for it.
+    // Two keys that are no replicas of each other: data keys that the nearest wrapped open only there.
     assert_eq!(program.json(5, &["verify"])["error"]["class"], "unavailable");
 
     proxy.faults().heal();

@@ -144,7 +144,7 @@ on_each_database! {
             assert_fails(&program, command, 6, &["oauth_tokens", "does not exist", "TOKEN_PROFILE"]);
         }
         create_vod_tender(&db).await;
-        // Counting needs no more than what the old programs left.
+        // Counting needs only the table that the old programs left.
         program.run(&["status"]).expect(0);
         for command in &COMMANDS[1..] {
             assert_fails(&program, command, 6, &["encryption_method", "migrate-tokens schema"]);

@@ -123,7 +123,7 @@ fn every_key_that_it_uses_is_withheld() {
         }
     }
     let names = ["AWS_SECRET_ACCESS_KEY".to_owned(), "DATABASE_URL_FILE".to_owned()];
-    assert_eq!(seen_of(&place, &names, &[]), names, "what the program may need itself");
+    assert_eq!(seen_of(&place, &names, &[]), names, "variables that the program may need itself");
 }
 
 #[tokio::test(flavor = "multi_thread")]

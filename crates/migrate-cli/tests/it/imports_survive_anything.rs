@@ -271,7 +271,7 @@ fn import_while(settings: &[Setting], happening: Happening, time: Duration) -> P
         Happening::HardLink => {
             fs::hard_link(&env, &other).unwrap();
             place.run(&STRIP, "");
-            assert_eq!(fs::read_to_string(&other).unwrap(), text, "the other name keeps what it had");
+            assert_eq!(fs::read_to_string(&other).unwrap(), text, "the other name keeps its file");
         }
         Happening::FullDisk(blocks) => drop(with_a_full_disk(&place, blocks)),
         Happening::Kill(thousandths) => killed_after(&place, time * thousandths / 1000),

@@ -79,7 +79,7 @@ on_each_database! {
             assert_eq!((report["interrupted"].as_bool(), report["failed"].as_u64()), (Some(true), Some(0)));
             assert_all_read(&store).await;
             moved += report["migrated"].as_u64().unwrap();
-            assert_eq!(count_version(&db, 2).await as u64, moved, "the report says what was written");
+            assert_eq!(count_version(&db, 2).await as u64, moved, "the report counts the written rows");
             assert!(moved > 0 && moved < ROWS as u64);
         }
         assert_eq!(program.json(0, &["migrate"])["migrated"], ROWS as u64 - moved);

@@ -42,7 +42,7 @@ async fn of_migrate_tokens() {
         assert_eq!(line.dimensions, dimensions.map(|(name, value)| (name.into(), value.into())).into());
         printed.extend(line.metrics.iter().map(|(name, (unit, _))| (name.clone(), unit.clone())));
     }
-    assert_eq!(printed, expected().metrics, "what is written and what is read have every metric");
+    assert_eq!(printed, expected().metrics, "written and read values have every metric");
     assert_eq!(total(&lines(&verified), "KMSCacheMisses"), 8);
 
     program.set("EMF_DIMENSIONS", "Application=pulseplan,Service=tokens");

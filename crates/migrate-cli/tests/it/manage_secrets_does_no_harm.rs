@@ -1,4 +1,4 @@
-//! `manage-secrets` says what is wrong before it does anything, and changes no more than it was asked to.
+//! `manage-secrets` reports problems before any change, and changes no more than it was asked to.
 
 use std::fs;
 use std::process::Command;
@@ -255,7 +255,7 @@ async fn a_source_that_refuses_is_the_same_exit_code_for_every_command() {
                 "{command:?}: {told}"
             );
         }
-        // Only some of what was asked for is missing: that is not the source.
+        // Only some of the requested names are missing: the source itself exists.
         let missing = place.run(&["exec", "--names", "a,missing", "--", "true"], "");
         assert_eq!(missing.status.code(), Some(3), "{missing:?}");
     });

@@ -139,8 +139,8 @@ async fn a_process_that_has_done_with_a_token_holds_neither_it_nor_its_data_key(
     let mut helper = Helper::start(&environment);
     helper.reach("holding");
     let anywhere = |_: &Range<u64>| true;
-    assert!(helper.holds(token.as_bytes(), anywhere), "the search finds what is there");
-    assert!(helper.holds(&data_keys[0], helper.off_stack()), "the search finds what is there");
+    assert!(helper.holds(token.as_bytes(), anywhere), "the search finds a value that is there");
+    assert!(helper.holds(&data_keys[0], helper.off_stack()), "the search finds a value that is there");
     helper.go_on();
     helper.reach("dropped");
     assert!(!helper.holds(token.as_bytes(), anywhere), "the token is still there");

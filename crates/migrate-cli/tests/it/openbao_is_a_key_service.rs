@@ -66,7 +66,7 @@ async fn main_job(db: Sql, bao: OpenBao) {
     let current = stored(&db).await;
     let again = program.json(0, &["rewrap", "--to", &uri]);
     assert_eq!((&again["rewrapped"], &again["already"]), (&json!(0), &json!(ROWS)));
-    assert_eq!(stored(&db).await, current, "what is current keeps its bytes");
+    assert_eq!(stored(&db).await, current, "a current data key keeps its bytes");
 
     bao.call("POST", &format!("{mount}/keys/tokens/config"), json!({ "min_decryption_version": 2 })).await;
     assert_eq!(program.json(0, &["verify"])["ok"], values);

@@ -83,7 +83,7 @@ fn a_secret_that_does_not_open_is_found_in_the_audit_trail_by_the_id_of_the_erro
     program.set("KMS_MASTER_KEY", MASTER_KEY);
     let local = ["--source", "local:store.db"];
     program.secrets(&[&local[..], &["set", "a"]].concat(), "the value").expect(0);
-    // Another keyring: what was sealed under the first does not open.
+    // Another keyring: values sealed under the first do not open.
     program.script("rm store.db.keyring*").expect(0);
     program.set("KMS_KEY_ID", "keyring:store.db.keyring").run(&["keyring", "init"]).expect(0);
     for (level, lines) in [("warn", 1), ("info", 2)] {

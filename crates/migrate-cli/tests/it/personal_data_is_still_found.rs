@@ -124,7 +124,7 @@ on_each_database! {
         let report = program.json(4, &["verify"]);
         assert_eq!((report["index_misfit"].as_u64(), report["index_missing"].as_u64()), (Some(1), Some(1)), "{report}");
         program.run(&["migrate"]).expect(0);
-        assert_eq!(program.json(4, &["verify"])["index_missing"], 0, "what is missing is filled in");
+        assert_eq!(program.json(4, &["verify"])["index_missing"], 0, "missing indexes are filled in");
     }
 
     async fn a_rotation_is_seen_in_the_keys_and_finds_every_row(db) {

@@ -167,7 +167,7 @@ fn the_next_rotation_to_the_same_name_replaces_nothing() {
     }
     let mut texts: Vec<Vec<u8>> = logs.names().iter().map(|name| logs.opened(name)).collect();
     texts.sort();
-    // The third is what the second was, and may share its file.
+    // The third has the former name of the second, and may share its file.
     texts.dedup();
     assert_eq!(texts, [b"one".to_vec(), b"two".to_vec()]);
     assert!(logs.names().iter().all(|name| name.ends_with(".sealed")));

@@ -1,4 +1,4 @@
-//! The floor from outside: what it refuses, the exit codes, and the way to close it and back.
+//! The floor from outside: refused values, exit codes, and how to raise and lower it.
 
 use serde_json::json;
 

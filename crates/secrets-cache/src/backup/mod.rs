@@ -1,6 +1,6 @@
 //! Encrypted backups: the secrets of any source in one sealed file, and back into any source.
 //!
-//! A backup is a [sealed stream](crate::sealed_stream) of JSON lines: a line that says what it is, a line for every
+//! A backup is a [sealed stream](crate::sealed_stream) of JSON lines: a header line, a line for every
 //! version (previous before current), and a line with the number of them.
 
 mod record;

@@ -53,7 +53,7 @@ pub struct NotRestored {
 }
 
 impl Plan {
-    /// Notes a failure in place of what was to be done with the secret.
+    /// Records a failure in place of the planned action for the secret.
     fn fail(&mut self, name: &SecretName, error: &SourceError) {
         self.added.retain(|added| added != name);
         self.changed.retain(|changed| changed != name);

@@ -27,8 +27,8 @@ impl Inner {
         }
     }
 
-    /// Keeps what the source answered, and makes of it what readers get: the value, that there is none, or the last
-    /// value in an outage.
+    /// Keeps the source's answer, and turns it into the result for readers: the value, that there is none, or
+    /// the last value in an outage.
     pub(super) async fn settle(
         &self,
         key: &Arc<str>,

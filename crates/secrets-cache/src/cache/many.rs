@@ -26,7 +26,7 @@ impl Inner {
         answers.into_iter().map(|answer| answer.unwrap_or_else(unanswered)).collect()
     }
 
-    /// Answers what it can without asking the source, and returns whether that was everything.
+    /// Answers as many names as it can without asking the source, and returns whether those were all.
     async fn from_memory(self: &Arc<Self>, names: &[&str], answers: &mut Answers) -> bool {
         for (name, answer) in names.iter().zip(answers.iter_mut()).filter(|(_, answer)| answer.is_none()) {
             if let Some(entry) = self.fresh(name).await {

@@ -151,7 +151,7 @@ impl SecretsCache {
         self.inner.source.own_name(name)
     }
 
-    /// Stores a value in the source and forgets what was cached under its name.
+    /// Stores a value in the source and forgets the value cached under its name.
     ///
     /// # Errors
     /// As [`SecretSource::put`].
@@ -181,7 +181,7 @@ impl SecretsCache {
         self.run_pending_tasks().await;
     }
 
-    /// Drops what is due to be dropped, now. A background task does so every few seconds.
+    /// Drops expired entries now. A background task does so every few seconds.
     pub async fn run_pending_tasks(&self) {
         self.inner.run_pending_tasks().await;
     }

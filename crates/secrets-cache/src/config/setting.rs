@@ -9,7 +9,7 @@ use url::Url;
 
 use crate::typed::{self, Json};
 
-/// A setting: its name, its type, what is allowed, and where it may be found.
+/// A setting: its name, its type, its allowed values, and where it may be found.
 ///
 /// It is required unless made [`optional`](Self::optional) or given a [default](Self::or).
 #[derive(Clone, Debug)]
@@ -138,7 +138,7 @@ impl Setting {
         self.default.as_deref()
     }
 
-    /// Whether a value is what was declared.
+    /// Whether a value matches its declaration.
     pub(super) fn allows(&self, value: &SecretString) -> bool {
         match &self.kind {
             Kind::Text { length } => length.contains(&value.expose_secret().chars().count()),

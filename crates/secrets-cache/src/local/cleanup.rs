@@ -1,4 +1,4 @@
-//! Removing what is not served any more.
+//! Removes versions that are no longer served.
 
 use std::time::Duration;
 

@@ -14,7 +14,7 @@ use sqlx::{Row, SqliteConnection};
 use super::record::{keyed, push_bytes};
 use crate::error::Untrusted;
 
-/// Begins what the head's seal covers.
+/// The prefix of the data under the head's seal.
 const LABEL: &[u8] = b"tokenseal secret store v1\0";
 /// Buckets that secrets are spread over.
 const BUCKETS: usize = 256;
@@ -75,7 +75,7 @@ impl Head {
         }))
     }
 
-    /// Checks the seal, and the number of the last change against what the ring remembers.
+    /// Checks the seal, and the number of the last change against the ring's record.
     ///
     /// A number one lower is accepted: the ring raises the number before the change is committed.
     pub(super) fn check(&self, ring: &dyn DataKeyRing, known: Option<&StoreRecord>) -> Result<(), Untrusted> {

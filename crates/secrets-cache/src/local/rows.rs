@@ -1,4 +1,4 @@
-//! From the file's rows to what is known about secrets.
+//! Conversion of the file's rows into metadata of secrets.
 
 use std::time::Duration;
 

@@ -36,7 +36,7 @@ pub(super) struct Sealed {
     pub(super) is_binary: bool,
 }
 
-/// A stored value that did not open, and what the audit trail calls this failure.
+/// A stored value that did not open, and the id of this failure in the audit trail.
 pub(super) struct Unopened {
     pub(super) correlation_id: CorrelationId,
     pub(super) cause: OpenError,

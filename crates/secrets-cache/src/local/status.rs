@@ -46,7 +46,7 @@ pub struct KeyUse {
 }
 
 impl LocalStore {
-    /// Counts what is in the store.
+    /// Counts the secrets and versions in the store.
     ///
     /// # Errors
     /// [`SourceError::Storage`].

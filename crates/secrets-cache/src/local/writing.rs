@@ -23,7 +23,7 @@ pub(super) struct Writing<'a> {
     is_fresh: bool,
     /// Whether this change ends a re-sealing.
     pub(super) ends_reseal: bool,
-    /// Whether the ring takes over what the file says, and not the other way round.
+    /// Whether the ring takes over the file's state, and not the other way round.
     is_accepting: bool,
 }
 

@@ -13,7 +13,7 @@ use super::shown;
 pub(super) const MAX_LEN: u64 = 64 << 20;
 /// Bytes that are read to distinguish text from other content.
 const SAMPLE: usize = 8 << 10;
-/// Directories of tools, which hold copies of what is elsewhere.
+/// Directories of tools, which hold copies of other files.
 const PASSED_OVER: [&str; 6] = [".git", ".hg", ".svn", "node_modules", ".venv", "__pycache__"];
 /// Files in them that hold credentials of their own.
 const READ_ANYWAY: [&str; 2] = [".git/config", ".hg/hgrc"];
@@ -166,7 +166,7 @@ fn is_passed_over(path: &Path) -> bool {
     path.is_dir() && (PASSED_OVER.iter().any(|passed| name == *passed) || path.join("CACHEDIR.TAG").is_file())
 }
 
-/// A `.env` is usually ignored by git, and just what is looked for.
+/// A `.env` is usually ignored by git, but it is the main target of a scan.
 fn is_always_read(path: &Path) -> bool {
     path.file_name().unwrap_or_default().to_string_lossy().starts_with(".env")
 }

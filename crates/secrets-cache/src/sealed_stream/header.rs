@@ -1,4 +1,4 @@
-//! The header of a stream, without salt and commitment: what is authenticated by the derivation.
+//! The header of a stream, without salt and commitment: the part that the derivation authenticates.
 
 use std::io::{self, Read};
 

@@ -28,7 +28,7 @@ impl StreamKey {
         Self { key: generated.key.0, label, wrapped: Some(generated.wrapped) }
     }
 
-    /// The key itself, to read what was just sealed.
+    /// The key itself, to read a stream that was just sealed.
     #[must_use]
     pub fn key(&self) -> &DataKey {
         &self.key

@@ -13,7 +13,7 @@ use super::{CHUNK_LEN, COMMITMENT_LEN, Header, Opens, SALT_LEN, Stream, StreamEr
 /// Opens a sealed stream.
 ///
 /// Every chunk is authenticated before a byte of it is handed out, but only the end shows that nothing is missing:
-/// what was read counts once [`next_chunk`](Self::next_chunk) has returned none.
+/// the content is authentic once [`next_chunk`](Self::next_chunk) has returned none.
 pub struct StreamReader<R: Read> {
     inner: R,
     stream: Stream,

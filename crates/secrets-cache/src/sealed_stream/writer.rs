@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::{CHUNK_LEN, Header, SALT_LEN, Stream, StreamError, StreamKey, StreamKind, TAG_LEN, derive};
 
-/// Seals what is written to it. A stream that is not [finished](Self::finish) does not open.
+/// Seals the bytes that are written to it. A stream that is not [finished](Self::finish) does not open.
 pub struct StreamWriter<W: Write> {
     inner: W,
     stream: Stream,
@@ -32,7 +32,7 @@ impl<W: Write> StreamWriter<W> {
         Ok(Self { inner, stream, number: 0, chunk: Zeroizing::new(Vec::with_capacity(CHUNK_LEN + TAG_LEN)) })
     }
 
-    /// Writes the last chunk, and gives back what was written to.
+    /// Writes the last chunk, and returns the inner writer.
     ///
     /// # Errors
     /// [`StreamError::Io`].

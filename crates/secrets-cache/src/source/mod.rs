@@ -159,9 +159,9 @@ pub struct NewSecret {
     pub stage: Stage,
     /// Tags to set; tags that are there already and not named stay.
     pub tags: BTreeMap<String, String>,
-    /// When the secret stops being served. None leaves what is there.
+    /// When the secret stops being served. `None` keeps the current time.
     pub expires: Option<OffsetDateTime>,
-    /// How often it wants a new value. None leaves what is there.
+    /// How often it needs a new value. `None` keeps the current interval.
     pub rotation: Option<RotationPolicy>,
 }
 

@@ -120,7 +120,7 @@ async fn the_last_tenth_of_a_life_is_refreshed_behind_the_readers_back() {
     source.put(&new("a", "2")).await.unwrap();
     tokio::time::sleep(Duration::from_millis(350)).await;
     for _ in 0..10 {
-        assert_eq!(text(&cache.get("a").await.unwrap()), "1", "answered at once, with what is there");
+        assert_eq!(text(&cache.get("a").await.unwrap()), "1", "answered at once, with the cached value");
     }
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!(text(&cache.get("a").await.unwrap()), "2");

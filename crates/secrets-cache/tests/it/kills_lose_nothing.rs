@@ -23,7 +23,7 @@ fn master() -> Arc<DataKey> {
     Arc::new(DataKey::from_slice(&[7; 32]).unwrap())
 }
 
-/// Not a test: what the tests below run in a process of its own.
+/// Not a test: the tests below run this in a process of its own.
 #[tokio::test]
 async fn child() {
     let Ok(job) = std::env::var("TEST_CHILD_JOB") else {

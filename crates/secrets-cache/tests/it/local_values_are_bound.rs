@@ -1,4 +1,4 @@
-//! In the local store's file, a value opens under its own name only, and nothing shows what it is.
+//! In the local store's file, a value opens under its own name only, and nothing shows its content.
 
 use envelope_core::DataKey;
 use secrets_cache::local::LocalStore;

@@ -36,7 +36,7 @@ async fn and_count() {
     cache.get("nobody").await.unwrap_err();
     source.fail(denied());
     cache.get("b").await.unwrap_err();
-    assert_eq!(metrics.reads(), 3, "what the cache answers is not asked for");
+    assert_eq!(metrics.reads(), 3, "cache hits are not counted as requests");
     let mut inventory = Inventory::take(&source.memory as &dyn SecretSource).await.unwrap();
     (inventory.expired, inventory.due) = (3, 5);
     let due = OffsetDateTime::now_utc() - Duration::from_secs(3_600);

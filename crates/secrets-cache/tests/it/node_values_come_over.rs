@@ -24,7 +24,7 @@ async fn every_vector() {
         imported.unwrap();
         assert_eq!(text(&store.get(&secret, &Stage::Current).await.unwrap()), vector.plaintext);
         let other = store.import_envelope(&secret, Some(b"another"), &vector.stored, OtherValue::Keep).await;
-        assert!(matches!(other, Err(SourceError::Sealed { .. })), "what it says inside is not believed");
+        assert!(matches!(other, Err(SourceError::Sealed { .. })), "its own statement is not trusted");
     }
     let keys = store.status().await.unwrap().keys;
     assert!(keys.iter().all(|key| key.active), "sealed anew: {keys:?}");

@@ -135,7 +135,7 @@ fn files_appear_whole_or_not_at_all() {
         open_file(&key(1), StreamKind::File, &path("damaged"), &path("opened"), Existing::Replace),
         Err(StreamError::Damaged)
     ));
-    assert_eq!(std::fs::read(path("opened")).unwrap(), text, "what was there is still there");
+    assert_eq!(std::fs::read(path("opened")).unwrap(), text, "the existing file is still there");
     assert!(matches!(
         open_file(&key(1), StreamKind::File, &path("damaged"), &path("new"), Existing::Refuse),
         Err(StreamError::Damaged)

@@ -132,7 +132,7 @@ async fn a_restore_does_all_it_can_and_lists_the_rest() {
     };
     let expected = [("c d", "unfit"), ("gone", "pending_deletion"), ("large", "unfit")];
     assert_eq!(failed(&restored.plan), expected.map(|(name, class)| (name.to_owned(), class)));
-    assert_eq!(failed(&planned), failed(&restored.plan), "the plan says what the restore does");
+    assert_eq!(failed(&planned), failed(&restored.plan), "the plan matches the restore");
     assert_eq!((restored.versions, restored.plan.added), (2, vec![name("a"), name("b")]));
     assert!(restored.plan.failed.iter().all(|failed| !failed.reason.contains(CANARY)));
     assert_eq!(text(&target.get(&name("a"), &Stage::Current).await.unwrap()), format!("{CANARY} a"));

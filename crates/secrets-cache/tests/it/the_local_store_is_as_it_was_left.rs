@@ -129,7 +129,7 @@ async fn a_change_of_any_column_is_refused_and_of_no_other_secret() {
         assert!(is_refused(&answer), "{change}: {answer:?}");
         assert_eq!(get(&store, "b").await.unwrap(), "3", "{change}");
         let written = store.put(&new("a", "4")).await;
-        assert!(written.is_err(), "{change}: a write would vouch for what was changed");
+        assert!(written.is_err(), "{change}: a write would seal the change as valid");
         assert!(store.describe(&name("a")).await.is_err(), "{change}");
     }
 }

@@ -1,4 +1,5 @@
-//! KV version 2 of a real OpenBao as a source: versions, stages, check-and-set, and what is not served.
+//! KV version 2 of a real OpenBao as a source: versions, stages, check-and-set, and versions that are not
+//! served.
 
 use secrets_cache::source::vault::VaultKv;
 use secrets_cache::source::{ListRequest, NewSecret, list_all};

@@ -16,7 +16,7 @@ pub enum AwsFailure {
     Refused,
     /// Something in between answers with this status, and text that is no AWS error.
     Status(u16),
-    /// The answer has status 200 and is not what the protocol says.
+    /// The answer has status 200 and violates the protocol.
     Garbage,
     /// The connection breaks in the middle of the service's answer.
     Reset,

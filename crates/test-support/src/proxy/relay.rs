@@ -114,7 +114,7 @@ fn whole(body: Bytes) -> Body {
     Full::new(body).map_err(|never| match never {}).boxed_unsync()
 }
 
-/// Half of what the head announces, and then the end of the connection.
+/// Half of the announced length, and then the end of the connection.
 fn half(body: Bytes) -> Body {
     let first = body.slice(..body.len() / 2);
     let end = stream::once(async {

@@ -1,4 +1,4 @@
-//! Real servers start, answer, and give each test what is its own.
+//! Real servers start, answer, and give each test its own data.
 
 use aws_sdk_kms::types::DataKeySpec;
 use serde_json::json;

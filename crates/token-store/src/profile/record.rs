@@ -21,7 +21,7 @@ pub struct Record {
     /// Whether a table without the column is worked with all the same.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub optional: bool,
-    /// Our methods and what the other program calls them; a method that is not listed keeps its own name.
+    /// Our methods and the other program's names for them; a method that is not listed keeps its own name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub values: BTreeMap<String, String>,
 }

@@ -125,7 +125,7 @@ impl Provider {
     }
 }
 
-/// Whether what is sent to this address can be read by no one on the way.
+/// Whether data sent to this address cannot be read on the way.
 fn is_secure(url: &str) -> bool {
     let (scheme, rest) = url.split_once("://").unwrap_or_default();
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();

@@ -12,7 +12,8 @@ pub(crate) enum KeyType {
     Decimal,
     Uuid,
     Boolean,
-    /// A type whose values have no text that a client could make: it takes what was read back from the database.
+    /// A type whose values have no text that a client could make: it takes the text that was read back from
+    /// the database.
     Other,
 }
 

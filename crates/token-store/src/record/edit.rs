@@ -11,7 +11,7 @@ pub enum RecordError {
     /// It is not the text of a JSON object.
     #[error("record of the row is no JSON object")]
     NotAnObject,
-    /// A member is in it twice, so that programs differ in what they read.
+    /// A member is in it twice, so that programs may read different values.
     #[error("record of the row repeats a member")]
     Repeated,
 }

@@ -1,5 +1,5 @@
 //! A key names the row that holds it and no other, however the database casts, cuts, rounds, compares or answers; a new row
-//! is sealed for what the database stores.
+//! is sealed for the key that the database stores.
 
 use token_store::{NewToken, StoreError, TokenKey, WriteFormat};
 
@@ -231,7 +231,7 @@ async fn operators_and_functions_of_the_search_path_are_not_used() {
     assert_eq!(migrate(&store, WriteFormat::KmsEnvelope).await.already, 2);
 }
 
-/// A view of the victim's row under every key: what comes back is compared with what was asked for.
+/// A view of the victim's row under every key: the returned row is compared with the requested one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_row_that_was_not_asked_for_is_not_returned() {
     let db = Sql::postgres(test_support::part!(postgres)).await;

@@ -161,7 +161,7 @@ on_each_database! {
         let error = store.prepare(&key("one")).await.unwrap_err();
         assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Unavailable, true));
 
-        // It goes away during the grant: what the provider gave is written, into an old row and a new one.
+        // It goes away during the grant: the provider's tokens are written, into an old row and a new one.
         for channel in ["one", "new"] {
             keys.faults().heal();
             let prepared = store.prepare(&key(channel)).await.unwrap();

@@ -133,7 +133,7 @@ on_each_database! {
         let many = ["other@example.org", "none@example.org", "ada@bücher.example"].map(SecretString::from);
         let many = store.find_many(Some("users"), "email", &many).await.unwrap();
         assert_eq!(many.iter().map(|rows| rows.iter().map(TokenRow::name).collect()).collect::<Vec<Vec<_>>>(), [vec!["id=2"], vec![], vec!["id=1"]]);
-        // The index is what it is said to be, and of the value alone.
+        // The index is the documented one, and depends on the value alone.
         let stored = indexes(&db).await;
         assert!(stored[0].1.as_ref().unwrap().starts_with("k1:") && stored[0].1.as_ref().unwrap().len() == 67, "{stored:?}");
         let phones = db.table("users", &["phone_index"]).await;
@@ -401,7 +401,7 @@ async fn a_look_up_in_a_large_table_reads_its_database_index_alone() {
     let keys = ready(&db).await;
     let store = keys.store(&db).await;
     put(&store, 1, "ada@example.org").await.unwrap();
-    // A session reports what it did at its end.
+    // A session reports its work at its end.
     store.database().close().await;
     db.execute(
         "INSERT INTO users (id, email, email_index, v) SELECT n, 'kms:v2:x', 'k1:' || md5(n::text) || md5('x' || n), 2 \

@@ -30,7 +30,7 @@ async fn store(keys: &Keys, db: &Sql) -> TokenStore {
     keys.store(db).await.with_actor("billing")
 }
 
-/// The one event of this name; every other field of it is as listed, and what is not listed is not there.
+/// The one event of this name; its other fields are exactly the listed ones.
 #[track_caller]
 fn assert_one(heard: &[Heard], level: Level, event: &str, fields: &[(&str, &str)]) {
     let found: Vec<&Heard> = heard.iter().filter(|heard| heard.field("event") == event).collect();

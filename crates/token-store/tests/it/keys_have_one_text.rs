@@ -1,4 +1,4 @@
-//! The database makes of a key what the vectors say, which the clients in other languages make of it by themselves.
+//! The database gives a key the text in the vectors; the clients in other languages compute the same text.
 
 use std::collections::BTreeMap;
 
@@ -57,7 +57,7 @@ async fn postgresql_stores_the_text_that_a_client_binds_to() {
         let table = file.profile.tables.iter().find(|table| table.name == vector.table).unwrap();
         let given = vector.row.iter().chain(&vector.owner);
         for (column, given) in given.filter(|(column, _)| table.types.contains_key(*column)) {
-            // A timestamp's text depends on the session; that is why a client takes only what was read back.
+            // A timestamp's text depends on the session; so a client takes only a text that was read back.
             let sql_type = &table.types[column];
             if sql_type.starts_with("timestamp") {
                 continue;

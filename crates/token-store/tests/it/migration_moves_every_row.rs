@@ -1,4 +1,4 @@
-//! A migration moves what is not there yet, costs one call a value, can be predicted, and can be run again.
+//! A migration moves the remaining rows, costs one call per value, can be predicted, and can be run again.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::support::{
     to, verified, vod_rows,
 };
 
-/// Rows of versions 0 and 1 in turn, with NULLs and empty tokens among them, and what they hold.
+/// Rows of versions 0 and 1 in turn, with NULLs and empty tokens among them, and their plaintexts.
 pub(crate) async fn mixture(db: &Sql, rows: usize) -> Vec<(String, Option<String>, Option<String>)> {
     create_vod_tender(db).await;
     let mut truth = Vec::new();

@@ -1,4 +1,4 @@
-//! Profiles: the built-in ones load, those in TOML mean what they say, and contradictions are refused by name.
+//! Profiles: the built-in ones load, those in TOML are read in full, and contradictions are refused by name.
 
 use token_store::Profile;
 use token_store::profile::ProfileError;

@@ -1,6 +1,6 @@
 //! Random tables whose tokens other rows refer to, whose keys and owners are computed, whose constraints replace rows, and
-//! whose keys are NULL: either a migration is refused, or every value is what it was, or its row is named and untouched, and
-//! nothing else in the database has changed.
+//! whose keys are NULL: either a migration is refused, or every value is unchanged, or its row is named and
+//! untouched, and nothing else in the database has changed.
 
 use std::collections::BTreeSet;
 

@@ -1,6 +1,6 @@
 //! Random tables (types of keys, collations, owners, defaults, triggers that rewrite or refuse, unique indexes), random rows,
-//! and a writer meanwhile: after a migration and after a rollback every value is what it was, or its row is named and
-//! untouched, and no key reads another's row.
+//! and a writer meanwhile: after a migration and after a rollback every value is unchanged, or its row is
+//! named and untouched, and no key reads another's row.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,5 +1,5 @@
-//! The schema migration adds what is lacking, any number of times and from anywhere; tables that cannot hold envelopes
-//! are refused before anything is written.
+//! The schema migration adds missing objects, any number of times and from anywhere; tables that cannot hold
+//! envelopes are refused before anything is written.
 
 use token_store::findings::{Kind, Severity, findings};
 use token_store::{Database, Profile, StoreError, TokenCipher, TokenStore, WriteFormat, schema};

@@ -1,4 +1,4 @@
-//! The floor: what is weaker is not read, not moved, not re-sealed and not verified, unless a run says that it may.
+//! The floor: weaker values are not read, moved, re-sealed or verified, unless a run allows it.
 
 use std::sync::Arc;
 

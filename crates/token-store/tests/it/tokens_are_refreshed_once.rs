@@ -110,7 +110,7 @@ on_each_database! {
         }
         assert_eq!((provider.families()[0].grants, state(&db).await), (0, "idle 0".to_owned()));
         keys.faults().heal();
-        // It goes away during the grant: what the provider gave is written.
+        // It goes away during the grant: the provider's tokens are written.
         let faults = keys.faults().clone();
         let its_provider = provider.clone();
         let meanwhile = async move |tokens: Token| {
@@ -213,7 +213,7 @@ on_each_database! {
         let token = successor.fresh(&key, MINUTE, grant(&provider)).await.unwrap();
         assert_eq!(shown(token.access_token()), Some("access-0-1"));
         assert_eq!(counter(&successor, "vod_token_refreshes_uncertain_total"), 1);
-        // The one that vanished comes back with what it had, and overwrites nothing.
+        // The one that vanished comes back with its old token, and overwrites nothing.
         let late = NewToken::new().access_token("late").refresh_token("late");
         let lost = store.put_leased(&key, vanished.as_str(), late).await;
         assert!(matches!(lost, Err(LeaseError::Lost { .. })), "{lost:?}");

@@ -245,7 +245,7 @@ on_each_database! {
             let row = &vod_rows(&db).await[0];
             assert_eq!((row[3].as_deref(), row[4].as_deref()), (Some(broken.as_str()), Some("2")));
             store.get(&one()).await.unwrap_err();
-            // Also where what is written needs no key of its own.
+            // Also where the written form needs no key of its own.
             store.put(&one(), NewToken::new().column("access_token", None)).await.unwrap();
             assert_eq!((&vod_rows(&db).await[0][3], &marks(&db).await[0]), (&Some(broken), &sealed_marks()));
             store.put(&one(), NewToken::new().access_token("new")).await.unwrap();

@@ -1,5 +1,5 @@
-//! Triggers, rules, policies and computed columns that change or keep back what is written destroy nothing: the row stays as
-//! it was, is named, and the others are done.
+//! Triggers, rules, policies and computed columns that change or discard written values destroy nothing: the
+//! row stays as it was, is named, and the others are done.
 
 use token_store::{NewToken, StoreError, TokenKey, TokenStore, WriteFormat};
 
@@ -16,7 +16,7 @@ async fn table(db: &Sql) -> Keys {
     Keys::toml(&profile_of("users", &["id"], &["token"], ""))
 }
 
-/// Each value is what it was; so many rows are named as failures.
+/// Each value is unchanged; so many rows are named as failures.
 async fn assert_failed(store: &TokenStore, failed: &[&str]) {
     let report = carry_out(store, &to(WriteFormat::KmsEnvelope, 7)).await;
     let named: Vec<&str> = report.failures.iter().map(|failure| failure.row.as_str()).collect();

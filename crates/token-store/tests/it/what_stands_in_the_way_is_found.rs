@@ -10,7 +10,7 @@ async fn found(db: &Sql, key: &[&str], more: &str) -> Vec<Finding> {
     findings(&store, WriteFormat::KmsEnvelope).await.unwrap()
 }
 
-/// Makes the table by these statements, and compares what is found.
+/// Creates the table with these statements, and compares the findings.
 async fn assert_found(
     db: &Sql,
     statements: &[&str],
@@ -180,7 +180,7 @@ async fn rows_that_only_differ_in_case_are_two_rows() {
     assert_eq!(crate::support::verified(&store).await.ok, 4);
 }
 
-/// A run itself would write what it seals into the history.
+/// A run itself would write the tokens that it seals into the history.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_history_that_mariadb_keeps_is_refused_until_it_is_accepted() {
     let db = Sql::mariadb(test_support::part!(mariadb)).await;

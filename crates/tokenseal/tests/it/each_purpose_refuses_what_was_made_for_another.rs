@@ -1,4 +1,5 @@
-//! Each purpose refuses what was made for another: every pair of purposes, in the form of today and in the earlier one.
+//! Each purpose refuses values that were made for another: every pair of purposes, in the form of today and
+//! in the earlier one.
 //!
 //! A value is taken apart, and its parts are put into the form that the reader expects, under one ring key, so that a reader
 //! refuses it for its cryptography and not for its spelling. Read for the purpose that it was made for, it opens.

@@ -125,7 +125,7 @@ fn a_sealed_stream_opens_under_one_key_only() {
 
 #[test]
 fn a_sealed_stream_does_not_open_as_another_kind_nor_by_another_label_under_a_known_key() {
-    // Someone who knows the key can seal for any kind; one text that opens for two is what the commitment excludes.
+    // Someone who knows the key can seal for any kind; the commitment excludes one text that opens for two.
     let (key, salt) = (DataKey::generate(), [3; 32]);
     let header = b"TKSTREAM\x02\x01\x01\x01k";
     let (content, nonce, commitment) = derived(&Purpose::Backup.derive(&key), header, &salt);

@@ -1,4 +1,5 @@
-//! The refresh grant at the profile's providers: what is sent, and what each answer means for the refresh token.
+//! The refresh grant at the profile's providers: the request, and the meaning of each answer for the refresh
+//! token.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use test_support::openbao::OpenBao;
 use vault_client::{Auth, VaultClient, VaultError, VaultOptions};
 
-/// A policy under which a token may read what is at `secret/`.
+/// A policy under which a token may read `secret/`.
 const READ: &str = "path \"secret/*\" { capabilities = [\"read\"] }";
 
 fn client(bao: &OpenBao, auth: Auth) -> VaultClient {

@@ -11,7 +11,7 @@ use serde_json::Value;
 /// How long an answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Where an agent is, and what is sent with each request.
+/// The address of an agent, and the headers of each request.
 #[derive(Clone)]
 pub(crate) struct Client {
     target: Target,

@@ -133,7 +133,7 @@ impl Place {
         self
     }
 
-    /// Puts another profile in place of the tests' own, and adds to the database what it needs.
+    /// Puts another profile in place of the tests' own, and adds its tables to the database.
     pub(crate) async fn describe(&self, db: &Sql, profile: &str) {
         self.write("profile.toml", profile);
         let database = Database::connect(db.url()).await.unwrap();
@@ -181,7 +181,7 @@ impl Place {
         command
     }
 
-    /// Runs to its end, and returns the exit code and what it says.
+    /// Runs to its end, and returns the exit code and the output.
     pub(crate) fn refused(&self) -> (Option<i32>, String) {
         let output = self.command().output().unwrap();
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())

@@ -1,4 +1,4 @@
-//! A key service that keeps what it wrapped in a map, with a cache that can be warm, and counts its calls.
+//! A key service that keeps wrapped keys in a map, with a cache that can be warm, and counts its calls.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};

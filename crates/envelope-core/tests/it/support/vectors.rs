@@ -1,4 +1,4 @@
-//! The vectors of the stored formats, and how to open each with what it names.
+//! The vectors of the stored formats, and how to open each with its named inputs.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};

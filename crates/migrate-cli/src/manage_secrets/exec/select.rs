@@ -28,7 +28,7 @@ impl FromStr for Pick {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        // A name can hold `=`: only what is a variable before it renames.
+        // A name can hold `=`: it renames only if a variable is before it.
         let (variable, secret) = match text.split_once('=') {
             Some((variable, secret)) if is_variable(variable) => (Some(variable.to_owned()), secret),
             _ => (None, text),

@@ -153,7 +153,7 @@ fn prepare(file: &DotenvFile, plan: &Plan, content: &Content) -> Result<NewFile,
     Ok(new)
 }
 
-/// Replaces the file, if it still is what was read.
+/// Replaces the file, if it is unchanged since it was read.
 fn strip(new: NewFile, before: &Content, report: &mut Report) {
     match new.commit_over(before) {
         Ok(()) => report.stripped = true,
@@ -195,7 +195,7 @@ async fn store_together(changes: &[&Move], opened: &Opened, stop: &StopFlag, rep
     }
 }
 
-/// Compares what the source returns with what the file has: a value counts as moved only if it comes back.
+/// Compares the values of the source with those of the file: a value counts as moved only if it comes back.
 async fn read_back(plan: &Plan, opened: &Opened, report: &mut Report) -> Result<(), Failure> {
     let failed = report.failed_names();
     let moves: Vec<&Move> = plan.moves.iter().filter(|entry| !failed.contains(entry.name.as_str())).collect();

@@ -234,7 +234,7 @@ async fn targets(
     Ok(targets)
 }
 
-/// Compares with what is in the source.
+/// Compares with the values in the source.
 async fn compare(
     args: &Args,
     opened: &Opened,

@@ -40,7 +40,7 @@ pub(super) async fn provide(administrator: &Login, pending: &Login) -> Result<()
         return Err(RotationError::NoUser { user: base.to_owned() });
     }
     let verb = if exists(&mut transaction, user).await? { "ALTER" } else { "CREATE" };
-    // The server gets what it stores, and not the password: statements can be in its log.
+    // The server gets only the verifier that it stores, and not the password: statements can be in its log.
     let verifier = verifier(pending.password.expose_secret().as_bytes(), &random::bytes());
     let mut statements = vec![format!("{verb} ROLE {} LOGIN PASSWORD '{}'", quoted(user), &*verifier)];
     if user != base {

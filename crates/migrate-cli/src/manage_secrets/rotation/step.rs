@@ -1,4 +1,5 @@
-//! The four steps. Each does what is left of it, so that it may be repeated after it was killed at any moment.
+//! The four steps. Each does its remaining work, so that it may be repeated after it was killed at any
+//! moment.
 
 use secrets_cache::source::secrets_manager::{NewVersion, SecretsManager, Standing};
 use secrets_cache::{SecretName, SecretSource as _, SecretValue, Stage};

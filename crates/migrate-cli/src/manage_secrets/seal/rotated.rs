@@ -152,8 +152,8 @@ impl Candidate {
         names.into_iter().chain(numbered).map(move |name| path.with_file_name(name))
     }
 
-    /// Removes the file, if it is still what was sealed and no program has it open. It gets another name first, so that
-    /// no program can open it by its own in between.
+    /// Removes the file, if it is unchanged since it was sealed and no program has it open. It gets another
+    /// name first, so that no program can open it by its own in between.
     ///
     /// # Errors
     /// The file could not be renamed or removed. Under either name, the next run deals with it.

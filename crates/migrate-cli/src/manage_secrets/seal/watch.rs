@@ -100,7 +100,8 @@ enum Outcome {
 }
 
 impl Watch {
-    /// Seals what is complete now. A failure is reported when it appears, and tried again at every look.
+    /// Seals the files that are complete now. A failure is reported when it appears, and tried again at every
+    /// look.
     async fn pass(
         &mut self,
         keys: &FileKeys<'_>,

@@ -79,7 +79,7 @@ fn sample(line: &str) -> Option<Sample> {
     Some(Sample { metric: metric.into(), labels, value })
 }
 
-/// The labels, and what is after their brace.
+/// The labels, and the text after their brace.
 fn labels(mut text: &str) -> Option<(Vec<(String, String)>, &str)> {
     let mut labels = Vec::new();
     loop {

@@ -1,4 +1,4 @@
-//! The series that a gate looks at, and what they come to.
+//! The series that a gate reads, and their sums.
 
 /// A sum over the series of one metric.
 pub(super) struct Series {

@@ -1,6 +1,6 @@
-//! A rotation of one secret, step by step: what the versions of the secret say, and how they change.
+//! A rotation of one secret, step by step: the stages of the secret's versions, and how they change.
 //!
-//! Each step may be repeated, and may be taken by two at once: what is done already stays as it is.
+//! Each step may be repeated, and may be taken by two at once: completed work stays as it is.
 
 use super::failure::{self, Asked};
 use super::{SecretsManager, convert, payload, quiet};

@@ -99,7 +99,7 @@ impl VaultLeases {
     /// Ends every lease of this source now.
     ///
     /// # Errors
-    /// The last failure; the others were revoked. The server ends what is left when its time is over.
+    /// The last failure; the others were revoked. The server ends the remaining ones when their time is over.
     pub async fn revoke_all(&self) -> Result<(), SourceError> {
         let mut state = std::mem::take(&mut *self.state.lock().await);
         let held = std::mem::take(&mut state.held).into_values().map(|lease| lease.id);
@@ -173,7 +173,7 @@ impl SecretSource for VaultLeases {
         }
         let made = match (self.make(name).await, state.held.get(name)) {
             (Ok(made), _) => made,
-            // While the server is away, what is held is good until its end.
+            // While the server is away, a held lease is valid until its end.
             (Err(error), Some(lease)) if error.is_outage() && !lease.left().is_zero() => {
                 return Ok(lease.secret(name));
             }

@@ -65,7 +65,7 @@ pub struct VaultKv {
     mount: OnceCell<Mount>,
 }
 
-/// Where the engine is mounted, and what is below it.
+/// The mount of the engine, and the path below it.
 #[derive(Clone, Debug)]
 struct Mount {
     mount: String,

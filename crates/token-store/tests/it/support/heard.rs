@@ -63,7 +63,7 @@ impl Ear {
         self.heard.lock().unwrap().clone()
     }
 
-    /// The audit events so far; forgets everything, so that the next call gives what is new.
+    /// The audit events so far; forgets everything, so that the next call returns only new events.
     pub(crate) fn audit(&self) -> Vec<Heard> {
         let heard = std::mem::take(&mut *self.heard.lock().unwrap());
         heard.into_iter().filter(|event| event.target == token_store::audit::TARGET).collect()

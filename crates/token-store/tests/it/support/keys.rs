@@ -25,7 +25,7 @@ pub(crate) fn direct_key() -> DataKey {
     DIRECT_KEY.parse().unwrap()
 }
 
-/// Everything that a store can be given; a test turns what it is about.
+/// All settings of a store; a test changes those that it is about.
 pub(crate) struct Keys {
     faulty: Arc<FaultyProvider<Memory>>,
     provider: Arc<dyn KeyProvider>,

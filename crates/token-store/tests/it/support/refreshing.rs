@@ -1,4 +1,4 @@
-//! Tables whose tokens are refreshed, at a provider that revokes what is spent twice.
+//! Tables whose tokens are refreshed, at a provider that revokes refresh tokens that are spent twice.
 
 use std::time::Duration;
 

@@ -40,7 +40,7 @@ pub(super) enum Form {
     Stream(StreamKind),
     /// One that does not.
     EarlierStream(StreamKind),
-    /// The seal over what the local store knows of a secret.
+    /// The seal over the local store's metadata of a secret.
     Metadata,
     /// A blind index.
     Index,
