@@ -3,14 +3,14 @@
 # The index of all architectures, so that the same line serves each.
 FROM rust:1.95.0-slim-bookworm@sha256:d7482085ff5b415f84dba5647ae71606650bdef00db7aeb69f4b3d170c3e4082 AS build
 
-# What the TLS library's C code needs to be built.
+# Build dependencies of the TLS library's C code.
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends ca-certificates cmake make gcc g++ libc6-dev \
     && rm -rf /var/lib/apt/lists/*
 
 WORKDIR /source
 COPY . .
-# The image's own toolchain, whatever rust-toolchain.toml would have fetched.
+# The image's own toolchain, not the one that rust-toolchain.toml would fetch.
 ENV RUSTUP_TOOLCHAIN=1.95.0
 RUN cargo build --release --locked --package migrate-cli --package tokenseal-agent --bins
 

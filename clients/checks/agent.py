@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Each client against the real agent on a Unix socket, and against what the others wrote through it.
+"""Each client against the real agent on a Unix socket, and against values that the others wrote through it.
 
 With `--measure`, the time of a cached read in each language is printed instead.
 """

@@ -31,7 +31,7 @@ def guide():
 
 
 def seal_as_before(kms, key, text):
-    """What the platform itself writes: a data key without a context, and nothing bound."""
+    """A value as the platform writes it: a data key without a context, and nothing bound."""
     made = kms.generate_data_key(KeyId=key, KeySpec="AES_256")
     nonce = secrets.token_bytes(12)
     parts = (made["CiphertextBlob"], nonce, AESGCM(made["Plaintext"]).encrypt(nonce, text.encode(), None))

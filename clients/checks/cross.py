@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What one client or the program sealed, every other opens; a moved value opens in none; no writer loses an update."""
+"""Every client and the program open each other's values; a moved value opens in none; no writer loses an update."""
 
 import argparse
 import json

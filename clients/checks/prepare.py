@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Fetches what the clients' checks need into target/clients: a Python environment with Go, Node packages, Go libraries.
+"""Fetches the dependencies of the clients' checks into target/clients: a Python environment with Go, Node packages, Go libraries.
 
 Prints one line of JSON for each of `python`, `node`, `go` and `go-adapters`: how it is there, or why it is not.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 from common import CHECKS, CLIENTS, GOPATH, NODE, TARGET, VENV, go, run
 
 NODE_LEAST = 20
-# Debian's source packages of what the Go adapters import; they are only unpacked.
+# Debian's source packages of the Go adapters' imports; they are only unpacked.
 GO_LIBRARIES = [
     "golang-github-aws-aws-sdk-go-v2-dev",
     "golang-github-aws-smithy-go-dev",

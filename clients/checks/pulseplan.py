@@ -30,7 +30,7 @@ def guide():
 
 
 def seal_locally(names, user_id, text):
-    """What PulsePlan itself writes."""
+    """A value as PulsePlan writes it."""
     iv = secrets.token_bytes(16)
     key = names["user_key"](names["master_keys"]()[0], str(user_id), "v2")
     sealed = AESGCM(key).encrypt(iv, text.encode(), None)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the table and the key that a README's example expects, runs it, and looks at what it wrote."""
+"""Makes the table and the key that a README's example expects, runs it, and checks the written row."""
 
 import os
 import subprocess

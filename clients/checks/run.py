@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs every check of the clients, and prints one line of JSON for each: how it ended, and what it says.
+"""Runs every check of the clients, and prints one line of JSON for each: its result and its output.
 
 `--program` is the path of migrate-tokens. TOKENSEAL_TEST_MOTO_URL and TOKENSEAL_TEST_POSTGRES_URL say where servers are.
 """
@@ -160,7 +160,7 @@ def agent(program):
     return last_line(run(words).stdout)
 
 
-# Name, what it runs, and the parts without which it cannot run.
+# Name, command, and the parts without which it cannot run.
 TABLE = [
     ("profiles", profiles, []),
     ("python-style", python_style, ["python"]),
@@ -188,7 +188,7 @@ def last_line(text):
 
 
 def parts():
-    """What this machine lacks, by part."""
+    """Missing programs of this machine, by part."""
     done = subprocess.run([sys.executable, CHECKS / "prepare.py"], stdout=subprocess.PIPE, text=True)
     lacking = {name: "prepare.py ended early" for name in ("python", "node", "go", "go-adapters")}
     for line in done.stdout.splitlines():

@@ -82,7 +82,7 @@ type Row struct {
 	Revision          string             `json:"revision"`
 }
 
-// Written is what the agent wrote.
+// Written is the agent's report of a write.
 type Written struct {
 	Written  string `json:"written"`
 	Revision string `json:"revision"`
@@ -95,7 +95,7 @@ type RowKey struct {
 	Row   map[string]any `json:"row"`
 }
 
-// Put is what is to be written into a row.
+// Put is a write into a row.
 type Put struct {
 	RowKey
 	Tokens map[string]*string `json:"tokens"`
@@ -115,7 +115,7 @@ type Item struct {
 	Value   *string
 }
 
-// Result is the answer for one item: Err, or Value, or Text with what the row's version columns must say of it.
+// Result is the answer for one item: Err, or Value, or Text with the matching values of the row's version columns.
 type Result struct {
 	Value string
 	Text  string
@@ -284,7 +284,7 @@ func (a *AgentClient) callBy(ctx context.Context, client *http.Client, path stri
 		return nil
 	}
 	var failure agentFailure
-	_ = json.Unmarshal(data, &failure) // what is not JSON leaves the status alone
+	_ = json.Unmarshal(data, &failure) // an answer that is no JSON leaves only the status
 	return agentError(response.StatusCode, failure, response.Header.Get("Retry-After"))
 }
 

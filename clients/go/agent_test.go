@@ -14,7 +14,7 @@ import (
 
 type sentRequest struct{ path, body, header, authorization string }
 
-// stubAgent answers one status and body to everything, and keeps what it was sent.
+// stubAgent answers one status and body to everything, and keeps the requests.
 type stubAgent struct {
 	status   int
 	answer   string

@@ -10,7 +10,7 @@ import (
 	"unicode/utf8"
 )
 
-// maxSafeInteger is the largest whole number that a float64 tells apart from both neighbours.
+// maxSafeInteger is the largest whole number that a float64 distinguishes from both neighbours.
 const maxSafeInteger = 1<<53 - 1
 
 // wire is the key as it is sent: another spelling of a number would name another row.
@@ -107,7 +107,7 @@ func orBadText(err error, what, text string) error {
 	return err
 }
 
-// encoded is a request's body. Its error carries nothing of what was to be written.
+// encoded is a request's body. Its error carries nothing of the values.
 func encoded(body any) ([]byte, error) {
 	payload, err := json.Marshal(body)
 	if err != nil {

@@ -186,7 +186,7 @@ func openDirect(key []byte, text string) ([]byte, error) {
 	return envelopeV2{sealed: sealed}.open(key)
 }
 
-// zeroNonce: a content key seals one message, so there is nothing for a nonce to tell apart.
+// zeroNonce: a content key seals one message, so no nonce is needed to distinguish messages.
 func zeroNonce() []byte { return make([]byte, nonceLen) }
 
 func associatedData(header []byte, cell binding) ([]byte, error) {

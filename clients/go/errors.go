@@ -2,7 +2,7 @@ package tokenseal
 
 import "errors"
 
-// What an error is, for [errors.Is]. Every error of this package is [ErrTokenseal]; none carries a value, a key or a
+// The kinds of errors, for [errors.Is]. Every error of this package is [ErrTokenseal]; none carries a value, a key or a
 // stored text.
 var (
 	// ErrTokenseal is the base of every error of this package.
@@ -69,7 +69,7 @@ func (e *KeyServiceError) IsRetryable() bool {
 	return e.Kind == "throttled" || e.Kind == "unavailable" || e.Kind == "timeout"
 }
 
-// AgentError is an answer of the agent: its HTTP status (0: no answer) and what it says.
+// AgentError is an answer of the agent: its HTTP status (0: no answer) and its message.
 type AgentError struct {
 	Status        int
 	Class         string

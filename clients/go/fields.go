@@ -115,7 +115,7 @@ func (f *fields) textsByName(name string) map[string]string {
 	return texts
 }
 
-// finish refuses what is left.
+// finish refuses the remaining fields.
 func (f *fields) finish() error {
 	for name := range f.rest {
 		if f.err == nil {

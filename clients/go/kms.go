@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// KMS is what is used of AWS KMS. The package tokenseal/awskms makes one of the AWS SDK's client.
+// KMS has the calls of AWS KMS that are used. The package tokenseal/awskms makes one of the AWS SDK's client.
 //
 // Each method returns a [KeyServiceError] where the service refuses or does not answer, and Decrypt returns
-// [ErrNotAuthentic] for an InvalidCiphertextException. What else they return counts as unavailable, and its text is dropped.
+// [ErrNotAuthentic] for an InvalidCiphertextException. Any other error counts as unavailable, and its text is dropped.
 type KMS interface {
 	// GenerateDataKey makes a data key of 32 bytes under a key and an encryption context.
 	GenerateDataKey(ctx context.Context, keyID string, encryptionContext map[string]string) (DataKey, error)

@@ -115,7 +115,7 @@ func NewProfile(parsed map[string]any) (*Profile, error) {
 	return profile, profile.check()
 }
 
-// WithContext is the same profile with other pairs in every encryption context, whatever ENCRYPTION_CONTEXT says.
+// WithContext is the same profile with other pairs in every encryption context; it overrides ENCRYPTION_CONTEXT.
 func (p *Profile) WithContext(context map[string]string) (*Profile, error) {
 	changed := *p
 	changed.context, changed.contextIsGiven = maps.Clone(context), true

@@ -47,7 +47,7 @@ func canonicalText(column, declared string, value any) (string, error) {
 	return "", keyRefusal(column, fmt.Sprintf("a value of this kind has no canonical text for the type %q", declared))
 }
 
-// normalized reduces what drivers and services have to nil, bool, int64, uint64, string, a UUID's text or what it is.
+// normalized reduces values of drivers and services to nil, bool, int64, uint64, string or a UUID's text; others stay as they are.
 func normalized(value any) any {
 	if valuer, ok := value.(driver.Valuer); ok {
 		if of := reflect.ValueOf(value); of.Kind() == reflect.Pointer && of.IsNil() {

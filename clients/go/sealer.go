@@ -15,7 +15,7 @@ import (
 
 const method = "kms-envelope"
 
-// Config configures a [Sealer]. What is left out is read from the environment, under the programs' names, which are
+// Config configures a [Sealer]. Fields that are left out are read from the environment, under the programs' names, which are
 // given in brackets.
 type Config struct {
 	// KeyID is the key that new data keys are wrapped under: alias/…, an ARN or an id (KMS_KEY_ID).
@@ -40,7 +40,7 @@ type Config struct {
 	CacheTTL time.Duration
 	// CacheMax is how many are kept; negative: none (DEK_CACHE_MAX; 10,000).
 	CacheMax int
-	// Legacy opens what is no envelope in tables without version columns. Without it, that is refused.
+	// Legacy opens values that are no envelopes in tables without version columns. Without it, that is refused.
 	Legacy func(ctx context.Context, text string, cell LegacyCell) (string, error)
 }
 
@@ -68,7 +68,7 @@ type LegacyCell struct {
 	Owner         map[string]*string
 }
 
-// Sealed is a sealed value, and what the row's version columns must say of it in the same statement.
+// Sealed is a sealed value, and the values of the row's version columns for the same statement.
 type Sealed struct {
 	Text string
 	// KeyID is empty for the empty string, which has no key.
@@ -114,7 +114,7 @@ func New(kms KMS, config Config) (*Sealer, error) {
 	set(&s.plaintext, config.PlaintextPolicy, "PLAINTEXT_POLICY", plaintextPolicies, "allow")
 	set(&s.floor, config.Floor, "READ_FLOOR", floors, profile.floor)
 	if s.binding == "require" && s.plaintext == "forbid" {
-		// Nothing weaker than a bound envelope is left to read, whatever the floor says.
+		// Nothing weaker than a bound envelope is left to read, under any floor.
 		s.floor = "bound"
 	}
 	s.direct, problem = directKey(config.EncryptionKey)
@@ -455,7 +455,7 @@ func (s *Sealer) openLegacy(ctx context.Context, text string, layout *table, col
 	}
 	opened, err := s.legacy(ctx, text, cell)
 	if err != nil && !errors.Is(err, ErrTokenseal) {
-		// Whatever it says may hold the value.
+		// Its text may hold the value.
 		return "", notAuthentic()
 	}
 	return opened, err

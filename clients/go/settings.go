@@ -41,7 +41,7 @@ func variable(name string) (string, error) {
 	return "", configuration(fmt.Sprintf("%s_FILE does not name a readable text file of at most %d bytes", name, maxFileLen))
 }
 
-// given is what the caller gave, or the variable.
+// given is the caller's value, or the variable.
 func given(value, name string) (string, error) {
 	if value != "" {
 		return value, nil
@@ -49,7 +49,7 @@ func given(value, name string) (string, error) {
 	return variable(name)
 }
 
-// choice is what the caller gave, or the variable, or the default.
+// choice is the caller's value, or the variable, or the default.
 func choice(value, name string, choices []string, standard string) (string, error) {
 	value, err := given(value, name)
 	switch {

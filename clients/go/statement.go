@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// Update says what is to become of a row.
+// Update is the change to a row.
 type Update struct {
 	Table string
 	// Old is the row as the driver read it, with its key, owner, token and version columns.
@@ -24,7 +24,7 @@ type Update struct {
 	Placeholder string
 }
 
-// Statement is SQL with placeholders, and what they stand for. Exactly one changed row means success.
+// Statement is SQL with placeholders, and their values. Exactly one changed row means success.
 type Statement struct {
 	SQL    string
 	Params []any
@@ -38,7 +38,7 @@ var dialects = map[string]dialect{
 	"mysql":    {"BINARY %s <=> BINARY %s", "CURRENT_TIMESTAMP", "?", "`"},
 }
 
-// Update makes the UPDATE … WHERE that writes values into a row if it still is what was read (compare-and-swap).
+// Update makes the UPDATE … WHERE that writes values into a row if it is unchanged since it was read (compare-and-swap).
 //
 // Tokens that stay are opened and sealed again where the row's version or key changes, so that version and values move
 // together. If the statement changes no row, read the row again and repeat.
@@ -182,7 +182,7 @@ func (w *writer) kept() []string {
 	return kept
 }
 
-// mayStay: whether tokens that are not set still read as what they are, by the row's version and under its key.
+// mayStay: whether tokens that are not set are still read in their own form, by the row's version and under its key.
 func (w *writer) mayStay(keyIDs map[string]bool) bool {
 	for keyID := range keyIDs {
 		if keyID != w.keyID() {

@@ -38,7 +38,7 @@ export class FromDatabase {
 }
 export function fromDatabase(text: string): FromDatabase;
 
-/** What a key or owner column may be given as. */
+/** The types of a value for a key or owner column. */
 export type KeyValue = string | number | bigint | FromDatabase;
 
 /** A deployment's tables and conventions. */
@@ -69,7 +69,7 @@ export interface Cell {
   keyId?: string | null | undefined;
 }
 
-/** A sealed value, and what the row's version columns must say of it in the same statement. */
+/** A sealed value, and the values of the row's version columns for the same statement. */
 export interface Sealed {
   text: string;
   keyId: string | null;
@@ -85,7 +85,7 @@ export interface LegacyCell {
   owner: Record<string, string | null>;
 }
 
-/** What is left out is read from the environment, under the programs' names. */
+/** Options that are left out are read from the environment, under the programs' names. */
 export interface SealerOptions {
   /** `new KMS({ … })` or `new KMSClient({ … })` of @aws-sdk/client-kms. */
   kms: object;
@@ -102,7 +102,7 @@ export interface SealerOptions {
   /** Milliseconds. */
   cacheTtl?: number | undefined;
   cacheMax?: number | undefined;
-  /** Opens what is no envelope in tables without version columns. */
+  /** Opens values that are no envelopes in tables without version columns. */
   legacy?: ((text: string, cell: LegacyCell) => string | Promise<string>) | undefined;
 }
 
@@ -117,7 +117,7 @@ export interface UpdateOptions {
   placeholder?: "$1" | "?" | undefined;
 }
 
-/** SQL with placeholders, and what they stand for. Exactly one changed row means success. */
+/** SQL with placeholders, and their values. Exactly one changed row means success. */
 export interface Statement {
   sql: string;
   params: unknown[];
@@ -133,8 +133,8 @@ export class Sealer {
   open(text: string | null, cell: Cell): Promise<string | null>;
   /** Seals a value for a cell under a data key of its own. */
   seal(value: string, cell: Cell): Promise<Sealed>;
-  /** The `UPDATE … WHERE` that writes values into a row if it still is what was read (compare-and-swap). */
-  update(options: UpdateOptions): Promise<Statement>;
+  /** The `UPDATE … WHERE` that writes values into a row if it is unchanged since it was read
+  (compare-and-swap). */ update(options: UpdateOptions): Promise<Statement>;
   /** Forgets every unwrapped data key. */
   clearCache(): void;
 }

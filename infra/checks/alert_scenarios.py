@@ -1,4 +1,4 @@
-"""What goes wrong with one replica of one profile in one environment, and which alerts must name exactly that one.
+"""Failures of one replica of one profile in one environment, and the alerts that must name exactly that one.
 
 Used twice: in virtual time by promtool, and on a real Prometheus. Every scenario has two profiles in two environments with two
 replicas each, all of the same job name. Seven of the eight stay healthy.
@@ -117,7 +117,7 @@ TARGETS = [Target(environment, profile, replica) for environment in ("production
 
 @dataclass
 class Scenario:
-    """What changes at the onset, at which target, and the alerts that must fire for it, and no other."""
+    """The change at the onset, its target, and the only alerts that must fire for it."""
     name: str
     change: dict
     fires: list

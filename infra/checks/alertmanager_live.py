@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What a real Alertmanager sends of each scenario's alerts: a cause once, and nothing that follows from it."""
+"""Notifications of a real Alertmanager for each scenario: a cause once, and nothing that follows from it."""
 
 import contextlib
 import datetime
@@ -19,7 +19,7 @@ import alert_scenarios  # noqa: E402
 import prometheus_rules  # noqa: E402
 
 CONFIGURATION = prometheus_rules.PLACE / "alertmanager.yml"
-# What follows from another alert, and is not sent while that one fires.
+# Alerts that follow from another one, and are not sent while that one fires.
 CONSEQUENCES = {
     "TokensealKmsDecryptErrors", "TokensealKmsEncryptErrors", "TokensealKmsRewrapErrors", "TokensealDecryptErrorRate",
     "TokensealReadSloFastBurn", "TokensealReadSloSlowBurn",

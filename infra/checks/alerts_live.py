@@ -51,7 +51,7 @@ def minutes(total):
 
 
 def recorded(scenario, target, suffix):
-    """What the rules had recorded of a target up to the onset: name, labels, value."""
+    """Series that the rules had recorded of a target up to the onset: name, labels, value."""
     labels = target.labels(suffix)
     job = {name: value for name, value in labels.items() if name != "instance"}
     profile = {"profile": target.profile}
@@ -139,7 +139,7 @@ def write_past(place, scenarios):
 
 
 def check_words(report, scenario, alert):
-    """What is read by the person on call names the one that is ill, and leads to the runbook."""
+    """The text for the person on call names the failing replica, and leads to the runbook."""
     labels, words = alert["labels"], alert["annotations"]
     text = words["summary"] + words["description"]
     for name in ("environment", "cluster", "namespace", "profile", "instance"):
@@ -178,7 +178,7 @@ def main():
         write_past(place, scenarios)
         configuration = {"global": {"evaluation_interval": "3s"}, "rule_files": rules_without_delay(place)}
         with serving(configuration, place) as url:
-            # One evaluation records what the next one looks at.
+            # One evaluation records the series that the next one reads.
             time.sleep(15)
             check_alerts(report, url, scenarios, severities)
             check_panels(report, url, 0)

@@ -38,7 +38,7 @@ OWN_ROLES = [f"-var={role}_role_name={name}" for role, name in ROLE_NAMES.items(
 
 
 def prepare_account(url):
-    """What exists before the example is applied: the bucket, two rotation functions, a configuration recorder."""
+    """Resources that exist before the example is applied: the bucket, two rotation functions, a configuration recorder."""
     client(url, "s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
     trust = json.dumps({"Version": "2012-10-17", "Statement": []})
     role = client(url, "iam").create_role(RoleName="rotation", AssumeRolePolicyDocument=trust)["Role"]["Arn"]
@@ -75,7 +75,7 @@ def applied(report, place, url, *arguments):
 
 
 def destroyed(report, place, *arguments):
-    """Destroys an example. What keeps its keys refuses that first, and is taken away."""
+    """Destroys an example. The protection of its keys must refuse that first, and is then removed."""
     kept = [file for file in place.glob("*.tf") if "prevent_destroy = true" in file.read_text()]
     if kept:
         refused = common.terraform("plan", "-destroy", "-input=false", *arguments, cwd=place, check=False)
@@ -221,7 +221,7 @@ def check_emitted(report, name, fed, namespace, metric, dimensions):
 
 
 def alarm_metrics(alarm):
-    """What an alarm looks at: namespace, name, dimensions."""
+    """The metrics of an alarm: namespace, name, dimensions."""
     metrics = [query["MetricStat"]["Metric"] for query in alarm.get("Metrics", []) if "MetricStat" in query]
     for metric in metrics or [alarm]:
         dimensions = {dimension["Name"]: dimension["Value"] for dimension in metric.get("Dimensions", [])}
@@ -229,7 +229,7 @@ def alarm_metrics(alarm):
 
 
 def dashboard_metrics(body):
-    """What a dashboard shows, likewise; an entry that begins with an object is an expression."""
+    """The metrics of a dashboard, likewise; an entry that begins with an object is an expression."""
     for widget in json.loads(body)["widgets"]:
         for entry in widget["properties"]["metrics"]:
             if isinstance(entry[0], str):
@@ -258,7 +258,7 @@ def read_back_topic(report, url, out):
 
 
 def program_environment(url, out, role="application"):
-    """What a pod would have: the outputs, the credentials of its role, and an address of the emulator."""
+    """The environment of a pod: the outputs, the credentials of its role, and an address of the emulator."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     arn = out["service_account_annotations"][role]["eks.amazonaws.com/role-arn"]
     taken = client(url, "sts").assume_role(RoleArn=arn, RoleSessionName="check")["Credentials"]
@@ -351,7 +351,7 @@ def keep_state_in_bucket(place, url):
 
 
 def stored_state(url):
-    """The length of the object that the backend keeps, in bytes. It is read: an emulator need not tell its length beforehand."""
+    """The length of the object that the backend keeps, in bytes. It is read: an emulator need not announce its length."""
     return len(client(url, "s3").get_object(Bucket=STATE_BUCKET, Key="vod-tender/production/eu-central-1/terraform.tfstate")["Body"].read())
 
 

@@ -15,7 +15,7 @@ common.enter()
 
 import hcl2  # noqa: E402
 
-# What Terraform itself understands in any block.
+# Arguments that Terraform itself understands in any block.
 META = {"count", "for_each", "depends_on", "lifecycle", "provider", "provisioner", "connection", "dynamic", "timeouts"}
 CACHE = common.TARGET / "schemas.json"
 FOLDERS = ("bindings", "bindings-vault")

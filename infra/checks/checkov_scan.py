@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Scans the Terraform code, the manifests and the Dockerfile with checkov. A skip is next to what it is about, with its reason."""
+"""Scans the Terraform code, the manifests and the Dockerfile with checkov. A skip is next to its resource, with its reason."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What every check shares: where things are, how Terraform is run, how a result is reported."""
+"""Shared by all checks: paths, running Terraform, reporting a result."""
 
 import contextlib
 import json
@@ -29,7 +29,7 @@ MODULES = [
 NAMES_ONLY = ["openbao"]
 EXAMPLES = ["minimal", "irsa", "pod-identity", "multi-region", "log-archive", "pipeline", "complete"]
 
-# What the infrastructure decides of the variables that the programs read: the output environment, name for name.
+# Variables of the programs that the infrastructure sets: the output environment, name for name.
 VARIABLES = {"AWS_REGION", "ENCRYPTION_CONTEXT", "ENVIRONMENT", "KMS_ALLOWED_KEYS", "KMS_KEY_ID"}
 VARIABLES_WITH_ALARMS = VARIABLES | {"EMF_DIMENSIONS", "EMF_METRICS"}
 
@@ -71,7 +71,7 @@ class Report:
 
 
 def run(command, cwd=None, env=None, check=True, quiet=True, input=None):
-    """Runs a command; on failure prints what it said, and stops unless check is off."""
+    """Runs a command; on failure prints its output, and stops unless check is off."""
     done = subprocess.run(
         [str(part) for part in command], cwd=cwd, env=env, input=input, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

@@ -51,7 +51,7 @@ def in_container(*command, program=None, options=()):
 def check_contents(report, root):
     files = [file for file in root.rglob("*") if file.is_file() and "bin" not in file.parts]
     size = sum(file.stat().st_size for file in files) / 2**20
-    report.check(size < MEBIBYTES_BESIDE_PROGRAMS, f"{size:.0f} MiB beside the programs")
+    report.check(size < MEBIBYTES_BESIDE_PROGRAMS, f"{size:.0f} MiB in addition to the programs")
     shells = [file for file in root.rglob("*") if file.name in ("sh", "bash", "apt", "dpkg", "busybox")]
     report.equal(shells, [], "no shell and no package manager")
     set_id = [file for file in root.rglob("*") if file.is_file() and file.stat().st_mode & 0o6000]

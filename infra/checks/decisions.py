@@ -31,7 +31,7 @@ class Iam:
         self.process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def decide(self, policies, request):
-        """Allow, Deny or NotApplicable. Whatever the program does not understand is an error, never a silent "no match"."""
+        """Allow, Deny or NotApplicable. A statement that the program does not understand is an error, never a silent "no match"."""
         self.process.stdin.write(json.dumps({"policies": policies, "request": request}) + "\n")
         self.process.stdin.flush()
         answer = self.process.stdout.readline().strip()
@@ -142,7 +142,7 @@ def rendered(name):
 
 
 def judge_guardrails(report, iam, documents):
-    """What VPC endpoints let pass, and what the service control policy denies: documents without a key policy next to them."""
+    """Requests that VPC endpoints allow, and those that the service control policy denies: no key policy applies to these."""
     account, key, secret = f"arn:aws:iam::{ACCOUNT}:role/", documents["kms_endpoint_policy"]["Statement"][0]["Resource"][0], (
         f"arn:aws:secretsmanager:eu-central-1:{ACCOUNT}:secret:vod-tender/production/database-AbCdEf"
     )

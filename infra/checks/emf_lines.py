@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compares what the example service prints for CloudWatch with metrics.json, which the applied alarms and dashboards are held to.
+"""Compares the example service's lines for CloudWatch with metrics.json, which the applied alarms and dashboards are compared with.
 
   --program PATH   example-service and migrate-tokens
 """

@@ -56,7 +56,7 @@ def client(url, service, region=REGION, credentials=None):
 
 
 def override(place, url, aliases=()):
-    """Points an example's providers at the emulator; Terraform merges an override file into what the user copies."""
+    """Points an example's providers at the emulator; Terraform merges an override file into the files that the user copies."""
     endpoints = "\n".join(f'    {service} = "{url}"' for service in SERVICES)
     blocks = []
     for alias in (None, *aliases):
@@ -126,7 +126,7 @@ def named_trails(arguments, text):
 
 @contextlib.contextmanager
 def front(url):
-    """What moto leaves out: calls that a key's policy denies to the caller are refused, rotation periods are kept, and trails
+    """Behaviour that moto lacks: calls that a key's policy denies to the caller are refused, rotation periods are kept, and trails
     are found by name."""
     callers, periods, host = Callers(), {}, url.removeprefix("http://")
 

@@ -52,7 +52,7 @@ class Cluster:
 
 
 def discovery(path):
-    """What kubectl asks first: groups, and the resources of each."""
+    """Answers to kubectl's first requests: groups, and the resources of each."""
     if path == "/api":
         return {"kind": "APIVersions", "versions": ["v1"]}
     if path == "/apis":

@@ -104,7 +104,7 @@ def decide(report, bao, tokens, names):
 
 
 def request(report, bao, tokens, names):
-    """What the programs ask for, with the tokens that have to be enough for it, and with those that must not be."""
+    """Requests of the programs, with tokens that must be sufficient, and with those that must not be."""
     mount, key = names["transit_mount"], names["key_name"]
     context = base64.b64encode(b"a context").decode()
 

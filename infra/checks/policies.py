@@ -33,12 +33,12 @@ MEANT = {
 
 
 def findings(name, document):
-    """What parliament has to say, less what is meant."""
+    """Findings of parliament, without the intended ones."""
     is_identity = all("Principal" not in statement for statement in document["Statement"])
     text = json.dumps(document)
     analysis = analyze_policy_string(text, ignore_private_auditors=True)
     for finding in analysis.findings:
-        # parliament judges identity policies; what it says of a Principal or a missing Resource is not about ours.
+        # parliament judges identity policies; its findings about a Principal or a missing Resource do not apply to ours.
         if not is_identity and finding.issue in ("MALFORMED", "NO_VERSION"):
             continue
         if (name, finding.issue) not in MEANT:

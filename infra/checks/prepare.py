@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Fetches what the checks need into target/infra: two Python environments and bindings of providers; finds the AWS provider.
+"""Fetches the checks' dependencies into target/infra: two Python environments and bindings of providers; finds the AWS provider.
 
   --provider   only look for the AWS provider and write the Terraform configuration that names its mirror
 
@@ -44,7 +44,7 @@ BINDINGS = {
 
 
 def pip(*arguments):
-    """Runs pip in the checks' environment; what it cannot do is the network's fault, not the project's."""
+    """Runs pip in the checks' environment; a failure is the network's fault, not the project's."""
     done = run([*arguments], check=False)
     if done.returncode != 0:
         print(done.stdout, end="")
@@ -69,7 +69,7 @@ def environment(place, requirements):
 
 
 def package(name, into):
-    """Downloads one package from PyPI, without what it depends on."""
+    """Downloads one package from PyPI, without its dependencies."""
     pip(VENV / "bin" / "pip", "download", "--quiet", "--no-deps", "--dest", into, name)
     return next(Path(into).glob("*.whl"))
 

@@ -41,7 +41,7 @@ def documented():
 
 
 def known_metrics():
-    """Every name that may stand in a query."""
+    """Every name that may be in a query."""
     names = set(FOREIGN)
     for name, (kind, _) in documented().items():
         names |= {name + suffix for suffix in SUFFIXES} if kind == "histogram" else {name}
@@ -127,7 +127,7 @@ def check_dashboard(report, dashboard, known, recorded):
 
 
 def check_documented(report):
-    """What is listed is what the documentation, and so the code, knows."""
+    """The listed metrics are those in the documentation, and so in the code."""
     listed = common.load(common.CHECKS / "metrics.json")
     text = (common.REPOSITORY / "docs" / "metrics.md").read_text()
     emf = listed["emf"]
@@ -136,7 +136,7 @@ def check_documented(report):
 
 
 def check_generated(report):
-    """The committed files are what the generator writes, and its options do what they say."""
+    """The committed files equal the generator's output, and its options work as described."""
     for path, text in generate.render(generate.parse([])).items():
         current = path.is_file() and path.read_text() == text
         report.check(current, f"{path.name} is what generate.py writes", "run infra/observability/generate.py")

@@ -141,7 +141,7 @@ class Rehearsal:
         return emulator.client(self.url, "kms").describe_key(KeyId=key)["KeyMetadata"]["KeyState"]
 
     def aws(self, words, what):
-        """An `aws` command by the library that it is built on; what the policy denies to the pipeline is done as break-glass."""
+        """An `aws` command by the library that it is built on; actions that the policy denies to the pipeline are done as break-glass."""
         service, operation, *rest = words
         arguments = {}
         for name, value in zip(rest[::2], rest[1::2]):

@@ -32,7 +32,7 @@ TRAIL = "vod-tender-production-audit"
 SECRET = "oauth/client"
 LIMIT_SECONDS = 60
 
-# What commands need that change something: done right before them, as what went wrong would have left it.
+# Preparation of commands that change something: run right before them, to create the state after the failure.
 BEFORE = {
     r"aws kms cancel-key-deletion": lambda world: world.kms().schedule_key_deletion(KeyId=world.key, PendingWindowInDays=7),
     r"aws kms (enable-key|describe-key|enable-key-rotation|get-key-rotation-status)": lambda world: world.usable(),
@@ -53,7 +53,7 @@ class Outcome:
 
 
 class Servers:
-    """What all pages share: the emulator of AWS, a Prometheus with the rules, a stand-in for a cluster."""
+    """Shared by all pages: the emulator of AWS, a Prometheus with the rules, a stand-in for a cluster."""
 
     def __init__(self, aws, prometheus, kubeconfig):
         self.aws, self.prometheus, self.kubeconfig = aws, prometheus, kubeconfig

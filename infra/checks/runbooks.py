@@ -47,7 +47,7 @@ def check_commands(report, program, page):
     listed = common.run([program, "--help"]).stdout.split("Commands:")[1].split("Options:")[0]
     known = set(re.findall(r"^  ([a-z][a-z-]*)", listed, re.M))
     for words in commands(page.read_text(), name):
-        # Options and their values may stand before the command.
+        # Options and their values may precede the command.
         while words and words[0].startswith("--"):
             words = words[2:]
         if not words:

@@ -16,7 +16,7 @@ CHANNELS = [f"channel-{number:05}" for number in range(10)]
 
 
 class Service:
-    """The address of the service, what it has printed, and the environment to run other programs in."""
+    """The address of the service, its output, and the environment to run other programs in."""
 
     def __init__(self, address, output, environment):
         self.address = address

@@ -12,13 +12,13 @@ import yaml  # noqa: E402
 
 GITHUB = common.REPOSITORY / ".github"
 ECOSYSTEMS = {"cargo", "github-actions", "docker", "pip", "npm", "gomod", "terraform"}
-# What each file of pinned packages is called, and the ecosystem that updates it.
+# The name of each file of pinned packages, and the ecosystem that updates it.
 MANIFESTS = {"requirements*.txt": "pip", "pyproject.toml": "pip", "package.json": "npm", "go.mod": "gomod"}
 COOLDOWN_DAYS = 7
 
 
 def check_zizmor(report):
-    """By its exit code 0 nothing was found; what is suppressed by default needs an account to decide."""
+    """Exit code 0 means no findings; those suppressed by default need an account to decide."""
     done = common.run([common.VENV / "bin" / "zizmor", "--offline", "--quiet", "--format=json-v1", GITHUB], check=False)
     found = json.loads(done.stdout) if done.stdout.startswith("[{") else []
     for finding in found:

@@ -27,7 +27,7 @@ PROFILES = {"vod-tender": "vod", "pulseplan": "pulseplan", "autonomous": "autono
 RUNBOOKS = "https://example.com/tokenseal/docs/runbooks"
 HIT_RATE = "0.9"
 
-# One deployment: what alerts are grouped by, and what they name. Labels that a Prometheus does not have are simply absent.
+# One deployment: the labels that alerts are grouped by and that they name. Labels that a Prometheus does not have are simply absent.
 JOB = "cluster, environment, namespace, job"
 REPLICA = JOB + ", instance"
 # The rules' way to say where: "vod-tender-metrics, namespace vod-tender, production".

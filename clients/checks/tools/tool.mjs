@@ -45,7 +45,7 @@ async function run(job) {
   return { value: await sealer.open(job.text, { table, column, row, owner, version: job.version, keyId: job.key_id }) };
 }
 
-/** What a service does that asks the key service itself for each value. */
+/** The baseline: a service that calls the key service itself for each value. */
 async function byHand({ text, key, context }) {
   const [wrapped, sealed] = text.slice("kms:v2:".length).split(":").map((part) => Buffer.from(part, "base64"));
   const { Plaintext } = await kms.decrypt({ CiphertextBlob: wrapped, KeyId: key, EncryptionContext: context });
@@ -87,7 +87,7 @@ async function tokensOf(agent, job) {
   return rows;
 }
 
-/** As `increment`, by what the agent reads and writes. */
+/** `increment` through the agent. */
 async function incrementThroughAgent(agent, channels) {
   const left = [...channels];
   let retries = 0;

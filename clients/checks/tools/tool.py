@@ -77,7 +77,7 @@ def tokens_of(agent, job, channel):
 
 
 def increment_through_agent(agent, channels):
-    """As `increment`, by what the agent reads and writes."""
+    """`increment` through the agent."""
     retries, left = 0, list(channels)
     while left:
         row = {"provider": "twitch", "channel": left[0]}
@@ -95,7 +95,7 @@ def increment_through_agent(agent, channels):
 
 
 def by_hand(kms, job):
-    """What a service does that asks the key service itself for each value."""
+    """The baseline: a service that calls the key service itself for each value."""
     wrapped, sealed = (base64.b64decode(part) for part in job["text"].removeprefix("kms:v2:").split(":"))
     key = kms.decrypt(CiphertextBlob=wrapped, KeyId=job["key"], EncryptionContext=job["context"])["Plaintext"]
     return AESGCM(key).decrypt(sealed[:12], sealed[12:], None)

@@ -13,7 +13,7 @@ import (
 	"tokenseal"
 )
 
-// API is what is used of *kms.Client.
+// API has the methods of *kms.Client that are used.
 type API interface {
 	GenerateDataKey(context.Context, *kms.GenerateDataKeyInput, ...func(*kms.Options)) (*kms.GenerateDataKeyOutput, error)
 	Decrypt(context.Context, *kms.DecryptInput, ...func(*kms.Options)) (*kms.DecryptOutput, error)

@@ -85,7 +85,7 @@ export function itemOf(given, content) {
 }
 
 /**
- * A request's body. Its error carries nothing of what was to be written.
+ * A request's body. Its error carries nothing of the values.
  *
  * @param {Values} body
  * @returns {Buffer}

@@ -32,7 +32,7 @@ export class DataKeyCache {
     if (entry === undefined) return undefined;
     this.#keys.delete(name);
     if (entry.until <= performance.now()) return undefined;
-    // Put back last: what was not used for longest is dropped first.
+    // Moved to the end: the least recently used entry is dropped first.
     this.#keys.set(name, entry);
     return entry.key;
   }

@@ -16,7 +16,7 @@ const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
  */
 export function decodeBase64(text, alphabet = "base64") {
   const decoded = Buffer.from(text, alphabet);
-  // Node skips what it does not know, so only the text that the bytes encode to is taken.
+  // Node skips unknown characters, so only the text that the bytes encode to is accepted.
   if (decoded.toString(alphabet) !== text) throw new Malformed(`${alphabet} is not canonical`);
   return decoded;
 }

@@ -19,7 +19,7 @@ const NONCE_LEN = 12;
 const TAG_LEN = 16;
 const HEADER_LEN = 68;
 const LABEL = Buffer.from("tokenseal bound envelope v3\0");
-// A content key seals one message, so there is nothing for a nonce to tell apart.
+// A content key seals one message, so no nonce is needed to distinguish messages.
 const ZERO_NONCE = Buffer.alloc(NONCE_LEN);
 const NOTHING = Buffer.alloc(0);
 

@@ -124,7 +124,7 @@ export class Fields {
     return this.has(name) ? this.textsByName(name) : new Map();
   }
 
-  /** Refuses what is left. */
+  /** Refuses the remaining fields. */
   finish() {
     for (const name of this.#rest.keys()) {
       throw new ConfigurationError(`${this.#what} has a field ${JSON.stringify(name)} that this version does not know`);

@@ -217,7 +217,7 @@ async function loadSdk() {
 }
 
 /**
- * The answer; none where KMS does not open what it was given.
+ * The answer; none where KMS does not open the data key.
  *
  * @param {string} operation
  * @param {Call} send

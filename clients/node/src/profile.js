@@ -103,7 +103,7 @@ export class Profile {
   }
 
   /**
-   * The same profile with other pairs in every encryption context, whatever ENCRYPTION_CONTEXT says.
+   * The same profile with other pairs in every encryption context; it overrides ENCRYPTION_CONTEXT.
    *
    * @param {Map<string, string> | Record<string, string>} context
    */

@@ -1,4 +1,4 @@
-/** Row keys as text: what the database stores, because that is what a value is bound to. */
+/** Row keys as the text that the database stores, because a value is bound to it. */
 
 import { Refused } from "./errors.js";
 

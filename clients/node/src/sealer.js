@@ -47,7 +47,7 @@ export class Sealer {
     this.#format = settings.choice(envelopeFormat, "ENVELOPE_FORMAT", settings.ENVELOPE_FORMATS);
     this.#binding = settings.choice(binding, "BINDING", settings.BINDINGS);
     this.#plaintext = settings.choice(plaintextPolicy, "PLAINTEXT_POLICY", settings.PLAINTEXT_POLICIES);
-    // Nothing weaker than a bound envelope is left to read under the strictest settings, whatever the floor says.
+    // Nothing weaker than a bound envelope is left to read under the strictest settings, under any floor.
     const isStrict = this.#binding === "require" && this.#plaintext === "forbid";
     this.#floor = isStrict ? "bound" : settings.floor(floor, this.profile.floor);
     this.#directKey = settings.directKey(encryptionKey);
@@ -113,7 +113,8 @@ export class Sealer {
   }
 
   /**
-   * The `UPDATE … WHERE` that writes values into a row if it still is what was read (compare-and-swap).
+   * The `UPDATE … WHERE` that writes values into a row if it is unchanged since it was read
+     (compare-and-swap).
    *
    * @param {import("../index.d.ts").UpdateOptions} options
    * @returns {Promise<{sql: string, params: unknown[]}>}
@@ -272,7 +273,7 @@ export class Sealer {
       opened = await this.#legacy(text, { table: layout.name, column, row, owner });
     } catch (error) {
       if (error instanceof TokensealError) throw error;
-      // Whatever it says may hold the value.
+      // Its text may hold the value.
       throw new NotAuthentic("the legacy callback did not open the value");
     }
     if (typeof opened !== "string") throw new Malformed("the legacy callback returned something that is not text");

@@ -56,7 +56,7 @@ function fileContent(name, path) {
 }
 
 /**
- * What the caller gave, or the variable, or the first choice.
+ * The caller's value, or the variable, or the first choice.
  *
  * @param {string | undefined} given
  * @param {string} name

@@ -151,7 +151,8 @@ export class StatementBuilder {
   }
 
   /**
-   * Whether tokens that are not set still read as what they are: by the row's version, and under its key.
+   * Whether tokens that are not set are still read in their own form: by the row's version, and under its
+     key.
    *
    * @param {Set<string>} keyIds
    */

@@ -1,4 +1,5 @@
-/** The agent's client sends what the agent's contract says, and turns its answers into values or errors. */
+/** The agent's client sends requests as in the agent's contract, and turns its answers into values or errors.
+*/
 
 import assert from "node:assert/strict";
 import { mkdtempSync } from "node:fs";
@@ -13,7 +14,7 @@ import { CANARY } from "./support.js";
 const ROW = { provider: "twitch", channel: "me" };
 const CELL = { table: "oauth_tokens", column: "access_token", row: ROW };
 
-/** Answers one status and body to everything, and keeps what it was sent. */
+/** Answers one status and body to everything, and keeps the requests. */
 async function stub(context) {
   const socket = join(mkdtempSync(join(tmpdir(), "tokenseal-")), "agent.sock");
   const state = { status: 200, answer: {}, headers: {}, requests: [], latency: 0, socket };

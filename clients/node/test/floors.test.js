@@ -1,4 +1,5 @@
-/** What is read under which settings, and how settings are spelled: the same tables in every language. */
+/** Forms that are read under each setting, and the spelling of settings: the same tables in every language.
+*/
 
 import assert from "node:assert/strict";
 import { createCipheriv, randomBytes } from "node:crypto";

@@ -1,4 +1,4 @@
-/** What the tests share: vectors, a key service in memory, profiles. */
+/** Shared by the tests: vectors, a key service in memory, profiles. */
 
 import { createCipheriv, createDecipheriv, randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";

@@ -1,4 +1,4 @@
-/** Profiles in TOML are read as the programs read them, and what is not understood is refused. */
+/** Profiles in TOML are read as the programs read them, and unknown syntax is refused. */
 
 import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";

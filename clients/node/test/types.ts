@@ -1,4 +1,4 @@
-/** What a TypeScript service writes is accepted, and what it must not write is refused by the compiler. */
+/** The compiler accepts the code of a TypeScript service, and refuses invalid code. */
 
 import { AgentClient, KeyServiceError, Profile, Sealer, fromDatabase } from "../index.js";
 

@@ -1,4 +1,4 @@
-"""What the tests share: vectors, a key service in memory, profiles."""
+"""Shared by the tests: vectors, a key service in memory, profiles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The agent's client sends what the agent's contract says, and turns its answers into values or errors."""
+"""The agent's client sends requests as in the agent's contract, and turns its answers into values or errors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CELL: dict[str, Any] = {"table": "oauth_tokens", "column": "access_token", "row"
 
 
 class Stub(socketserver.ThreadingUnixStreamServer):
-    """Answers one status and body to everything, and keeps what it was sent."""
+    """Answers one status and body to everything, and keeps the requests."""
 
     daemon_threads = True
     status = 200

@@ -1,4 +1,4 @@
-"""What is read under which settings, and how settings are spelled: the same tables in every language."""
+"""Forms that are read under each setting, and the spelling of settings: the same tables in every language."""
 
 from __future__ import annotations
 

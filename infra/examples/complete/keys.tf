@@ -34,7 +34,7 @@ module "alias" {
 }
 
 locals {
-  # The first key wraps new data keys. The others only open what they wrapped.
+  # The first key wraps new data keys. The others only open data keys that they wrapped.
   key_arns = [module.key.key_arn]
 }
 

@@ -1,5 +1,5 @@
 # The function that rotates the database's credentials: this repository's image, whose manage-secrets speaks the Lambda runtime
-# protocol. It alternates between two users, so that a login with the credentials from before goes on working.
+# protocol. It alternates between two users, so that a login with the previous credentials still works.
 locals {
   with_rotation = var.rotation_image_uri != null
 
@@ -39,7 +39,7 @@ resource "aws_iam_role_policy" "rotation" {
   policy = module.secrets.rotation_function_policy
 }
 
-# Only the function reads it: whoever has the administrator's password may set every other.
+# Only the function reads it: the administrator's password allows setting every other.
 resource "aws_iam_role_policy" "rotation_administrator" {
   count = local.with_rotation ? 1 : 0
 

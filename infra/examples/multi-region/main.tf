@@ -1,4 +1,4 @@
-# One key in two Regions: what is wrapped in one opens in the other.
+# One key in two Regions: data keys wrapped in one open in the other.
 module "primary" {
   source = "../../modules/kms-key-multi-region"
 

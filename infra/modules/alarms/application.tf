@@ -1,4 +1,4 @@
-# Alarms on what the programs themselves report: KMS publishes neither latencies nor errors for ordinary keys, and a
+# Alarms on the programs' own metrics: KMS publishes neither latencies nor errors for ordinary keys, and a
 # failure on our side of the wire (a damaged value, a timeout) never reaches CloudTrail.
 locals {
   error_alarms = {

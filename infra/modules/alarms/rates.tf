@@ -1,5 +1,5 @@
 # The triggers of a rollback as rates: docs/operations/rollout.md. KMSDecryptErrors counts, these compare.
-# In each, failures are compared with what they are failures of, from a number of them on.
+# In each, failures are compared with all operations of their kind, from a minimum number on.
 locals {
   rate_alarms = {
     # Every data key that is not in the cache is a call to open it.

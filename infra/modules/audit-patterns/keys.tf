@@ -1,4 +1,4 @@
-# Events about keys. A key is named by its ARN in resources where the request came through, otherwise by what the caller wrote:
+# Events about keys. A key is named by its ARN in resources where the request came through, otherwise by the caller's spelling:
 # its id or its ARN, so both are compared by their end.
 locals {
   own_ids   = [for arn in var.key_arns : split("/", arn)[1]]

@@ -1,7 +1,7 @@
-# Patterns over CloudTrail's events, each pinned to what is ours. A pattern has at most 1,024 characters (CloudWatch Logs), so
+# Patterns over CloudTrail's events, each limited to our own resources. A pattern has at most 1,024 characters (CloudWatch Logs), so
 # one metric may have several filters: the first has the metric's name, the next are numbered.
 locals {
-  # For each metric what it counts, and its patterns.
+  # For each metric its description, and its patterns.
   metrics = {
     KMSUnauthorized       = { description = "denied requests to KMS for our keys or by our roles", patterns = local.unauthorized }
     KMSKeyAtRisk          = { description = "our keys that were disabled, replicated, moved, or whose deletion was scheduled", patterns = local.key_at_risk }

@@ -7,7 +7,7 @@ locals {
     log_group = var.log_group_name == null ? "" : " && (($.requestParameters.logGroupName = \"${var.log_group_name}\") || ($.requestParameters.logGroupIdentifier = \"*${var.log_group_name}\"))"
     alarm     = var.alarm_prefix == null ? "" : " && ($.requestParameters.alarmName = \"${var.alarm_prefix}*\")"
 
-    # A pattern looks at named places of a list only. A request for more than three alarms at once is counted whatever they are.
+    # A pattern looks at named places of a list only. A request for more than three alarms at once is always counted.
     alarms = var.alarm_prefix == null ? "" : " && (${join(" || ", concat(
       [for index in range(3) : "($.requestParameters.alarmNames[${index}] = \"${var.alarm_prefix}*\")"],
       ["($.requestParameters.alarmNames[3] = \"*\")"],

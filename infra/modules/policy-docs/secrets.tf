@@ -136,7 +136,7 @@ locals {
     var.additional_secret_statements,
   )
 
-  # The roles need no identity policy of their own for what they are listed for.
+  # The roles need no identity policy of their own for the listed actions.
   secret_role_statements = [for statement in [
     {
       Sid       = "ReadersRead"

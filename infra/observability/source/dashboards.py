@@ -5,7 +5,7 @@ WITH_PROFILE = SELECTOR + ',profile=~"$profile"'
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 WIDTH, HEIGHT, SMALL = 12, 8, 4
 
-# Names a series by all that distinguishes it; Grafana leaves out what is the same or absent.
+# Names a series by all that distinguishes it; Grafana leaves out labels that are the same or absent.
 LEGEND = "{{profile}} {{environment}} {{namespace}} {{instance}}"
 GREEN, ORANGE, RED = "green", "orange", "red"
 

@@ -1,4 +1,4 @@
-// A service as vod-tender has it: refreshes the tokens of a channel on request, whatever form its row is in.
+// A service as vod-tender has it: refreshes the tokens of a channel on request, for rows of every form.
 package main
 
 import (
@@ -78,7 +78,7 @@ func (s *service) handle(answer http.ResponseWriter, request *http.Request) {
 	}
 }
 
-// refresh spends the stored refresh token, and stores what the provider returns for it.
+// refresh spends the stored refresh token, and stores the tokens that the provider returns for it.
 func (s *service) refresh(ctx context.Context, channel string) error {
 	lock, _ := s.channels.LoadOrStore(channel, &sync.Mutex{})
 	lock.(*sync.Mutex).Lock()

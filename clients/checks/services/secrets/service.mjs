@@ -1,4 +1,4 @@
-/** A service as the Node KMSService had it: keeps secrets in a table, now through the agent, whatever form a row is in. */
+/** A service as the Node KMSService had it: keeps secrets in a table, now through the agent, for rows of every form. */
 
 import { createServer } from "node:http";
 

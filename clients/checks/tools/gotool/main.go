@@ -243,7 +243,7 @@ func tokensOf(agent *tokenseal.AgentClient, asked job) (map[string]any, error) {
 	return rows, nil
 }
 
-// incrementThroughAgent is as increment, by what the agent reads and writes.
+// incrementThroughAgent is increment through the agent.
 func incrementThroughAgent(agent *tokenseal.AgentClient, channels []string) (retries int, err error) {
 	for left := channels; len(left) > 0; {
 		key := tokenseal.RowKey{Row: map[string]any{"provider": "twitch", "channel": left[0]}}

@@ -13,7 +13,7 @@ from ._keys_of_rows import FromDatabase
 Json = dict[str, Any]
 
 _I64 = range(-(2**63), 2**63)
-# The largest whole number that a float tells apart from both neighbours.
+# The largest whole number that a float distinguishes from both neighbours.
 _MAX_SAFE_INTEGER = 2**53 - 1
 
 
@@ -66,7 +66,7 @@ def item(given: object, content: str) -> Json:
 
 
 def payload(body: Json) -> bytes:
-    """A request's body. Its error carries nothing of what was to be written, not even as its cause."""
+    """A request's body. Its error carries nothing of the values, not even as its cause."""
     try:
         encoded = json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError):

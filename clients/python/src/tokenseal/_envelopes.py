@@ -33,7 +33,7 @@ SUITES = {"aes-256-gcm": AES_256_GCM, "chacha20-poly1305": CHACHA20_POLY1305}
 _CIPHERS: dict[int, type[AESGCM] | type[ChaCha20Poly1305]] = {AES_256_GCM: AESGCM, CHACHA20_POLY1305: ChaCha20Poly1305}
 _LABEL = b"tokenseal bound envelope v3\0"
 _HEADER_LEN = 68
-# A content key seals one message, so there is nothing for a nonce to tell apart.
+# A content key seals one message, so no nonce is needed to distinguish messages.
 _ZERO_NONCE = bytes(NONCE_LEN)
 
 

@@ -70,7 +70,7 @@ class Fields:
         return self.texts_by_name(name) if self._rest.get(name) is not None else {}
 
     def finish(self) -> None:
-        """Refuses what is left."""
+        """Refuses the remaining fields."""
         for name in self._rest:
             raise ConfigurationError(f"{self._what} has a field {name!r} that this version does not know")
 

@@ -1,4 +1,4 @@
-"""Row keys as text: what the database stores, because that is what a value is bound to."""
+"""Row keys as the text that the database stores, because a value is bound to it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class FromDatabase:
 
 
 KeyValue = str | int | uuid.UUID | FromDatabase
-"""What a key or owner column may be given as."""
+"""The types of a value for a key or owner column."""
 
 
 def canonical(column: str, declared: str | None, value: object) -> str:

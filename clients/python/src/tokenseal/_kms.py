@@ -71,7 +71,7 @@ _ABOUT_THE_KEY = ("wrong_key", "denied", "not_found", "disabled", "pending_delet
 
 
 class KmsClient(Protocol):
-    """What is used of ``boto3.client("kms")``."""
+    """The methods of ``boto3.client("kms")`` that are used."""
 
     def generate_data_key(self, **arguments: Any) -> Mapping[str, Any]: ...
 

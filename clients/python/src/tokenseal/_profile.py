@@ -124,7 +124,7 @@ class Profile:
         return profile
 
     def with_context(self, context: Mapping[str, str]) -> Profile:
-        """The same profile with other pairs in every encryption context, whatever ``ENCRYPTION_CONTEXT`` says."""
+        """The same profile with other pairs in every encryption context; it overrides ``ENCRYPTION_CONTEXT``."""
         changed = replace(self, context=dict(context), context_is_given=True)
         changed._check()
         return changed

@@ -44,7 +44,7 @@ Owner = Mapping[str, KeyValue | None]
 
 
 class Sealed(NamedTuple):
-    """A sealed value, and what the row's version columns must say of it in the same statement."""
+    """A sealed value, and the values of the row's version columns for the same statement."""
 
     text: str
     key_id: str | None
@@ -68,9 +68,9 @@ Legacy = Callable[[str, Cell], str]
 class Sealer:
     """Seals and opens values under AWS KMS data keys.
 
-    What is not given is read from the environment, under the programs' names: ``KMS_KEY_ID``, ``KMS_ALLOWED_KEYS``,
-    ``TOKEN_PROFILE``, ``ENCRYPTION_CONTEXT``, ``ENVELOPE_FORMAT``, ``BINDING``, ``PLAINTEXT_POLICY``, ``READ_FLOOR``,
-    ``ENCRYPTION_KEY``, ``DEK_CACHE_TTL`` and ``DEK_CACHE_MAX``. It may be used from several threads.
+    Arguments that are not given are read from the environment, under the programs' names: ``KMS_KEY_ID``,
+    ``KMS_ALLOWED_KEYS``, ``TOKEN_PROFILE``, ``ENCRYPTION_CONTEXT``, ``ENVELOPE_FORMAT``, ``BINDING``,
+    ``PLAINTEXT_POLICY``, ``READ_FLOOR``, ``ENCRYPTION_KEY``, ``DEK_CACHE_TTL`` and ``DEK_CACHE_MAX``. It may be used from several threads.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Sealer:
         self._plaintext = _settings.choice(plaintext_policy, "PLAINTEXT_POLICY", _settings.PLAINTEXT_POLICIES)
         self._floor = _settings.floor(floor, self.profile.floor)
         if self._binding == "require" and self._plaintext == "forbid":
-            # Nothing weaker than a bound envelope is left to read, whatever the floor says.
+            # Nothing weaker than a bound envelope is left to read, under any floor.
             self._floor = "bound"
         self._direct_key = _settings.direct_key(encryption_key)
         self._legacy = legacy
@@ -210,7 +210,7 @@ class Sealer:
         dialect: str = "postgres",
         placeholder: str | None = None,
     ) -> Statement:
-        """The ``UPDATE … WHERE`` that writes values into a row if it still is what was read (compare-and-swap).
+        """The ``UPDATE … WHERE`` that writes values into a row if it is unchanged since it was read (compare-and-swap).
 
         ``old`` is the row as the driver read it, with its key, owner, token and version columns. Texts in ``set`` are
         sealed; tokens that stay are opened and sealed again where the row's version or key changes, so that version
@@ -332,7 +332,7 @@ class Sealer:
             opened = self._legacy(text, Cell(layout.name, column, row, owner))
         except TokensealError:
             raise
-        except Exception:  # noqa: BLE001 - whatever it says may hold the value
+        except Exception:  # noqa: BLE001 - its text may hold the value
             raise NotAuthentic("the legacy callback did not open the value") from None
         if not isinstance(opened, str):
             raise Malformed("the legacy callback returned something that is not text")

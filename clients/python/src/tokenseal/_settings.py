@@ -22,7 +22,7 @@ _MAX_FILE_LEN = 65_536
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Settings:
-    """What a sealer is configured with, parsed."""
+    """The configuration of a sealer, parsed."""
 
     profile: Profile
     key_id: str
@@ -53,7 +53,7 @@ def variable(name: str) -> str | None:
 
 
 def choice(given: str | None, name: str, choices: tuple[str, ...]) -> str:
-    """What the caller gave, or the variable, or the first choice."""
+    """The caller's value, or the variable, or the first choice."""
     value = given if given is not None else variable(name)
     if value is None:
         return choices[0]

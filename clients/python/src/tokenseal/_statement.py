@@ -20,7 +20,7 @@ _VERSION = 2
 
 
 class Statement(NamedTuple):
-    """SQL with placeholders, and what they stand for, in order. Exactly one changed row means success."""
+    """SQL with placeholders, and their values, in order. Exactly one changed row means success."""
 
     sql: str
     params: tuple[Any, ...]
@@ -127,7 +127,7 @@ class StatementBuilder:
         return values, next(iter(key_ids), None)
 
     def _may_stay(self, key_ids: set[str]) -> bool:
-        """Whether tokens that are not set still read as what they are: by the row's version, and under its key."""
+        """Whether tokens that are not set are still read in their own form: by the row's version, and under its key."""
         return str(self.version()) == str(_VERSION) and key_ids <= {self.key_id()}
 
     def _conditions(self) -> list[str]:
@@ -165,5 +165,5 @@ def _envelope(column: str, value: object) -> Sealed:
 
 
 def _key_value(value: object) -> KeyValue:
-    # Whatever else the driver gives is refused where it is made canonical.
+    # Any other value of the driver is refused where it is made canonical.
     return value  # type: ignore[return-value]

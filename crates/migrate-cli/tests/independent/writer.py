@@ -15,7 +15,7 @@ PROVIDERS = ["twitch", "ki'ck", 'you"tube', "тви, ч\\x", "a=b,c", "100%_\u20
 
 
 def direct_aes(key, token):
-    """base64(nonce[12] || ciphertext || tag), no associated data; NULL and the empty string stay what they are."""
+    """base64(nonce[12] || ciphertext || tag), no associated data; NULL and the empty string stay unchanged."""
     if not token:
         return token
     nonce = secrets.token_bytes(12)
