@@ -84,7 +84,7 @@ impl Servers {
         Ok(())
     }
 
-    /// Parts of which nothing was heard, because the program ended early.
+    /// Parts without a report, because the program ended early.
     fn note_silent_parts(&mut self, parts: &[&str]) {
         for part in parts {
             if !self.outcomes.iter().any(|known| known.name == *part) {

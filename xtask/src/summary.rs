@@ -80,7 +80,7 @@ fn missing_parts(done: &[Done], options: &Options) -> Vec<String> {
     options.require.iter().filter(|part| !ran(part)).cloned().collect()
 }
 
-/// Tests and checks that passed, failed and did not run. A failure that is not one of a test counts as one.
+/// Tests and checks that passed, failed and did not run. A failure outside a test counts as one.
 fn count(done: &[Done], missing_parts: usize) -> (usize, usize, usize) {
     let mut tally = Tally::default();
     let mut other_failures = missing_parts;

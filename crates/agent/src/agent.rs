@@ -135,8 +135,8 @@ impl Agent {
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// Serves until `shutdown` ends, then finishes the requests in hand, for 25 s at most. Returns whether all were
-    /// finished.
+    /// Serves until `shutdown` ends, then finishes the current requests, for 25 s at most. Returns whether
+    /// all were finished.
     pub async fn serve(&self, listener: Listener, shutdown: impl Future<Output = ()> + Send) -> bool {
         let telemetry = self.tokenseal().telemetry().clone();
         self.readiness().ask(&telemetry).await;

@@ -5,7 +5,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// Files for everything but connections.
 const OWN: usize = 256;
 
-/// Raises the limit of open files of this process as far as so many connections need it and the system allows it.
+/// Raises the limit of open files of this process as far as this number of connections needs it and the
+/// system allows it.
 pub(crate) fn raise_limit(connections: usize) {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let needed = u64::try_from(connections + OWN).unwrap_or(u64::MAX);
@@ -18,7 +19,8 @@ pub(crate) fn raise_limit(connections: usize) {
     }
 }
 
-/// How many of so many connections there may be, so that the agent itself never lacks files.
+/// The number of connections that are possible of the requested one, so that the agent itself never lacks
+/// files.
 pub(crate) fn connections(most: usize) -> usize {
     let limit = getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok());
     let fit = limit.map_or(most, |limit| fit(limit, most));

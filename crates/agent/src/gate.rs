@@ -127,7 +127,7 @@ pub(crate) async fn no_route() -> ApiError {
         .with_hint("GET /v1/openapi.json lists the routes")
 }
 
-/// A route that is asked in another way than by its method.
+/// A route that is called with another method than its own.
 pub(crate) async fn no_method() -> ApiError {
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method", "the route has another method")
         .with_hint("GET /v1/openapi.json lists the routes")

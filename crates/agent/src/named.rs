@@ -154,7 +154,7 @@ fn whole(number: f64) -> Option<i64> {
 /// A number from 0 to 2,147,483,647.
 pub(crate) fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     let count = optional_count(deserializer)?.and_then(|count| u32::try_from(count).ok());
-    count.ok_or_else(|| D::Error::custom("a count that is none"))
+    count.ok_or_else(|| D::Error::custom("not a valid count"))
 }
 
 /// A number that may be left out, from 0 to 2,147,483,647.
@@ -162,7 +162,7 @@ pub(crate) fn optional_count<'de, D: Deserializer<'de>>(deserializer: D) -> Resu
     let Some(number) = Option::<serde_json::Number>::deserialize(deserializer)? else { return Ok(None) };
     let count = number.as_i64().or_else(|| number.as_f64().and_then(whole));
     let count = count.filter(|count| (0..=i64::from(i32::MAX)).contains(count));
-    count.map(Some).ok_or_else(|| D::Error::custom("a count that is none"))
+    count.map(Some).ok_or_else(|| D::Error::custom("not a valid count"))
 }
 
 #[cfg(test)]

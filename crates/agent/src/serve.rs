@@ -32,7 +32,8 @@ const HEAD_WITHIN: Duration = Duration::from_secs(30);
 const MAX_HEAD_LEN: usize = 16 * 1024;
 /// The most headers of a request.
 const MAX_HEADERS: usize = 64;
-/// How long the end waits for the requests in hand: more than a refresh grant may take, which must not be cut off.
+/// How long the end waits for current requests: longer than a refresh grant may take, which must not be cut
+/// off.
 const DRAIN_WITHIN: Duration = Duration::from_secs(25);
 /// How long the end waits for requests that have begun to arrive, and for answers to be taken.
 const GRACE: Duration = Duration::from_secs(1);

@@ -51,13 +51,13 @@ pub enum TokensError {
     /// It is not text.
     #[error("file is not UTF-8 text")]
     NotText,
-    /// A line is none of `name:token`.
+    /// A line is not of the form `name:token`.
     #[error("line {line} is not name:token, with a name of letters, digits, `-`, `_` and `.`")]
     Line {
         /// The line, from 1.
         line: usize,
     },
-    /// A token is too short to be 32 random bytes, or is none that a header can carry.
+    /// A token is too short to be 32 random bytes, or cannot be sent in a header.
     #[error("token in line {line} is not {MIN_TOKEN_LEN} to {MAX_TOKEN_LEN} printable ASCII characters")]
     Token {
         /// The line, from 1.
@@ -138,7 +138,7 @@ fn content(path: &Path) -> Result<Zeroizing<Vec<u8>>, TokensError> {
     if bytes.len() == room { Err(TokensError::TooLong) } else { Ok(bytes) }
 }
 
-/// Empty lines and lines that begin with `#` are passed over.
+/// Empty lines and lines that begin with `#` are skipped.
 fn parse(bytes: &[u8]) -> Result<Vec<Held>, TokensError> {
     let text = std::str::from_utf8(bytes).map_err(|_| TokensError::NotText)?;
     let mut all: Vec<Held> = Vec::new();

@@ -126,7 +126,8 @@ pub(crate) fn directory(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// The beginning of a temporary file's name. Hidden, so that a program that loads every file of a directory passes over it.
+/// The beginning of a temporary file's name. Hidden, so that a program that loads every file of a directory
+/// skips it.
 pub(crate) fn prefix(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let name: String = name.chars().filter(|c| *c != char::REPLACEMENT_CHARACTER).take(NAME_CHARS).collect();

@@ -90,7 +90,7 @@ impl Service {
         Ok(self.secrets.cache().read(CLIENT_SECRET).await?)
     }
 
-    /// Serves until `shutdown` ends, then finishes the requests in hand.
+    /// Serves until `shutdown` ends, then finishes the current requests.
     ///
     /// # Errors
     /// If the listener fails.

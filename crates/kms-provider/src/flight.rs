@@ -10,7 +10,7 @@ use futures_util::future::{BoxFuture, Shared, WeakShared};
 
 /// The calls that are under way, by purpose.
 ///
-/// Every waiting caller holds the call itself and can drive it on. So a caller who goes away delays no other and
+/// Every waiting caller holds the call itself and can drive it on. So a cancelled caller delays no other and
 /// costs no second call, a call without any waiting caller is dropped, and neither leaves anything.
 pub(crate) struct SingleFlight<K, V> {
     board: Arc<Mutex<Board<K, V>>>,

@@ -9,7 +9,7 @@ use envelope_core::{DataKey, EncryptionContext, KeyError, KeyProvider, WrappedDa
 use secrecy::SecretSlice;
 use tokio::time::{Instant, sleep_until};
 
-/// Makes calls wait for their turn: no more than so many a second, evenly spread, in the order in which they came.
+/// Limits the rate of calls per second: they wait, evenly spread, in the order in which they came.
 ///
 /// Put it under [`Caching`](crate::Caching), because answers from memory should not wait, and over
 /// [`Resilience`](crate::Resilience), whose deadline would count the wait.

@@ -204,7 +204,7 @@ impl<'a> Parsed<'a> {
     }
 }
 
-/// The one answer to another context and to damage, so that nothing is learnt by trying.
+/// The one answer to another context and to damage, so that attempts reveal nothing.
 pub(crate) fn does_not_open() -> KeyError {
     KeyError::new(ErrorClass::ContextMismatchOrCorrupt, "wrapped data key does not open").with_hint(
         "present the encryption context it was wrapped under; if that is right, the bytes are damaged",

@@ -70,7 +70,7 @@ pub(crate) async fn run<C: Parser, E: Failed + From<CliError>>(
     })
 }
 
-/// Ends a program whose command line asks for help, or is none.
+/// Ends a program whose command line asks for help, or is invalid.
 fn not_run(error: &clap::Error, arguments: &[OsString]) -> Exit {
     if !error.use_stderr() {
         let _ = error.print();

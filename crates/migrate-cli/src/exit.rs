@@ -125,7 +125,7 @@ impl Failed for CliError {
         match self {
             Self::Usage { .. } => Exit::Usage,
             Self::Key(error) => key_exit(error),
-            // Without its file or its master key, the local keyring is a configuration to mend.
+            // Without its file or its master key, the local keyring is a configuration error.
             Self::Keyring(_) => Exit::Usage,
             Self::Store(error) => store_exit(error),
             #[cfg(feature = "secrets")]
@@ -202,7 +202,7 @@ impl From<Ended> for CliError {
     }
 }
 
-/// Whether a failure of this class is the source's: it is away, or refuses.
+/// Whether a failure of this class is the source's: it does not respond, or it refuses.
 #[cfg(feature = "secrets")]
 fn is_of_source(class: &str) -> bool {
     matches!(class, "denied" | "throttled" | "unavailable" | "timeout" | "untrusted" | "storage")
@@ -228,7 +228,7 @@ pub(crate) fn source_exit(error: &SourceError) -> Exit {
     }
 }
 
-/// A missing Region or credential is mended on this side.
+/// A missing Region or credential is fixed in the configuration.
 fn key_exit(error: &KeyError) -> Exit {
     if error.class() == ErrorClass::Misconfigured { Exit::Usage } else { Exit::KeyService }
 }

@@ -38,8 +38,8 @@ fn given(error: &clap::Error) -> Vec<String> {
     texts.cloned().collect()
 }
 
-/// A name of an option or a command, or a short word for a number, is repeated: it says what to mend, and is no secret that
-/// was made by a generator.
+/// A name of an option or a command, or a short word for a number, is repeated: it shows what to correct, and
+/// is no secret that was made by a generator.
 fn is_misspelt(kind: ErrorKind, text: &str) -> bool {
     let (word, longest) = match kind {
         ErrorKind::UnknownArgument => match text.strip_prefix("--") {

@@ -54,7 +54,7 @@ pub(crate) fn sarif_is_for_scans() -> CliError {
     CliError::usage_with_hint("only `manage-secrets scan` reports in SARIF", "use --format json")
 }
 
-/// Prints lines to standard output; a reader that went away is not an error, a full disk is.
+/// Prints lines to standard output; a closed pipe is not an error, a full disk is.
 pub(crate) fn print(text: &str) -> Result<(), CliError> {
     print_value(text.trim_end_matches('\n'))
 }

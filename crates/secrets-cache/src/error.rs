@@ -108,7 +108,7 @@ pub enum SourceError {
         /// The reason.
         reason: Unfit,
     },
-    /// The name is none that a secret can have.
+    /// The name is not valid for a secret.
     #[error("not a name of a secret")]
     Name(#[from] NameError),
     /// This kind of source cannot do this.

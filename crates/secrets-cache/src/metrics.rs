@@ -42,7 +42,7 @@ pub struct Metrics {
     rotations: Arc<Rotations>,
 }
 
-/// One counter for each way a cached read can go, at hand without a look-up.
+/// One counter for each outcome of a cached read, without a look-up.
 #[derive(Debug)]
 pub(crate) struct CacheCounters {
     pub(crate) hit: Counter,

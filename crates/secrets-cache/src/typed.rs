@@ -42,7 +42,7 @@ impl SecretsCache {
     }
 }
 
-/// Reads a secret in hand as a type.
+/// Reads a secret that was already fetched as a type.
 ///
 /// # Errors
 /// [`ReadError`], other than [`ReadError::Source`].
@@ -63,7 +63,7 @@ pub enum ReadError {
     /// It was not fetched.
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// The reference is none.
+    /// The reference is malformed.
     #[error("not a reference to a secret")]
     Name(#[from] NameError),
     /// It has another type than the requested one.
@@ -264,7 +264,7 @@ pub fn secret_string<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Resul
     String::deserialize(deserializer).map(SecretString::from)
 }
 
-/// Reads text that is at hand.
+/// Reads text that was already fetched.
 pub(crate) fn parse<T: FromSecret>(text: &SecretString) -> Option<T> {
     T::from_secret(&SecretValue::text(SecretString::from(text.expose_secret())))
 }

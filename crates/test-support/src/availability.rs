@@ -11,7 +11,7 @@ pub enum Effort {
     Install,
 }
 
-/// Why a part cannot be had on this machine, and what to do about it.
+/// Why a part is not available on this machine, and how to get it.
 #[derive(Clone, Debug)]
 pub struct Unavailable(String);
 

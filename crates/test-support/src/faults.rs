@@ -36,7 +36,7 @@ struct Shared<F> {
     state: Mutex<State<F>>,
     /// Changes at every call.
     called: watch::Sender<()>,
-    /// Changes when everything is healed.
+    /// Changes when all faults are removed.
     healed: watch::Sender<()>,
     /// Changes with the rules.
     ruled: watch::Sender<()>,
@@ -133,7 +133,7 @@ impl<F: Copy> Faults<F> {
         let (fault, mut healed) = {
             let mut state = self.lock();
             *state.calls.entry(operation.to_owned()).or_default() += 1;
-            // Subscribed under the same lock, so that no healing falls between.
+            // Subscribed under the same lock, so that no removal is missed.
             (state.take_fault(operation), self.shared.healed.subscribe())
         };
         self.shared.called.send_replace(());

@@ -58,7 +58,7 @@ pub(crate) struct Server<'a> {
 #[derive(Debug)]
 pub(crate) struct Leash {
     shell: Child,
-    /// Kept open, because the file goes away with a server that stops by itself.
+    /// Kept open, because a server that stops by itself removes the file.
     log: Option<File>,
 }
 

@@ -4,7 +4,8 @@
 //! installs and starts it, and says where by `TOKENSEAL_TEST_MOTO_URL`. A plain `cargo test` starts one for each
 //! test process, if it is installed.
 //!
-//! It answers a few hundred calls a second at most: good for correctness and call counts, never for throughput.
+//! It answers at most a few hundred calls per second: good for correctness and call counts, never for
+//! throughput.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -112,7 +112,7 @@ impl OpenBao {
         name
     }
 
-    /// A token with a policy of these rules only, for so long.
+    /// A token with a policy of these rules only, with this time to live.
     pub async fn token(&self, rules: &str, ttl: &str) -> String {
         let policy = self.policy(rules).await;
         let auth = self.call("POST", "auth/token/create", json!({ "policies": [policy], "ttl": ttl })).await;

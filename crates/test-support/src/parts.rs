@@ -1,4 +1,4 @@
-//! The rule for a test whose server is missing: it is recorded by name, never passed over in silence.
+//! The rule for a test whose server is missing: it is recorded by name, never skipped silently.
 //!
 //! `TOKENSEAL_NOT_RUN` names a file that gets one line a test (`part<TAB>test<TAB>reason`), from which
 //! `cargo xtask ci` prints its summary. `TOKENSEAL_REQUIRE` lists parts, comma-separated, without which a test

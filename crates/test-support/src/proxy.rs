@@ -80,7 +80,7 @@ impl Proxy {
         let address = reserved.local_addr().expect("a bound socket has an address");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.expect("a runtime of its own");
-        // Before the thread runs, so that a call made right away is heard.
+        // Before the thread runs, so that a call made right away is accepted.
         let listener = {
             let _in_runtime = runtime.enter();
             listening(address)
@@ -155,7 +155,7 @@ async fn connection(stream: TcpStream, relay: Relay) {
     let _ = stream.set_zero_linger();
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| relay.clone().call(request));
-    // An error is what a test asked for, or a client that went away.
+    // An error is the test's fault, as requested, or a client that disconnected.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 

@@ -150,7 +150,7 @@ fn measure(criterion: &mut Criterion, runtime: &Runtime, name: &str, bench: &Ben
     group.finish();
 }
 
-/// Rows a second of both, in turn, as medians of five.
+/// Rows per second of both, alternating, as medians of five.
 fn factor(runtime: &Runtime, name: &str, bench: &Bench) {
     let mut times = (Vec::new(), Vec::new());
     for _ in 0..5 {

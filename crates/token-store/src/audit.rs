@@ -37,7 +37,7 @@ pub const ROW_ROLLED_BACK: &str = "row_rolled_back";
 pub const ROW_REWRAPPED: &str = "row_rewrapped";
 /// A row was sealed for the address that it is at, after it got another key, owner, table or column.
 pub const ROW_RELOCATED: &str = "row_relocated";
-/// Rows were looked for by a sealed value; `outcome` is `ok`, or `not_found` where there is none.
+/// A search for rows by a sealed value; `outcome` is `ok`, or `not_found` if no row matches.
 pub const TOKEN_SEARCHED: &str = "token_searched";
 /// A row's blind indexes were rewritten under another key.
 pub const ROW_REINDEXED: &str = "row_reindexed";

@@ -99,8 +99,8 @@ impl TokenCipher {
         self
     }
 
-    /// Adds the key service for opening only: the first step of a rollout, in which every instance learns to read
-    /// envelopes before the first one writes any.
+    /// Adds the key service for opening only: the first step of a rollout, in which every instance becomes
+    /// able to read envelopes before the first one writes any.
     #[must_use]
     pub fn with_sealer_for_reading(mut self, sealer: Sealer) -> Self {
         self.sealer_only_opens = true;

@@ -179,7 +179,7 @@ pub async fn findings(store: &TokenStore, to: WriteFormat) -> Result<Vec<Finding
         let is_about_rows =
             |finding: &Finding| finding.severity == Severity::Refuse && finding.kind != Kind::KeyType;
         if found.iter().any(is_about_rows) && pending(store, layout, to).await? == 0 {
-            // An empty table shows its key's faults before the first row comes to harm.
+            // The faults of an empty table's key are reported before the first row can be damaged.
             let is_empty = store.database().count(layout, Range::default()).await? == 0;
             let stays = |finding: &Finding| match finding.kind {
                 Kind::KeyNotUnique | Kind::MissingColumn => is_empty,

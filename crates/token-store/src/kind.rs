@@ -8,7 +8,8 @@ use crate::error::{SealFailure, StoreError};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The request itself is wrong: a column or key that is none, a value that is too long or that the database refuses.
+    /// The request itself is wrong: an unknown column or key, a value that is too long or that the database
+    /// refuses.
     Invalid,
     /// There is no such row.
     NotFound,
@@ -16,7 +17,7 @@ pub enum ErrorKind {
     Conflict,
     /// A stored value does not open. A wrong row, a wrong key and damage are one answer.
     Unopenable,
-    /// The key service or the database is away, or refuses.
+    /// The key service or the database does not respond, or refuses.
     Unavailable,
     /// The service is set up wrongly.
     Internal,
@@ -71,7 +72,7 @@ impl StoreError {
         }
     }
 
-    /// Whether the same call may succeed later, without anyone changing anything.
+    /// Whether the same call may succeed later, without any change.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match (self, self.key_error()) {

@@ -34,9 +34,10 @@ pub(crate) struct Goal {
 pub(crate) enum RowPlan {
     /// It is there already.
     Already,
-    /// It is to be written; so many of its values were sealed.
+    /// It is to be written; the number of its values that were sealed.
     Change { change: Change, sealed: u64 },
-    /// It would be written, with so many sealed values, and so many calls to the key service that were not made now.
+    /// It would be written: the number of sealed values, and of calls to the key service that were not made
+    /// now.
     WouldChange { sealed: u64, calls: u64 },
     /// It is there, and what its column calls the method is to be corrected; a dry run makes no change.
     Corrects(Option<Change>),

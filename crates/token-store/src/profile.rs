@@ -106,7 +106,7 @@ pub struct Table {
     /// A condition in SQL that limits which rows are looked at, such as `deleted_at IS NULL`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filter: Option<String>,
-    /// Whether a database without this table is passed over instead of refused.
+    /// Whether a database without this table is skipped instead of refused.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub optional: bool,
     /// How the tokens are refreshed.

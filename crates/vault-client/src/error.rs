@@ -29,7 +29,7 @@ pub enum VaultError {
         /// The failure, in words.
         what: &'static str,
     },
-    /// The server's certificate is not one of a trusted authority, or of another name.
+    /// The server's certificate is not from a trusted authority, or is for another name.
     #[error("the server's certificate is not trusted, or is of another name")]
     Untrusted,
     /// No answer in time.

@@ -29,7 +29,7 @@ pub(crate) struct Session {
     connection: Connection,
     auth: Auth,
     current: RwLock<Option<Arc<Token>>>,
-    /// Held while a token is asked for, so that one caller does it for all; when that last happened.
+    /// Held during a login, so that one caller does it for all; the time of the last login.
     asking: Mutex<Option<Instant>>,
 }
 

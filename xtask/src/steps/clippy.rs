@@ -22,7 +22,7 @@ pub(crate) fn run(_options: &Options) -> anyhow::Result<Report> {
             builds.extend(each_feature_alone(package));
         }
     }
-    // All of them, so that one run shows everything there is to mend.
+    // All of them, so that one run shows everything that needs fixing.
     let failures = builds.iter_mut().filter_map(|build| run_command(build.args(DENY_WARNINGS)).err());
     let failures: Vec<String> = failures.map(|error| error.to_string()).collect();
     if !failures.is_empty() {

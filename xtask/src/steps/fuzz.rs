@@ -14,7 +14,7 @@ const VERSION: &str = "0.13.2";
 /// The part: cargo-fuzz, and a compiler that takes the sanitizer's flags.
 const FUZZING: &str = "fuzzing";
 
-/// Each target for so long when the command is called by itself, and as a step of `ci`.
+/// The time for each target when the command is called by itself, and as a step of `ci`.
 const SECONDS: u32 = 60;
 const SECONDS_IN_CI: u32 = 3;
 

@@ -9,7 +9,7 @@ use crate::cargo::{array, cargo, metadata, run as run_command, text, workspace_p
 use crate::options::Options;
 use crate::report::Report;
 
-/// Fields of a package without which a registry refuses it or a reader learns too little.
+/// Fields of a package without which a registry refuses it or which a reader needs.
 const FIELDS: [&str; 4] = ["description", "license", "readme", "rust_version"];
 /// The licences' texts, which both licences want distributed.
 const LICENSES: [&str; 2] = ["LICENSE-APACHE", "LICENSE-MIT"];

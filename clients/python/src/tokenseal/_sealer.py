@@ -70,7 +70,8 @@ class Sealer:
 
     Arguments that are not given are read from the environment, under the programs' names: ``KMS_KEY_ID``,
     ``KMS_ALLOWED_KEYS``, ``TOKEN_PROFILE``, ``ENCRYPTION_CONTEXT``, ``ENVELOPE_FORMAT``, ``BINDING``,
-    ``PLAINTEXT_POLICY``, ``READ_FLOOR``, ``ENCRYPTION_KEY``, ``DEK_CACHE_TTL`` and ``DEK_CACHE_MAX``. It may be used from several threads.
+    ``PLAINTEXT_POLICY``, ``READ_FLOOR``, ``ENCRYPTION_KEY``, ``DEK_CACHE_TTL`` and ``DEK_CACHE_MAX``. It may be used
+    from several threads.
     """
 
     def __init__(

@@ -59,7 +59,8 @@ pub(crate) async fn find(
     Ok(Reply(FoundReply { rows: rows.collect::<Result<_, _>>()? }))
 }
 
-/// The key of a row that was compared. One that does not open was not: it could be anyone's.
+/// The key of a row that was compared. The row of a value that does not open was not compared: its owner is
+/// unknown.
 fn key_of(table: &Table, mut row: TokenRow, column: &str) -> Result<BTreeMap<String, String>, ApiError> {
     row.take(column)?;
     Ok(table.key.iter().cloned().zip(row.key().iter().cloned()).collect())

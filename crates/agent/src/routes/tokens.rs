@@ -107,7 +107,7 @@ pub(crate) async fn put(
         Some(lease) => target.store.put_leased(&target.key, &lease, new).await?,
         None => match target.store.put(&target.key, new).await {
             Ok(written) => written,
-            // To a caller that may see some owners' rows only, the row of another is none.
+            // For a caller that may see only some owners' rows, another owner's row does not exist.
             Err(StoreError::KeyNotStorable { .. }) if target.is_narrowed || target.is_of_another().await => {
                 return Err(ApiError::no_row());
             }

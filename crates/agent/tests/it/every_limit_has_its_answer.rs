@@ -28,7 +28,7 @@ impl HeldProvider {
             let (mut request, mut part) = (Vec::new(), [0; 4096]);
             while !String::from_utf8_lossy(&request).contains("refresh_token=") {
                 let read = stream.read(&mut part).unwrap();
-                assert_ne!(read, 0, "the agent went away");
+                assert_ne!(read, 0, "the agent closed the connection");
                 request.extend_from_slice(&part[..read]);
             }
             // A test that failed has dropped the other end.

@@ -189,7 +189,7 @@ async fn tokens_are_read_again_on_sighup_and_a_refused_file_changes_nothing() {
     place.write("tokens", &format!("billing:{other}\n"));
     agent.signal("HUP");
     wait_for(&other, 404);
-    assert_eq!(status(TOKEN), 401, "a token that is no longer in the file is none");
+    assert_eq!(status(TOKEN), 401, "a token that is no longer in the file is not valid");
     place.write("tokens", "billing:short\n");
     agent.signal("HUP");
     place.write("tokens", &format!("billing:{other}\nsales:{TOKEN}\n"));

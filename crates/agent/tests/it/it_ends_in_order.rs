@@ -53,7 +53,7 @@ async fn connections_that_say_nothing_more_do_not_hold_up_the_end() {
     assert!(began.elapsed() < Duration::from_secs(30), "the deadline of 25 s");
 }
 
-/// A write is done although its client went away: a refresh token that was spent must be stored.
+/// A write is done although its client disconnected: a refresh token that was spent must be stored.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_is_finished_although_its_client_went_away() {
     let moto = part!(moto);

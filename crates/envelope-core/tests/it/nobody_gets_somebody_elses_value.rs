@@ -134,7 +134,7 @@ fn a_kms_row_copied_to_another_user_is_refused_without_a_call() {
     for other in [user_context("user-2"), EncryptionContext::empty()] {
         assert!(matches!(now(pulseplan_kms::open(&kms, &text, &other)), Err(OpenError::NotAuthentic)));
     }
-    // The claim is not believed either: made to agree with the other user's row, KMS refuses it.
+    // The claim is not trusted either: if it is changed to the other user's row, KMS refuses it.
     let forged = text.replace("user-1", "user-2");
     assert_eq!(kms.calls(), calls);
     assert!(matches!(

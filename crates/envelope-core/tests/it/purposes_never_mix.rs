@@ -30,7 +30,7 @@ fn a_value_of_each_purpose_opens_for_that_purpose_and_for_no_other() {
                         matches!(opened, Err(OpenError::NotAuthentic)),
                         "{sealed_for:?} as {opened_for:?}"
                     );
-                    // A claim that was changed to the wanted purpose does not help: the keys differ.
+                    // A claim that was changed to the expected purpose does not help: the keys differ.
                     let label = |purpose: Purpose| format!("\"purpose\":\"{}\"", purpose.label());
                     let forged = text.replace(&label(sealed_for), &label(opened_for));
                     let opened = node_json::open(&ring, accepted, NAME, &forged);

@@ -1,4 +1,4 @@
-//! SIGTERM lets the requests in hand finish, takes no new ones, and ends the service in order.
+//! SIGTERM lets the current requests finish, accepts no new ones, and ends the service in order.
 
 use test_support::http;
 
@@ -19,7 +19,7 @@ async fn and_ends_with_0() {
     service.terminate();
     within("no new requests are taken", async || http::get(&health).await.err()).await;
     let stopped = service.ended().await;
-    assert_eq!(refreshing.await.unwrap().unwrap().status, 200, "the one in hand was finished");
+    assert_eq!(refreshing.await.unwrap().unwrap().status, 200, "the current one was finished");
     assert_eq!(stopped.code, Some(0), "{}", stopped.log);
     assert!(stopped.log.contains("stopped"), "{}", stopped.log);
 }

@@ -35,8 +35,8 @@ pub const MAX_ATTEMPTS: u32 = 3;
 ///
 /// Every call that opens something names the key that must have wrapped it (`KeyId`), so KMS refuses everything
 /// else. That key is the one that the wrapped data key claims, and it must be the configured key or one of the extra
-/// allowed ones; any other claim is refused before KMS hears of it. Without a claim, or where the claim is an alias, the
-/// configured key is tried first, then each other allowed one.
+/// allowed ones; any other claim is refused before a call to KMS. Without a claim, or where the claim is an
+/// alias, the configured key is tried first, then each other allowed one.
 ///
 /// Keys are configured as ARNs, bare ids or aliases. To compare a claimed ARN with a configured alias, the alias is
 /// resolved by one `DescribeKey`, and the answer is kept for five minutes. So are the keys that answers name. After an alias was pointed at another key,

@@ -33,7 +33,8 @@ const REFRESH_TIMEOUT: Duration = Duration::from_secs(20);
 ///
 /// - A hit needs the same wrapped bytes, the same claimed key id and the same context, byte for byte: no hash takes
 ///   their place, so a hit can never skip a check that the key service would have made.
-/// - Callers who want the same key at the same time share one call. A caller who goes away does not affect the others.
+/// - Callers who want the same key at the same time share one call. A cancelled caller does not affect the
+///   others.
 /// - A key that is still read when its time is nearly over is fetched again in the background, once for all callers, so that
 ///   no caller waits for a key in steady use. It needs a Tokio runtime; without one, nothing is fetched ahead.
 /// - Failures are given to those who waited and are not remembered, unless [`negative_ttl`] says so, and then only
@@ -149,7 +150,7 @@ impl Caching {
     fn keep_generated(&self, generated: &GeneratedDataKey, context: &EncryptionContext, generation: u64) {
         let GeneratedDataKey { key, wrapped, .. } = generated;
         let wanted = Wanted { wrapped, context };
-        // A reused key comes by again with every message.
+        // A reused key is used again with every message.
         if !self.shared.options.remember_generated || self.shared.store.contains(&wanted) {
             return;
         }

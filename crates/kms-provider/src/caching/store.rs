@@ -113,7 +113,7 @@ impl Store {
         }
         let kept = Arc::new(self.kept(key, key_id));
         self.entries.insert(entry.clone(), kept);
-        // Invalidated in between: then it may have been passed over.
+        // Invalidated in between: then it may have been missed.
         if self.generation() != generation {
             self.entries.invalidate(&entry);
         }

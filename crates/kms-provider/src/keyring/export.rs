@@ -14,7 +14,7 @@ pub(super) struct Exported {
     pub(super) active: bool,
 }
 
-/// Reads `{"keys":[{"id":"…","key":"<base64 of 32 bytes>","isActive":true},…]}`; other fields are passed over.
+/// Reads `{"keys":[{"id":"…","key":"<base64 of 32 bytes>","isActive":true},…]}`; other fields are ignored.
 pub(super) fn parse(text: &[u8]) -> Result<Vec<Exported>, KeyringError> {
     // The parser's own words may repeat a key, so only the place is kept.
     let export: Export = serde_json::from_slice(text).map_err(|error| KeyringError::NotAnExport {

@@ -38,7 +38,7 @@ pub(super) fn encode(ring: &Ring, master: &Master) -> Vec<u8> {
     text
 }
 
-/// Reads a ring from the text of a file, and believes nothing that the seal does not cover.
+/// Reads a ring from the text of a file, and trusts nothing that the seal does not cover.
 pub(super) fn decode(path: &Path, text: &[u8], master: &Master) -> Result<Ring, KeyringError> {
     let damaged = |what| KeyringError::Damaged { path: path.into(), what };
     let document = parse(path, text)?;

@@ -30,8 +30,9 @@ pub use self::options::ResilienceOptions;
 /// 1. **Circuit.** After some attempts in a row without an answer ([`Unavailable`] or [`Timeout`], nothing else) calls
 ///    fail at once with [`Unavailable`] and a hint that says when the service is tried again. Then one call is let
 ///    through as a probe: an answer, be it a refusal, closes the circuit.
-/// 2. **Queue.** So many calls are in progress at most, and so many callers wait for one to end. Beyond that a call
-///    fails at once with [`Throttled`], because it is this process that asks too much: the service may be well.
+/// 2. **Queue.** The calls in progress and the callers that wait for one to end are limited. Beyond that a
+///    call fails at once with [`Throttled`], because it is this process that asks too much: the service may
+///    be well.
 /// 3. **Rate.** After the service has throttled, calls are spread over time at a rate that falls with each throttled
 ///    answer and rises again without. A call whose turn would come after its deadline fails at once with [`Throttled`].
 /// 4. **Attempts.** Each has its own time limit. A class that [`ErrorClass::is_retryable`] is tried again after a random

@@ -161,7 +161,7 @@ impl Drop for Place<'_> {
 }
 
 impl State {
-    /// How long a caller with so many callers ahead waits at the present rate; none takes the turn.
+    /// How long a caller waits at the current rate, by the number of callers ahead of it; takes no turn.
     fn wait(&mut self, now: Instant, ahead: usize) -> Option<Duration> {
         if let Some((rate, limit)) = self.current(now) {
             let interval = seconds(rate.recip());
@@ -237,7 +237,7 @@ mod tests {
         start + Duration::from_secs_f64(seconds)
     }
 
-    /// A limit that was met at 100 calls a second.
+    /// A limit that was met at 100 calls per second.
     async fn met_at_100() -> (RateLimit, Instant) {
         let limit = RateLimit::new(true, 1.0);
         for _ in 0..100 {

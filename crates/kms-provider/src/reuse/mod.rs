@@ -26,8 +26,8 @@ const MAX_CONTEXTS: usize = 1_000;
 ///   for every message. [`generate`](KeyProvider::generate) is passed on as it is, so any other format cannot reuse.
 /// - Each context has its own data key.
 /// - The limits are exact under any concurrency: M messages within the other limits take ⌈M/N⌉ keys of N messages. At a
-///   limit the next key is fetched, once for all callers that need it, and nothing fails. A caller who goes away delays
-///   no other.
+///   limit the next key is fetched, once for all callers that need it, and nothing fails. A cancelled caller
+///   delays no other.
 /// - A message that is by itself over the limit of bytes gets a data key of its own.
 /// - A data key that is too old is dropped, and so wiped, within seconds, even when nothing is sealed.
 ///

@@ -112,7 +112,7 @@ impl KeyProvider for Vault {
 impl Vault {
     /// Opens a wrapped data key with the first of these keys that does.
     ///
-    /// If none does, a failure that someone can do something about is reported rather than "does not open".
+    /// If none does, a failure that an operator can fix is reported rather than "does not open".
     async fn open(
         &self,
         pins: &[TransitKey],

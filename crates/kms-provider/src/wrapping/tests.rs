@@ -20,7 +20,7 @@ fn bytes_that_state_another_commitment_do_not_unwrap() {
     let (data_key, wrapping) = keys();
     let wrapped = wrapping.wrap("k", &data_key, &context()).unwrap();
     assert!(Parsed::parse(&wrapped).unwrap().unwrap(&wrapping, &context()).is_ok());
-    // A forgery by someone who knows the key: everything right but the commitment.
+    // A forgery by an attacker who knows the key: everything is right except the commitment.
     let (_, other) = keys();
     let mut forged = wrapped.to_vec();
     forged[4..4 + COMMITMENT_LEN].copy_from_slice(&other.commitment);

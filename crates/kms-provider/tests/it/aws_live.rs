@@ -31,6 +31,6 @@ async fn aws_live_reports_a_key_that_does_not_exist() {
     let nobody = aws("alias/tokenseal-no-such-key").await;
     let context = EncryptionContext::new([("Purpose", "test")]).unwrap();
     let class = nobody.generate(&context).await.unwrap_err().class();
-    // An identity that may use one key only does not learn whether there are others.
+    // An identity that may use one key only cannot find out whether there are others.
     assert!(matches!(class, ErrorClass::NotFound | ErrorClass::Denied), "{class}");
 }

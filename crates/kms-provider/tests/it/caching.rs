@@ -58,7 +58,7 @@ async fn a_cancelled_leader_strands_no_caller_and_costs_no_second_call() {
     within_async(seconds(30), "every caller waits", || cache.counts().misses == 501).await;
     leader.abort();
     assert!(leader.await.is_err_and(|error| error.is_cancelled()));
-    // The caller that drives the call next goes away too, and so do most of the others.
+    // The caller that drives the call next is cancelled too, and so are most of the others.
     let (gone, staying) = followers.split_at(499);
     for follower in gone {
         follower.abort();

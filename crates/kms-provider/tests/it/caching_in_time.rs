@@ -193,7 +193,7 @@ async fn permanent_refusals_are_remembered_briefly_if_asked_to_and_nothing_else_
         ErrorClass::ContextMismatchOrCorrupt,
     ];
     for failure in ErrorClass::ALL {
-        // An hour is asked for, and five seconds are the most.
+        // An hour is configured, and the maximum is five seconds.
         let (faulty, cache, _) = warm(options().with_negative_ttl(seconds(3_600))).await;
         let wrapped = wrapped(&*cache, &row(2)).await;
         faulty.faults().always_for("unwrap", Fault::Fail(failure));

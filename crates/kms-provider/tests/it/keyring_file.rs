@@ -40,7 +40,7 @@ fn a_write_that_fails_leaves_the_old_file() {
     let fixture = Fixture::new();
     let keyring = fixture.init();
     let text = fs::read(fixture.path()).unwrap();
-    // A directory of that name is in the way, even for root.
+    // A directory of that name prevents it, even for root.
     fs::create_dir_all(fixture.directory.path().join("keys.json.tmp/in-the-way")).unwrap();
     let error = keyring.rotate().unwrap_err();
     assert!(matches!(error, KeyringError::Io { .. }), "{error:?}");

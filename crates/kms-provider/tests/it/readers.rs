@@ -28,8 +28,8 @@ pub(crate) struct Seen {
 }
 
 impl Readers {
-    /// Sends so many off, each to read one token every 50 ms. The keys of the first `cached` tokens are in the cache, and
-    /// reading them never fails; others fail in a way that passes.
+    /// Starts a number of readers, each to read one token every 50 ms. The keys of the first `cached` tokens
+    /// are in the cache, and reading them never fails; others fail in a way that passes.
     pub(crate) fn send(
         count: u64,
         cache: &Arc<Caching>,

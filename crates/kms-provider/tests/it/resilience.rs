@@ -267,7 +267,7 @@ async fn waiting_in_the_queue_counts_towards_the_deadline() {
 #[tokio::test(start_paused = true)]
 async fn throttling_slows_this_process_down_until_it_fits_and_then_lets_go() {
     let (faulty, provider) = protected(options());
-    // The service takes 50 calls a second.
+    // The service accepts 50 calls per second.
     let quota = tokio::spawn({
         let faulty = faulty.clone();
         async move {

@@ -1,4 +1,4 @@
-//! `demo`: the whole story on a SQLite file and a local keyring, left on disk to look into.
+//! `demo`: an end-to-end run on a SQLite file and a local keyring, which stay on disk for inspection.
 
 use std::fs;
 use std::os::unix::fs::OpenOptionsExt as _;

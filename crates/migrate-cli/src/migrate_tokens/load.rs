@@ -17,7 +17,7 @@ use tokenseal::Settings;
 use tokenseal::database::Access;
 use tokenseal::key_service;
 
-/// The rows that readers choose from, of each table at most.
+/// Most rows of each table that readers choose from.
 const ROWS: usize = 10_000;
 
 #[derive(clap::Args)]

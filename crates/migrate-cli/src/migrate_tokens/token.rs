@@ -62,7 +62,7 @@ struct Report {
 pub(super) async fn run_get(args: GetArgs, settings: Settings, options: Options) -> Result<Exit, CliError> {
     let (table, column, key) = args.cell.resolve(&settings)?;
     let services = connect(settings, Access::ReadOnly, Load::Few, &options).await?;
-    // A value of another column that does not open is not in the way.
+    // A value of another column that does not open is no obstacle.
     let mut row = services.store().get_columns(&key, &[&column]).await?;
     let encryption_version = row.encryption_version();
     let secret = row.take(&column)?;
@@ -198,7 +198,7 @@ fn numbered(text: &str) -> Option<(char, usize)> {
     Some((character, digits.len() + 3))
 }
 
-/// The token on standard input. That there is none is far more often a pipe that broke than meant.
+/// The token on standard input. An empty input is far more often a broken pipe than intended.
 pub(super) async fn read_token(allow_empty: bool) -> Result<SecretString, CliError> {
     let bytes = read_secret().await?;
     let text = std::str::from_utf8(&bytes).map_err(|_| {

@@ -1,4 +1,4 @@
-//! The whole story on a real PostgreSQL and an independent KMS: rows that a program of somebody else's wrote are
+//! End to end on a real PostgreSQL and an independent KMS: rows that an independent program wrote are
 //! migrated, and another one reads every token exactly.
 
 use std::io::Write as _;

@@ -28,11 +28,11 @@ enum Happening {
     Link,
     /// The file has another name.
     HardLink,
-    /// Files may have so many blocks of 512 bytes only.
+    /// The limit of a file's size, in blocks of 512 bytes.
     FullDisk(u32),
-    /// It is killed after so many thousandths of the time that it takes.
+    /// It is killed after this many thousandths of its run time.
     Kill(u32),
-    /// The file is edited after so many thousandths of that time.
+    /// The file is edited after this many thousandths of that time.
     Edit(u32),
 }
 

@@ -12,7 +12,7 @@ use tokio::task::block_in_place;
 
 use crate::support::{Program, signal};
 
-/// A mount that makes users of this database, for so long each and all in all.
+/// A mount that makes users of this database, with a time to live of each lease and a maximum.
 async fn mount(bao: &OpenBao, database: &TestDatabase, ttl: &str, longest: &str) -> String {
     let mount = bao.mount("database", json!({})).await;
     let url = database.url();

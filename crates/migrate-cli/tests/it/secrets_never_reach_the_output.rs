@@ -169,7 +169,7 @@ on_each_database! {
             let mut program = talkative(&db);
             program.set(variable, value);
             if variable == "KMS_KEY_ID" && value == PASSWORD || variable == "TOKEN_ENCRYPTION_KEY_ID" {
-                // A name that is well-formed is shown: it is no secret that somebody put there.
+                // A well-formed name is shown: it is no secret that was given by mistake.
                 continue;
             }
             for command in [["migrate"].as_slice(), &["doctor"], &["status"], &["get", "--row", "provider=twitch,channel=two"]] {

@@ -90,7 +90,7 @@ impl SecretsCache {
         }
     }
 
-    /// The current version as the source has it now, for use when a value in hand has just been refused.
+    /// The current version as the source has it now, for use when the caller's value has just been refused.
     ///
     /// It costs one call, and callers who come while it is under way share the next one. A value that is read afterwards
     /// from the cache is at least as new.
@@ -122,7 +122,7 @@ impl SecretsCache {
 
     /// The current versions of several secrets, fetched together where they are not in memory.
     ///
-    /// There is one answer a name, in the order of `names`.
+    /// Returns one result per name, in the order of `names`.
     pub async fn get_many(&self, names: &[&str]) -> Vec<Result<Arc<Secret>, SourceError>> {
         self.inner.get_many(names).await
     }

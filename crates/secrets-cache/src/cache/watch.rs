@@ -59,7 +59,7 @@ pub(super) async fn start(
 
 async fn run(inner: Weak<Inner>, name: SecretName, poll: Duration, sender: watch::Sender<Arc<Secret>>) {
     let poll = poll.max(Duration::from_millis(1));
-    // The first version is in hand already.
+    // The first version is already known.
     let mut ticks = tokio::time::interval_at(Instant::now() + poll, poll);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

@@ -1,4 +1,4 @@
-//! The checks of a reader before it believes the file.
+//! The checks of a reader before it trusts the file.
 
 use std::collections::BTreeSet;
 
@@ -59,7 +59,7 @@ impl<'a> Trust<'a> {
         self.is_complete
     }
 
-    /// Whether the ring knows of a complete re-sealing, or cannot know of any, or takes no change.
+    /// Whether the ring has recorded a complete re-sealing, or cannot record one, or accepts no change.
     pub(super) fn was_resealed(&self) -> bool {
         self.known.as_ref().is_none_or(|known| known.resealed)
     }

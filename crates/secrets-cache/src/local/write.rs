@@ -92,7 +92,7 @@ pub(super) async fn rotate_if(
     Ok(stored)
 }
 
-/// Stores a value that comes from elsewhere, unless it is there; over another one only if that is asked for.
+/// Stores a value that comes from elsewhere, unless it is there; over another one only on request.
 pub(super) async fn take_over(
     store: &LocalStore,
     secret: &NewSecret,

@@ -39,7 +39,8 @@ pub fn seal_file(
     commit(writer.finish()?)
 }
 
-/// Reads what a sealed file or a backup says about itself, so that the key can be had. Opening it shows whether it is true.
+/// Reads the header of a sealed file or a backup, to find its key. Opening the file shows whether the header
+/// is true.
 ///
 /// # Errors
 /// [`StreamError`].

@@ -14,7 +14,7 @@ pub struct StreamKey {
 }
 
 impl StreamKey {
-    /// A key at hand. `label` says in words which one it is; it is readable, and may be empty.
+    /// A key in memory. `label` describes it in words; it is readable, and may be empty.
     #[must_use]
     pub fn new(key: impl Into<Arc<DataKey>>, label: impl Into<String>) -> Self {
         Self { key: key.into(), label: label.into(), wrapped: None }

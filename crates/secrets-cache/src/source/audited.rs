@@ -1,4 +1,4 @@
-//! A decorator that leaves an audit event and a count for everything that is asked of a source.
+//! A decorator that writes an audit event and a count for every request to a source.
 
 use std::sync::Arc;
 

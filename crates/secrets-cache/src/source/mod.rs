@@ -67,7 +67,7 @@ pub trait SecretSource: Send + Sync {
 
     /// Fetches the current versions of several secrets, with as few calls as the source allows.
     ///
-    /// There is one answer a name, in the order of `names`. An error of the whole means that nothing was fetched.
+    /// Returns one result per name, in the order of `names`. If the call itself fails, nothing was fetched.
     async fn get_many(&self, names: &[SecretName]) -> Result<Vec<Result<Secret, SourceError>>, SourceError> {
         let mut answers = Vec::with_capacity(names.len());
         for name in names {
@@ -280,7 +280,7 @@ impl ListRequest {
         self
     }
 
-    /// At most so many on a page.
+    /// The most names on a page.
     #[must_use]
     pub fn with_limit(mut self, limit: usize) -> Self {
         self.limit = limit;

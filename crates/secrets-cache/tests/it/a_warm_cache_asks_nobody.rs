@@ -132,7 +132,7 @@ async fn an_expired_value_leaves_memory_although_nobody_asks() {
     let source = Flaky::with(&[("a", "1")]).await;
     let cache =
         SecretsCache::builder(source).ttl(Duration::from_millis(100)).max_stale(Duration::ZERO).build();
-    // The last holder wipes the value; that there is none is what can be seen from outside.
+    // The last holder wipes the value; from outside, only its absence can be seen.
     let seen = Arc::downgrade(&cache.get("a").await.unwrap());
     assert!(seen.upgrade().is_some());
     // The cache's timers have a resolution of about a second.

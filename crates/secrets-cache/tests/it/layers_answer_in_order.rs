@@ -1,4 +1,4 @@
-//! The first source that knows a name answers, and no failure is passed over.
+//! The first source that has a name answers, and no failure is ignored.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! A rotated secret is seen within the time to live, by a watcher at its next poll, and both values are at hand in between.
+//! A rotated secret is seen within the time to live, by a watcher at its next poll, and both values are
+//! available in between.
 
 use std::time::Duration;
 

@@ -159,7 +159,7 @@ fn a_stream_of_each_kind_opens_as_that_kind_and_as_no_other() {
                     false => assert!(matches!(opened, Err(StreamError::OtherKind)), "{opened:?}"),
                 }
             }
-            // A header that was changed to the wanted kind does not help: each kind has a key of its own.
+            // A header that was changed to the expected kind does not help: each kind has a key of its own.
             let mut forged = sealed.clone();
             forged[10] = seal_as(wanted, b"")[10];
             let opened = open_as(Opens::Only(wanted), &forged, &key(1));
@@ -224,7 +224,7 @@ fn a_file_that_appears_in_the_last_moment_is_not_replaced_and_no_link_is_followe
     assert_ne!(std::fs::read(path("there")).unwrap(), b"somebody's");
 }
 
-/// A stream under a data key that a key service wrapped into so many bytes.
+/// A stream under a data key with a wrapped form of this length.
 fn seal_wrapped(length: usize) -> Vec<u8> {
     let wrapped = WrappedDataKey::new(vec![9; length], Some("arn:aws:kms:x")).unwrap();
     let key = StreamKey::generated(GeneratedDataKey::new(Arc::new(key(1)), wrapped));

@@ -183,7 +183,7 @@ async fn an_older_copy_of_the_file_is_refused_until_it_is_accepted() {
     assert!(answer.unwrap_err().hint().unwrap().contains("accept-restore"));
     assert!(
         matches!(get(&store, "none").await, Err(SourceError::Untrusted(_))),
-        "nor is it believed that there is none"
+        "nor is the value reported as absent"
     );
     assert!(store.put(&new("key", "mine")).await.is_err());
     let status = store.status().await.unwrap();
@@ -361,7 +361,7 @@ async fn a_value_without_a_purpose_is_refused_once_all_carry_one() {
     let fixture = Fixture::new();
     let store = fixture.open().await;
     store.put(&new("key", "1")).await.unwrap();
-    // As somebody could who can seal, but the file's own seals stay right only with the program.
+    // As an attacker could who can seal, but only the program keeps the file's own seals right.
     let plain = node_json::seal_unlabelled(&*fixture.ring, Some(b"key"), b"old", 7).replace('\'', "''");
     fixture.raw(&format!("UPDATE envelopes SET envelope = '{plain}'")).await;
     assert!(is_refused(&get(&store, "key").await));
@@ -410,7 +410,7 @@ async fn a_store_that_may_not_be_written_is_read() {
     set(&fixture.path(), 0o400);
     set(fixture.directory.path(), 0o555);
     let mut program = std::process::Command::new(std::env::current_exe().unwrap());
-    // Root may write everything: the process is somebody else's, who owns the file.
+    // Root may write everything: so the process runs as another user, who owns the file.
     let is_root = chown(fixture.path(), Some(65_534), Some(65_534)).is_ok();
     if is_root {
         chown(fixture.directory.path(), Some(65_534), Some(65_534)).unwrap();

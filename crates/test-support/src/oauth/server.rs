@@ -21,7 +21,7 @@ use super::Provider;
 pub struct Behaviour {
     /// How long an answer takes.
     pub latency: Duration,
-    /// Every so many answers one is slow; none, if 0.
+    /// Every n-th answer is slow; none, if 0.
     pub slow_every: u64,
     /// How long a slow answer takes.
     pub slow: Duration,
@@ -110,7 +110,7 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
                 let shared = shared.clone();
                 async move { Ok::<_, Infallible>(answer(&shared, request).await) }
             });
-            // A client that goes away is no error of the server.
+            // A client that disconnects is no error of the server.
             let _ = hyper::server::conn::http1::Builder::new()
                 .serve_connection(TokioIo::new(stream), service)
                 .await;

@@ -58,7 +58,7 @@ impl Restartable {
     /// Ends every connection and the server, and returns when it answers again.
     ///
     /// # Errors
-    /// It does not come back.
+    /// It does not return.
     pub async fn restart(&self) -> Result<(), Unavailable> {
         let failed = |error| Unavailable::while_doing("cannot stop the server", error);
         let file = fs::read_to_string(self.data.join("postmaster.pid")).map_err(failed)?;

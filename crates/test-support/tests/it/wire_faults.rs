@@ -1,4 +1,4 @@
-//! The proxy breaks real connections on demand, and mends them.
+//! The proxy breaks real connections on demand, and restores them.
 
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};

@@ -11,8 +11,8 @@ pub(crate) fn accepts_lost_index(layout: &Layout, column: &str) -> bool {
     layout.table.lost_indexes == LostIndexes::Accept || layout.table.index_over(column).is_some()
 }
 
-/// Characters of the largest envelope for a value of so many bytes: a wrapped key of about 200 bytes, the header of
-/// version 3 and base64 of the value with its nonce and tag.
+/// Characters of the largest envelope for a value of this length in bytes: a wrapped key of about 200 bytes,
+/// the header of version 3 and base64 of the value with its nonce and tag.
 pub(crate) fn envelope_length(value: u64) -> u64 {
     const HEADER: u64 = 500;
     HEADER + (value + 28).div_ceil(3) * 4

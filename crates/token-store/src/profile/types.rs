@@ -75,7 +75,7 @@ impl KeyType {
         })
     }
 
-    /// Whether what a client makes of a value is the text that a column of this kind has for it.
+    /// Whether a client computes the same text for a value as a column of this kind.
     pub(crate) fn fits(self, kind: Kind) -> bool {
         match self {
             Self::Text => kind == Kind::Text,

@@ -156,12 +156,13 @@ on_each_database! {
         store.put(&key("one"), both("old", "old")).await.unwrap();
         let away = || keys.faults().always(Fault::Fail(ErrorClass::Unavailable));
 
-        // The key service is away before the grant: nothing is spent.
+        // The key service is unavailable before the grant: nothing is spent.
         away();
         let error = store.prepare(&key("one")).await.unwrap_err();
         assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Unavailable, true));
 
-        // It goes away during the grant: the provider's tokens are written, into an old row and a new one.
+        // It becomes unavailable during the grant: the provider's tokens are written, into an old row and a
+        // new one.
         for channel in ["one", "new"] {
             keys.faults().heal();
             let prepared = store.prepare(&key(channel)).await.unwrap();

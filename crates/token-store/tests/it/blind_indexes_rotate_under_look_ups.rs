@@ -125,7 +125,7 @@ on_each_database! {
         let (marks, states) = under(&db).await;
         assert!(marks.contains(&"k1".into()) && marks.contains(&"k2".into()), "{marks:?}");
         assert_eq!(states, [one("1", "retiring"), one("2", "active")]);
-        // Both stores know of one key only until they see the other.
+        // Both stores know only one key until they see the other.
         for store in [&other, &keys.store(&db).await] {
             for id in 1..=20 {
                 assert_eq!(found(store, &address(id)).await, [format!("id={id}")], "{marks:?}");
@@ -148,7 +148,7 @@ on_each_database! {
         let stopper = stop.clone();
         let _: Outcome<_> = rotate(&store, &IndexColumn::default(), &options(3), &stop, move |_| stopper.stop()).await;
         assert!(under(&db).await.0.contains(&"k1".into()));
-        // `stale` has not heard of the second key.
+        // `stale` does not know the second key.
         for (store, id) in [(&stale, 101), (&store, 102), (&keys.store(&db).await, 103)] {
             for taken in [1, 10] {
                 for row in [id, 5] {

@@ -86,7 +86,7 @@ on_each_database! {
         for text in envelopes(&keys).await {
             for version in [None, Some(0), Some(1)] {
                 assert_refused(&db, &keys, version, &text).await;
-                // Nor is one that somebody has cut short.
+                // Nor is one that was truncated.
                 assert_refused(&db, &keys, version, &text[..text.len() - 7]).await;
             }
         }
@@ -142,7 +142,7 @@ on_each_database! {
             let error = store.get(&TokenKey::new("twitch", "one")).await.unwrap_err();
             assert_eq!(error.class(), class.label());
             assert!(error.source().is_some());
-            // Where nothing opens, the key service is what has to be mended; where one token's key is gone, that token
+            // Where nothing opens, the key service has to be fixed; where one token's key is gone, that token
             // stays as it is, and blocks no other write.
             let put = store.put(&TokenKey::new("twitch", "one"), NewToken::new().refresh_token("r")).await;
             let one_key = [ErrorClass::Disabled, ErrorClass::PendingDeletion, ErrorClass::NotFound].contains(&class);

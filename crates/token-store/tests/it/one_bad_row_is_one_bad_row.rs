@@ -204,7 +204,7 @@ async fn a_value_of_sqlite_that_is_no_text_is_named() {
     assert!(matches!(error, StoreError::Unreadable { .. }), "{error:?}");
 }
 
-/// A database that takes any bytes for text holds one that is none.
+/// A database that accepts any bytes as text holds an invalid text.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_value_of_postgresql_that_is_no_text_is_named() {
     let admin = Sql::postgres(test_support::part!(postgres)).await;

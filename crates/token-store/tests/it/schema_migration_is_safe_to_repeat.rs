@@ -80,7 +80,7 @@ on_each_database! {
         create_vod_tender(&db).await;
         let database = Database::connect(db.url()).await.unwrap();
         assert!(schema::migrate(&database, &vod_tender()).await.unwrap().applied.is_empty());
-        // Inserted by a program that knows nothing of the column: the default says `direct` next to a
+        // Inserted by a program that does not know the column: the default says `direct` next to a
         // readable token.
         db.execute("INSERT INTO oauth_tokens (provider, access_token) VALUES ('twitch', 'token')").await;
         insert_vod(&db, &VodRow::direct("two", "a", "b")).await;

@@ -110,7 +110,7 @@ on_each_database! {
         }
         assert_eq!((provider.families()[0].grants, state(&db).await), (0, "idle 0".to_owned()));
         keys.faults().heal();
-        // It goes away during the grant: the provider's tokens are written.
+        // It becomes unavailable during the grant: the provider's tokens are written.
         let faults = keys.faults().clone();
         let its_provider = provider.clone();
         let meanwhile = async move |tokens: Token| {

@@ -82,7 +82,7 @@ async fn a_trigger_of_postgresql_that_rewrites_a_row_leaves_that_row_as_it_was()
         } else {
             postgres_trigger(&db, when, body).await;
         }
-        // Once for a store that was opened before the trigger came about, and once for one that knows of it.
+        // Once for a store that was opened before the trigger was created, and once for one opened after.
         assert_failed(&store, ONE_ROW).await;
         let fresh = keys.store(&db).await;
         let again = migrate(&fresh, WriteFormat::KmsEnvelope).await;
@@ -115,7 +115,7 @@ async fn a_trigger_of_mariadb_that_rewrites_or_refuses_a_row_leaves_that_row_as_
         let keys = table(&db).await;
         let store = keys.store(&db).await;
         db.execute(&format!("CREATE TRIGGER t BEFORE UPDATE ON users FOR EACH ROW BEGIN {body}; END")).await;
-        // Once for a store that was opened before the trigger came about, and once for one that knows of it.
+        // Once for a store that was opened before the trigger was created, and once for one opened after.
         assert_failed(&store, ONE_ROW).await;
         let fresh = keys.store(&db).await;
         let again = migrate(&fresh, WriteFormat::KmsEnvelope).await;

@@ -1,4 +1,5 @@
-//! The forgeries that are known against AES-GCM, by someone who knows every key: keyrings and sealed streams withstand them.
+//! The known forgeries against AES-GCM, by an attacker who knows every key: keyrings and sealed streams
+//! withstand them.
 
 use hkdf::Hkdf;
 use sha2::{Sha256, Sha512};

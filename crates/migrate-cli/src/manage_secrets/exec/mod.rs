@@ -113,7 +113,7 @@ pub(super) async fn run(args: Args, opened: &Opened, options: &Options) -> Resul
     }
     let mut command = program.command(&args, &collected, None);
     opened.close().await;
-    // The program that this one becomes knows nothing of these.
+    // The program that replaces this one does not read these variables.
     options.common.finish();
     let error = command.exec();
     Err(program.not_run(&collected, &error))

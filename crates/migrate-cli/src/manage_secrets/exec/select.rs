@@ -17,7 +17,7 @@ use crate::manage_secrets::failure::Failure;
 use crate::manage_secrets::source::Opened;
 use crate::output::note;
 
-/// A secret or one of its fields, and the variable that it is wanted as: `name`, `name#field`, `VARIABLE=name#field`.
+/// A secret or one of its fields, and the name of its variable: `name`, `name#field`, `VARIABLE=name#field`.
 #[derive(Clone, Debug)]
 pub(super) struct Pick {
     variable: Option<String>,

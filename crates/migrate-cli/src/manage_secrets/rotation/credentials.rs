@@ -102,7 +102,7 @@ impl Login {
         let document = parse(value)?;
         let engine = document.engine.as_deref().ok_or(RotationError::Secret("there is no engine"))?;
         let engine = Engine::parse(engine)
-            .ok_or(RotationError::Secret("engine is none of postgres, mariadb and mysql"))?;
+            .ok_or(RotationError::Secret("engine must be one of postgres, mariadb, mysql"))?;
         let host = document.host.clone().ok_or(RotationError::Secret("there is no host"))?;
         Self::with(document, engine, host, engine.port())
     }

@@ -16,7 +16,7 @@ pub(super) const MAX_LEN: usize = 64 * 1024;
 pub(super) enum Step {
     /// A new password becomes the pending version.
     CreateSecret,
-    /// The database learns it.
+    /// It is set in the database.
     SetSecret,
     /// It is tried.
     TestSecret,

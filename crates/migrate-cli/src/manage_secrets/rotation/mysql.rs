@@ -9,7 +9,7 @@ use super::credentials::{Login, Tls};
 use super::database::{self, SET, failed};
 use super::error::RotationError;
 
-/// The length of a password that no one learns.
+/// The length of a password that is never disclosed.
 const UNKNOWN_LEN: usize = 32;
 const LOOK_UP: &str = "look up a user";
 const GRANT: &str = "grant the rights of the first user";

@@ -54,7 +54,8 @@ impl Rotation<'_> {
         Ok(Outcome::Done)
     }
 
-    /// The database learns the password of the pending user. The current user, which programs log in with, stays as it is.
+    /// Sets the password of the pending user in the database. The current user, which programs log in with,
+    /// stays as it is.
     async fn set(&self) -> Result<Outcome, RotationError> {
         let (current, pending) = self.both().await?;
         // A login alone does not prove that the password is set.

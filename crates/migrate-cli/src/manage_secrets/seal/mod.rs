@@ -64,7 +64,7 @@ pub(super) struct SealArgs {
 }
 
 impl SealArgs {
-    /// Whether it runs until a signal comes, and finishes the file in hand.
+    /// Whether it runs until a signal comes, and then finishes the current file.
     pub(super) fn is_watch(&self) -> bool {
         self.watch.is_some()
     }

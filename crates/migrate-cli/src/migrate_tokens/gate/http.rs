@@ -31,7 +31,7 @@ pub(super) enum FetchError {
     Timeout,
     #[error("metrics server answered with status {0}")]
     Status(u16),
-    #[error("answer of the metrics server is none of this kind")]
+    #[error("the metrics server returned an unexpected answer")]
     Answer,
 }
 

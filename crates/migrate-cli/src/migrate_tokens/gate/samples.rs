@@ -38,12 +38,12 @@ async fn scrape(url: &Url) -> Result<Samples, FetchError> {
 }
 
 impl Samples {
-    /// Reads every line that is a sample; others are none.
+    /// Reads every line that is a sample; skips others.
     pub(in crate::migrate_tokens) fn parse(text: &str) -> Self {
         Self(text.lines().filter_map(sample).collect())
     }
 
-    /// The sum of a metric's samples; none where there are none.
+    /// The sum of a metric's samples; `None` where there are none.
     pub(in crate::migrate_tokens) fn total(&self, metric: &str) -> Option<f64> {
         self.sum(&Series { metric: metric.into(), only: None })
     }

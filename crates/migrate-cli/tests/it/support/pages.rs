@@ -46,7 +46,7 @@ pub(crate) fn headings_with_commands(page: &str) -> BTreeSet<String> {
     headings
 }
 
-/// The blocks under a heading that run our programs: as many as the rehearsal knows of.
+/// The blocks under a heading that run our programs: as many as the rehearsal expects.
 #[track_caller]
 pub(crate) fn commands<const N: usize>(page: &str, heading: &str) -> [String; N] {
     let found =

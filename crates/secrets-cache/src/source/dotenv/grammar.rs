@@ -107,7 +107,7 @@ impl Parser<'_> {
         self.file
     }
 
-    /// Reads the line at hand, or the several lines of a quoted value, and returns where it ends.
+    /// Reads the current line, or the several lines of a quoted value, and returns its end.
     fn statement(&mut self) -> usize {
         let end = self.line_end(self.at);
         let line = &self.text[self.at..end];

@@ -79,7 +79,7 @@ impl VaultKv {
         Self { client, path, mount: OnceCell::new() }
     }
 
-    /// The mount that the path begins with. A mount may have slashes in its name, so that the server is asked.
+    /// The mount that the path begins with. A mount may have slashes in its name, so the server is asked.
     async fn mount(&self, operation: &'static str) -> Result<&Mount, SourceError> {
         let ask = || async {
             let path = format!("sys/internal/ui/mounts/{}", self.path);

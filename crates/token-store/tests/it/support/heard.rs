@@ -13,9 +13,9 @@ use tracing_subscriber::registry::LookupSpan;
 
 /// Makes this the subscriber of this thread.
 ///
-/// While a process has only one, `tracing` asks the thread that first comes to an event whether anybody will ever listen
-/// to it; a test that runs in parallel would say no, for all threads. So two more are kept that get no
-/// events.
+/// While a process has only one, `tracing` asks the thread that first reaches an event whether any subscriber
+/// will ever listen to it; a test that runs in parallel would say no, for all threads. So two more are kept
+/// that get no events.
 pub(crate) fn listen(subscriber: impl Subscriber + Send + Sync + 'static) -> DefaultGuard {
     static KEPT: OnceLock<[Dispatch; 2]> = OnceLock::new();
     KEPT.get_or_init(|| [(); 2].map(|()| Dispatch::new(tracing_subscriber::registry())));

@@ -1,4 +1,4 @@
-//! A key service during whose calls somebody else changes the table.
+//! A key service during whose calls another program changes the table.
 
 use std::sync::Arc;
 

@@ -74,7 +74,7 @@ pub(crate) fn grant(
     move |tokens| std::future::ready(exchange(&provider, &tokens))
 }
 
-/// A grant at the provider whose answer takes a while to come back: longer than the grace, so that another holder would
+/// A grant at the provider whose answer arrives late: longer than the grace, so that another holder would
 /// spend the same refresh token meanwhile.
 pub(crate) fn slow_grant(
     provider: &Provider,

@@ -257,7 +257,7 @@ fn earlier_stream(header: &[u8]) -> Parts {
     Parts { id, commitment: derived[39..].try_into().unwrap(), ..Parts::of_sealed(&sealed) }
 }
 
-/// A stream's header up to the salt; streams are at hand under one label.
+/// A stream's header up to the salt; the streams here have one label.
 fn header(form: Form) -> Vec<u8> {
     match form {
         Form::Stream(StreamKind::Backup) => b"TKSTREAM\x02\x01\x01\x01k".to_vec(),
