@@ -46,7 +46,7 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// The report of a step that has nothing but its failure.
+    /// The report of a step that has only its failure.
     pub(crate) fn failed(error: &anyhow::Error) -> Self {
         Self { failure: Some(format!("{error:#}")), ..Self::default() }
     }

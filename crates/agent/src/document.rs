@@ -1,4 +1,5 @@
-//! The OpenAPI document of one agent: the tables of its profile, each with its columns, in place of any object.
+//! The OpenAPI document of one agent: with the tables and columns of its profile instead of unspecified
+//! objects.
 
 use serde_json::{Map, Value, json};
 use tokenseal::token_store::Profile;

@@ -269,7 +269,7 @@ fn of_key(error: &KeyError) -> ApiError {
 fn of_seal(failure: &SealFailure) -> ApiError {
     match failure {
         SealFailure::Envelope(SealError::Key(error)) => match of_key(error) {
-            // Nothing was to be opened: the key service refuses the request.
+            // No value was opened: the key service refuses the request.
             error if error.status == StatusCode::UNPROCESSABLE_ENTITY => {
                 ApiError::malformed("the key service refuses to seal for this row")
             }

@@ -70,7 +70,7 @@ impl Options {
         self
     }
 
-    /// Keeps no more than these permissions of the file that is replaced.
+    /// Keeps at most these permissions of the file that is replaced.
     #[must_use]
     pub fn with_widest_mode(mut self, widest: u32) -> Self {
         self.widest = widest;

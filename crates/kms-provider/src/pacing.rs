@@ -21,7 +21,7 @@ pub struct Pacing {
 }
 
 impl Pacing {
-    /// Lets `per_second` calls through a second; anything but a positive number does not limit them.
+    /// Allows `per_second` calls per second; any value except a positive number means no limit.
     #[must_use]
     pub fn new(inner: Arc<dyn KeyProvider>, per_second: f64) -> Self {
         let interval = Duration::try_from_secs_f64(per_second.recip()).unwrap_or(Duration::ZERO);

@@ -55,7 +55,7 @@ impl WrappingKey {
         }
     }
 
-    /// Wraps a data key under this key, which goes by `id`.
+    /// Wraps a data key under this key, whose id is `id`.
     ///
     /// # Errors
     /// [`ErrorClass::Misconfigured`] after 2^32 in this process.
@@ -106,7 +106,7 @@ impl WrappingKey {
                 "a quarter of the data keys that this key may wrap: rotate it"
             ),
             MOST_WRAPS.. => {
-                // The count stays where it is, and does not wrap around in the end.
+                // The count saturates, and does not wrap around.
                 self.wraps.store(MOST_WRAPS, Ordering::Relaxed);
                 return Err(KeyError::new(
                     ErrorClass::Misconfigured,

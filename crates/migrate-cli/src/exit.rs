@@ -208,7 +208,7 @@ fn is_of_source(class: &str) -> bool {
     matches!(class, "denied" | "throttled" | "unavailable" | "timeout" | "untrusted" | "storage")
 }
 
-/// The exit code of a command that did nothing but fail, by the classes of its failures: if each is the source's, the
+/// The exit code of a command that only failed, by the classes of its failures: if each is the source's, the
 /// source is the problem.
 #[cfg(feature = "secrets")]
 pub(crate) fn failures_exit<'a>(classes: impl IntoIterator<Item = &'a str>) -> Exit {

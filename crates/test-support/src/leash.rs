@@ -1,4 +1,4 @@
-//! A child process that cannot outlive its parent, however the parent ends.
+//! A child process that ends with its parent, however the parent ends.
 //!
 //! A small shell holds one end of a pipe. When the parent drops the other end, or dies and the kernel closes
 //! it, the shell stops the server and removes its scratch directory.

@@ -121,7 +121,7 @@ impl Proxy {
     }
 }
 
-/// Listens except while every connection is to be refused.
+/// Listens, except while every connection must be refused.
 async fn serve(mut listener: TcpListener, address: SocketAddr, open: &watch::Sender<bool>, relay: Relay) {
     loop {
         tokio::select! {

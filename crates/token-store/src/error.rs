@@ -131,7 +131,7 @@ pub enum StoreError {
         /// Number of values that were given.
         actual: usize,
     },
-    /// A column that the store itself takes care of was given as a plain one.
+    /// A column that the store itself manages was given as a plain one.
     #[error("column {column:?} of table {table:?} cannot be set next to the tokens")]
     NotPlain {
         /// The table.
@@ -181,7 +181,7 @@ pub enum StoreError {
         table: String,
         /// The row's key.
         row: String,
-        /// The column that was to be kept.
+        /// The column that should be kept.
         column: String,
         /// The name of this failure in the log and the audit trail.
         correlation_id: CorrelationId,
@@ -209,7 +209,7 @@ pub enum StoreError {
     /// Values in this form could not be distinguished from other texts in the profile's tables.
     #[error("{format} values cannot be distinguished from others in the tables of profile {profile:?}")]
     NotStorable {
-        /// The form that was to be written.
+        /// The form that should be written.
         format: &'static str,
         /// The profile.
         profile: String,
@@ -401,7 +401,7 @@ pub enum SealFailure {
     /// A setting that this form of writing needs is missing.
     #[error("writing {format} values needs {needed}")]
     MissingKey {
-        /// The format that was to be written.
+        /// The format that should be written.
         format: envelope_core::Format,
         /// The setting that must be configured.
         needed: Needed,

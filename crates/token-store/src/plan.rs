@@ -39,7 +39,7 @@ pub(crate) enum RowPlan {
     /// It would be written: the number of sealed values, and of calls to the key service that were not made
     /// now.
     WouldChange { sealed: u64, calls: u64 },
-    /// It is there, and what its column calls the method is to be corrected; a dry run makes no change.
+    /// It is at the target, and the method in its column has to be corrected; a dry run makes no change.
     Corrects(Option<Change>),
     /// It cannot be moved.
     Failed(CellFailure),

@@ -84,7 +84,7 @@ pub struct Table {
     /// column, key and owner: they are verified, rewrapped and counted, and written by the service alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fields: Vec<String>,
-    /// Columns that say whom a row belongs to; part of every context of the row.
+    /// Columns that identify the owner of a row; part of every context of the row.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub owner: Vec<String>,
     /// The columns that say how a row's tokens are stored, where the table has such.

@@ -1,4 +1,4 @@
-//! `cargo xtask package`: every crate that is to be published can be packaged, with all that a package needs.
+//! `cargo xtask package`: every crate to be published can be packaged, with everything that a package needs.
 
 use std::path::Path;
 

@@ -37,7 +37,7 @@ fn elsewhere() -> [(&'static str, Binding<'static>); 6] {
 }
 
 fn sealer(format: EnvelopeFormat) -> Sealer {
-    // One shared data key wherever a context allows it, and every key stays in the cache.
+    // One shared data key where a context allows it, and every key stays in the cache.
     let kms = MemoryKms::new().caching().reusing();
     Sealer::new(Arc::new(kms), pairs(&[("Application", "vod-tender"), ("Purpose", "oauth-token")]))
         .unwrap()

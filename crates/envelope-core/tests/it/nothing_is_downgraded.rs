@@ -12,7 +12,7 @@ use envelope_core::{
 use crate::support::memory::MemoryKms;
 use crate::support::{now, pairs};
 
-/// A key service that answers nothing but this.
+/// A key service that always gives this answer.
 struct Broken(ErrorClass);
 
 impl Broken {

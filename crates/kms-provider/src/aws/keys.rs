@@ -147,7 +147,7 @@ impl AllowedKeys {
         Err(self.foreign(claim))
     }
 
-    /// Every allowed key, in the configured order but for the first one to try.
+    /// Every allowed key, in the configured order, except for the first one to try.
     fn starting_with(&self, index: usize) -> Pins {
         let (first, others) = (&self.keys[index], self.keys.iter().enumerate().filter(|(i, _)| *i != index));
         std::iter::once(first).chain(others.map(|(_, key)| key)).map(|key| key.text().into()).collect()

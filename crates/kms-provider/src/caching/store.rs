@@ -13,7 +13,7 @@ use super::Counters;
 use super::options::CacheOptions;
 use crate::jitter::Jitter;
 
-/// Estimated bytes of an entry besides the texts that it holds: the data key, its AES key schedule,
+/// Estimated bytes of an entry, without the texts that it holds: the data key, its AES key schedule,
 /// the cache's own tables.
 const OVERHEAD: u64 = 1_024;
 

@@ -212,7 +212,8 @@ impl Keyring {
     ///
     /// The export's active key becomes active when it comes in for the first time, so that the Node program can still
     /// read values that are sealed from now on; importing again never undoes a rotation in between. Rotate as
-    /// soon as that program is gone: its key has lain in a file. The caller wipes its copy of the export.
+    /// soon as that program is gone: its key was in a plaintext file. The caller wipes its copy of the
+    /// export.
     ///
     /// # Errors
     /// [`KeyringError::Conflict`] if an id names another key here, and for failures of reading and writing. Nothing is

@@ -1,4 +1,4 @@
-//! A circuit breaker: a key service that does not answer is left alone, but for one probe at a time.
+//! A circuit breaker: a key service that does not answer gets no calls, except for one probe at a time.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

@@ -31,7 +31,7 @@ pub use self::options::ResilienceOptions;
 ///    fail at once with [`Unavailable`] and a hint that says when the service is tried again. Then one call is let
 ///    through as a probe: an answer, be it a refusal, closes the circuit.
 /// 2. **Queue.** The calls in progress and the callers that wait for one to end are limited. Beyond that a
-///    call fails at once with [`Throttled`], because it is this process that asks too much: the service may
+///    call fails at once with [`Throttled`], because this process makes too many calls: the service may
 ///    be well.
 /// 3. **Rate.** After the service has throttled, calls are spread over time at a rate that falls with each throttled
 ///    answer and rises again without. A call whose turn would come after its deadline fails at once with [`Throttled`].

@@ -13,7 +13,7 @@ pub const MAX_MESSAGES: u64 = 1_000_000;
 
 /// Most bytes of plaintext of one data key: 64 GiB, what AES-GCM may seal under one key and nonce (NIST SP 800-38D,
 /// section 5.2.1.1). With a key of its own for every message it is far below the safe limit, and far beyond
-/// any table of tokens: it is there to refuse slips of the keyboard.
+/// any table of tokens: it is there to refuse typing errors.
 pub const MAX_BYTES: u64 = 64 << 30;
 
 /// Longest age of a data key: a day. A key that is held cannot be taken back: disabling or rotating the key service's

@@ -314,7 +314,7 @@ async fn a_thousand_concurrent_cold_reads_of_one_token_make_one_call_on_the_wire
     report("1,000 cold reads of one token", "none", None, None, &format!("{calls} Decrypt on the wire"));
 }
 
-/// A limit of this process's own that outlived the service's would keep most of them waiting for half a minute.
+/// A limit of this process that lasted longer than the service's would delay most of them for half a minute.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_readers_who_were_throttled_are_served_within_seconds_of_its_end() {
     let moto = part!(moto);

@@ -20,7 +20,8 @@ const FORMER: &str = "vault:transit/former";
 
 type Answers = dyn Fn(&str, &mut Value) + Send + Sync;
 
-/// A Transit that answers everything as OpenBao does, with a new data key each time, but for what a test changes.
+/// A Transit that answers everything as OpenBao does, with a new data key each time, except for the changes
+/// of a test.
 async fn answering(change: impl Fn(&str, &mut Value) + Send + Sync + 'static) -> Vault {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());

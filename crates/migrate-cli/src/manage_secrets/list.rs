@@ -44,7 +44,7 @@ struct Row {
     changed: Option<String>,
     expires: Option<String>,
     expired: bool,
-    /// Whether the source vouches for all this.
+    /// Whether the source authenticates all of this.
     authentic: bool,
     rotate_by: Option<String>,
     due: bool,
@@ -57,7 +57,7 @@ struct Row {
 #[derive(Clone, Copy, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum RotationState {
-    /// Nothing says when it is to be rotated.
+    /// It has no date of the next rotation.
     Unscheduled,
     Current,
     /// A new version is pending: a rotation has begun and is not finished.

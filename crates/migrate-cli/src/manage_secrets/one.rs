@@ -159,7 +159,7 @@ pub(super) async fn delete(args: DeleteArgs, opened: &Opened, options: &Options)
     Ok(Exit::Done)
 }
 
-/// Reads standard input to its end; none if there is nothing in it, or a person sits there.
+/// Reads standard input to its end; none if it is empty or a terminal.
 pub(super) async fn read_value() -> Result<Option<SecretValue>, Failure> {
     if std::io::stdin().is_terminal() {
         return Ok(None);

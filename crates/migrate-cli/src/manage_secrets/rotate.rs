@@ -82,7 +82,7 @@ fn with_field(before: &Secret, field: &str, new: &SecretValue) -> Result<SecretV
     Ok(typed::with_field(&before.value, &reference, &text.ok_or_else(binary)?)?)
 }
 
-/// A plain value in place of a JSON object would take the other fields away from everyone who reads them.
+/// A plain value instead of a JSON object would remove the other fields for all their readers.
 async fn refuse_to_flatten(name: &SecretName, new: &SecretValue, opened: &Opened) -> Result<(), Failure> {
     if typed::is_json_object(new) {
         return Ok(());

@@ -8,8 +8,8 @@ use token_store::status::KeyUse;
 const MOST_VALUES: u64 = 1 << 32;
 /// The warning comes at a quarter of that: there is time to rotate.
 const MANY_VALUES: u64 = MOST_VALUES / 4;
-/// How long a key of a keyring is active before it is to be rotated (NIST SP 800-57 part 1, section 5.3.6, has up to two years
-/// for a key that wraps).
+/// How long a key of a keyring is active before it should be rotated (NIST SP 800-57 part 1, section 5.3.6,
+/// has up to two years for a key that wraps).
 const OLD: Duration = Duration::days(365);
 
 /// Warnings about keys under which many values are. Each data key that a key service wraps is one use as well; AWS KMS and

@@ -1,4 +1,4 @@
-//! A value that is newer, or another program's, outlives the command that comes after it.
+//! A value that is newer, or another program's, survives the command that comes after it.
 
 use std::process::Stdio;
 

@@ -63,7 +63,7 @@ fn every_command_has_a_man_page_with_its_options() {
             clap_mangen::Man::new(command.clone()).render(&mut page).unwrap();
             let page = String::from_utf8(page).unwrap();
             assert!(page.contains(".SH DESCRIPTION"), "{}", command.get_name());
-            // A man page writes a hyphen that is to be copied as `\-`.
+            // A man page writes a hyphen that readers copy as `\-`.
             assert!(page.contains(r"\-\-log\-level"), "{}", command.get_name());
         }
     }

@@ -17,7 +17,7 @@ use crate::source::NewSecret;
 use crate::value::SecretValue;
 
 const VERSION: u32 = 1;
-/// Room in a line for everything besides name and value; more than that only makes the line grow.
+/// Room in a line for everything except name and value; more than that only makes the line grow.
 const ROOM: usize = 2_048;
 
 #[derive(Serialize, Deserialize)]

@@ -9,7 +9,7 @@ use moka::Expiry;
 use crate::error::SourceError;
 use crate::secret::Secret;
 
-/// Rough cost of an entry besides its name and value, in bytes.
+/// Rough cost of an entry without its name and value, in bytes.
 const OVERHEAD: usize = 512;
 
 /// An answer of the source. Reads are answered with it while it is fresh; afterwards it is kept for an outage.

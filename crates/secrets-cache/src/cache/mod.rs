@@ -1,4 +1,4 @@
-//! The cache: what a service asks for its secrets.
+//! The cache: the interface through which a service reads its secrets.
 
 mod candidates;
 mod entry;

@@ -141,7 +141,7 @@ impl LocalStore {
                 Err(unopened) => report.failed.push(failure(&version.version, unopened)),
             }
         }
-        // A first seal would vouch for a value that does not open.
+        // A first seal would authenticate a value that does not open.
         let is_whole = report.failed.len() == failed_before;
         if is_whole || record.seal.is_some() { writing.seal(id).await } else { Ok(()) }
     }

@@ -100,7 +100,8 @@ pub(super) async fn connect(path: &Path) -> Result<SqlitePool, SourceError> {
         .clone()
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
-        // Deleted data is overwritten, so that an old envelope does not outlive its data key in the file.
+        // Deleted data is overwritten, so that the file does not keep an old envelope longer than its data
+        // key.
         .pragma("secure_delete", "ON");
     // No idle or lifetime limit: sqlx 0.9's task for them can spin for ever once its count of idle connections wraps.
     let pool = SqlitePoolOptions::new().max_connections(4).idle_timeout(None).max_lifetime(None);

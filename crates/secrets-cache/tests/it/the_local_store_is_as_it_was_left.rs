@@ -157,7 +157,7 @@ async fn a_change_of_the_head_and_a_secret_taken_away_or_put_in_are_refused() {
         assert!(is_refused(&answer), "{change}: {answer:?}");
         assert!(list_all(&store, &ListRequest::default()).await.is_err(), "{change}");
         assert!(store.status().await.unwrap().untrusted.is_some(), "{change}");
-        // A change of another bucket vouches for none that was changed: the deletion stays noticed.
+        // A change of another bucket authenticates no changed bucket: the deletion is still detected.
         let elsewhere = change.starts_with("DELETE FROM secrets");
         assert_eq!(store.put(&new("new", "1")).await.is_ok(), elsewhere, "{change}");
         assert!(is_refused(&get(&store, "a").await), "{change}");

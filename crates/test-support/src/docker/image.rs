@@ -19,7 +19,7 @@ const OWN: &str = "localhost/tokenseal-postgres:15";
 const PULL_LIMIT: Duration = Duration::from_secs(120);
 const BUILD_LIMIT: Duration = Duration::from_secs(120);
 
-/// The image's only user besides root, as the public images number it.
+/// The image's only user except root, as the public images number it.
 const UID: u32 = 999;
 
 /// An image that the engine has, or with enough effort gets.

@@ -44,7 +44,7 @@ impl IndexColumn {
 #[derive(Clone, Debug, Default, Serialize)]
 #[non_exhaustive]
 pub struct RotateReport {
-    /// Rows that were decided upon.
+    /// Rows that were processed.
     pub scanned: u64,
     /// Rows whose indexes were rewritten, or would be in a dry run.
     pub rewritten: u64,

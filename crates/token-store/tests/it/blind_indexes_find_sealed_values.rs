@@ -305,7 +305,7 @@ on_each_database! {
         let keys = ready(&db).await;
         let store = keys.store(&db).await;
         put(&store, 1, "ada@example.org").await.unwrap();
-        // Another key service: the wrapped key opens under none but its own.
+        // Another key service: the wrapped key opens only under its own.
         let thief = Keys::toml(&profile(INDEXES)).store(&db).await;
         let error = thief.find(None, "email", &"ada@example.org".into()).await.err();
         assert!(matches!(error, Some(StoreError::IndexKey { .. })), "{error:?}");

@@ -1,4 +1,4 @@
-//! A blind index that is to be unique is, and one whose key is not there is not silently begun again.
+//! A blind index declared unique is unique, and one whose key is missing is not silently started again.
 
 use token_store::findings::{Kind, Severity, findings};
 use token_store::migration::{self, StopFlag};

@@ -35,7 +35,7 @@ async fn envelopes(keys: &Keys) -> Vec<String> {
     vec![STANDARD.encode(&bound), bound, plain, v3]
 }
 
-/// Demands that a row with this text in this version neither reads, nor is written to, nor moves, nor is shown.
+/// Checks that a row with this text in this version is not read, written, moved or shown.
 async fn assert_refused(db: &Sql, keys: &Keys, version: Option<i32>, text: &str) {
     db.execute("DELETE FROM oauth_tokens").await;
     insert_vod(db, &VodRow { version, ..VodRow::plain("one", text, "") }).await;

@@ -194,7 +194,7 @@ async fn survives(db: &Sql, case: &Case) -> Result<(), TestCaseError> {
         store.put(&key, NewToken::new().column("tok", Some(token.as_str().into()))).await.unwrap();
         truth.insert(*n, token.clone());
     }
-    // Back to the form of the time before the key service, so that everything is to be moved.
+    // Back to the form of the time before the key service, so that everything has to be moved.
     let back = migrate(&store, WriteFormat::DirectAes).await;
     prop_assert_eq!((back.failed, back.left), (0, 0));
     for (n, (_, marked)) in &case.rows {

@@ -13,7 +13,7 @@ fn names<'a>(found: impl Iterator<Item = &'a str>) -> BTreeSet<String> {
     found.map(ToOwned::to_owned).collect()
 }
 
-/// The values of a module's constants, but for the target.
+/// The values of a module's constants, except for the target.
 fn events(source: &str) -> BTreeSet<String> {
     let constants =
         source.lines().filter_map(|line| line.strip_prefix("pub const ")?.split_once(": &str = \""));

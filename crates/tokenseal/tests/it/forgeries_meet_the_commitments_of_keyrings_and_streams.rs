@@ -17,7 +17,7 @@ fn context() -> EncryptionContext {
     EncryptionContext::new([("Application", "crm")]).unwrap()
 }
 
-/// A keyring whose one key goes by the id `k`.
+/// A keyring whose only key has the id `k`.
 fn keyring(key: &DataKey) -> (tempfile::TempDir, Keyring) {
     use base64::Engine;
     let directory = tempfile::tempdir().unwrap();
@@ -108,7 +108,7 @@ fn a_sealed_stream_opens_under_one_key_only() {
         };
         let each: Vec<_> = keys.iter().map(|key| derived(&of_kind(key), header, &salt)).collect();
         let gcms: Vec<_> = each.iter().map(|(content, nonce, _)| Gcm::new(content, nonce)).collect();
-        // Authentic under the content key of every one of them: nothing but the commitment is left to refuse it.
+        // Authentic under the content key of every one of them: only the commitment can refuse it.
         let chunk = for_all(&gcms, &[]);
         for (committed, (_, _, commitment)) in each.iter().enumerate() {
             let stream = [header, &salt, commitment, &chunk].concat();

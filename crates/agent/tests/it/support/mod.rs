@@ -133,7 +133,7 @@ impl Place {
         self
     }
 
-    /// Puts another profile in place of the tests' own, and adds its tables to the database.
+    /// Replaces the tests' own profile with another one, and adds its tables to the database.
     pub(crate) async fn describe(&self, db: &Sql, profile: &str) {
         self.write("profile.toml", profile);
         let database = Database::connect(db.url()).await.unwrap();

@@ -30,7 +30,7 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// With nothing but a table.
+    /// With only a table.
     pub(crate) async fn on(db: Sql) -> Self {
         let time = db.either("TIMESTAMPTZ", "TEXT");
         db.execute(&format!(

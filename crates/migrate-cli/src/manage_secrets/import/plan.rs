@@ -25,7 +25,7 @@ pub(super) struct Plan {
     names: HashMap<SecretName, usize>,
 }
 
-/// A setting whose value is to be in the source.
+/// A setting whose value will be in the source.
 pub(super) struct Move {
     /// Its name in the file.
     pub(super) name: SecretName,
@@ -105,7 +105,7 @@ fn refuse_unknown_names(args: &Args, file: &DotenvFile) -> Result<(), Failure> {
     }
 }
 
-/// The settings that are to be moved: the last of each name, with a value that is beyond doubt.
+/// The settings to move: the last of each name, with an unambiguous value.
 fn choose<'a>(
     args: &Args,
     settings: &Settings,

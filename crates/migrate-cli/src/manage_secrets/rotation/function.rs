@@ -24,7 +24,7 @@ pub(super) struct Runtime {
     address: String,
 }
 
-/// An event that is to be answered.
+/// An event that needs an answer.
 pub(super) struct Invocation {
     id: String,
     pub(super) event: Bytes,

@@ -1,4 +1,4 @@
-//! A new current version in place of a certain one.
+//! Replaces a specific current version with a new one.
 //!
 //! The service stores a version under any label, and moves `AWSCURRENT` only from the version that a request names
 //! (`RemoveFromVersionId` in the `UpdateSecretVersionStage` reference). So the new version comes under a label of its own,
