@@ -218,8 +218,8 @@ fn no_answer(class: ErrorClass, operation: Operation, error: &(dyn Error + 'stat
     };
     KeyError::new(class, what)
         .with_hint(
-            "check AWS_REGION, AWS_ENDPOINT_URL and AWS_ENDPOINT_URL_KMS, name resolution, and the way to the \
-             service (VPC endpoint, NAT, proxy)",
+            "check AWS_REGION, AWS_ENDPOINT_URL and AWS_ENDPOINT_URL_KMS, name resolution, and the network \
+             path to the service (VPC endpoint, NAT, proxy)",
         )
         .with_source(NoCall::of_connection(error))
 }
