@@ -33,6 +33,8 @@ pub type FailureObserver = Arc<dyn Fn(&OpenError) + Send + Sync>;
 /// Seals and opens values under data keys of one provider.
 pub struct Sealer {
     provider: Arc<dyn KeyProvider>,
+    /// For data keys of version 2, each of which serves one value.
+    single: Arc<dyn KeyProvider>,
     base: Vec<(String, String)>,
     /// The context of `base` alone, which the data keys of version 3 are wrapped under.
     pub(crate) base_context: EncryptionContext,
@@ -52,6 +54,7 @@ impl Sealer {
         let pairs = base.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let base_context = EncryptionContext::new(pairs)?;
         Ok(Self {
+            single: provider.clone(),
             provider,
             base,
             base_context,
@@ -84,6 +87,17 @@ impl Sealer {
     #[must_use]
     pub fn with_suite(mut self, suite: Suite) -> Self {
         self.suite = suite;
+        self
+    }
+
+    /// Unwraps the data keys of version 2 through another way to the same key service, one without a cache.
+    ///
+    /// Each of those keys serves one value. A run that opens every value once finds none of them in a cache, and keeping
+    /// them there costs more than opening the value. The data keys of version 3 serve many values, and go on through
+    /// [`provider`](Self::provider).
+    #[must_use]
+    pub fn with_uncached(mut self, provider: Arc<dyn KeyProvider>) -> Self {
+        self.single = provider;
         self
     }
 
@@ -182,7 +196,7 @@ impl Sealer {
         let mut envelope = kms_envelope::Envelope::parse(text)?;
         let wrapped = envelope.wrapped_data_key(key_id)?;
         let bound = binding.bound_context(&self.base)?;
-        if let Some(key) = self.provider.unwrap_cached(&wrapped, &bound) {
+        if let Some(key) = self.single.unwrap_cached(&wrapped, &bound) {
             return Ok(Opened { plaintext: envelope.open(&key)?, bound: true });
         }
         let plain = binding.plain_context(&self.base)?;
@@ -293,14 +307,14 @@ impl Sealer {
         second: &EncryptionContext,
     ) -> Result<(Arc<DataKey>, bool), OpenError> {
         for (context, is_first) in [(first, true), (second, false)] {
-            if let Some(key) = self.provider.unwrap_cached(wrapped, context) {
+            if let Some(key) = self.single.unwrap_cached(wrapped, context) {
                 return Ok((key, is_first));
             }
         }
-        match self.provider.unwrap(wrapped, first).await {
+        match self.single.unwrap(wrapped, first).await {
             Ok(key) => Ok((key, true)),
             Err(error) if error.class() == ErrorClass::ContextMismatchOrCorrupt => {
-                Ok((self.provider.unwrap(wrapped, second).await?, false))
+                Ok((self.single.unwrap(wrapped, second).await?, false))
             }
             Err(error) => Err(error.into()),
         }

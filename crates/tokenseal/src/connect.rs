@@ -351,6 +351,9 @@ fn cipher(
             .with_policy(settings.binding)
             .with_format(settings.envelope)
             .map_err(|error| refused("BINDING", &error))?;
+        if let Some(uncached) = &service.uncached {
+            sealer = sealer.with_uncached(uncached.clone());
+        }
         if let Some(observer) = observer.clone() {
             sealer = sealer.with_failure_observer(observer);
         }

@@ -35,6 +35,8 @@ use crate::telemetry::Telemetry;
 pub struct KeyService {
     /// The sealer.
     pub provider: Arc<dyn KeyProvider>,
+    /// The same without a cache, for a run that opens every value once.
+    pub(crate) uncached: Option<Arc<dyn KeyProvider>>,
     /// The calls that reach the backend, and are paid for.
     pub calls: Arc<Counting>,
     /// The local keyring's data keys, which Node KMSService's envelopes name.
@@ -105,7 +107,13 @@ impl KeyService {
             Some(rate) => Arc::new(kms_provider::Pacing::new(calls.clone(), rate)),
             None => calls.clone(),
         };
-        Self { provider: decorate(paced, settings, load, watch), calls, ring: None, regions: None }
+        let cache = cached(paced, settings, load, watch);
+        let uncached = load.is_every_row().then(|| cache.uncached());
+        let provider: Arc<dyn KeyProvider> = match settings.reuse.is_off() {
+            true => cache,
+            false => Arc::new(Reuse::new(cache, settings.reuse)),
+        };
+        Self { provider, uncached, calls, ring: None, regions: None }
     }
 
     /// Asks the key service for its key before a long run, so that a missing key is reported once and not for every
@@ -127,20 +135,15 @@ impl fmt::Debug for KeyService {
     }
 }
 
-/// Puts metrics, cache and reuse around a key service.
-fn decorate(
-    inner: Arc<dyn KeyProvider>,
-    settings: &Settings,
-    load: Load,
-    watch: &Watch,
-) -> Arc<dyn KeyProvider> {
+/// Puts metrics and cache around a key service.
+fn cached(inner: Arc<dyn KeyProvider>, settings: &Settings, load: Load, watch: &Watch) -> Arc<Caching> {
     let options = CacheOptions::default()
         .with_ttl(settings.cache_ttl)
         .with_max_entries(settings.cache_max)
         .with_remember_generated(load.reads_again());
     let cache = Arc::new(Caching::with_options(watch.metered(inner), options));
     watch.cache(&cache);
-    if settings.reuse.is_off() { cache } else { Arc::new(Reuse::new(cache, settings.reuse)) }
+    cache
 }
 
 /// How long the first line of the log waits for the key's name.

@@ -3,6 +3,7 @@
 mod options;
 mod refusals;
 mod store;
+mod uncached;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,6 +19,7 @@ use tokio::time::{Instant, timeout};
 
 use self::refusals::{Refusals, is_refusal, is_state_of_key};
 use self::store::{Entry, Kept, Store, Wanted};
+use self::uncached::Uncached;
 use crate::flight::SingleFlight;
 use crate::janitor::Janitor;
 
@@ -109,6 +111,13 @@ impl Caching {
             }),
             janitor: Janitor::default(),
         }
+    }
+
+    /// The same key service for callers who unwrap each key once, such as a run over every row of a table: what it unwraps is
+    /// not looked up and not kept, and counts as a miss and a load of this cache.
+    #[must_use]
+    pub fn uncached(&self) -> Arc<dyn KeyProvider> {
+        Arc::new(Uncached { shared: self.shared.clone() })
     }
 
     /// The cache's counts so far.

@@ -2,6 +2,7 @@
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a test reports by panicking")]
 #![expect(clippy::print_stdout, reason = "it is shown where a test fails, and shows in which of many runs")]
 
+mod a_run_over_every_value_keeps_only_shared_keys;
 mod an_outage_of_half_a_minute;
 mod another_emulator;
 mod answers_are_those_asked_for;

@@ -24,6 +24,11 @@ impl Load {
         }
     }
 
+    /// Whether the process opens every value, and each of them once.
+    pub(super) fn is_every_row(self) -> bool {
+        matches!(self, Self::EveryRow { .. })
+    }
+
     /// Whether the process reads its own writes: a command of one run does not.
     pub(super) fn reads_again(self) -> bool {
         self == Self::Service
