@@ -1,5 +1,5 @@
-//! The speed of a table's migration, compared with a loop of one SELECT and one UPDATE in a transaction per
-//! row.
+//! The speed of a table's migration, compared with a loop of one SELECT and one UPDATE in a transaction per row, with one
+//! UPDATE of the whole table, and with what a slow key service allows.
 #![expect(
     clippy::expect_used,
     clippy::print_stdout,
@@ -10,9 +10,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
-use envelope_core::{Binding, DataKey, KeyProvider, Sealer};
-use kms_provider::Keyring;
+use envelope_core::{Binding, DataKey, EncryptionContext, KeyProvider, Sealer};
+use kms_provider::{Keyring, Memory};
 use sqlx::{AssertSqlSafe, Row as _};
+use test_support::faults::{Fault, FaultyProvider};
 use test_support::sql::Sql;
 use token_store::migration::{self, MigrationOptions, StopFlag};
 use token_store::{Database, Profile, TokenCipher, TokenStore, WriteFormat};
@@ -168,6 +169,59 @@ fn factor(runtime: &Runtime, name: &str, bench: &Bench) {
     );
 }
 
+/// Rows per second with a key service that answers after 10 ms, next to what so many calls at once allow.
+async fn in_flight(name: &str, bench: &Bench) {
+    const LATENCY: Duration = Duration::from_millis(10);
+    let slow = Arc::new(FaultyProvider::new(Memory::new()));
+    slow.faults().always_for("generate", Fault::Delay(LATENCY));
+    let context = EncryptionContext::new([("Application", "bench")]).expect("a context");
+    let start = Instant::now();
+    for _ in 0..50 {
+        slow.generate(&context).await.expect("a data key");
+    }
+    // The clock of the runtime rounds up.
+    let call = start.elapsed() / 50;
+    let sealer = Sealer::new(slow, bench.store.profile().base_context()).expect("a context");
+    let database = Database::connect(bench.db.url()).await.expect("the database answers");
+    let cipher = TokenCipher::new().with_sealer(sealer);
+    let store =
+        TokenStore::open(database, bench.store.profile().clone(), cipher).await.expect("the table fits");
+    for concurrency in [16_u32, 32, 64] {
+        let rows = concurrency * 150;
+        bench.refill(rows).await;
+        let mut options = MigrationOptions::to(WriteFormat::KmsEnvelope);
+        options.run.concurrency = concurrency as usize;
+        let outcome = migration::run(&store, &options, &StopFlag::default(), |_| {}).await;
+        assert_eq!(outcome.report.migrated, u64::from(rows), "{outcome:?}");
+        let rate = f64::from(rows) / outcome.report.elapsed_seconds;
+        let ideal = f64::from(concurrency) / call.as_secs_f64();
+        println!(
+            "{name}: {concurrency} calls in flight, {:.1} ms each: {rate:.0} rows/s, {:.0} % of {ideal:.0}",
+            call.as_secs_f64() * 1e3,
+            100.0 * rate / ideal
+        );
+    }
+}
+
+/// Rows per second of the engine and of one UPDATE that writes texts of the same length into the same columns, in turn, as
+/// medians of five.
+async fn share_of_the_limit(name: &str, bench: &Bench) {
+    const UPDATE: &str = "UPDATE oauth_tokens SET access_token = access_token || access_token || access_token || access_token, \
+                          encryption_version = 2, encryption_method = 'kms-envelope', encryption_key_id = 'keyring:key'";
+    let mut times = (Vec::new(), Vec::new());
+    for _ in 0..5 {
+        times.0.push(bench.engine().await);
+        bench.refill(ROWS).await;
+        let start = Instant::now();
+        bench.db.execute(UPDATE).await;
+        times.1.push(start.elapsed());
+    }
+    times.0.sort();
+    times.1.sort();
+    let share = times.1[2].as_secs_f64() / times.0[2].as_secs_f64();
+    println!("{name}: engine at {:.0} % of one UPDATE of the whole table", 100.0 * share);
+}
+
 fn main() {
     let runtime = Runtime::new().expect("a runtime");
     let mut criterion = Criterion::default().configure_from_args();
@@ -185,5 +239,7 @@ fn main() {
     criterion.final_summary();
     for (name, bench) in &benches {
         factor(&runtime, name, bench);
+        runtime.block_on(share_of_the_limit(name, bench));
+        runtime.block_on(in_flight(name, bench));
     }
 }

@@ -1,22 +1,30 @@
 //! Verification: opens every token, and reports those that do not open, are readable or are not bound.
 
-use envelope_core::{BindingPolicy, Format, OpenError};
-use futures_util::{StreamExt as _, future, stream};
+mod value;
+
+use std::collections::VecDeque;
+
+use futures_util::stream::{self, BoxStream, FuturesOrdered, StreamExt as _};
 use serde::Serialize;
 
+use self::value::{Verdict, check_row};
 use crate::audit::VerificationCounts;
-use crate::blind_index::{IndexProblem, check_index};
-use crate::cipher::Recorded;
+use crate::blind_index::IndexProblem;
 use crate::database::layout::Layout;
 use crate::database::row::{StoredKey, StoredRow};
 use crate::database::select::Walk;
 use crate::error::StoreError;
 use crate::migration::{Ended, Failure, MAX_LISTED, StopFlag};
-use crate::plan::concerns_every_value;
 use crate::store::TokenStore;
 
 /// Its name in the audit trail.
 const VERIFY: &str = "verify";
+/// Rows that are read at once.
+const PAGE: usize = 500;
+/// Rows that are opened at once.
+const CONCURRENCY: usize = 16;
+/// Bytes of stored text that wait to be opened, beyond which no further page is read.
+const MOST_BYTES: usize = 4 << 20;
 
 /// The result of a verification. Every count is of token values; empty ones and NULLs are left out.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -108,11 +116,12 @@ pub async fn verify_each(
     sample: Option<usize>,
     stop: &StopFlag,
     progress: impl FnMut(&VerifyReport),
-    mut found: impl FnMut(Found, &Failure),
+    found: impl FnMut(Found, &Failure),
 ) -> Result<VerifyReport, Ended> {
-    let mut report = VerifyReport::default();
     let store = &store.with_fields();
-    let ended = check_tables(store, sample, stop, progress, &mut report, &mut found).await;
+    let mut tally = Tally { report: VerifyReport::default(), progress, found };
+    let ended = check_tables(store, sample, stop, &mut tally).await;
+    let report = tally.report;
     store.trail(VERIFY).verified(report.outcome(ended.as_ref().err()), &report.counts());
     ended.map(|()| report)
 }
@@ -121,38 +130,44 @@ async fn check_tables(
     store: &TokenStore,
     sample: Option<usize>,
     stop: &StopFlag,
-    mut progress: impl FnMut(&VerifyReport),
-    report: &mut VerifyReport,
-    found: &mut impl FnMut(Found, &Failure),
+    tally: &mut Tally<impl FnMut(&VerifyReport), impl FnMut(Found, &Failure)>,
 ) -> Result<(), Ended> {
-    const PAGE: usize = 500;
     for layout in store.layouts() {
         let unnamed = store.database().count_unnamed(layout).await.map_err(StoreError::from)?;
-        report.unnamed += unnamed;
+        tally.report.unnamed += unnamed;
         if let Some(failure) = Failure::of_unnamed(layout, unnamed) {
-            report.list(Found::Failure, failure, found);
+            tally.list(Found::Failure, failure);
         }
-        let mut keys = match sample {
+        let keys = match sample {
             Some(size) => Some(store.database().sample(layout, size).await.map_err(StoreError::from)?),
             None => None,
         };
-        let mut walk = Walk::new(store.database(), layout, PAGE);
-        loop {
-            let page = match &mut keys {
-                Some(keys) => sampled(store, layout, keys).await?,
-                None => walk.next().await?,
-            };
-            if page.is_empty() {
-                break;
-            }
-            check_rows(store, layout, &page, stop, report, found).await?;
-            progress(report);
-            if report.interrupted {
-                return Ok(());
-            }
+        check_table(store, layout, pages(store, layout, keys), stop, tally).await?;
+        if tally.report.interrupted {
+            return Ok(());
         }
     }
     Ok(())
+}
+
+/// The rows of a table in key order, or those of a sample.
+fn pages<'a>(
+    store: &'a TokenStore,
+    layout: &'a Layout,
+    sample: Option<Vec<StoredKey>>,
+) -> BoxStream<'a, Result<Vec<StoredRow>, StoreError>> {
+    match sample {
+        Some(keys) => stream::try_unfold(keys, move |mut keys| async move {
+            let page = sampled(store, layout, &mut keys).await?;
+            Ok((!page.is_empty()).then_some((page, keys)))
+        })
+        .boxed(),
+        None => stream::try_unfold(Walk::new(store.database(), layout, PAGE), |mut walk| async move {
+            let page = walk.next().await?;
+            Ok((!page.is_empty()).then_some((page, walk)))
+        })
+        .boxed(),
+    }
 }
 
 /// Reads the next few rows of a sample; those that are gone by now are left out, and none is left at the end.
@@ -176,189 +191,111 @@ async fn sampled(
     Ok(rows)
 }
 
-/// Opens the rows of one page, several at once, and counts them in their order.
-async fn check_rows(
+/// Opens the rows of a table, several at once, while the next ones are read, and counts them in their order.
+async fn check_table(
     store: &TokenStore,
     layout: &Layout,
-    rows: &[StoredRow],
+    mut pages: BoxStream<'_, Result<Vec<StoredRow>, StoreError>>,
     stop: &StopFlag,
-    report: &mut VerifyReport,
-    found: &mut impl FnMut(Found, &Failure),
+    tally: &mut Tally<impl FnMut(&VerifyReport), impl FnMut(Found, &Failure)>,
 ) -> Result<(), Ended> {
-    const CONCURRENCY: usize = 16;
-    // Once a stop is asked for no further row is begun; those in hand still count.
-    let wanted = stream::iter(rows).take_while(|_| future::ready(!stop.is_set()));
-    let mut checked = wanted.map(|row| check_row(store, layout, row)).buffered(CONCURRENCY);
-    while let Some(verdicts) = checked.next().await {
-        report.rows += 1;
-        for verdict in verdicts {
-            let (opened, verdict) = verdict?;
-            report.add(opened, verdict, found);
+    let mut read: VecDeque<StoredRow> = VecDeque::new();
+    let (mut bytes, mut is_at_end) = (0, false);
+    let mut checks = FuturesOrdered::new();
+    loop {
+        // Once a stop is asked for no further row is begun; those in hand still count.
+        while checks.len() < CONCURRENCY && !stop.is_set() {
+            let Some(row) = read.pop_front() else { break };
+            bytes -= row.bytes();
+            checks.push_back(check_row(store, layout, row));
+        }
+        let wants_page = !is_at_end && !stop.is_set() && read.len() < PAGE && bytes < MOST_BYTES;
+        if checks.is_empty() && !wants_page {
+            break;
+        }
+        // Rows may all be ready at once: others on this thread get their turn.
+        tokio::task::consume_budget().await;
+        tokio::select! {
+            biased;
+            page = pages.next(), if wants_page => match page.transpose()? {
+                None => is_at_end = true,
+                Some(page) => {
+                    bytes += page.iter().map(StoredRow::bytes).sum::<usize>();
+                    read.extend(page);
+                }
+            },
+            Some(verdicts) = checks.next(), if !checks.is_empty() => tally.count(verdicts)?,
         }
     }
-    report.interrupted |= stop.is_set();
+    (tally.progress)(&tally.report);
+    tally.report.interrupted |= stop.is_set();
     Ok(())
 }
 
-/// The result of one value.
-enum Verdict {
-    Fine,
-    Legacy,
-    Plaintext(Failure),
-    Unbound(Failure),
-    BelowFloor(Failure),
-    /// The value opens, and its blind index is missing or of another value.
-    Index(IndexProblem, Failure),
-    Failed(Failure),
+/// What was found so far, and who is to see it.
+struct Tally<P, F> {
+    report: VerifyReport,
+    progress: P,
+    found: F,
 }
 
-async fn check_row(
-    store: &TokenStore,
-    layout: &Layout,
-    row: &StoredRow,
-) -> Vec<Result<(bool, Verdict), Ended>> {
-    if let Some(unreadable) = &row.unreadable {
-        let name = row.name(layout);
-        let failure =
-            Failure::new(&layout.table.name, name, &unreadable.column, "unreadable", &unreadable.reason);
-        return vec![Ok((false, Verdict::Failed(failure)))];
-    }
-    let mut verdicts = Vec::with_capacity(row.values.len());
-    for (column, value) in layout.table.tokens.iter().zip(&row.values) {
-        match value.as_ref().filter(|text| !text.is_empty()) {
-            Some(text) => verdicts.push(check_value(store, layout, row, column, text).await),
-            None => match check_index(store, layout, row, column, None).await {
-                Ok(None) => {}
-                Ok(Some(problem)) => verdicts.push(Ok((true, misindexed(layout, row, column, problem)))),
-                Err(error) => verdicts.push(Err(error.into())),
-            },
+impl<P: FnMut(&VerifyReport), F: FnMut(Found, &Failure)> Tally<P, F> {
+    /// Counts the values of a row.
+    fn count(&mut self, verdicts: Vec<Result<(bool, Verdict), Ended>>) -> Result<(), Ended> {
+        self.report.rows += 1;
+        for verdict in verdicts {
+            let (opened, verdict) = verdict?;
+            self.add(opened, verdict);
         }
-    }
-    verdicts
-}
-
-fn misindexed(layout: &Layout, row: &StoredRow, column: &str, problem: IndexProblem) -> Verdict {
-    Verdict::Index(
-        problem,
-        Failure {
-            table: layout.table.name.clone(),
-            row: row.name(layout),
-            column: column.into(),
-            class: problem.class().into(),
-            error: problem.text().into(),
-            correlation_id: None,
-            needed: None,
-        },
-    )
-}
-
-async fn check_value(
-    store: &TokenStore,
-    layout: &Layout,
-    row: &StoredRow,
-    column: &str,
-    text: &str,
-) -> Result<(bool, Verdict), Ended> {
-    let binds = store.cipher().key_service().is_some_and(|sealer| sealer.policy() != BindingPolicy::Off);
-    let finding = |class: &str, error: &str| Failure {
-        table: layout.table.name.clone(),
-        row: row.name(layout),
-        column: column.into(),
-        class: class.into(),
-        error: error.into(),
-        correlation_id: None,
-        needed: None,
-    };
-    let readable = match layout.is_of_fields {
-        true => "readable by anyone with the table: seal it where it is written",
-        false => "readable by anyone with the table",
-    };
-    let plaintext = || Verdict::Plaintext(finding("plaintext", readable));
-    let unbound = || Verdict::Unbound(finding("unbound", "not bound to its row"));
-    let recorded = Recorded::of(row, layout, store.profile().unmarked);
-    let binding = row.binding(layout, column);
-    let opened = match layout.is_of_fields {
-        true => store.cipher().open_field(text, recorded, &binding).await,
-        false => store.cipher().open(text, recorded, &binding).await,
-    };
-    match opened {
-        Ok(cell) => {
-            let verdict = match cell.format {
-                Format::Plaintext => plaintext(),
-                Format::KmsEnvelope if !cell.bound && binds => unbound(),
-                Format::KmsEnvelope | Format::BoundEnvelope => Verdict::Fine,
-                _ => Verdict::Legacy,
-            };
-            let opened = Some((&cell.plaintext, cell.format));
-            let verdict = match check_index(store, layout, row, column, opened).await? {
-                Some(problem) if matches!(verdict, Verdict::Fine | Verdict::Legacy) => {
-                    misindexed(layout, row, column, problem)
-                }
-                _ => verdict,
-            };
-            Ok((true, verdict))
+        if self.report.rows.is_multiple_of(PAGE as u64) {
+            (self.progress)(&self.report);
         }
-        Err(OpenError::PlaintextRefused) => Ok((false, plaintext())),
-        Err(OpenError::UnboundRefused) => Ok((false, unbound())),
-        Err(error) => {
-            let name = row.name(layout);
-            let correlation_id = Some(store.trail(VERIFY).did_not_open(layout, &name, column, &error));
-            if let Some(outage) = error.key_error().filter(|error| concerns_every_value(error)) {
-                return Err(Ended::KeyService(outage.clone()));
-            }
-            let failure = Failure::new(&layout.table.name, name, column, error.class(), &error);
-            let failure = Failure { correlation_id, ..failure };
-            match error {
-                OpenError::BelowFloor { .. } => Ok((false, Verdict::BelowFloor(failure))),
-                _ => Ok((false, Verdict::Failed(failure))),
-            }
-        }
+        Ok(())
     }
-}
 
-impl VerifyReport {
-    fn add(&mut self, opened: bool, verdict: Verdict, found: &mut impl FnMut(Found, &Failure)) {
-        self.checked += 1;
-        self.ok += u64::from(opened);
+    fn add(&mut self, opened: bool, verdict: Verdict) {
+        let report = &mut self.report;
+        report.checked += 1;
+        report.ok += u64::from(opened);
         let (kind, failure) = match verdict {
             Verdict::Fine => return,
             Verdict::Legacy => {
-                self.legacy += 1;
+                report.legacy += 1;
                 return;
             }
             Verdict::Plaintext(finding) => {
-                self.plaintext += 1;
+                report.plaintext += 1;
                 (Found::Finding, finding)
             }
             Verdict::Unbound(finding) => {
-                self.unbound += 1;
+                report.unbound += 1;
                 (Found::Finding, finding)
             }
             Verdict::Index(problem, finding) => {
                 match problem {
-                    IndexProblem::Missing => self.index_missing += 1,
-                    IndexProblem::Misfit => self.index_misfit += 1,
+                    IndexProblem::Missing => report.index_missing += 1,
+                    IndexProblem::Misfit => report.index_misfit += 1,
                 }
                 (Found::Finding, finding)
             }
             Verdict::BelowFloor(failure) => {
-                self.failed += 1;
-                self.below_floor += 1;
+                report.failed += 1;
+                report.below_floor += 1;
                 (Found::Failure, failure)
             }
             Verdict::Failed(failure) => {
-                self.failed += 1;
+                report.failed += 1;
                 (Found::Failure, failure)
             }
         };
-        self.list(kind, failure, found);
+        self.list(kind, failure);
     }
 
-    fn list(&mut self, kind: Found, failure: Failure, found: &mut impl FnMut(Found, &Failure)) {
-        found(kind, &failure);
+    fn list(&mut self, kind: Found, failure: Failure) {
+        (self.found)(kind, &failure);
         let list = match kind {
-            Found::Failure => &mut self.failures,
-            Found::Finding => &mut self.findings,
+            Found::Failure => &mut self.report.failures,
+            Found::Finding => &mut self.report.findings,
         };
         if list.len() < MAX_LISTED {
             list.push(failure);

@@ -274,6 +274,11 @@ impl Database {
         in_room!(self, room, connections => swap::swap::<room::Session<'_>>(connections, layout, changes, writing).await)
     }
 
+    /// How many transactions of one run may write at once.
+    pub(crate) fn writers(&self) -> usize {
+        in_room!(self, room, _connections => room::WRITERS)
+    }
+
     /// Whether another transaction has the row of a change locked.
     pub(crate) async fn is_locked(&self, layout: &Layout, key: &StoredKey) -> Result<bool, DatabaseError> {
         in_room!(self, room, connections => room::write::is_locked(connections, layout, key).await)

@@ -137,6 +137,12 @@ impl StoredRow {
         Self { key, owner, version, method, key_id, values, record, indexes, plain, unreadable }
     }
 
+    /// Bytes of its tokens and its record.
+    pub(crate) fn bytes(&self) -> usize {
+        let record = self.record.as_ref().ok().and_then(Option::as_ref);
+        self.values.iter().flatten().chain(record).map(|text| text.len()).sum()
+    }
+
     /// The text of the row's record.
     pub(crate) fn record_text(&self) -> Result<Option<&str>, &NoText> {
         self.record.as_ref().map(|text| text.as_ref().map(|text| text.as_str()))

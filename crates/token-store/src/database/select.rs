@@ -99,11 +99,6 @@ impl<'a> Walk<'a> {
         Ok(page)
     }
 
-    /// The key that the walk has come to.
-    pub(crate) fn place(&self) -> Option<&StoredKey> {
-        self.after.as_ref()
-    }
-
     /// Reads rows one by one, so that the one that the database does not return is named.
     async fn row_by_row(&self, range: Range<'_>) -> Result<Vec<StoredRow>, StoreError> {
         const AT_ONCE: usize = 20;

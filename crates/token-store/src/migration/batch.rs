@@ -1,4 +1,4 @@
-//! The result of one page of a run.
+//! The result of a part of a run, and the rows that others were in the way of.
 
 use envelope_core::KeyError;
 
@@ -6,19 +6,23 @@ use super::{Failure, MigrationReport};
 use crate::database::change::Change;
 use crate::database::row::StoredRow;
 
-/// The result of one page.
+/// The result of a part of a run.
 #[derive(Default)]
 pub(super) struct Batch {
     pub(super) report: MigrationReport,
     pub(super) outage: Option<KeyError>,
-    /// Changes of rows that another transaction has locked.
-    pub(super) locked: Vec<PlannedChange>,
     /// Rows that were to be written at first, and those of them that another writer had changed by then.
     pub(super) planned: usize,
     pub(super) lost: usize,
 }
 
 impl Batch {
+    /// The result of writing these changes, of which nothing is known yet.
+    pub(super) fn of<'c>(changes: impl IntoIterator<Item = &'c PlannedChange>) -> Self {
+        let planned = changes.into_iter().filter(|planned| planned.tries == 0).count();
+        Self { planned, ..Self::default() }
+    }
+
     /// Whether another run works on the same rows: every second row was changed first by another writer.
     pub(super) fn trails(&self) -> bool {
         self.lost >= 2 && 2 * self.lost >= self.planned
@@ -62,6 +66,8 @@ pub(super) struct PlannedChange {
     pub(super) failure: Option<Failure>,
     /// Whether the row is there already, and only the name of its method is corrected.
     pub(super) corrects: bool,
+    /// How often the row was tried before.
+    pub(super) tries: usize,
 }
 
 /// How a row that is written counts.
@@ -69,16 +75,31 @@ pub(super) struct Counts {
     pub(super) values: u64,
     pub(super) failure: Option<Failure>,
     pub(super) corrects: bool,
+    pub(super) tries: usize,
+}
+
+/// A row that is to be planned.
+pub(super) struct Tried {
+    pub(super) row: StoredRow,
+    /// How often it was planned before, and then changed by another writer.
+    pub(super) tries: usize,
 }
 
 impl PlannedChange {
     pub(super) fn new(change: Change, counts: Counts) -> Self {
-        let Counts { values, failure, corrects } = counts;
-        Self { change, sealed: values, failure, corrects }
+        let Counts { values, failure, corrects, tries } = counts;
+        Self { change, sealed: values, failure, corrects, tries }
     }
 
     pub(super) fn parts(self) -> (Counts, Change) {
-        (Counts { values: self.sealed, failure: self.failure, corrects: self.corrects }, self.change)
+        let Self { change, sealed, failure, corrects, tries } = self;
+        (Counts { values: sealed, failure, corrects, tries }, change)
+    }
+
+    /// Bytes of its texts, old and new.
+    pub(super) fn bytes(&self) -> usize {
+        let new = self.change.values.iter().flatten().map(|text| text.len());
+        self.change.old.bytes() + new.sum::<usize>()
     }
 }
 
@@ -86,7 +107,7 @@ impl PlannedChange {
 #[derive(Default)]
 pub(super) struct Lost {
     /// Rows as they are now, after another writer's change.
-    pub(super) changed: Vec<StoredRow>,
+    pub(super) changed: Vec<Tried>,
     /// Changes of rows that another transaction has locked.
     pub(super) locked: Vec<PlannedChange>,
 }
@@ -96,8 +117,14 @@ impl Lost {
         if planned.change.is_to_come(&now) {
             self.locked.push(planned);
         } else {
-            self.changed.push(now);
+            self.changed.push(Tried { row: now, tries: planned.tries });
         }
+    }
+
+    /// How many of them were written for the first time.
+    pub(super) fn first_time(&self) -> usize {
+        let changed = self.changed.iter().filter(|row| row.tries == 0).count();
+        changed + self.locked.iter().filter(|planned| planned.tries == 0).count()
     }
 
     pub(super) fn len(&self) -> usize {

@@ -1,12 +1,12 @@
-//! The walk over the tables: pages in key order, rows planned several at a time, batches written at once.
+//! The walk over the tables, span by span: what is counted, and when it ends.
 
 use std::time::{Duration, Instant};
 
-use futures_util::{StreamExt as _, stream};
-
-use super::batch::{Batch, Counts, PlannedChange};
+use super::batch::{Batch, PlannedChange};
 use super::left::{pending, under_other_keys};
+use super::pipeline::Pipeline;
 use super::rewrap::{RewrapGoal, plan_rewrap};
+use super::worker::Worker;
 use super::{Ended, Failure, MAX_LISTED, MigrationReport, Outcome, RunOptions, StopFlag};
 use crate::audit::{self, RunCounts, Trail};
 use crate::blind_index::plan_reindex;
@@ -15,16 +15,13 @@ use crate::database::layout::Layout;
 use crate::database::row::{StoredKey, StoredRow};
 use crate::database::select::{Range, Walk};
 use crate::error::StoreError;
-use crate::plan::{CellFailure, CurrentKey, Goal, RowPlan, plan};
+use crate::plan::{CurrentKey, Goal, RowPlan, plan};
 use crate::store::TokenStore;
 
 /// How often a row that others changed or have locked is tried again before it is left to the next run, and after which
 /// pause each time where rows are locked; locks of an application mostly are for milliseconds.
 pub(super) const PAUSES: [Duration; 3] =
     [Duration::from_millis(100), Duration::from_millis(500), Duration::from_millis(1_500)];
-
-/// How many changes of locked rows are kept for the end of a table.
-const MOST_LOCKED: usize = 500;
 
 /// The work on each row.
 pub(super) enum Work {
@@ -37,7 +34,7 @@ pub(super) enum Work {
 }
 
 impl Work {
-    async fn plan(&self, store: &TokenStore, layout: &Layout, row: StoredRow) -> RowPlan {
+    pub(super) async fn plan(&self, store: &TokenStore, layout: &Layout, row: StoredRow) -> RowPlan {
         match self {
             Self::Convert(goal, current_key) => {
                 let keys = match store.index_keys_for(layout, *goal).await {
@@ -55,7 +52,7 @@ impl Work {
         }
     }
 
-    fn trail<'a>(&self, store: &'a TokenStore) -> Trail<'a> {
+    pub(super) fn trail<'a>(&self, store: &'a TokenStore) -> Trail<'a> {
         store.trail(match self {
             Self::Convert(..) => "migrate",
             Self::Rewrap(_) => "rewrap",
@@ -84,10 +81,10 @@ impl Work {
 
 pub(super) struct Run<'a, P> {
     pub(super) store: &'a TokenStore,
-    pub(super) work: Work,
+    pub(super) work: &'a Work,
     pub(super) options: &'a RunOptions,
     pub(super) stop: &'a StopFlag,
-    progress: P,
+    pub(super) progress: P,
     pub(super) report: MigrationReport,
     /// Changes of rows of the table in hand that other transactions have locked.
     pub(super) locked: Vec<PlannedChange>,
@@ -100,7 +97,7 @@ pub(super) struct Run<'a, P> {
 impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
     pub(super) fn new(
         store: &'a TokenStore,
-        work: Work,
+        work: &'a Work,
         options: &'a RunOptions,
         stop: &'a StopFlag,
         progress: P,
@@ -131,7 +128,7 @@ impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
         for layout in store.layouts() {
             let unnamed = store.database().count_unnamed(layout).await.map_err(StoreError::from)?;
             self.report.failures.extend(Failure::of_unnamed(layout, unnamed));
-            self.report.left += match &self.work {
+            self.report.left += match self.work {
                 Work::Convert(goal, _) => pending(store, layout, goal.format).await?,
                 Work::Rewrap(goal) => under_other_keys(store, layout, goal).await?,
                 // Counted when the key is to be retired.
@@ -178,6 +175,9 @@ impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
             let mut spans = vec![Span::default()];
             while let Some(span) = spans.pop() {
                 spans.extend(self.span(layout, span).await?);
+                if self.must_come_back(&[]) {
+                    self.come_back(layout).await?;
+                }
             }
             self.come_back(layout).await?;
         }
@@ -185,39 +185,39 @@ impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
     }
 
     /// Works through a span in key order, and returns what it leaves for later.
-    async fn span(&mut self, layout: &Layout, span: Span) -> Result<Vec<Span>, Ended> {
-        let until = span.until.clone();
-        let mut walk =
-            Walk::between(self.store.database(), layout, self.options.batch_size, span.after, span.until);
-        let mut page = walk.next().await?;
-        while !page.is_empty() && !self.is_over() {
-            let rest = Span { after: walk.place().cloned(), until: until.clone() };
-            // The next page is read while this one is sealed and written.
-            page.retain(|row| self.ahead.as_ref() != Some(&row.key));
-            let (next, batch) = tokio::join!(walk.next(), self.batch(layout, page));
-            let mut batch = batch?;
-            let (outage, trails) = (batch.outage.take(), batch.trails());
-            self.locked.append(&mut batch.locked);
-            self.count(batch);
-            if self.locked.len() >= MOST_LOCKED {
-                self.come_back(layout).await?;
-            }
-            (self.progress)(&self.report);
-            if let Some(error) = outage {
-                return Err(Ended::KeyService(error));
-            }
-            if let Some(reason) = self.all_refused()
-                && !self.writes_ahead(layout, &rest).await?
-            {
+    async fn span(&mut self, layout: &'a Layout, span: Span) -> Result<Vec<Span>, Ended> {
+        let Span { after, until } = span;
+        let worker = self.worker(layout);
+        let walk = Walk::between(
+            self.store.database(),
+            layout,
+            self.options.batch_size.max(1),
+            after.clone(),
+            until.clone(),
+        );
+        let mut pipeline = Pipeline::over(worker, self.options, walk);
+        let mut trails = false;
+        loop {
+            let mut driven = self.drive(worker, &mut pipeline).await?;
+            self.locked.append(&mut driven.lost.locked);
+            trails |= driven.trails;
+            let Some(reason) = driven.refused else { break };
+            let rest = Span { after: pipeline.begun().or_else(|| after.clone()), until: until.clone() };
+            if !self.goes_on(worker, &mut pipeline, &rest).await? {
                 let table = layout.table.name.clone();
                 return Err(StoreError::Unsuitable { table, reason }.into());
             }
-            if trails && let Some(spans) = self.split(layout, &rest).await? {
-                return Ok(spans.into());
-            }
-            page = next?;
         }
-        Ok(Vec::new())
+        if !pipeline.has_more() || self.is_over() {
+            return Ok(Vec::new());
+        }
+        let rest = Span { after: pipeline.begun().or(after), until };
+        let spans = if trails { self.split(layout, &rest).await? } else { None };
+        Ok(spans.map_or_else(|| vec![rest], Vec::from))
+    }
+
+    pub(super) fn worker(&self, layout: &'a Layout) -> Worker<'a> {
+        Worker { store: self.store, work: self.work, layout }
     }
 
     /// Divides what is left of a span somewhere in its middle, so that another run that works here keeps the near
@@ -245,127 +245,6 @@ impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
 
     pub(super) fn remaining(&self) -> Option<u64> {
         self.options.limit.map(|limit| limit.saturating_sub(self.report.migrated))
-    }
-
-    /// Plans and writes one page. Rows that changed meanwhile are read and planned again; those that are locked are come
-    /// back to when the table is done, as they were planned.
-    pub(super) async fn batch(&self, layout: &Layout, rows: Vec<StoredRow>) -> Result<Batch, Ended> {
-        let mut batch = Batch::default();
-        let changes = self.plan_rows(layout, rows, &mut batch).await;
-        batch.planned = changes.len();
-        let mut lost = self.write(layout, changes, &mut batch).await?;
-        batch.lost = lost.len();
-        for _ in PAUSES {
-            batch.locked.append(&mut lost.locked);
-            if lost.changed.is_empty() || batch.outage.is_some() {
-                break;
-            }
-            let changes = self.plan_rows(layout, lost.changed, &mut batch).await;
-            lost = self.write(layout, changes, &mut batch).await?;
-        }
-        batch.locked.append(&mut lost.locked);
-        batch.conflicts(lost.changed.len());
-        Ok(batch)
-    }
-
-    /// Plans rows, at most as many as there is room for changes: beyond that, calls would be made for nothing.
-    pub(super) async fn plan_rows(
-        &self,
-        layout: &Layout,
-        rows: Vec<StoredRow>,
-        batch: &mut Batch,
-    ) -> Vec<PlannedChange> {
-        let mut changes: Vec<PlannedChange> = Vec::new();
-        let mut rows = rows.into_iter();
-        let remaining =
-            self.remaining().map_or(usize::MAX, |rows| usize::try_from(rows).unwrap_or(usize::MAX));
-        loop {
-            let moves = changes.iter().filter(|planned| !planned.corrects).count();
-            let taken = usize::try_from(batch.report.migrated).unwrap_or(usize::MAX).saturating_add(moves);
-            let wave: Vec<StoredRow> = rows.by_ref().take(remaining.saturating_sub(taken)).collect();
-            if wave.is_empty() || batch.outage.is_some() || self.stop.is_set() {
-                return changes;
-            }
-            self.plan_wave(layout, wave, &mut changes, batch).await;
-        }
-    }
-
-    async fn plan_wave(
-        &self,
-        layout: &Layout,
-        rows: Vec<StoredRow>,
-        changes: &mut Vec<PlannedChange>,
-        batch: &mut Batch,
-    ) {
-        let plans = stream::iter(rows).map(|row| async move {
-            let name = row.name(layout);
-            (name, self.work.plan(self.store, layout, row).await)
-        });
-        let mut plans = plans.buffered(self.options.concurrency.max(1));
-        while let Some((name, plan)) = plans.next().await {
-            // Each planned row counts before a stop is heeded; the rest of a slow batch is left to the next run.
-            self.count_plan(layout, name, plan, changes, batch);
-            if batch.outage.is_some() || self.stop.is_set() {
-                return;
-            }
-        }
-    }
-
-    fn count_plan(
-        &self,
-        layout: &Layout,
-        name: String,
-        plan: RowPlan,
-        changes: &mut Vec<PlannedChange>,
-        batch: &mut Batch,
-    ) {
-        match plan {
-            RowPlan::Already => batch.decided(|report| report.already += 1),
-            RowPlan::Failed(failure) => {
-                if let Some(error) = failure.outage() {
-                    failure.tell(self.trail(), layout, &name);
-                    batch.outage = Some(error.clone());
-                    return;
-                }
-                batch.failed(self.failure(layout, name, &failure));
-            }
-            RowPlan::Partly { rest, failure } => {
-                let failure = self.failure(layout, name, &failure);
-                Self::count_write(*rest, Some(failure), changes, batch);
-            }
-            written => Self::count_write(written, None, changes, batch),
-        }
-    }
-
-    /// A row that is to be written, but for one value perhaps.
-    fn count_write(
-        plan: RowPlan,
-        failure: Option<Failure>,
-        changes: &mut Vec<PlannedChange>,
-        batch: &mut Batch,
-    ) {
-        match plan {
-            RowPlan::WouldChange { sealed, calls } => {
-                batch.written(Counts { values: sealed, failure, corrects: false });
-                batch.report.kms_calls += calls;
-            }
-            RowPlan::Change { change, sealed } => {
-                changes.push(PlannedChange::new(change, Counts { values: sealed, failure, corrects: false }));
-            }
-            RowPlan::Corrects(None) => batch.written(Counts { values: 0, failure, corrects: true }),
-            RowPlan::Corrects(Some(change)) => {
-                changes.push(PlannedChange::new(change, Counts { values: 0, failure, corrects: true }));
-            }
-            RowPlan::Already | RowPlan::Failed(_) | RowPlan::Partly { .. } => {}
-        }
-    }
-
-    /// A value that could not be moved, for the report; the log and the trail get it as well.
-    fn failure(&self, layout: &Layout, row: String, failure: &CellFailure) -> Failure {
-        let correlation_id = failure.tell(self.trail(), layout, &row);
-        let class = failure.cause.class();
-        let failure = Failure::new(&layout.table.name, row, &failure.column, class, &failure.cause);
-        Failure { correlation_id, ..failure }
     }
 
     pub(super) fn count(&mut self, batch: Batch) {

@@ -7,12 +7,15 @@
 
 mod ahead;
 mod batch;
+mod come_back;
+mod drive;
 mod engine;
 mod left;
+mod pipeline;
 mod relocate;
 mod report;
 mod rewrap;
-mod write;
+mod worker;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -147,7 +150,8 @@ pub async fn run(
         return Outcome { report, ended_by: Some(Ended::Store(error)) };
     }
     let goal = Goal { format: options.to, rebind: options.rebind, dry_run: options.run.dry_run };
-    Run::new(store, Work::Convert(goal, CurrentKey::default()), &options.run, stop, progress).finish().await
+    let work = Work::Convert(goal, CurrentKey::default());
+    Run::new(store, &work, &options.run, stop, progress).finish().await
 }
 
 /// Rewrites the blind indexes of the store's tables under their active keys. `progress` is called after each batch.
@@ -157,7 +161,8 @@ pub(crate) async fn reindex(
     stop: &StopFlag,
     progress: impl FnMut(&MigrationReport),
 ) -> Outcome<MigrationReport> {
-    Run::new(store, Work::Reindex { dry_run: options.dry_run }, options, stop, progress).finish().await
+    let work = Work::Reindex { dry_run: options.dry_run };
+    Run::new(store, &work, options, stop, progress).finish().await
 }
 
 /// Wraps the data keys of every row again, without opening a token; one whose data key is another service's is opened and
@@ -188,7 +193,8 @@ pub async fn rewrap(
     let (from, also) = (options.from.clone(), options.also.clone());
     let goal = RewrapGoal { from, to, also, unmarked, dry_run: options.run.dry_run };
     let store = &store.with_fields();
-    let outcome = Run::new(store, Work::Rewrap(goal), &options.run, stop, progress).finish().await;
+    let work = Work::Rewrap(goal);
+    let outcome = Run::new(store, &work, &options.run, stop, progress).finish().await;
     let report = RewrapReport { index_keys, ..outcome.report.into() };
     Outcome { report, ended_by: outcome.ended_by }
 }

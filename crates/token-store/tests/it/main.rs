@@ -24,6 +24,7 @@ mod keys_have_one_text;
 mod leases_have_one_holder;
 mod many_processes_refresh_each_token_once;
 mod migration_moves_every_row;
+mod migration_overlaps_its_stages;
 mod migration_shares_the_table_with_others;
 mod migration_waits_for_nobodys_lock;
 mod mixed_tables_are_told_apart;

@@ -28,6 +28,9 @@ use crate::error::{DatabaseError, Scope};
 pub(super) use connect::{connect, of_pool};
 pub(super) use swap::Session;
 
+/// How many transactions of one run write at once. Two would wait for each other's locks on gaps between keys.
+pub(super) const WRITERS: usize = 1;
+
 /// A pool of connections.
 #[derive(Clone)]
 pub(crate) struct Connections {
@@ -94,7 +97,7 @@ fn unfit_session(message: &str) -> DatabaseError {
 fn bind(sql: &str, params: &[Param<'_>]) -> sqlx::query::Query<'static, MySql, MySqlArguments> {
     // Only identifiers from the profile, quoted, are ever put into the text; values are bound.
     let query = sqlx::query(AssertSqlSafe(sql.to_owned()));
-    params.iter().fold(query, |query, param| query.bind(param.map(ToOwned::to_owned)))
+    params.iter().fold(query, |query, param| query.bind(*param))
 }
 
 /// A statement that is prepared for this one execution. The types of the columns of a derived table come from the values

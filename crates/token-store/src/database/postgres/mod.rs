@@ -30,6 +30,9 @@ use crate::error::DatabaseError;
 pub(super) use connect::{connect, of_pool};
 pub(super) use swap::Session;
 
+/// How many transactions of one run write at once. While the server carries out one, the other is made ready and sent.
+pub(super) const WRITERS: usize = 2;
+
 /// A pool of connections, and what is known of them.
 #[derive(Clone)]
 pub(crate) struct Connections {
@@ -83,10 +86,8 @@ impl Connections {
         let mut query = sqlx::query(AssertSqlSafe(sql.to_owned())).persistent(!self.pooled);
         for param in params {
             query = match param {
-                Param::Text(text) => query.bind(text.map(ToOwned::to_owned)),
-                Param::Texts(texts) => query.bind(
-                    texts.iter().map(|text| text.map(ToOwned::to_owned)).collect::<Vec<Option<String>>>(),
-                ),
+                Param::Text(text) => query.bind(*text),
+                Param::Texts(texts) => query.bind(texts.as_slice()),
             };
         }
         query

@@ -28,6 +28,9 @@ use crate::error::DatabaseError;
 pub(super) use connect::{connect, of_pool};
 pub(super) use swap::Session;
 
+/// How many transactions of one run write at once. A file has one writer at a time.
+pub(super) const WRITERS: usize = 1;
+
 /// A pool of connections to a file.
 #[derive(Clone)]
 pub(crate) struct Connections {
@@ -75,7 +78,7 @@ fn bind(sql: &str, params: &[Param<'_>]) -> sqlx::query::Query<'static, Sqlite, 
     let mut query = sqlx::query(AssertSqlSafe(sql.to_owned()));
     for param in params {
         query = match param {
-            Param::Text(text) => query.bind(text.map(ToOwned::to_owned)),
+            Param::Text(text) => query.bind(*text),
             Param::Integer(number) => query.bind(*number),
             Param::Real(number) => query.bind(*number),
         };
