@@ -24,7 +24,7 @@ use crate::routes::{self, OPERATIONS};
 use crate::searches::Searches;
 use crate::tokens::Tokens;
 
-/// The most requests that are worked on at once.
+/// The most requests in progress at once.
 const MAX_AT_ONCE: u32 = 256;
 
 /// Variables that the drivers of the databases read: passwords, and files with passwords or keys.
@@ -43,7 +43,7 @@ const OPENERS: [&str; 10] = [
 /// The beginnings of those that the clients of key services and sources read.
 const OPENER_PREFIXES: [&str; 3] = ["AWS_", "BAO_", "VAULT_"];
 
-/// Who may ask.
+/// The callers that may send requests.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Config {
@@ -200,7 +200,7 @@ impl Agent {
         self.shared.busy.clone().try_acquire_owned().map_err(|_| ApiError::too_many())
     }
 
-    /// Waits until no request is worked on; none begins from now on.
+    /// Waits until no request is in progress; no further request begins.
     pub(crate) async fn idle(&self) {
         if let Ok(all) = self.shared.busy.acquire_many(MAX_AT_ONCE).await {
             all.forget();

@@ -1,4 +1,4 @@
-//! Bodies of requests: bounded, in time, wiped, and parsed without repeating anything of them.
+//! Bodies of requests: bounded in size and time, wiped, and parsed without repeating any part of them.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ pub(crate) const MAX_BODY_LEN: usize = 2 << 20;
 const MAX_DISCARDED: usize = 16 << 20;
 /// How long a client may take for its body.
 pub(crate) const BODY_WITHIN: Duration = Duration::from_secs(10);
-/// The unit in which memory for bodies is given out, in bytes.
+/// The unit in which memory for bodies is reserved, in bytes.
 const UNIT: usize = 4096;
 /// All bodies together, in bytes.
 const MAX_BODIES_LEN: usize = 64 << 20;

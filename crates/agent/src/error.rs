@@ -22,7 +22,8 @@ use crate::reply::Reply;
 
 /// The class of a value that does not open: a wrong row, a wrong key and damage are one answer.
 const DOES_NOT_OPEN: &str = "context_mismatch_or_corrupt";
-/// After how many seconds a request that met an outage may be sent again: the first tries of the circuit's.
+/// After how many seconds a request that met an outage may be sent again: the time of the circuit's first
+/// probes.
 const RETRY_OUTAGE: u32 = 2;
 /// After how many seconds a request that found too many others may be sent again.
 const RETRY_BUSY: u32 = 1;
@@ -97,7 +98,7 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, "malformed", message)
     }
 
-    /// The caller did not show that it may ask.
+    /// The caller did not authenticate.
     pub(crate) fn unauthorized(message: &'static str) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
     }

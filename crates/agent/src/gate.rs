@@ -81,7 +81,7 @@ fn peer(request: &Request) -> Peer {
     request.extensions().get::<Connection>().map_or(Peer::Tcp, |connection| connection.peer)
 }
 
-/// Who asks, or the reason why that is not clear.
+/// The caller, or the reason why it is unknown.
 fn caller(agent: &Agent, request: &Request) -> Result<Caller, (&'static str, ApiError)> {
     let headers = request.headers();
     if headers.get(HEADER).is_none_or(|value| value != "1") {
@@ -96,7 +96,7 @@ fn caller(agent: &Agent, request: &Request) -> Result<Caller, (&'static str, Api
         _ if peer == Peer::Tcp => {
             return Err(("token", ApiError::unauthorized("a token is needed: Authorization: Bearer …")));
         }
-        // On the socket the kernel says who asks.
+        // On the socket the kernel identifies the caller.
         _ => None,
     };
     Ok(Caller { peer, token })
@@ -108,7 +108,8 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)
 }
 
-/// RFC 9110, section 7.2: host and port. One header, so that no other program reads another one.
+/// RFC 9110, section 7.2: host and port. Exactly one header, so that no program between reads a different
+/// one.
 fn is_loopback(headers: &HeaderMap) -> bool {
     let mut all = headers.get_all(HOST).iter();
     let (Some(host), None) = (all.next().and_then(|host| host.to_str().ok()), all.next()) else {

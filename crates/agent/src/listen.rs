@@ -62,8 +62,8 @@ impl Listener {
     /// Listens on a Unix socket, which appears at its path with its mode and group in place.
     ///
     /// # Errors
-    /// [`SettingsError`] where another agent listens there, where a file is there that is no socket, or where the
-    /// directory takes none.
+    /// [`SettingsError`] where another agent listens there, where the path is another kind of file, or where
+    /// the directory does not allow a socket.
     pub async fn unix(path: &Path, group: Option<&str>) -> Result<Self, SettingsError> {
         let group = group.map(group_id).transpose()?;
         check_free(path).await?;
@@ -146,7 +146,7 @@ impl Listener {
             }
             Kind::Tcp(listener) => {
                 let (stream, _) = listener.accept().await?;
-                // An answer is one short write, which is not to wait for others.
+                // An answer is one short write, which must not wait for others.
                 let _ = stream.set_nodelay(true);
                 Ok((Stream::Tcp(stream), Peer::Tcp))
             }
@@ -162,7 +162,8 @@ impl Drop for MadeSocket {
     }
 }
 
-/// In a directory that no one else can enter, so that the socket is never there with other permissions than its own.
+/// In a directory that no one else can enter, so that the socket never exists with wider permissions than its
+/// own.
 fn make(path: &Path, group: Option<u32>) -> io::Result<Listener> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("/"));
     let private = tempfile::Builder::new()

@@ -145,7 +145,7 @@ impl Visitor<'_> for PlainVisitor {
     }
 }
 
-/// A number that was written with a fraction of nothing, as `7.0` is; none that could have lost digits.
+/// Accepts a number with a zero fraction, such as `7.0`; refuses one that could have lost digits.
 fn whole(number: f64) -> Option<i64> {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     (number.fract() == 0.0 && number.abs() < EXACT).then_some(number as i64)

@@ -50,12 +50,12 @@ enum Who {
     Token(String),
 }
 
-/// Of which rows a caller may do something.
+/// The rows that a caller may work on.
 #[derive(Debug)]
 pub(crate) enum Scope<'a> {
-    /// Of none.
+    /// No row.
     None,
-    /// Of every row.
+    /// Every row.
     Every,
     /// Of rows whose owner one of these rules names: column → values.
     Owners(Vec<&'a BTreeMap<String, Vec<String>>>),
@@ -214,7 +214,7 @@ impl Policy {
             .any(|rule| rule.who.is(caller) && rule.allows(Action::Secret) && !rule.secrets.is_empty())
     }
 
-    /// The first pattern that fits no name of a source whose names are variables.
+    /// The first pattern that matches no name of a source whose names are variables.
     pub(crate) fn pattern_of_no_variable(&self) -> Option<&str> {
         let is_of_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
         let is_beginning = |pattern: &str| {

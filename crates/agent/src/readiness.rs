@@ -1,4 +1,4 @@
-//! Readiness, from a state that is kept: a probe asks neither the database nor the key service.
+//! Readiness, from a stored state: a probe calls neither the database nor the key service.
 
 use std::time::Duration;
 

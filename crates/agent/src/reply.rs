@@ -26,7 +26,7 @@ impl<T: Serialize> IntoResponse for Reply<T> {
     }
 }
 
-/// JSON in a buffer that never grows, so that no part of it stays in freed memory.
+/// JSON in a buffer that never grows, so that no part of it remains in freed memory.
 fn wiped_json<T: Serialize>(value: &T) -> Option<Bytes> {
     let mut length = Length::default();
     serde_json::to_writer(&mut length, value).ok()?;

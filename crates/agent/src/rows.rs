@@ -14,7 +14,7 @@ pub(crate) struct Target {
     pub(crate) table: Table,
     pub(crate) key: TokenKey,
     pub(crate) store: TokenStore,
-    /// Whether the caller may see some owners' rows only: then a row of another owner is no row.
+    /// Whether the caller may see only some owners' rows: then another owner's row does not exist for it.
     pub(crate) is_narrowed: bool,
 }
 
@@ -147,7 +147,7 @@ impl Identity {
         Ok(Self { key, owner: owners })
     }
 
-    /// PostgreSQL stores it in no text, so no statement may ask for it.
+    /// PostgreSQL cannot store it in a text, so no statement may contain it.
     fn has_nul(&self) -> bool {
         let owners = self.owner.iter().filter_map(|(_, value)| value.as_ref());
         self.key.iter().chain(owners).any(|value| value.contains('\0'))

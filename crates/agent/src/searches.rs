@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use crate::caller::{Caller, Peer};
 
-/// The look-ups that a caller has at once.
+/// The most look-ups that a caller may make at once.
 const AT_ONCE: u32 = 50;
-/// How long it takes until there is one more: 10 per second.
+/// The time after which one more look-up is allowed: 10 per second.
 const EVERY: Duration = Duration::from_millis(100);
 /// With more callers than this, those are forgotten that have all their look-ups again.
 const REMEMBERED: usize = 1024;
@@ -28,7 +28,7 @@ enum Name {
 }
 
 impl Searches {
-    /// Takes one of the caller's look-ups; `false` if none is left.
+    /// Counts one of the caller's look-ups; `false` if the caller may make no more now.
     pub(crate) fn admits(&self, caller: &Caller) -> bool {
         self.admits_at(caller, Instant::now())
     }

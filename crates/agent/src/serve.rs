@@ -37,7 +37,8 @@ const MAX_HEADERS: usize = 64;
 const DRAIN_WITHIN: Duration = Duration::from_secs(25);
 /// How long the end waits for requests that have begun to arrive, and for answers to be taken.
 const GRACE: Duration = Duration::from_secs(1);
-/// The pause after a connection could not be taken, as when there are no more files for the process.
+/// The pause after a connection could not be accepted, for example because the process has no file
+/// descriptors left.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// A connection, as the requests on it know it.
@@ -85,7 +86,8 @@ async fn accept(
     Ok((stream, peer, place))
 }
 
-/// Idle connections end at once, others after their request. One that sends nothing more does not hold up the end.
+/// Idle connections end at once, others after their request. A connection that sends nothing more does not
+/// delay the end.
 async fn drain(agent: &Agent, graceful: GracefulShutdown) {
     let mut ended = pin!(graceful.shutdown());
     let idle = async {

@@ -69,7 +69,7 @@ pub enum TokensError {
         /// The line, from 1.
         line: usize,
     },
-    /// There is no token in it.
+    /// The file has no token.
     #[error("file has no token")]
     Empty,
 }

@@ -11,8 +11,8 @@ pub const WINDOW: usize = 4_096;
 
 /// Remembers the last [`WINDOW`] data keys of a key service, as derived values that say nothing of the keys.
 ///
-/// A key service that gives out a key twice (a replayed answer, a broken generator, a test double) would have two values
-/// sealed under one key; in version 2 envelopes nothing but the key distinguishes them.
+/// A key service that returns a key twice (a replayed answer, a broken generator, a test double) would have
+/// two values sealed under one key; in version 2 envelopes nothing but the key distinguishes them.
 #[derive(Default)]
 pub struct LastKeys(Mutex<Seen>);
 

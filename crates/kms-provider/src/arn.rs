@@ -29,7 +29,7 @@ impl<'a> KmsArn<'a> {
         self.resource
     }
 
-    /// The id of a key; none of an alias.
+    /// The id of a key; `None` for an alias.
     pub(crate) fn key_id(&self) -> Option<&'a str> {
         self.resource.strip_prefix("key/")
     }

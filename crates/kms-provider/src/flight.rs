@@ -36,7 +36,7 @@ where
     /// Waits for the call under way for `key`, or for a new one.
     ///
     /// `landed` looks for a result that arrived since the caller last looked; `call` must store its result where
-    /// `landed` finds it before it ends. An error is given to those who waited, and is not remembered.
+    /// `landed` finds it before it ends. An error is returned to all waiting callers, and is not remembered.
     pub(crate) async fn join<F>(
         &self,
         key: K,

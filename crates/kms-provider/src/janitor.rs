@@ -5,7 +5,7 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-/// How often expired keys are looked for. A cached key is gone two or three rounds after it expired.
+/// How often expired keys are searched for. A cached key is dropped two or three rounds after it expired.
 const ROUND: Duration = Duration::from_secs(1);
 
 /// Starts the thread with the first key, and ends it with the owner of the keys.
@@ -21,7 +21,7 @@ pub(crate) struct Janitor {
 
 impl Janitor {
     /// Starts the thread unless it runs; `sweep` returns the work of every round. Where the system refuses a
-    /// thread, the next key tries again.
+    /// thread, the next key starts it again.
     pub(crate) fn ensure<S>(&self, sweep: impl FnOnce() -> S)
     where
         S: FnMut() + Send + 'static,

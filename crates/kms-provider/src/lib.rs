@@ -1,4 +1,4 @@
-//! Key services with one trait, and the decorators that make a remote one fit for use.
+//! Key services with one trait, and the decorators that make a remote one usable.
 //!
 #![doc = include_str!("../README.md")]
 

@@ -14,7 +14,8 @@ use crate::wrapping::{self, Parsed, WrappingKey};
 /// An in-memory key service with keys `memory:1`, `memory:2`, …; all data keys that it wrapped are lost with
 /// it.
 ///
-/// It behaves like the real ones, contexts and claims included, so that a test that passes with it says something.
+/// It behaves like the real ones, contexts and claims included, so that a test that passes with it is
+/// meaningful.
 pub struct Memory {
     // By number, from 1; the last one is the current key.
     keys: RwLock<Vec<Arc<WrappingKey>>>,

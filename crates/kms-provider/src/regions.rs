@@ -29,7 +29,7 @@ impl Region {
         &self.name
     }
 
-    /// The key service there, to look at this Region by itself.
+    /// The key service there, to check this Region alone.
     #[must_use]
     pub fn provider(&self) -> &Arc<dyn KeyProvider> {
         &self.provider
@@ -128,7 +128,7 @@ impl Regions {
 struct Place<'a> {
     region: &'a Region,
     key_id: Option<Cow<'a, str>>,
-    // Whether this Region has the key, so that its word about the value is the last.
+    // Whether this Region has the key, so that its answer about the value is final.
     is_certain: bool,
 }
 
@@ -167,7 +167,7 @@ impl Told {
             ErrorClass::WrongKey => &mut self.wrong_key,
             _ => return Err(error),
         };
-        // The nearest Region's word is the one to give.
+        // The nearest Region's failure is the one to report.
         place.get_or_insert(error);
         Ok(())
     }

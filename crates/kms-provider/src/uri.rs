@@ -114,7 +114,7 @@ impl fmt::Display for KeyUri {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyUriError {
-    /// There is no text.
+    /// The text is empty.
     #[error("key URI is empty: {ACCEPTED}")]
     Empty,
     /// The scheme belongs to a key service that this build does not know.
@@ -132,7 +132,7 @@ pub enum KeyUriError {
     /// An ARN, but not one of a KMS key or alias.
     #[error("this ARN does not name a KMS key or alias (arn:aws:kms:<region>:<account>:key/<id>)")]
     OtherArn,
-    /// One of several keys is not an ARN, so that nothing says which Region it is in.
+    /// One of several keys is not an ARN, so its Region is unknown.
     #[error(
         "with several keys, each must be an ARN (arn:aws:kms:<region>:<account>:key/<id>), which names its Region"
     )]

@@ -31,7 +31,7 @@ const TAG_LEN: usize = 16;
 
 /// Most data keys that one key wraps with random nonces (NIST SP 800-38D, section 8.3).
 const MOST_WRAPS: u64 = 1 << 32;
-/// A warning comes at a quarter of that: there is time to rotate.
+/// A warning is logged at a quarter of that, which leaves time to rotate.
 const MANY_WRAPS: u64 = MOST_WRAPS / 4;
 
 /// A key that wraps: its cipher, the commitment to it, and how often this process has used it.
@@ -134,7 +134,7 @@ pub(crate) struct Parsed<'a> {
 }
 
 impl<'a> Parsed<'a> {
-    /// Takes bytes apart; none if they are not in the layout above.
+    /// Parses bytes; `None` if they are not in the layout above.
     pub(crate) fn parse(bytes: &'a [u8]) -> Option<Self> {
         let ([MAGIC, version], rest) = bytes.split_first_chunk()? else {
             return None;

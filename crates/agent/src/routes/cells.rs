@@ -21,7 +21,7 @@ use crate::reply::Reply;
 
 /// The most items of a batch.
 const MAX_ITEMS: usize = 5000;
-/// Items of a batch that are worked on at once.
+/// Items of a batch that are in progress at once.
 const AT_ONCE: usize = 32;
 
 /// Opens stored texts, each for its cell.

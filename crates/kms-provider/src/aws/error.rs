@@ -80,7 +80,7 @@ fn broken_off(operation: Operation) -> KeyError {
         .with_hint("check for parts of the network path that may cut connections (VPC endpoint, NAT, proxy)")
 }
 
-/// An answer that lacks what AWS KMS always gives, or that cannot be read at all.
+/// An answer without a field that AWS KMS always sends, or one that cannot be read.
 pub(super) fn not_an_answer(operation: Operation) -> KeyError {
     let what = format!("the answer to {} is not one of AWS KMS", operation.name());
     KeyError::new(ErrorClass::Unavailable, what).with_hint(
@@ -108,7 +108,8 @@ fn not_sent(operation: Operation) -> KeyError {
 }
 
 /// Error codes: `API_GenerateDataKey`, `API_Decrypt`, `API_ReEncrypt`, `API_DescribeKey` and `CommonErrors` of the AWS KMS
-/// API reference; the throttling codes are those that the SDK retries. None where it is no answer of AWS KMS.
+/// API reference; the throttling codes are those that the SDK retries. `None` if the answer is not from AWS
+/// KMS.
 fn class_of(code: Option<&str>, status: u16) -> Option<ErrorClass> {
     Some(match code.unwrap_or_default() {
         "AccessDenied" | "AccessDeniedException" | "NotAuthorized" | "OptInRequired" => ErrorClass::Denied,

@@ -19,7 +19,8 @@ const MAX_ARN_LEN: usize = 2_048;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum IdentityError {
-    /// There are no credentials, no Region, or no way to AWS STS, as in a private network without an endpoint for it.
+    /// There are no credentials, no Region, or no network path to AWS STS, as in a private network without an
+    /// endpoint for it.
     #[error("no credentials, or AWS STS cannot be reached")]
     NotReached,
     /// AWS STS does not accept the credentials.
@@ -55,7 +56,7 @@ pub async fn caller_identity_with(config: &SdkConfig, key: &str) -> Result<Strin
     match Client::from_conf(config).get_caller_identity().send().await {
         Ok(answer) => {
             let arn = answer.arn.ok_or(IdentityError::NotReached)?;
-            // The answer is printed, and any endpoint may have given it: control characters are escaped.
+            // The answer is printed and may come from any endpoint: control characters are escaped.
             Ok(arn.chars().take(MAX_ARN_LEN).flat_map(char::escape_debug).collect())
         }
         Err(SdkError::ServiceError(answer)) => {

@@ -180,7 +180,7 @@ impl AllowedKeys {
             }
         });
         match (answer.await, remembered) {
-            // An alias rarely moves: while KMS is out of reach, the last answer is better than none.
+            // An alias rarely changes: while KMS cannot be reached, the last answer is better than none.
             (Err(error), Some(known)) if error.class().is_retryable() => Ok(known.arn),
             (answer, _) => answer,
         }

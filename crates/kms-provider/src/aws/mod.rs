@@ -136,7 +136,7 @@ impl std::fmt::Debug for Aws {
     }
 }
 
-/// The configured Region, or the key's if none is; a key of another Region can only be an oversight.
+/// The configured Region, or the key's if none is; a key of another Region is a configuration error.
 fn region(config: &SdkConfig, key: &str) -> Result<Region, KeyError> {
     let of_key = KmsArn::parse(key).map(|arn| arn.region());
     match (config.region(), of_key) {

@@ -160,7 +160,7 @@ impl Aws {
 
 /// Tries one key after the other while the failure is about the key that was tried and not about the value.
 ///
-/// If none fits, a failure that an operator can fix is reported rather than "another key".
+/// If none matches, a failure that an operator can fix is reported rather than "another key".
 async fn first_that_fits<'a, T, F>(pins: &'a [String], attempt: impl Fn(&'a str) -> F) -> Result<T, KeyError>
 where
     F: Future<Output = Result<T, KeyError>>,
@@ -200,7 +200,7 @@ fn unusable(arn: &str, state: &KeyState) -> KeyError {
     )
 }
 
-/// Takes a secret out of an answer, so that it is wiped when dropped.
+/// Moves a secret out of an answer, so that it is wiped when dropped.
 fn secret(blob: Option<Blob>) -> Option<Zeroizing<Vec<u8>>> {
     blob.map(|blob| Zeroizing::new(blob.into_inner()))
 }

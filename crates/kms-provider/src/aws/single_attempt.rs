@@ -22,7 +22,7 @@ impl Aws {
 
     /// The same as [`from_config`](Self::from_config), but makes one attempt per call and ignores the
     /// configuration and `AWS_MAX_ATTEMPTS`: use it under [`Resilience`](crate::Resilience), which retries by
-    /// itself. Three attempts of three would be nine, all of them at a service that asks for fewer.
+    /// itself. Three attempts of three would be nine, all of them to a service that throttles.
     ///
     /// # Errors
     /// Those of [`from_config`](Self::from_config).

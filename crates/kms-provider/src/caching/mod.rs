@@ -28,7 +28,7 @@ pub use self::options::{CacheOptions, MAX_NEGATIVE_TTL};
 /// Most keys that are fetched again in the background at a time, so that waiting callers are not delayed.
 const MAX_REFRESHES: usize = 20;
 
-/// How long fetching a key again may take before it is given up.
+/// How long fetching a key again may take before it is abandoned.
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Keeps unwrapped data keys in memory, bounded by time, number and bytes, so that reading a value again costs no call.
@@ -39,8 +39,8 @@ const REFRESH_TIMEOUT: Duration = Duration::from_secs(20);
 ///   others.
 /// - A key that is still read when its time is nearly over is fetched again in the background, once for all callers, so that
 ///   no caller waits for a key in steady use. It needs a Tokio runtime; without one, nothing is fetched ahead.
-/// - Failures are given to those who waited and are not remembered, unless [`negative_ttl`] says so, and then only
-///   permanent ones and briefly.
+/// - Failures are returned to all waiting callers and are not remembered, unless [`negative_ttl`] says so,
+///   and then only permanent ones and briefly.
 /// - An expired key is never used, unless [`stale_for`] says so, and then only in an outage and up to its end.
 /// - A key that the key service refuses is forgotten at once: a later outage does not bring it back.
 /// - An expired key is dropped, and so wiped, within seconds, even without any read.
@@ -84,7 +84,7 @@ pub struct CacheCounts {
     pub refreshes: u64,
     /// Misses answered with an expired key because the key service did not answer.
     pub stale_served: u64,
-    /// Refusals given again without asking. They are neither hits nor misses.
+    /// Remembered refusals that were returned without a call. They are neither hits nor misses.
     pub refused_again: u64,
 }
 

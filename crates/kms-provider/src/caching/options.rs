@@ -30,7 +30,7 @@ pub struct CacheOptions {
     /// It is for values that are read over and over and never open. Remembered are the states of a key (`not_found`,
     /// `disabled`, `pending_deletion`) and `context_mismatch_or_corrupt`: the same bytes under the same context
     /// will never open. `denied` is not, because a permission is given at any moment; `wrong_key` is not, because most
-    /// such claims are refused without a call, and an alias may come to mean their key.
+    /// such claims are refused without a call, and an alias may later refer to their key.
     pub negative_ttl: Duration,
     /// How long after its expiry a key may still serve while the key service does not answer: not at all.
     ///

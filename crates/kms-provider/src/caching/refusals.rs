@@ -34,7 +34,7 @@ struct Keys {
     any: Option<Instant>,
 }
 
-/// Whether the key service has said no, about the key or about this value, so that its earlier answers are out of date.
+/// Whether the key service refused the key or this value, so that its earlier answers are out of date.
 pub(super) fn is_refusal(class: ErrorClass) -> bool {
     use ErrorClass::{ContextMismatchOrCorrupt, Denied, WrongKey};
     matches!(class, Denied | WrongKey | ContextMismatchOrCorrupt) || is_state_of_key(class)

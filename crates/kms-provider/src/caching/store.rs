@@ -43,7 +43,7 @@ pub(super) struct Entry {
     pub(super) context: EncryptionContext,
 }
 
-/// The same, borrowed, so that looking copies nothing. Its fields hash like those of [`Entry`].
+/// The same, borrowed, so that a look-up copies nothing. Its fields hash like those of [`Entry`].
 #[derive(Hash)]
 pub(super) struct Wanted<'a> {
     pub(super) wrapped: &'a WrappedDataKey,
@@ -101,7 +101,7 @@ impl Store {
         self.entries.contains_key(wanted)
     }
 
-    /// To be asked before a key is fetched, and given to [`keep`](Self::keep) with it.
+    /// Must be read before a key is fetched, and passed to [`keep`](Self::keep) with it.
     pub(super) fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
     }

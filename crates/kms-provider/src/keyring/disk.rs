@@ -50,7 +50,7 @@ pub(super) fn lock(path: &Path) -> Result<File, KeyringError> {
 
 /// Makes the file, or replaces it, in one step: a crash leaves the old version or the new one. Needs the lock.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<Stamp, KeyringError> {
-    // One name, so that the next writer replaces what a killed process left.
+    // One name, so that the next writer replaces the file that a killed process left.
     let temporary = with_suffix(path, ".tmp");
     let result = write_then_rename(path, &temporary, bytes);
     if result.is_err() {
@@ -137,7 +137,7 @@ mod owner {
             return Ok(());
         }
         match fchown(lock, Some(wanted.uid()), Some(wanted.gid())) {
-            // Only root can give a file away; the lock of any other user is at least no worse than before.
+            // Only root can change a file's owner; for any other user the lock stays as it was.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
             outcome => outcome,
         }
@@ -151,7 +151,8 @@ mod owner {
         Ok(())
     }
 
-    /// Gives the new file the old one's owner, so that an operator who rotates as root does not lock a service out.
+    /// Gives the new file the old one's owner, so that an operator who rotates as root does not make the file
+    /// unreadable for a service.
     pub(super) fn keep(file: &File, before: &Metadata) -> io::Result<()> {
         let now = file.metadata()?;
         if (now.uid(), now.gid()) != (before.uid(), before.gid()) {

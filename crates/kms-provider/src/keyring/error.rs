@@ -18,7 +18,7 @@ pub enum KeyringError {
         /// The file.
         path: PathBuf,
     },
-    /// There is such a file already, and making a keyring never replaces one.
+    /// The file already exists, and creating a keyring never replaces one.
     #[error("keyring {} exists already", path.display())]
     Exists {
         /// The file.

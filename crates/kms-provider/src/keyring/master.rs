@@ -58,7 +58,7 @@ impl Master {
         out
     }
 
-    /// Unwraps a ring key; none if it is not what [`wrap`](Self::wrap) made for this id.
+    /// Unwraps a ring key; `None` if it was not made by [`wrap`](Self::wrap) for this id.
     pub(super) fn unwrap(&self, id: &str, wrapped: &[u8; WRAPPED_LEN]) -> Option<DataKey> {
         let (nonce, rest) = wrapped.split_at(NONCE_LEN);
         let (ciphertext, tag) = rest.split_at(DATA_KEY_LEN);

@@ -149,14 +149,15 @@ impl Keyring {
     }
 
     /// Brings a keyring from its master key under a new one, and opens it there. Its keys stay the same, so everything
-    /// that they wrapped opens as before, without being touched.
+    /// that they wrapped opens as before, without any change.
     ///
     /// A keyring that is under the new master key already stays as it is: a run that was killed is simply run again.
     /// A [`Keyring`] that is open elsewhere under the old one unwraps with the keys it has, and makes no more data keys
     /// until it is opened again.
     ///
     /// # Errors
-    /// [`KeyringError::SameMasterKey`] if the two are one, and what reading and writing meet; the file is then as it was.
+    /// [`KeyringError::SameMasterKey`] if both keys are the same, and the errors of reading and writing; the
+    /// file is then unchanged.
     pub fn rekey(
         path: impl Into<PathBuf>,
         master: &DataKey,
@@ -189,7 +190,7 @@ impl Keyring {
     /// The keys, in the order in which they came.
     ///
     /// # Errors
-    /// [`KeyringError`], if the file was changed and does not read any more.
+    /// [`KeyringError`], if the file was changed and cannot be read any more.
     pub fn list(&self) -> Result<Vec<KeyEntry>, KeyringError> {
         let loaded = self.reloaded()?;
         Ok(loaded.ring.keys.iter().map(|key| entry(&loaded.ring, key)).collect())
@@ -210,10 +211,10 @@ impl Keyring {
     /// `{"keys":[{"id":"…","key":"<base64 of 32 bytes>","isActive":true},…]}`, so that values sealed by it
     /// open.
     ///
-    /// The export's active key becomes active when it comes in for the first time, so that the Node program can still
-    /// read values that are sealed from now on; importing again never undoes a rotation in between. Rotate as
-    /// soon as that program is gone: its key was in a plaintext file. The caller wipes its copy of the
-    /// export.
+    /// The export's active key becomes active when it is imported for the first time, so that the Node
+    /// program can still read values that are sealed from now on; importing again never undoes a rotation in
+    /// between. Rotate as soon as that program is gone: its key was in a plaintext file. The caller wipes its
+    /// copy of the export.
     ///
     /// # Errors
     /// [`KeyringError::Conflict`] if an id names another key here, and for failures of reading and writing. Nothing is
@@ -271,12 +272,13 @@ impl Keyring {
             return Ok(self.loaded.load_full());
         }
         let loaded = self.reloaded()?;
-        // Only after success, so that every call fails while the file is gone and not one a second.
+        // Only after success, so that every call fails while the file is missing, and not only one per
+        // second.
         self.looked.store(now, Ordering::Relaxed);
         Ok(loaded)
     }
 
-    /// The key with this id; the file is looked at if no key in memory has it.
+    /// The key with this id; the file is read if no key in memory has it.
     fn find(&self, id: &str) -> Result<Option<Arc<RingKey>>, KeyringError> {
         if let Some(key) = self.loaded.load().ring.get(id) {
             return Ok(Some(key.clone()));

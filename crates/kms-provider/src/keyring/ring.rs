@@ -40,7 +40,7 @@ pub(super) struct RingKey {
 }
 
 impl Ring {
-    /// Puts keys together; none if there is no such active key or two ids are the same.
+    /// Makes a ring of keys; `None` if the active key does not exist or two ids are the same.
     pub(super) fn new(keys: Vec<RingKey>, active: usize, stores: Vec<StoreRecord>) -> Option<Self> {
         let keys: Vec<_> = keys.into_iter().map(Arc::new).collect();
         let mut ids: Vec<&str> = keys.iter().map(|key| &*key.id).collect();
@@ -114,7 +114,7 @@ impl RingKey {
         Self::prepare(id, now(), key, stored)
     }
 
-    /// Unwraps a key as the file has it; none if it does not unwrap, or its id is not one.
+    /// Unwraps a key as the file has it; `None` if it does not unwrap, or its id is invalid.
     pub(super) fn unwrap(
         id: String,
         created_at: String,

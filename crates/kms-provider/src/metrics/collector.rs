@@ -12,7 +12,8 @@ use super::names::{self, MetricInfo};
 use crate::caching::{CacheCounts, Caching};
 use crate::resilience::{CircuitState, Resilience, ResilienceSnapshot};
 
-/// The decorators that are looked at. Held weakly: a cache is dropped, and its keys wiped, when its user drops it.
+/// The decorators whose metrics are read. Held weakly: a cache is dropped, and its keys wiped, when its user
+/// drops it.
 #[derive(Default)]
 pub(super) struct Watched {
     caches: Mutex<Vec<Weak<Caching>>>,

@@ -54,7 +54,7 @@ impl EmfDimensions {
     /// Takes 1 to 30 pairs of names (at most 255 characters) and values (at most 1,024), all printable ASCII.
     ///
     /// # Errors
-    /// [`EmfDimensionsError`] for what CloudWatch would drop without a word.
+    /// [`EmfDimensionsError`] for dimensions that CloudWatch would drop silently.
     pub fn new(pairs: BTreeMap<String, String>) -> Result<Self, EmfDimensionsError> {
         if !(1..=MAX_DIMENSIONS).contains(&pairs.len()) {
             return Err(EmfDimensionsError::Count { actual: pairs.len() });
@@ -174,7 +174,8 @@ impl EmfWriter {
         Self { dimensions: dimensions.pairs, previous: EmfSample::default() }
     }
 
-    /// The line for a sample, without the line break. The caller prints it, as a line of its own and with nothing before.
+    /// The line for a sample, without the line break. The caller prints it, as a separate line without a
+    /// prefix.
     pub fn line(&mut self, sample: EmfSample, now: SystemTime) -> String {
         let previous = &self.previous;
         let values = [
@@ -227,7 +228,7 @@ pub struct EmfEmitter {
 }
 
 impl EmfEmitter {
-    /// Begins to print: the first line comes after a whole period.
+    /// Starts printing: the first line comes after a whole period.
     ///
     /// `sample` gives the totals so far; `out` is where CloudWatch Logs collects, such as the standard output. Has to
     /// be called inside a Tokio runtime.
@@ -242,7 +243,7 @@ impl EmfEmitter {
             let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
             let (writer, out) = &mut *state;
             let line = writer.line(sample(), SystemTime::now()) + "\n";
-            // In one piece, so that what others print does not come in between.
+            // In one write, so that no other output is mixed in.
             let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
         });
         let print = Arc::clone(&printer);

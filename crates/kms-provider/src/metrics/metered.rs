@@ -15,9 +15,9 @@ pub(super) const OPERATIONS: [&str; 5] = ["generate", "unwrap", "rewrap", "descr
 
 /// Passes every call on, and reports to [`KmsMetrics`] how long it took and how it failed.
 ///
-/// Put it right under [`Caching`](crate::Caching): then a call is one that the cache could not spare, and its time is
-/// what its caller waited, the retries of [`Resilience`](crate::Resilience) included. A cancelled caller is
-/// counted as a request, and neither timed nor counted as failed.
+/// Put it right under [`Caching`](crate::Caching): then each call is one that the cache could not answer, and
+/// its time is what its caller waited, the retries of [`Resilience`](crate::Resilience) included. A cancelled
+/// caller is counted as a request, and neither timed nor counted as failed.
 pub struct Metered {
     inner: Arc<dyn KeyProvider>,
     metrics: Arc<KmsMetrics>,

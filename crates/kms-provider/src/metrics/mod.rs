@@ -108,7 +108,7 @@ impl KmsMetrics {
         }
     }
 
-    /// The data of one line of the CloudWatch embedded metric format. Latencies are given out once.
+    /// The data of one line of the CloudWatch embedded metric format. Each latency is reported once.
     #[must_use]
     pub fn emf_sample(&self) -> EmfSample {
         let (cache, _) = self.watched.cache();

@@ -139,7 +139,7 @@ impl Circuit {
                 }
             }
             (Verdict::Silent(error), State::HalfOpen { .. }) if probe => self.open(now, error),
-            // The probe found nothing out, so the next call is one.
+            // The probe had no result, so the next call is a probe.
             (Verdict::Unknown, State::HalfOpen { last }) if probe => {
                 State::Open { probe_at: now, last: last.clone() }
             }
@@ -160,7 +160,7 @@ impl Circuit {
     }
 }
 
-/// One line when an outage begins, one when it ends, and none for every call in between.
+/// One line when an outage begins, one when it ends, and none for the calls in between.
 fn report(from: &State, to: &State) {
     match (from, to) {
         (State::Closed { .. }, State::Open { last, .. }) => {

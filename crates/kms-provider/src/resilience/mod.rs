@@ -86,7 +86,7 @@ pub struct ResilienceSnapshot {
     pub in_progress: usize,
     /// Callers that wait for a call to end.
     pub waiting: usize,
-    /// The rate limit in calls a second, while there is one.
+    /// The rate limit in calls per second, while there is one.
     pub rate_limit: Option<f64>,
 }
 

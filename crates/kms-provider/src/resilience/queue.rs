@@ -55,7 +55,7 @@ impl Queue {
     }
 }
 
-/// A place in the queue, given up by a caller that leaves it, with a slot or without.
+/// A place in the queue; dropping it frees the place, with or without a slot.
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl Drop for Waiting<'_> {

@@ -104,8 +104,8 @@ impl RateLimit {
         }
     }
 
-    /// Lowers the rate, unless the throttled call was made before the last time that it was lowered: calls that were on
-    /// their way together are one piece of news.
+    /// Lowers the rate, unless the throttled call was made before the last time that it was lowered: calls
+    /// that were in progress together count as one.
     pub(super) fn throttled(&self, called: Instant, now: Instant) {
         if !self.enabled {
             return;
@@ -133,7 +133,7 @@ impl RateLimit {
         }
     }
 
-    /// The present limit in calls a second, if there is one.
+    /// The current limit in calls per second, if there is one.
     pub(super) fn limit(&self, now: Instant) -> Option<f64> {
         self.lock().current(now).map(|(rate, _)| rate)
     }
@@ -148,7 +148,7 @@ impl RateLimit {
     }
 }
 
-/// A place in the line, given up by a caller that leaves it, with a turn or without.
+/// A place in the queue; dropping it frees the place, with or without a turn.
 struct Place<'a> {
     ahead: usize,
     waiting: &'a AtomicUsize,

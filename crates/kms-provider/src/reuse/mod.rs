@@ -20,7 +20,8 @@ pub use self::limits::{MAX_AGE, MAX_BYTES, MAX_MESSAGES, ReuseLimits, ReuseLimit
 /// Most contexts that a data key is held for. An application seals under one or a few.
 const MAX_CONTEXTS: usize = 1_000;
 
-/// Lets a data key serve many messages, within [`ReuseLimits`], so that sealing costs less than a call a message.
+/// Lets a data key serve many messages, within [`ReuseLimits`], so that sealing costs less than one call per
+/// message.
 ///
 /// - Only [`generate_shared`](KeyProvider::generate_shared) reuses: the formats that ask with it derive a key of its own
 ///   for every message. [`generate`](KeyProvider::generate) is passed on as it is, so any other format cannot reuse.
@@ -28,7 +29,7 @@ const MAX_CONTEXTS: usize = 1_000;
 /// - The limits are exact under any concurrency: M messages within the other limits take ⌈M/N⌉ keys of N messages. At a
 ///   limit the next key is fetched, once for all callers that need it, and nothing fails. A cancelled caller
 ///   delays no other.
-/// - A message that is by itself over the limit of bytes gets a data key of its own.
+/// - A message that alone exceeds the limit of bytes gets a data key of its own.
 /// - A data key that is too old is dropped, and so wiped, within seconds, even when nothing is sealed.
 ///
 /// All messages of one key open with that key: a thief of it opens all of them. And until its age
@@ -48,7 +49,7 @@ pub struct Reuse {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReuseCounts {
-    /// Messages that were given a data key.
+    /// Messages that got a data key.
     pub messages: u64,
     /// Data keys that were fetched for them.
     pub keys: u64,
@@ -109,7 +110,7 @@ impl Reuse {
             };
             let landed = || landed().then_some(());
             self.flights.join(context.clone(), landed, fetch).await?;
-            // A caller that waited takes a share like any other, and tries again where none is left.
+            // A caller that waited takes one use of the key like any other, and tries again if none is left.
         }
     }
 }

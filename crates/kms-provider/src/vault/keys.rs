@@ -16,7 +16,7 @@ use crate::uri::TransitKey;
 /// How long a key is taken to be as it was: as long as an alias of AWS KMS.
 const CHECK_TTL: Duration = Duration::from_secs(300);
 
-/// The key that wraps, the keys that may have wrapped, and when each was last found to be fit for use.
+/// The key that wraps, the keys that may have wrapped, and when each was last found to be usable.
 pub(super) struct Keys {
     // Never empty; the first one wraps.
     keys: Vec<TransitKey>,
@@ -51,7 +51,7 @@ impl Keys {
         at.map(|at| &self.keys[at..=at]).ok_or_else(|| foreign(claim))
     }
 
-    /// Makes sure that a key is fit for use, by asking the server from time to time.
+    /// Checks that a key is usable, by a call to the server from time to time.
     pub(super) async fn ensure_fit<F>(
         &self,
         key: &TransitKey,
@@ -83,7 +83,7 @@ impl Keys {
         }
     }
 
-    /// Notes that a key was just found to be fit.
+    /// Records that a key was just found to be usable.
     pub(super) fn note_fit(&self, key: &TransitKey) {
         lock(&self.checked).insert(key.clone(), Instant::now());
     }

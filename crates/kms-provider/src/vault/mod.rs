@@ -17,7 +17,7 @@ use crate::uri::TransitKey;
 /// # What the key must be
 ///
 /// A symmetric key made with `derived=true`. Only then does the server bind a wrapped data key to the encryption context;
-/// with any other key it ignores the context without a word. So the key is looked at before its first use and every
+/// with any other key it silently ignores the context. So the key is checked before its first use and every
 /// five minutes, and one that is not derived is refused.
 ///
 /// The encryption context goes to the server as `context`: base64 of its canonical form, at most 8,192 bytes. A wrapped

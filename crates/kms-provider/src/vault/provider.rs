@@ -173,7 +173,7 @@ impl Vault {
         named(if unchanged { ciphertext.text } else { new.ciphertext }, new.key_version, key, OPERATION)
     }
 
-    /// Transit has no rewrap from one key to another, so that the data key is opened and wrapped here.
+    /// Transit cannot rewrap from one key to another, so the data key is opened and wrapped here.
     async fn wrap_under_current(
         &self,
         data_key: &DataKey,
@@ -187,7 +187,7 @@ impl Vault {
         let mut plaintext = Zeroizing::new(String::with_capacity(DATA_KEY_LEN * 2));
         STANDARD.encode_string(data_key.expose_secret(), &mut plaintext);
         let context = encoded(context);
-        // Base64 needs no escaping, so that the body is made without a copy that is not wiped.
+        // Base64 needs no escaping, so the body is built without an unwiped copy.
         let mut body = Zeroizing::new(Vec::with_capacity(context.len() + plaintext.len() + 64));
         for part in ["{\"context\":\"", &context, "\",\"plaintext\":\"", &plaintext, "\"}"] {
             body.extend_from_slice(part.as_bytes());
