@@ -57,7 +57,7 @@ pub(crate) enum Scope<'a> {
     None,
     /// Every row.
     Every,
-    /// Of rows whose owner one of these rules names: column → values.
+    /// Rows whose owner one of these rules names: column → values.
     Owners(Vec<&'a BTreeMap<String, Vec<String>>>),
 }
 

@@ -66,7 +66,7 @@ pub enum CliError {
     #[cfg(feature = "secrets")]
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// The database does not let its user do what a command needs.
+    /// The database user lacks a privilege that a command needs.
     #[error("{problem}")]
     Forbidden {
         /// The operation that is not allowed.

@@ -7,10 +7,10 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::output::note;
 
-/// Lines for a log come no faster than this.
+/// The minimum time between two lines of a log.
 const LINE_EVERY: Duration = Duration::from_secs(1);
 
-/// Draws how far a run has come.
+/// Draws the progress of a run.
 pub(crate) struct Progress {
     verb: &'static str,
     total: u64,

@@ -2,8 +2,8 @@
 //!
 //! Every event is a `tracing` event of the target [`TARGET`], so a subscriber decides where the trail goes. Its fields
 //! are `event`, `actor`, `secret`, `version`, `stage`, `source`, `outcome`, `key` and `correlation_id`; those that do not
-//! apply are left out. [`CACHE_HIT`] is of level DEBUG, since it may occur thousands of times a second; everything else is
-//! INFO, and failures are WARN, other than that there is no such secret.
+//! apply are left out. [`CACHE_HIT`] is of level DEBUG, since it may occur thousands of times per second;
+//! everything else is INFO, and failures are WARN, other than that there is no such secret.
 
 use envelope_core::correlation::CorrelationId;
 
@@ -20,7 +20,7 @@ pub const KMS_INITIALIZED: &str = "kms_initialized";
 pub const SECRET_STORED: &str = "secret_stored";
 /// A value was fetched from a source.
 pub const SECRET_RETRIEVED: &str = "secret_retrieved";
-/// A fetch failed; `outcome` says how.
+/// A fetch failed; `outcome` is the class.
 pub const SECRET_ACCESS_FAILED: &str = "secret_access_failed";
 /// An expired value was asked for, or cleaned up.
 pub const SECRET_EXPIRED: &str = "secret_expired";

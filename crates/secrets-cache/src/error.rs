@@ -175,7 +175,7 @@ impl From<OpenError> for Untrusted {
 }
 
 impl SourceError {
-    /// Every class, for a counter that wants each of them to exist from the start.
+    /// Every class, for a counter in which each must exist from the start.
     pub const CLASSES: [&'static str; 18] = [
         "not_found",
         "no_such_stage",

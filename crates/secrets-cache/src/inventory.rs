@@ -6,7 +6,7 @@ use crate::error::SourceError;
 use crate::name::SecretName;
 use crate::source::{ListRequest, SecretSource};
 
-/// How many secrets there are, and how many want attention.
+/// The number of secrets, and of those that need attention.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Inventory {
@@ -16,7 +16,7 @@ pub struct Inventory {
     pub versions: u64,
     /// Secrets that are not served any more.
     pub expired: u64,
-    /// Secrets whose policy wants a new value.
+    /// Secrets whose policy requires a new value.
     pub due: u64,
     /// When each secret with a schedule is due for rotation; empty where only numbers were counted.
     pub rotate_by: Vec<(SecretName, OffsetDateTime)>,

@@ -1,4 +1,4 @@
-//! A secret as a source hands it out: the value, its version, and its metadata.
+//! A secret as a source returns it: the value, its version, and its metadata.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -123,13 +123,14 @@ pub struct SecretMetadata {
     pub changed: Option<OffsetDateTime>,
     /// When it stops being served, if ever.
     pub expires: Option<OffsetDateTime>,
-    /// When its policy wants a new value, if it has one.
+    /// When its policy requires a new value, if it has a policy.
     pub rotate_by: Option<OffsetDateTime>,
     /// Its rotation policy.
     pub rotation: Option<RotationPolicy>,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
-    /// Whether all this is as it was stored, as far as its source knows. A value of a secret that is not is refused.
+    /// Whether all of this is as it was stored, as far as its source can tell. Otherwise the secret's value
+    /// is refused.
     pub is_authentic: bool,
 }
 
@@ -156,7 +157,7 @@ impl SecretMetadata {
         self.expires.is_some_and(|at| at <= now)
     }
 
-    /// Whether its policy wants a new value by now.
+    /// Whether its policy requires a new value by now.
     #[must_use]
     pub fn is_due(&self, now: OffsetDateTime) -> bool {
         self.rotate_by.is_some_and(|at| at <= now)
@@ -189,7 +190,7 @@ impl VersionMetadata {
     }
 }
 
-/// How often a secret wants a new value, and how long the old one stays readable afterwards.
+/// How often a secret needs a new value, and how long the old one stays readable afterwards.
 ///
 /// As text: `30d`, or `every=30d,grace=12h`; a hundred years at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

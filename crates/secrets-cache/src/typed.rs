@@ -21,7 +21,7 @@ pub trait FromSecret: Sized {
     /// The expected type, for messages: "an integer", "a URL".
     const EXPECTED: &'static str;
 
-    /// Reads the value; none if it is something else.
+    /// Reads the value; `None` if it has another type.
     fn from_secret(value: &SecretValue) -> Option<Self>;
 }
 
@@ -35,7 +35,7 @@ impl SecretsCache {
     /// Reads a secret, or a field of a JSON secret (`name#field`), as a type.
     ///
     /// # Errors
-    /// [`ReadError`]. It says the name and the expected type, never the value.
+    /// [`ReadError`]. It has the name and the expected type, never the value.
     pub async fn read<T: FromSecret>(&self, reference: &str) -> Result<T, ReadError> {
         let reference: SecretRef = reference.parse()?;
         interpret(&*self.get(reference.name().as_str()).await?, &reference)
@@ -74,7 +74,7 @@ pub enum ReadError {
         /// The expected type.
         expected: &'static str,
     },
-    /// A field was asked for, and the secret is not JSON, or has no such field.
+    /// A field was requested, and the secret is not JSON, or has no such field.
     #[error("secret {reference:?} is not a JSON object with this field")]
     NoField {
         /// The reference that was asked for.

@@ -26,7 +26,7 @@ use crate::output::{Format, emit, print};
 const FILES: [&str; 6] =
     ["tokens.db", "tokens.db-wal", "tokens.db-shm", "tokens.db-journal", "keyring.json", ENV_FILE];
 const ENV_FILE: &str = "demo.env";
-/// The first line of [`ENV_FILE`], by which a demo knows the files of an earlier one.
+/// The first line of [`ENV_FILE`], by which a demo recognises the files of an earlier one.
 const FIRST_LINE: &str = "# Keys of a demonstration. Never keep real ones in a file.\n";
 
 #[derive(clap::Args)]

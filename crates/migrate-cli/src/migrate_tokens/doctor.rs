@@ -107,7 +107,7 @@ async fn check_permissions(report: &mut Report, settings: &Settings) {
     }
 }
 
-/// A SQLite file that cannot be written says so by failing.
+/// A SQLite file that cannot be written fails on its own.
 fn unwritable(error: CliError) -> CliError {
     match error {
         CliError::Store(error) => CliError::Forbidden {
@@ -222,7 +222,8 @@ async fn check_key_service(report: &mut Report, settings: &Settings, options: &O
     }
 }
 
-/// Who the steps after this one are tried as: in a pod it is often not the role that was meant. Not to know it fails nothing.
+/// The identity that the following steps use: in a pod it is often not the intended role. If it is unknown,
+/// no check fails.
 #[cfg(feature = "aws")]
 async fn name_caller(report: &mut Report, settings: &Settings) {
     let detail = match tokenseal::key_service::caller(settings).await {

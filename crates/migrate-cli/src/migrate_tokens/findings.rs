@@ -1,4 +1,4 @@
-//! The obstacles in a table, as the commands report them, and the rows that a command looks at.
+//! The obstacles in a table, as the commands report them, and the rows that a command works on.
 
 use token_store::error::StoreError;
 use token_store::findings::{Finding, Kind, Severity};
@@ -20,13 +20,13 @@ pub(super) struct Where {
 }
 
 impl Where {
-    /// The same connection, whose walks look at these rows only.
+    /// The same connection, whose walks visit these rows only.
     pub(super) async fn narrow(&self, services: Tokenseal) -> Result<Tokenseal, CliError> {
         let store = self.apply(services.store().clone()).await?;
         Ok(services.with_store(store))
     }
 
-    /// The same store, whose walks look at these rows only.
+    /// The same store, whose walks visit these rows only.
     pub(super) async fn apply(&self, store: TokenStore) -> Result<TokenStore, CliError> {
         let store = match &self.table {
             Some(table) => store.clone().only_table(table).map_err(|_| no_table(table, &store))?,

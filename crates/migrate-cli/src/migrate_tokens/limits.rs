@@ -6,14 +6,14 @@ use token_store::status::KeyUse;
 
 /// Most values under one key with random nonces of 96 bits (NIST SP 800-38D, section 8.3).
 const MOST_VALUES: u64 = 1 << 32;
-/// The warning comes at a quarter of that: there is time to rotate.
+/// The warning is logged at a quarter of that, which leaves time to rotate.
 const MANY_VALUES: u64 = MOST_VALUES / 4;
 /// How long a key of a keyring is active before it should be rotated (NIST SP 800-57 part 1, section 5.3.6,
 /// has up to two years for a key that wraps).
 const OLD: Duration = Duration::days(365);
 
-/// Warnings about keys under which many values are. Each data key that a key service wraps is one use as well; AWS KMS and
-/// Transit have no such bound.
+/// Warnings about keys with many values under them. Each data key that a key service wraps is one use as
+/// well; AWS KMS and Transit have no such bound.
 pub(super) fn of_values(usage: &KeyUse) -> Vec<String> {
     let is_bounded = |key: &str| key.starts_with("keyring:") || key == "ENCRYPTION_KEY";
     let near = usage.keys.iter().filter(|key| is_bounded(&key.key_id) && key.values >= MANY_VALUES);

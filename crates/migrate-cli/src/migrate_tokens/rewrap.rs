@@ -27,8 +27,8 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args, mut settings: Settings, options: Options) -> Result<Exit, CliError> {
-    // The data keys that are there are under the key of today: it must be allowed for reading. A key of a keyring goes with
-    // its file.
+    // The existing data keys are under the current key: it must be allowed for reading. A key of a keyring
+    // goes with its file.
     settings.allowed_keys.extend(args.from.clone().filter(|key| !key.starts_with("keyring:")));
     let mut opened = false;
     if let Some(before) = settings.key.replace(args.to.clone()) {

@@ -46,7 +46,7 @@ static PAIR: LazyLock<Option<Regex>> = LazyLock::new(|| {
 
 /// Shows a connection string without its password: a URL, or pairs such as `host=db password=…`.
 ///
-/// Text that is neither comes back as it is; a text that looks like a URL and is none is masked as a whole.
+/// Other text is returned unchanged; a text that looks like a URL and is none is masked as a whole.
 #[must_use]
 pub fn connection_string(text: &str) -> String {
     if text.contains("://") {

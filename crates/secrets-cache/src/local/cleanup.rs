@@ -72,7 +72,8 @@ impl LocalStore {
         Ok(CleanedUp { secrets, versions })
     }
 
-    /// Cleans up now and then, on the current runtime. A failure is logged and tried again the next time.
+    /// Cleans up periodically, on the current runtime. A failure is logged, and the clean-up is repeated next
+    /// time.
     #[must_use = "the clean-up stops when this is dropped"]
     pub fn clean_up_every(&self, interval: Duration, retention: Duration) -> CleanUp {
         let store = self.clone();

@@ -1,4 +1,4 @@
-//! The head of the file: which store it is, how far it has come, and digests of all of its secrets.
+//! The head of the file: the store's id, the number of its last change, and digests of all of its secrets.
 //!
 //! The secrets are spread over 256 buckets by their names. A bucket's digest covers the names and seals in it, and the
 //! head's seal covers all digests and the number of the last change. So no secret can be added, removed or put back to
@@ -46,7 +46,7 @@ impl Head {
         }
     }
 
-    /// Reads the head; none in a file of the first version.
+    /// Reads the head; `None` in a file of the first version.
     pub(super) async fn read(connection: &mut SqliteConnection) -> Result<Option<Self>, sqlx::Error> {
         let known =
             "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN ('store', 'digests')";

@@ -4,7 +4,7 @@
 //! ring of data keys, each bound to its secret's name: a value moved to another name in the file does not open.
 //!
 //! Every secret has a seal over its name, times, tags, stages and values, and the file has one over all secrets and the
-//! number of the last change, which the ring remembers: a change by anything else than this program, and an older copy of
+//! number of the last change, which the ring remembers: a change by any other program, and an older copy of
 //! one secret or of the whole file, is refused. The ring's own file is what has to be kept apart for that.
 //!
 //! Reading needs no write access to the file, its directory or the ring.
@@ -86,7 +86,7 @@ impl LocalStore {
     /// Opens a store, making the file first if there is none; it is then readable by its owner only.
     ///
     /// # Errors
-    /// [`SourceError::Storage`] if the file cannot be opened, or is something else than a secret store.
+    /// [`SourceError::Storage`] if the file cannot be opened, or is not a secret store.
     pub async fn open_or_create(
         path: impl AsRef<Path>,
         ring: Arc<dyn DataKeyRing>,
@@ -132,7 +132,7 @@ impl LocalStore {
         Ok(refuses_unlabelled(&stores))
     }
 
-    /// The ring's memory of stores; nothing, if it has none.
+    /// The ring's record of stores; empty if it has none.
     fn remembered(&self) -> Result<Vec<StoreRecord>, SourceError> {
         let records = self.ring.ledger().map(|ledger| ledger.records()).transpose();
         Ok(records.map_err(writing::failed_ring(REMEMBER))?.unwrap_or_default())

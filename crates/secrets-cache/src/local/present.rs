@@ -10,7 +10,7 @@ use crate::source::NewSecret;
 
 /// The current version of a secret, against a value.
 pub(super) enum Current {
-    /// There is none.
+    /// The secret has no value now.
     None,
     Same {
         version: String,

@@ -47,8 +47,8 @@ pub struct ResealFailure {
 }
 
 impl LocalStore {
-    /// Moves every value under the ring's active data key, a batch a transaction; gives a purpose to values that carry
-    /// none, and a seal to secrets from before there were any.
+    /// Moves every value under the ring's active data key, one batch per transaction; gives a purpose to
+    /// values that carry none, and a seal to secrets from before there were any.
     ///
     /// The file itself shows the remaining work, so a run that was stopped continues where it was, and a run with nothing
     /// to do writes nothing. Old data keys may be dropped once [`status`](Self::status) shows no version under them.
@@ -90,7 +90,8 @@ impl LocalStore {
         Ok(left.map_err(failed(RESEAL))?.get::<i64, _>(0) == 0)
     }
 
-    /// Re-seals the secrets that follow, and returns the last one; none where there were none, and then the run is over.
+    /// Re-seals the secrets that follow, and returns the last one; `None` if there were none, and then the
+    /// run is complete.
     async fn reseal_batch(&self, after: i64, report: &mut ResealReport) -> Result<Option<i64>, SourceError> {
         let mut writing = Writing::begin(self, RESEAL).await?;
         let ids = stale(&mut writing, &report.key_id, after).await?;

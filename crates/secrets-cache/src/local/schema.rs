@@ -76,7 +76,7 @@ CREATE TABLE store (
 ) STRICT;
 ";
 
-/// Makes an empty file that only its owner may read, unless there is one.
+/// Creates an empty file that only its owner may read, unless the file exists.
 ///
 /// SQLite gives its own side files the same permissions.
 pub(super) fn create_file(path: &Path) -> Result<(), SourceError> {
@@ -153,7 +153,7 @@ fn side_file(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// Refuses a file that is something else than a store, without writing to it. An empty file becomes a store with the
+/// Refuses a file that is not a store, without writing to it. An empty file becomes a store with the
 /// first change.
 async fn recognized(pool: SqlitePool) -> Result<SqlitePool, SourceError> {
     found(&pool).await?;

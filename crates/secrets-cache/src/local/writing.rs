@@ -176,14 +176,14 @@ impl<'a> Writing<'a> {
                 return Ok(());
             };
             ledger.update(&mut |stores| {
-                // Another store at this path is gone, or this is a copy that has become one of its own.
+                // Another store at this path was removed, or this is a copy that became a store of its own.
                 stores.retain(|store| store.id == id || *store.path != *path);
                 let at = stores.iter().position(|store| store.id == id).unwrap_or_else(|| {
                     stores.push(StoreRecord::new(&*id, &*path));
                     stores.len() - 1
                 });
                 let store = &mut stores[at];
-                // After a kill between here and the commit it is one ahead already.
+                // After a kill between here and the commit, the ring's number is already one ahead.
                 store.revision = store.revision.max(next);
                 store.labelled = labelled || store.labelled && !accepting;
                 store.resealed = ends_reseal || store.resealed && !accepting;

@@ -22,7 +22,7 @@ pub struct Audited {
 }
 
 impl Audited {
-    /// `actor` is who asks: the name of the service or of the operator.
+    /// `actor` is the caller: the name of the service or of the operator.
     #[must_use]
     pub fn new(source: Arc<dyn SecretSource>, actor: impl Into<Arc<str>>) -> Self {
         Self { source, actor: actor.into(), metrics: None }

@@ -14,7 +14,7 @@ use crate::value::SecretValue;
 /// The environment variables of this process: a variable is a secret of the same name, in any spelling of it
 /// (`TEST_SECRET` is `test-secret`).
 ///
-/// It reads only. It does not list: an environment holds much that is no secret.
+/// It reads only. It does not list: most variables of an environment are no secrets.
 #[derive(Debug)]
 pub struct EnvironmentVariables {
     id: Arc<str>,
@@ -70,7 +70,7 @@ fn variable(name: &SecretName) -> Result<SecretValue, SourceError> {
 }
 
 /// The variables that a name can be, first the one that is asked for. A name with `=` cannot be a variable, and `var_os`
-/// only says that it is not set.
+/// only reports that it is not set.
 fn spellings(name: &SecretName) -> [String; 3] {
     [name.to_string(), name.variable(), name.variable().to_ascii_uppercase()]
 }

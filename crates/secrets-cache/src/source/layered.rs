@@ -1,4 +1,4 @@
-//! A source made of others: the first that knows a name answers.
+//! A source that combines others: the first that has a name answers.
 
 use std::sync::Arc;
 
@@ -12,9 +12,9 @@ use envelope_core::Environment;
 
 /// Sources in order of precedence.
 ///
-/// Only "there is no secret of this name" passes a question on. A source that denies, fails, or has the secret but
-/// not the version gives the answer: falling through would quietly serve an older value from elsewhere. A layered
-/// source is for reading; each [`Secret`] says which source it came from.
+/// Only "there is no secret of this name" continues with the next source. A source that denies, fails, or has
+/// the secret but not the version gives the answer: falling through would quietly serve an older value from
+/// elsewhere. A layered source is for reading; each [`Secret`] says which source it came from.
 #[derive(Default)]
 pub struct Layered {
     layers: Vec<Arc<dyn SecretSource>>,

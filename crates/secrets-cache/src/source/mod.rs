@@ -306,7 +306,7 @@ impl ListRequest {
 pub struct ListPage {
     /// The secrets.
     pub secrets: Vec<SecretMetadata>,
-    /// Where the next page begins; none if this is the last.
+    /// The start of the next page; `None` if this is the last.
     pub next: Option<String>,
 }
 

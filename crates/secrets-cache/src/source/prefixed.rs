@@ -12,7 +12,7 @@ use crate::name::{NameError, SecretName};
 use crate::secret::{Secret, SecretMetadata, Stage};
 use crate::value::SecretValue;
 
-/// Puts a prefix before every name on its way in, and takes it off on its way out.
+/// Adds a prefix to every name in requests, and removes it in results.
 ///
 /// Names outside the prefix are neither listed nor reachable. Errors keep the whole name, which is the one to look
 /// for in the source.

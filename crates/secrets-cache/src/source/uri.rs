@@ -1,5 +1,5 @@
-//! Which source is meant, as one text: `secretsmanager`, `local:<file.db>`, `dotenv:<file>`, `vault:<mount/path>` or
-//! `vault-lease:<mount>/creds`.
+//! The setting that selects a source, as one text: `secretsmanager`, `local:<file.db>`, `dotenv:<file>`,
+//! `vault:<mount/path>` or `vault-lease:<mount>/creds`.
 
 use std::fmt;
 use std::path::PathBuf;

@@ -18,7 +18,8 @@ pub(super) struct Baseline {
 }
 
 impl Baseline {
-    /// The latency of before; none where the file does not exist: then it is written, for the next run to compare with.
+    /// The earlier latency; `None` where the file does not exist: then it is written for the comparison of
+    /// the next run.
     pub(super) fn read_or_write(file: &Path, now: Option<f64>) -> Result<Option<f64>, CliError> {
         match std::fs::read_to_string(file) {
             Ok(text) => {

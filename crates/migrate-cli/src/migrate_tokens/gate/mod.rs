@@ -142,7 +142,7 @@ fn decide(args: &Args, counts: &Counts, before: Option<f64>, problem: Option<Str
         .filter(|(name, ..)| !args.skip.contains(name))
         .map(|(name, value, limit, ok)| Check { name, value, limit, ok })
         .collect();
-    // To leave out every check is to have no data.
+    // If every check is skipped, there is no data.
     let go = problem.is_none() && !checks.is_empty() && checks.iter().all(|check| check.ok);
     Report { go, checks, skipped: args.skip.clone(), problem }
 }

@@ -12,7 +12,7 @@ use super::series::{Counts, Series, Sum, mean};
 
 /// How far back counts go unless the caller says so.
 const WINDOW: Duration = Duration::from_secs(300);
-/// How far back the latency of before is looked for.
+/// How far back the query for the earlier latency goes.
 const BEFORE: &str = "1d";
 
 /// The answer of `/api/v1/query`, as far as it matters.
@@ -55,7 +55,7 @@ fn query(series: &Series, matchers: &[String], range: &str, offset: &str) -> Str
     format!("sum(increase({}{{{}}}[{range}]{offset}))", series.metric, all.join(","))
 }
 
-/// The value of a query; none where it has no result.
+/// The value of a query; `None` where it has no result.
 async fn ask(url: &Url, query: &str) -> Result<Option<f64>, FetchError> {
     let mut url = url.clone();
     let has_path = url.path_segments_mut().map(|mut path| {

@@ -63,7 +63,7 @@ pub(super) struct Counts {
     secret_failures: Option<f64>,
     /// The mean time to open a data key, in seconds.
     pub(super) latency: Option<f64>,
-    /// The same of before, where the source knows it.
+    /// The same for the time before, where the source has it.
     pub(super) latency_before: Option<f64>,
 }
 
@@ -98,7 +98,7 @@ impl Counts {
     }
 }
 
-/// A sum for each of a number; none where there is nothing to divide by.
+/// The quotient of two sums; `None` where the divisor is missing or zero.
 pub(super) fn mean(sum: Option<f64>, number: Option<f64>) -> Option<f64> {
     let (sum, number) = sum.zip(number)?;
     let mean = sum / number;

@@ -12,10 +12,11 @@ use tokenseal::hints;
 
 use crate::exit::{CliError, chain};
 
-/// The most bytes of an existing file's first line that are looked at.
+/// The most bytes of an existing file's first line that are read.
 const MAX_LINE: u64 = 1 << 20;
 
-/// A report that takes its place when the walk has ended. Dropped without a commit, it leaves the file as it was.
+/// A report that is moved to its path when the walk has ended. Dropped without a commit, it leaves the file
+/// as it was.
 pub(super) struct ReportFile {
     file: BufWriter<NewFile>,
     refused: Option<io::Error>,

@@ -42,8 +42,8 @@ impl Dotenv {
         Ok(Self::of(entries(path.as_ref(), environment)?))
     }
 
-    /// Reads a file whose every value is beyond doubt: a program would be given one that is cut, or is another one for
-    /// other readers of the file.
+    /// Reads a file only if every value is unambiguous: otherwise a program could get a truncated value, or
+    /// another one than other readers of the file.
     ///
     /// # Errors
     /// As [`open`](Self::open), and [`SourceError::Storage`] naming the first line in [`Doubt`].

@@ -18,7 +18,7 @@ pub struct NewVersion {
     pub token: String,
 }
 
-/// How far the version of a rotation has come.
+/// The progress of the version of a rotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Standing {
@@ -33,7 +33,7 @@ pub enum Standing {
 }
 
 impl SecretsManager {
-    /// How far the version has come.
+    /// The progress of the version.
     ///
     /// # Errors
     /// As [`describe`](crate::SecretSource::describe).
@@ -41,7 +41,7 @@ impl SecretsManager {
         Ok(standing(&self.describe_version(version).await?, version))
     }
 
-    /// The value that the version has; none if it has no value yet.
+    /// The value of the version; `None` if it has no value yet.
     ///
     /// # Errors
     /// As [`get`](crate::SecretSource::get).

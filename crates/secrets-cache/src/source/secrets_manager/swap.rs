@@ -1,8 +1,8 @@
 //! Replaces a specific current version with a new one.
 //!
 //! The service stores a version under any label, and moves `AWSCURRENT` only from the version that a request names
-//! (`RemoveFromVersionId` in the `UpdateSecretVersionStage` reference). So the new version comes under a label of its own,
-//! and takes over `AWSCURRENT` if the version that was read still has it.
+//! (`RemoveFromVersionId` in the `UpdateSecretVersionStage` reference). So the new version gets a label of
+//! its own, and takes over `AWSCURRENT` if the version that was read still has it.
 
 use envelope_core::random;
 

@@ -52,8 +52,8 @@ const AT_ONCE: usize = 8;
 /// # What is not served
 ///
 /// A deleted version can be brought back ([`SourceError::PendingDeletion`]), a destroyed one cannot
-/// ([`SourceError::NoSuchStage`]), and one whose time is over says so ([`SourceError::Expired`]). Expiry is KV's own
-/// `delete_version_after`; expiry and rotation policies of this crate are refused.
+/// ([`SourceError::NoSuchStage`]), and one that has expired returns ([`SourceError::Expired`]). Expiry is
+/// KV's own `delete_version_after`; expiry and rotation policies of this crate are refused.
 ///
 /// # Capabilities
 ///
