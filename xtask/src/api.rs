@@ -40,7 +40,7 @@ pub(crate) fn check() -> anyhow::Result<()> {
         eprintln!("{} {line}", if current.contains(line) { "+" } else { "-" });
     }
     if written != current {
-        bail!("docs/api.md is not what the code is: run `cargo xtask api`");
+        bail!("docs/api.md differs from the code: run `cargo xtask api`");
     }
     Ok(())
 }

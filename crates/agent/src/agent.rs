@@ -163,8 +163,9 @@ impl Agent {
         &self.shared.config.policy
     }
 
-    /// Whether a secret of this name would be a setting of the agent itself, such as the key of its keyring, or open what the
-    /// agent opens. Those are in its environment or its `.env` file, and for no caller.
+    /// Whether a secret of this name would be a setting of the agent itself, such as the key of its keyring,
+    /// or open the values that the agent opens. Those are in its environment or its `.env` file, and for no
+    /// caller.
     pub(crate) fn is_own_setting(&self, name: &SecretName) -> bool {
         let Some(prefix) = &self.shared.config.variable_prefix else { return false };
         let Ok(name) = SecretName::new(&format!("{prefix}{name}")) else { return true };

@@ -64,7 +64,7 @@ pub(crate) struct Row {
 about_a_row! {
     /// Writes tokens into a row, which is made if it does not exist.
     pub(crate) struct PutRequest {
-        /// The tokens by column; null writes NULL. Columns that are left out keep what they hold.
+        /// The tokens by column; null writes NULL. Columns that are left out keep their values.
         #[schema(schema_with = texts_or_null)]
         pub(crate) tokens: Named<Option<SecretText>>,
         /// Plain columns, written in the same statement.

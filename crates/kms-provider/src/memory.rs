@@ -173,5 +173,5 @@ fn name(bytes: Box<[u8]>, number: usize) -> Result<WrappedDataKey, KeyError> {
 
 fn foreign(claim: &str) -> KeyError {
     KeyError::new(ErrorClass::WrongKey, format!("wrapped under a key that is not here ({})", shown(claim)))
-        .with_hint("the in-memory key service opens only what the same instance wrapped")
+        .with_hint("the in-memory key service opens only data keys that the same instance wrapped")
 }

@@ -249,7 +249,7 @@ impl SourceError {
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
-            Self::NotFound { .. } => "check the name and the prefix; `list` shows what is there",
+            Self::NotFound { .. } => "check the name and the prefix; `list` shows all names",
             Self::NoSuchStage { .. } => {
                 "give a secret without a value one; only a rotated secret has a previous version, and only for its grace period"
             }

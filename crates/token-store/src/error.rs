@@ -223,7 +223,7 @@ pub enum StoreError {
         row: String,
     },
     /// The database would store another value than the one that was sent; nothing was written.
-    #[error("{table} {row}: database would store something else than what was sent")]
+    #[error("{table} {row}: database would store other values than those sent")]
     Altered {
         /// The table.
         table: String,
@@ -276,7 +276,9 @@ pub enum StoreError {
     },
     /// The prepared write does not fit this row: it is too old, the row was changed since in a way that matters, or a
     /// token that is not set would have to be opened first. Nothing was written; prepare again.
-    #[error("{table} {row}: what was prepared for column {column} is too old, or the row was changed since")]
+    #[error(
+        "{table} {row}: the data key prepared for column {column} is too old, or the row was changed since"
+    )]
     NotPrepared {
         /// The table.
         table: String,

@@ -119,8 +119,9 @@ fn is_envelope(text: &str) -> bool {
     matches!(detect(text), Ok(Format::KmsEnvelope | Format::BoundEnvelope))
 }
 
-/// Whether a version that the caller gives for a table without version columns is what the text is: such a text is otherwise
-/// known by its mark alone, and a ciphertext that lost its mark would be handed out as a plaintext.
+/// Whether a version that the caller gives for a table without version columns matches the text: such a text
+/// is otherwise known by its mark alone, and a ciphertext that lost its mark would be returned as a
+/// plaintext.
 fn fits(version: i64, text: &str, unmarked: Unmarked) -> bool {
     let is_plaintext = || unmarked == Unmarked::Plaintext && matches!(detect(text), Ok(Format::Plaintext));
     match version {

@@ -118,8 +118,8 @@ impl InProcess {
         tokio::task::spawn_blocking(move || client.post(path, &body)).await.unwrap()
     }
 
-    /// Opens the text of an item by both routes: as it is given, and from a row that holds it. The other cells are what the
-    /// table cannot do without. No row has a key with the character U+0000.
+    /// Opens the text of an item by both routes: as it is given, and from a row that holds it. The other
+    /// cells are those that the table requires. No row has a key with the character U+0000.
     async fn open(&self, db: &Sql, item: Value, others: &[(&str, &str)]) -> Vec<Value> {
         let opened = self.post("/v1/open", json!({ "items": [item] })).await.expect(200)["items"][0].clone();
         if [&item["row"], &item["owner"]].iter().any(|cells| cells.to_string().contains("\\u0000")) {

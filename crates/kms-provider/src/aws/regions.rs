@@ -18,7 +18,7 @@ impl Regions {
     /// `keys` are what [`KeyUri::AwsRegions`](crate::KeyUri::AwsRegions) holds. `allowed` are further keys whose wrapped
     /// data keys may be opened: an ARN counts in its own Region, a bare id or an alias in each.
     ///
-    /// `around` puts around each Region what it needs of its own. Every call is attempted once, so that is a
+    /// `around` adds the decorators that each Region needs. Every call is attempted once, so use a
     /// [`Resilience`](crate::Resilience):
     ///
     /// ```no_run

@@ -113,8 +113,8 @@ impl Caching {
         }
     }
 
-    /// The same key service for callers who unwrap each key once, such as a run over every row of a table: what it unwraps is
-    /// not looked up and not kept, and counts as a miss and a load of this cache.
+    /// The same key service for callers who unwrap each key once, such as a run over every row of a table:
+    /// its keys are not looked up and not kept, and count as misses and loads of this cache.
     #[must_use]
     pub fn uncached(&self) -> Arc<dyn KeyProvider> {
         Arc::new(Uncached { shared: self.shared.clone() })

@@ -35,10 +35,10 @@ use crate::uri::TransitKey;
 ///
 /// Transit's answers name a key in one place only: the description of a key, which is read before the key's first use and
 /// every five minutes. Its name must be the one that was asked for. A wrapped data key names a version and no key: the key
-/// that is stored next to it is the one in the path of the request, and TLS is what ties the answer to the request. What an
-/// answer does state is compared before anything is stored: the version next to the wrapped data key is the one in it, a rewrap
-/// does not go back to an older version, a data key has 32 bytes, its wrapped form has room for it, and it is none of
-/// the last [`WINDOW`](crate::answers::WINDOW) ones.
+/// that is stored next to it is the one in the path of the request, and TLS is what ties the answer to the
+/// request. The rest of an answer is compared before anything is stored: the version next to the wrapped data
+/// key is the one in it, a rewrap does not go back to an older version, a data key has 32 bytes, its wrapped
+/// form has room for it, and it is none of the last [`WINDOW`](crate::answers::WINDOW) ones.
 ///
 /// # Capabilities
 ///

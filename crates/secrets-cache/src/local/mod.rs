@@ -141,8 +141,8 @@ impl LocalStore {
     /// Takes over a value from the Node service: opens its envelope and stores it, re-sealed under its name. A value that is
     /// there already stays as it is, so that a repeated import changes nothing.
     ///
-    /// `aad` is the associated data that the old system sealed it with. It is the caller's knowledge: what the
-    /// envelope says about it is not believed.
+    /// `aad` is the associated data that the old system sealed it with. It comes from the caller: the
+    /// envelope's own statement about it is not trusted.
     ///
     /// # Errors
     /// [`SourceError::Sealed`] if the envelope does not open so, [`SourceError::Conflict`] if the store has another value

@@ -1,5 +1,6 @@
-//! A value that other rows, keys or constraints hang on is sealed without a loss: what the database would change together with
-//! it is found before a row is touched, and a row that would come out wrong stays as it was and is named.
+//! A value that other rows, keys or constraints depend on is sealed without a loss: changes that the database
+//! would make with it are found before a row is changed, and a row that would become wrong stays as it was
+//! and is named.
 
 use token_store::findings::{Finding, Kind, Severity, findings};
 use token_store::migration::MigrationReport;

@@ -1,4 +1,5 @@
-//! Addresses, schemas, search paths and poolers: what is used is what was named, and what is not known is refused.
+//! Addresses, schemas, search paths and poolers: only named objects are used, and unknown parameters are
+//! refused.
 
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
