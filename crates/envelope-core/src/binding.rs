@@ -9,7 +9,7 @@ type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
 
 /// Names the table, column, primary key and owner of one value, so that it opens nowhere else.
 ///
-/// Its texts may be borrowed: naming a cell of a row that is at hand copies none of them.
+/// Its texts may be borrowed: naming a cell of a row in memory copies none of them.
 ///
 /// A pair whose value is empty is left out of contexts made from it, because AWS KMS takes no empty value.
 #[derive(Clone, Debug, PartialEq, Eq)]

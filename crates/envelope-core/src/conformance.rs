@@ -57,7 +57,7 @@ impl Capabilities {
 /// Runs the whole suite.
 ///
 /// # Panics
-/// With what the provider does not keep.
+/// If the provider violates a rule; the message names the rule.
 pub async fn check(provider: &dyn KeyProvider) {
     check_with(provider, Capabilities::default()).await;
 }
@@ -65,7 +65,7 @@ pub async fn check(provider: &dyn KeyProvider) {
 /// Runs the suite, but for what `capabilities` leaves out.
 ///
 /// # Panics
-/// With what the provider does not keep.
+/// If the provider violates a rule; the message names the rule.
 pub async fn check_with(provider: &dyn KeyProvider, capabilities: Capabilities) {
     round_trip(provider).await;
     fresh_keys(provider).await;

@@ -34,7 +34,8 @@ pub enum FieldKeys<'a> {
     /// The same of a sealer: its key service, its application's context and its suite. A value that does not open is reported to its
     /// [observer](Sealer::with_failure_observer).
     Sealer(&'a Sealer),
-    /// Data keys at hand: JSON envelopes, with the [canonical binding](Binding::canonical) as associated data.
+    /// Data keys in memory: JSON envelopes, with the [canonical binding](Binding::canonical) as associated
+    /// data.
     Ring(&'a dyn DataKeyRing),
 }
 

@@ -63,7 +63,7 @@ impl Setting {
         }
     }
 
-    /// What it is called where no program has a name for it.
+    /// Its name where no program has one for it.
     fn words(self) -> &'static str {
         match self {
             Self::Key => "the key URI",

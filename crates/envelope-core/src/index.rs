@@ -6,7 +6,7 @@
 //! The first `bits` bits are kept, the rest of the last byte is zero, and the stored text is `k<number of the key>:` and
 //! their lower-case hexadecimal digits: the same under every collation that ignores case.
 //!
-//! What an index gives away is in `docs/pii.md`.
+//! The information that an index leaks is described in `docs/pii.md`.
 
 mod normalization;
 
@@ -62,13 +62,13 @@ fn escaped(name: &str) -> String {
     name.replace('\\', "\\\\").replace('/', "\\/")
 }
 
-/// What makes the index of a value: a key of one column, and how its values are normalised and cut.
+/// The inputs of an index: a key of one column, and how its values are normalised and cut.
 pub struct IndexKey {
     number: u32,
     normalization: Normalization,
     bits: u16,
     key: DataKey,
-    /// What comes before the value in every message.
+    /// The text before the value in every message.
     prefix: Vec<u8>,
 }
 
@@ -114,7 +114,7 @@ impl IndexKey {
         self.bits
     }
 
-    /// What every index under this key begins with.
+    /// The prefix of every index under this key.
     #[must_use]
     pub fn mark(&self) -> String {
         mark(self.number)
@@ -158,7 +158,7 @@ impl fmt::Debug for IndexKey {
     }
 }
 
-/// What every index under the key of this number begins with.
+/// The prefix of every index under the key of this number.
 #[must_use]
 pub fn mark(number: u32) -> String {
     format!("k{number}:")

@@ -1,4 +1,4 @@
-//! The ledger of a ring: what it remembers, authenticated, of the stores whose values are sealed under its keys.
+//! The ledger of a ring: an authenticated record of the stores whose values are sealed under its keys.
 //!
 //! A file cannot show that an older copy of it was put back. Another file that is kept apart can: the ring records how
 //! far each store has come.

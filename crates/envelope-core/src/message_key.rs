@@ -20,7 +20,7 @@ pub(crate) struct MessageKey {
 }
 
 impl MessageKey {
-    /// Derives both; the two infos must differ, and say what the message is.
+    /// Derives both; the two infos must differ, and identify the message.
     pub(crate) fn derive(
         key: &DataKey,
         message_id: &[u8],

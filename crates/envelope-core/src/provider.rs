@@ -66,7 +66,8 @@ pub trait KeyProvider: Send + Sync {
         None
     }
 
-    /// Opens what the key service itself encrypted (AWS KMS `Encrypt`: at most 4,096 bytes of plaintext).
+    /// Opens a value that the key service itself encrypted (AWS KMS `Encrypt`: at most 4,096 bytes of
+    /// plaintext).
     ///
     /// `key_id` is the key id that is stored next to the ciphertext, a claim like that of a wrapped data key.
     async fn decrypt(
@@ -126,7 +127,7 @@ impl KeyDescription {
     }
 }
 
-/// The kind of a failure, which decides what the caller can do.
+/// The kind of a failure, which decides the caller's options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorClass {

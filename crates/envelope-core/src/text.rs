@@ -70,7 +70,7 @@ pub(crate) fn check_json_spelling(text: &str) -> Result<(), FormatError> {
     }
     let mut rest = bytes;
     while let Some(at) = rest.iter().position(|&byte| byte == b'\\') {
-        // Both bytes of an escape are passed over, so that `\\u` is not taken for the start of one.
+        // Both bytes of an escape are skipped, so that `\\u` is not taken for the start of one.
         let (escape, tail) = rest[at..].split_at(2.min(rest.len() - at));
         if escape == b"\\u" && tail.iter().take(4).any(u8::is_ascii_uppercase) {
             return Err(FormatError::Json);

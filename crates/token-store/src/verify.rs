@@ -107,7 +107,8 @@ pub async fn verify(
     verify_each(store, sample, stop, progress, |_, _| {}).await
 }
 
-/// The same, and hands over each failure and finding as it is found: also those that the report has no room for.
+/// The same, and passes on each failure and finding as it is found, also those that the report has no room
+/// for.
 ///
 /// # Errors
 /// As [`verify`].
@@ -203,7 +204,7 @@ async fn check_table(
     let (mut bytes, mut is_at_end) = (0, false);
     let mut checks = FuturesOrdered::new();
     loop {
-        // Once a stop is asked for no further row is begun; those in hand still count.
+        // Once a stop is requested, no further row is begun; rows in progress still count.
         while checks.len() < CONCURRENCY && !stop.is_set() {
             let Some(row) = read.pop_front() else { break };
             bytes -= row.bytes();

@@ -1,4 +1,4 @@
-//! Hints: the one place where what the libraries know of a failure gets the names of variables and commands.
+//! Hints: the one place that adds names of variables and commands to the libraries' failures.
 
 use envelope_core::error::Needed;
 use envelope_core::hint::{Setting, naming};
@@ -8,7 +8,7 @@ use token_store::StoreError;
 use token_store::error::SealFailure;
 use token_store::migration::Failure;
 
-/// What the programs call a setting.
+/// The programs' name of a setting.
 #[must_use]
 pub fn name(setting: Setting) -> &'static str {
     match setting {
@@ -60,19 +60,19 @@ pub fn complete_findings(findings: &mut [Failure]) {
     }
 }
 
-/// What to do about a failure of the key service.
+/// A way to fix a failure of the key service.
 #[must_use]
 pub fn of_key(error: &KeyError) -> Option<String> {
     error.hint_naming(name)
 }
 
-/// What to do about a failure of the local keyring.
+/// A way to fix a failure of the local keyring.
 #[must_use]
 pub fn of_keyring(error: &KeyringError) -> String {
     naming(error.hint_pattern(), name)
 }
 
-/// What to do about a failure of the store.
+/// A way to fix a failure of the store.
 #[must_use]
 pub fn of_store(error: &StoreError) -> Option<String> {
     let hint = match error {

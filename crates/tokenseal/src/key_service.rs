@@ -149,7 +149,7 @@ fn cached(inner: Arc<dyn KeyProvider>, settings: &Settings, load: Load, watch: &
 /// How long the first line of the log waits for the key's name.
 const NAMED_WITHIN: Duration = Duration::from_secs(3);
 
-/// The first line of the log about the key service, with the key that an alias stands for.
+/// The first line of the log about the key service, with the key that an alias refers to.
 async fn announce(settings: &Settings, uri: &KeyUri, backend: &dyn KeyProvider) {
     if !tracing::enabled!(tracing::Level::INFO) {
         return;

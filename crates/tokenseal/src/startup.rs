@@ -11,13 +11,13 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::audit::AuditTrail;
 
-/// The crates whose log lines follow the level that is asked for. Dependencies stay at warnings: at `trace`, network
-/// libraries write out what they send and receive, and that holds plaintext data keys.
+/// The crates whose log lines follow the configured level. Dependencies stay at warnings: at `trace`, network
+/// libraries log the bytes that they send and receive, which hold plaintext data keys.
 const OURS: [&str; 5] = ["envelope_core", "kms_provider", "secrets_cache", "token_store", "tokenseal"];
 
 /// Starts logging to standard error: our crates and `own` at `level`, audit events at `audit`, everything else at
-/// warnings. The trail hears audit events up to `heard`, whatever the other levels. A second call in one process changes
-/// nothing.
+/// warnings. The trail gets audit events up to `heard`, independent of the other levels. A second call in one
+/// process changes nothing.
 pub fn logging(
     level: LevelFilter,
     audit: LevelFilter,

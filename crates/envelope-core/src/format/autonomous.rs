@@ -81,7 +81,7 @@ impl Envelope {
     }
 }
 
-/// Opens a production value. A development value is [`OpenError::DevelopmentToken`], whatever the environment.
+/// Opens a production value. A development value is [`OpenError::DevelopmentToken`] in every environment.
 ///
 /// # Errors
 /// [`OpenError`].

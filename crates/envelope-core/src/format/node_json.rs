@@ -35,7 +35,7 @@ pub use unlabelled::seal as seal_unlabelled;
 /// Longest data key id, in bytes.
 const MAX_KEY_ID_LEN: usize = 256;
 
-/// Data keys that are at hand by their ids, one of which seals new values.
+/// Data keys in memory by their ids, one of which seals new values.
 pub trait DataKeyRing: Send + Sync {
     /// The data key of this id, if the ring has it.
     fn data_key(&self, id: &str) -> Option<Arc<DataKey>>;
@@ -79,7 +79,7 @@ impl Envelope {
     /// Parses an envelope.
     ///
     /// # Errors
-    /// [`FormatError`] for a missing, unknown or repeated field, and for a field that is not what it should be.
+    /// [`FormatError`] for a missing, unknown or repeated field, and for an invalid field.
     pub fn parse(text: &str) -> Result<Self, FormatError> {
         #[derive(Deserialize)]
         struct Head {
@@ -144,7 +144,7 @@ impl Envelope {
     }
 }
 
-/// Opens a value that must be bound to `aad`, whatever it says inside.
+/// Opens a value that must be bound to `aad`; the value's own claim is ignored.
 ///
 /// # Errors
 /// [`OpenError::Malformed`], [`OpenError::NotAuthentic`], also for a value of another purpose,

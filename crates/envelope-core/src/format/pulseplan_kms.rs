@@ -31,7 +31,7 @@ impl Envelope {
     /// Parses the object, with or without `kms:` before it.
     ///
     /// # Errors
-    /// [`FormatError`] for a missing, unknown or repeated field, and for a field that is not what it should be.
+    /// [`FormatError`] for a missing, unknown or repeated field, and for an invalid field.
     pub fn parse(text: &str) -> Result<Self, FormatError> {
         let json = text.strip_prefix("kms:").unwrap_or(text);
         check_json_spelling(json)?;
@@ -63,7 +63,8 @@ impl Envelope {
         &self.key_id
     }
 
-    /// The context that the value names: a claim, good for reports and for comparison with what is expected.
+    /// The context that the value names: a claim, useful for reports and for comparison with the expected
+    /// context.
     #[must_use]
     pub fn claimed_context(&self) -> &EncryptionContext {
         &self.context

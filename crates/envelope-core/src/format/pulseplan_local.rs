@@ -39,7 +39,7 @@ pub struct MasterKey {
 impl MasterKey {
     /// Takes the variable's text as it is.
     ///
-    /// Its newer reading is what Python's `base64.b64decode` makes of it: characters outside the standard
+    /// Its newer reading is the result of Python's `base64.b64decode`: characters outside the standard
     /// alphabet are dropped, length and padding must then fit, stray trailing bits are ignored. A text that
     /// decodes to nothing has no such reading, because a key of no bytes protects nothing.
     ///

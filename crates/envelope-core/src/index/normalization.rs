@@ -101,7 +101,7 @@ fn e164(text: &str) -> Zeroizing<String> {
     let international = number.strip_prefix('+').or_else(|| number.strip_prefix("00"));
     let digits = |text: &str| text.chars().filter(char::is_ascii_digit).collect::<String>();
     match international {
-        // A number without any digit is none.
+        // A text without any digit is no number.
         Some(rest) if rest.contains(|c: char| c.is_ascii_digit()) => {
             let rest = Zeroizing::new(rest.replacen("(0)", "", 1));
             Zeroizing::new(format!("+{}", *Zeroizing::new(digits(&rest))))

@@ -1,4 +1,4 @@
-//! The change of a row: what was read, what is to be written, and both as the values of a statement.
+//! The change of a row: the state that was read, the new state, and both as the values of a statement.
 
 use super::Text;
 use super::index::IndexEntries;
@@ -10,12 +10,12 @@ use crate::write_format::WriteFormat;
 /// The method of a row that is not sealed.
 const PLAINTEXT: &str = "plaintext";
 
-/// The new tokens and version columns of a row, if it still holds what was read.
+/// The new tokens and version columns of a row, if it is unchanged since it was read.
 pub(crate) struct Change {
     pub(crate) old: StoredRow,
     pub(crate) values: Vec<Option<Text>>,
     pub(crate) marks: Marks,
-    /// What the row's record is to become, where the table has one.
+    /// The row's new record, where the table has one.
     record: Option<String>,
     pub(crate) indexes: IndexEntries,
 }
@@ -126,7 +126,7 @@ impl Change {
         Self { indexes, ..self }
     }
 
-    /// What the row's record is to become, where the table has one.
+    /// The row's new record, where the table has one.
     pub(crate) fn record(&self) -> Option<&str> {
         self.record.as_deref()
     }
@@ -151,13 +151,13 @@ impl Change {
 }
 
 impl Marks {
-    /// What is written next to values of a form.
+    /// The version columns for values of a form.
     pub(crate) fn of(format: WriteFormat, key_id: Option<String>) -> Self {
         let method = format.method().unwrap_or(PLAINTEXT);
         Self { version: format.version(), method: Some(method.into()), key_id }
     }
 
-    /// What a row's version columns say already.
+    /// The row's current version columns.
     pub(crate) fn kept(row: &StoredRow) -> Self {
         let version = row.version.as_deref().and_then(|version| version.parse().ok()).unwrap_or(0);
         Self { version, method: row.method.clone(), key_id: row.key_id.clone() }

@@ -4,7 +4,7 @@ use sqlx::error::DatabaseError as Refusal;
 
 use crate::error::{DatabaseError, Scope};
 
-/// Reads the error of whichever database it is of.
+/// Reads the error of any of the databases.
 pub(crate) fn read(refusal: &dyn Refusal) -> DatabaseError {
     #[cfg(feature = "postgres")]
     if let Some(error) = refusal.try_downcast_ref::<sqlx::postgres::PgDatabaseError>() {

@@ -26,7 +26,7 @@ pub(crate) fn index_name(table: &str, into: &str, unique: bool) -> String {
     format!("{}_{hash}", &name[..end])
 }
 
-/// What the index columns of a row become, with the keys that this was computed under.
+/// The new index columns of a row, with the keys that they were computed under.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct IndexEntries {
     /// The new texts, in the profile's order.
@@ -64,7 +64,7 @@ pub(crate) struct StoredIndexKey {
     pub(crate) key_id: Option<String>,
 }
 
-/// What an index key is used for.
+/// The use of an index key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum KeyState {
     /// Indexes are written under it, and looked up.
@@ -106,7 +106,7 @@ impl StoredIndexKey {
     /// A key from its columns as texts.
     ///
     /// # Errors
-    /// A text that is no value of its column: someone else wrote it.
+    /// A text that is no index of its column: another program wrote it.
     pub(crate) fn from_texts(texts: Vec<Option<String>>) -> Result<Self, DatabaseError> {
         let mut texts = texts.into_iter();
         let mut next = || texts.next().flatten();

@@ -1,4 +1,4 @@
-//! Adding a row, and the comparison of what is stored then with what was sent.
+//! Adding a row, and the comparison of the stored row with the one that was sent.
 
 use super::change::Change;
 use super::layout::Layout;

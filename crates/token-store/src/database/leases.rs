@@ -22,7 +22,7 @@ pub(crate) struct LeaseKey {
     pub(crate) row: String,
 }
 
-/// What the last holder did.
+/// The last holder's outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
     /// The refresh token has not been spent, or its successor is stored.
@@ -51,7 +51,7 @@ pub(crate) struct LeaseRecord {
     pub(crate) now: i64,
 }
 
-/// What a lease becomes. Times are milliseconds from now on.
+/// The new state of a lease. Times are milliseconds from now on.
 #[derive(Clone, Debug)]
 pub(crate) struct NextLease<'a> {
     pub(crate) holder: &'a str,
@@ -120,11 +120,11 @@ pub(in crate::database) struct Dialect {
     pub(in crate::database) now: &'static str,
     pub(in crate::database) equals: &'static str,
     pub(in crate::database) plus: &'static str,
-    /// What an `INSERT` ends with so that a row that exists stays as it is.
+    /// The end of an `INSERT` that leaves an existing row as it is.
     pub(in crate::database) or_leave: &'static str,
 }
 
-/// What a statement is given, all of it as text.
+/// The parameters of a statement, all as text.
 pub(in crate::database) type Given = Vec<Option<String>>;
 
 impl Dialect {
@@ -285,7 +285,7 @@ impl Database {
         })
     }
 
-    /// Replaces a lease that still is what was read, and returns whether it was.
+    /// Replaces a lease that is unchanged since it was read, and returns whether it was.
     pub(crate) async fn swap_lease(
         &self,
         key: &LeaseKey,

@@ -1,4 +1,5 @@
-//! Writing rows that still are what was read: all in one statement, and row by row where the database refuses some.
+//! Writing rows that are unchanged since they were read: all in one statement, and row by row where the
+//! database refuses some.
 
 use std::time::Duration;
 
@@ -14,12 +15,12 @@ use crate::error::DatabaseError;
 pub(crate) enum Locked {
     /// The statement waits for it.
     Wait,
-    /// It is passed over. Waiting for one row while holding others could hold up, or deadlock with, the application that
-    /// the table belongs to.
+    /// It is skipped. Waiting for one row while holding others could hold up, or deadlock with, the
+    /// application that the table belongs to.
     PassOver,
 }
 
-/// How changes are written, and what is written with them.
+/// How changes are written, and the data written with them.
 pub(crate) struct Writing<'a> {
     pub(crate) locked: Locked,
     /// Plain columns that are set in the same statement.
@@ -38,13 +39,13 @@ impl Writing<'_> {
 /// The result of a change.
 #[derive(Clone, Debug)]
 pub(crate) enum Fate {
-    /// The row holds what was sent.
+    /// The row holds the values that were sent.
     Written,
-    /// The row is not what was read any more, or it is locked or gone.
+    /// The row has changed since it was read, or it is locked or gone.
     Unmatched,
     /// The index keys are others than those that the change was computed under: it has to be planned again.
     Stale,
-    /// The database stores something else than what was sent, and the row was left as it was.
+    /// The database would store other values than those sent, and the row was left as it was.
     Altered,
     /// The database refuses the row, and it was left as it was.
     Refused(DatabaseError),
@@ -53,9 +54,9 @@ pub(crate) enum Fate {
 /// How one statement over several changes went; the changes are named by their places.
 #[derive(Debug, Default)]
 pub(crate) struct Attempt {
-    /// Rows that hold what was sent.
+    /// Rows that hold the values that were sent.
     pub(crate) written: Vec<usize>,
-    /// Rows that were matched, and do not hold what was sent.
+    /// Rows that were matched, and do not hold the values that were sent.
     pub(crate) altered: Vec<usize>,
     /// Whether triggers, rules or policies have a say, so that the statement alone proves nothing.
     pub(crate) is_guarded: bool,
@@ -101,7 +102,7 @@ pub(crate) trait Session: Sized + Send {
         layout: &Layout,
         key: &[String],
     ) -> impl Future<Output = Result<Vec<StoredRow>, DatabaseError>> + Send;
-    /// The generation of the table's index keys, which stays what it is until this transaction ends.
+    /// The generation of the table's index keys, which does not change until this transaction ends.
     fn index_generation(
         &mut self,
         layout: &Layout,
@@ -135,7 +136,7 @@ pub(crate) trait Session: Sized + Send {
     ) -> impl Future<Output = DatabaseError> + Send;
 }
 
-/// Writes every change whose row still is what was read.
+/// Writes every change whose row is unchanged since it was read.
 ///
 /// # Errors
 /// Errors of the connection or of the whole table; rows that the database refuses are among the fates.
@@ -169,7 +170,7 @@ async fn swap_chunk<S: Session>(
         match outcome {
             Ok(Some(fates)) => return Ok(fates),
             Ok(None) => care = Care::Full,
-            // Another writer was in the way, and is done now.
+            // Another writer held the row, and has finished now.
             Err(error) if error.is_transient() && attempt < ATTEMPTS => {
                 tokio::time::sleep(Duration::from_millis(20 << attempt)).await;
                 attempt += 1;
@@ -237,7 +238,7 @@ async fn with_care<S: Session>(
     Ok(fates)
 }
 
-/// What became of changes that were written in one transaction.
+/// The fate of changes that were written in one transaction.
 enum Together {
     Done(Vec<Fate>),
     /// Nothing was written, because of a row that the database refuses with the whole transaction.
@@ -285,7 +286,7 @@ async fn in_one_transaction<S: Session>(
             }
             Err(error) if error.is_transient() || error.unreachable => return Err(error),
             Err(error) => {
-                // Without the mark the database has ended the transaction, and with it what was written before.
+                // Without the mark the database has ended the transaction, and undone all earlier writes.
                 let is_ended = session.undo().await.is_err();
                 let error = S::judge(connections, layout, writing, error).await;
                 if !error.is_about_rows() {

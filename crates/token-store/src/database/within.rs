@@ -116,7 +116,7 @@ pub(crate) enum Within<'t> {
     None(std::convert::Infallible, std::marker::PhantomData<&'t ()>),
 }
 
-/// Calls a function with the session of whichever database it is.
+/// Calls a function with the session of the store's database.
 macro_rules! in_session {
     ($within:expr, $session:ident => $call:expr) => {
         match $within {
@@ -176,7 +176,7 @@ impl Through<'_, '_> {
         }
     }
 
-    /// Writes a change if its row still is what was read.
+    /// Writes a change if its row is unchanged since it was read.
     pub(crate) async fn swap(
         &mut self,
         layout: &Layout,
@@ -194,7 +194,7 @@ impl Through<'_, '_> {
         }
     }
 
-    /// Adds a row, and compares what is stored then with what was sent.
+    /// Adds a row, and compares the stored row with the one that was sent.
     pub(crate) async fn insert(
         &mut self,
         layout: &Layout,

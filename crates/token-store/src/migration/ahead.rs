@@ -1,4 +1,4 @@
-//! A run whose first rows are all refused: rows further on are tried before it ends.
+//! A run whose first rows are all refused: later rows are tried before it ends.
 
 use super::Ended;
 use super::batch::Batch;
@@ -64,7 +64,7 @@ impl<'a, P: FnMut(&super::MigrationReport)> Run<'a, P> {
     async fn writes_ahead(&mut self, layout: &'a Layout, rest: &Span) -> Result<bool, Ended> {
         let rows = self.store.database().count(layout, rest.range()).await.map_err(StoreError::from)?;
         if rows == 0 {
-            // The walk has come by all of them.
+            // The walk has passed all of them.
             self.are_others_done = self.report.already > 0;
             return Ok(self.are_others_done);
         }
@@ -98,7 +98,7 @@ impl<'a, P: FnMut(&super::MigrationReport)> Run<'a, P> {
         Ok(self.are_others_done)
     }
 
-    /// Some rows of a span, from so many rows into it on.
+    /// Some rows of a span, from this offset on.
     async fn rows_at(&self, layout: &Layout, rest: &Span, offset: u64) -> Result<Vec<StoredRow>, StoreError> {
         let database = self.store.database();
         let before = match offset.checked_sub(1) {

@@ -1,4 +1,4 @@
-//! The result of a part of a run, and the rows that others were in the way of.
+//! The result of a part of a run, and the rows that other transactions blocked.
 
 use envelope_core::KeyError;
 
@@ -33,7 +33,7 @@ impl Batch {
         count(&mut self.report);
     }
 
-    /// Rows that others are in the way of.
+    /// Rows that other transactions block.
     pub(super) fn conflicts(&mut self, rows: usize) {
         self.report.conflicts += rows as u64;
         self.report.scanned += rows as u64;

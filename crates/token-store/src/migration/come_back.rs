@@ -1,4 +1,4 @@
-//! Coming back to rows that other transactions have locked.
+//! Retries of rows that other transactions have locked.
 
 use super::batch::{Batch, Lost};
 use super::engine::{PAUSES, Run};
@@ -7,7 +7,7 @@ use super::{Ended, MigrationReport};
 use crate::database::layout::Layout;
 
 impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
-    /// Comes back to rows that were locked, after a pause each time.
+    /// Retries rows that were locked, after a pause each time.
     pub(super) async fn come_back(&mut self, layout: &'a Layout) -> Result<(), Ended> {
         let worker = self.worker(layout);
         let mut lost = Lost { locked: std::mem::take(&mut self.locked), changed: Vec::new() };
@@ -38,7 +38,7 @@ impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
         Ok(())
     }
 
-    /// Counts rows that others are in the way of.
+    /// Counts rows that other transactions block.
     pub(super) fn conflicts(&mut self, rows: usize) {
         let mut batch = Batch::default();
         batch.conflicts(rows);

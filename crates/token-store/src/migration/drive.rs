@@ -1,4 +1,4 @@
-//! What a run makes of the events of its pipeline: what it counts, and when it stops to begin rows.
+//! A run's handling of the events of its pipeline: counts, and the end of new rows.
 
 use super::batch::{Batch, Lost, PlannedChange, Tried};
 use super::engine::{PAUSES, Run};
@@ -12,7 +12,7 @@ const MOST_LOCKED: usize = 500;
 /// And how many bytes of their texts.
 const MOST_LOCKED_BYTES: usize = 8 << 20;
 
-/// What is left when nothing is under way.
+/// The result when no work is in progress any more.
 #[derive(Default)]
 pub(super) struct Driven {
     pub(super) lost: Lost,
@@ -24,8 +24,8 @@ pub(super) struct Driven {
 }
 
 impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
-    /// Works until nothing is left, or until so many rows were refused that something else may be at fault; in either case
-    /// nothing is under way any more. What others were in the way of, again and again, is returned.
+    /// Works until nothing is left, or until enough rows were refused to suggest another cause; in either
+    /// case no work is in progress any more. Returns the changes that other transactions blocked each time.
     pub(super) async fn drive(
         &mut self,
         worker: Worker<'a>,
@@ -48,7 +48,7 @@ impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
                     pipeline.take_page(page);
                     None
                 }
-                // What was read before is finished.
+                // Rows that were read before are finished.
                 Event::Read(Err(error)) => {
                     pipeline.halt();
                     Some(error.into())
@@ -97,8 +97,8 @@ impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
         outage.map(Ended::KeyService)
     }
 
-    /// Counts what was written. Rows that changed meanwhile are planned again; those that are locked are come back to when
-    /// the table is done, as they were planned.
+    /// Counts written rows. Rows that changed meanwhile are planned again; locked ones are retried when
+    /// the table is done, with their existing plans.
     fn written(
         &mut self,
         pipeline: &mut Pipeline<'a>,
@@ -111,7 +111,7 @@ impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
         for row in lost.changed {
             match row.tries < PAUSES.len() {
                 true => pipeline.take_again(Tried { tries: row.tries + 1, ..row }),
-                // A walk may come by any number of them, and keeps none.
+                // A walk may meet any number of them, and keeps none.
                 false if pipeline.is_of_walk() => self.conflicts(1),
                 false => driven.lost.changed.push(row),
             }

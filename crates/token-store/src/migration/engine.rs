@@ -86,7 +86,7 @@ pub(super) struct Run<'a, P> {
     pub(super) stop: &'a StopFlag,
     pub(super) progress: P,
     pub(super) report: MigrationReport,
-    /// Changes of rows of the table in hand that other transactions have locked.
+    /// Changes of rows of the current table that other transactions have locked.
     pub(super) locked: Vec<PlannedChange>,
     /// A row that was written before the walk came to it.
     pub(super) ahead: Option<StoredKey>,
@@ -122,7 +122,8 @@ impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
         Outcome { report: self.report, ended_by }
     }
 
-    /// Counts what is left, whatever the walk came by: rows that failed, rows that were skipped, and rows that were added.
+    /// Counts all remaining rows, not only those that the walk saw: rows that failed, were skipped, or were
+    /// added.
     async fn count_left(&mut self) -> Result<(), Ended> {
         let store = self.store;
         for layout in store.layouts() {
@@ -184,7 +185,7 @@ impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
         Ok(())
     }
 
-    /// Works through a span in key order, and returns what it leaves for later.
+    /// Works through a span in key order, and returns the spans that it leaves for later.
     async fn span(&mut self, layout: &'a Layout, span: Span) -> Result<Vec<Span>, Ended> {
         let Span { after, until } = span;
         let worker = self.worker(layout);
@@ -220,7 +221,7 @@ impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
         Worker { store: self.store, work: self.work, layout }
     }
 
-    /// Divides what is left of a span somewhere in its middle, so that another run that works here keeps the near
+    /// Divides the rest of a span somewhere in its middle, so that another run that works here keeps the near
     /// part; the far one comes first.
     async fn split(&self, layout: &Layout, rest: &Span) -> Result<Option<[Span; 2]>, Ended> {
         let database = self.store.database();

@@ -2,8 +2,8 @@
 //!
 //! It keeps no state of its own: finished work is recognised by the row itself, so a run that was killed is simply
 //! run again, and several runs at once share the work. Sealing happens outside any transaction; a batch is written
-//! in one statement that only touches rows whose stored text still is what was read, so that a token refreshed
-//! meanwhile is never overwritten.
+//! in one statement that only writes rows whose stored text is unchanged since it was read, so that a token
+//! refreshed meanwhile is never overwritten.
 
 mod ahead;
 mod batch;
@@ -87,7 +87,7 @@ impl Default for RunOptions {
     }
 }
 
-/// A flag that ends a run after the batch in hand.
+/// A flag that ends a run after the current batch.
 #[derive(Clone, Debug, Default)]
 pub struct StopFlag(Arc<AtomicBool>);
 

@@ -27,7 +27,7 @@ const MOST_DELAY: Duration = Duration::from_secs(1);
 /// How often a request to stop is looked for while nothing else happens.
 const TICK: Duration = Duration::from_millis(100);
 
-/// What is under way in a span.
+/// The work in progress in a span.
 pub(super) struct Pipeline<'a> {
     worker: Worker<'a>,
     options: &'a RunOptions,
@@ -65,7 +65,7 @@ pub(super) struct Pipeline<'a> {
 
 type Page = Result<Vec<StoredRow>, StoreError>;
 
-/// What happened next.
+/// The next event.
 pub(super) enum Event {
     Read(Page),
     Planned(Planned),
@@ -92,7 +92,7 @@ impl<'a> Pipeline<'a> {
         Self { walk: Some(walk), ..Self::new(worker, options) }
     }
 
-    /// Works through rows that others were in the way of.
+    /// Works through rows that other transactions blocked.
     pub(super) fn of_lost(worker: Worker<'a>, options: &'a RunOptions, lost: Lost) -> Self {
         let mut pipeline = Self::new(worker, options);
         lost.changed.into_iter().for_each(|row| pipeline.take_again(row));
@@ -129,8 +129,8 @@ impl<'a> Pipeline<'a> {
         }
     }
 
-    /// Begins whatever there is room for, and waits for the next event; `None` when nothing is under way and nothing is
-    /// begun any more. `most_moves` is how many rows may still be moved.
+    /// Begins as much work as there is room for, and waits for the next event; `None` when no work is in
+    /// progress and none is begun any more. `most_moves` is how many rows may still be moved.
     pub(super) async fn next(&mut self, most_moves: u64) -> Option<Event> {
         if !self.is_paused {
             self.begin_plans(most_moves);
@@ -198,8 +198,8 @@ impl<'a> Pipeline<'a> {
         self.again.push_back(row);
     }
 
-    /// Begins nothing until it is resumed, and finishes what is under way: nothing that holds a connection, a lock or a place
-    /// in a queue is left half-way while other work is done.
+    /// Begins nothing until it is resumed, and finishes work in progress: nothing that holds a connection, a
+    /// lock or a place in a queue is left half-way while other work is done.
     pub(super) fn pause(&mut self) {
         self.is_paused = true;
     }
@@ -233,7 +233,7 @@ impl<'a> Pipeline<'a> {
         }
     }
 
-    /// Drops the rows that are being planned as well; what is planned is written.
+    /// Also drops the rows that are being planned; planned changes are written.
     pub(super) fn drop_plans(&mut self) {
         self.halt();
         self.is_stopped = true;
@@ -258,7 +258,7 @@ impl<'a> Pipeline<'a> {
         self.begun.clone()
     }
 
-    /// Whether it works through a walk, and not through rows that others were in the way of.
+    /// Whether it works through a walk, and not through rows that other transactions blocked.
     pub(super) fn is_of_walk(&self) -> bool {
         self.walk.is_some() || self.reading.is_some()
     }

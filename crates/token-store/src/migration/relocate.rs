@@ -43,7 +43,7 @@ enum Row {
 /// Relocates rows, one after the other. `progress` is called after each.
 ///
 /// A value that opens where it is stays as it is. Values are written as [`TokenStore::put`] writes them: the whole row in
-/// one statement, only if it still is what was read.
+/// one statement, only if it is unchanged since it was read.
 pub async fn relocate(
     store: &TokenStore,
     rows: &[(TokenKey, Former)],

@@ -138,7 +138,7 @@ pub struct Failure {
     /// The name of this failure in the log and the audit trail, if the value does not open.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub correlation_id: Option<CorrelationId>,
-    /// What is not configured, where that is why.
+    /// The setting that is missing, where that is the cause.
     #[serde(skip)]
     pub needed: Option<Needed>,
 }
@@ -173,7 +173,7 @@ impl Failure {
     }
 }
 
-/// What is not configured, if that is the error.
+/// The setting that is missing, if that is the error.
 fn needed(error: &(dyn std::error::Error + 'static)) -> Option<Needed> {
     let of_cell = error.downcast_ref().and_then(CellCause::needed);
     of_cell.or_else(|| error.downcast_ref().and_then(OpenError::needed))

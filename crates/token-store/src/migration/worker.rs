@@ -1,4 +1,4 @@
-//! Planning and writing the rows of one table: what a run does to rows, whatever it knows of others.
+//! Planning and writing the rows of one table: the work on rows that is independent of other rows.
 
 use futures_util::future::BoxFuture;
 
@@ -14,7 +14,7 @@ use crate::error::StoreError;
 use crate::plan::{CellFailure, RowPlan};
 use crate::store::TokenStore;
 
-/// What planning and writing need. It is cheap to clone.
+/// The inputs of planning and writing. It is cheap to clone.
 #[derive(Clone, Copy)]
 pub(super) struct Worker<'a> {
     pub(super) store: &'a TokenStore,
@@ -88,7 +88,7 @@ impl<'a> Worker<'a> {
         Failure { correlation_id, ..failure }
     }
 
-    /// Writes what was planned, and returns what others were in the way of.
+    /// Writes the planned changes, and returns those that other transactions blocked.
     pub(super) async fn write(&self, changes: Vec<PlannedChange>, batch: &mut Batch) -> Result<Lost, Ended> {
         let mut lost = Lost::default();
         if changes.is_empty() {
@@ -106,7 +106,7 @@ impl<'a> Worker<'a> {
                 Fate::Written => self.wrote(&change, counts, batch),
                 Fate::Altered => self.refused(&change, &NotStoredAsSent, batch),
                 Fate::Refused(error) => self.refused(&change, &error, batch),
-                // What was written counts before the run ends.
+                // Written rows are counted before the run ends.
                 Fate::Stale | Fate::Unmatched if failed.is_some() => {}
                 Fate::Stale => {
                     self.store.held_keys().forget(&layout.table.name);
@@ -138,7 +138,7 @@ impl<'a> Worker<'a> {
         Ok(batch)
     }
 
-    /// A row that the database does not take stays as it was, and keeps no other from being written.
+    /// A row that the database does not accept stays as it was, and does not prevent other writes.
     fn refused(&self, change: &Change, error: &(dyn std::error::Error + 'static), batch: &mut Batch) {
         let row = change.old.name(self.layout);
         self.trail().write_failed(self.layout, &row, DATABASE, None);
@@ -152,8 +152,8 @@ impl<'a> Worker<'a> {
         batch.written(counts);
     }
 
-    /// Rows that nothing is in the way of, and that the database still does not write, are failures; what others hold or
-    /// keep changing is left to the next run.
+    /// Rows that no transaction blocks, and that the database still does not write, are failures; rows that
+    /// others hold or keep changing are left to the next run.
     pub(super) async fn give_up(&self, lost: Lost, batch: &mut Batch) -> Result<(), Ended> {
         batch.conflicts(lost.changed.len());
         let mut free = Vec::new();
@@ -203,6 +203,6 @@ fn count_write(plan: RowPlan, failure: Option<Failure>, batch: &mut Batch) -> Op
 /// Why a row was left as it was although the database did not refuse it.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "database would store something else than what was sent, or keeps back the row: a trigger, a rule or a policy is in the way"
+    "database would store other values than those sent, or discards the row: a trigger, a rule or a policy is in the way"
 )]
 struct NotStoredAsSent;

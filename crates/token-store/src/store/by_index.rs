@@ -28,9 +28,10 @@ impl TokenStore {
     /// Finds the rows whose token has this value, in any spelling that the index's normalisation joins; of the profile's
     /// first table, if none is named. Each row has the token that it was found by.
     ///
-    /// Every row is opened and compared, so that an index that someone else wrote into the table names no wrong row. A row
-    /// that does not open is among the answers, and its token is the error: its value cannot be compared. A plaintext value
-    /// that is not indexed yet is found in the spelling that it is stored in.
+    /// Every row is opened and compared, so that an index that another program wrote into the table returns
+    /// no wrong row. A row that does not open is among the answers, and its token is the error: its value
+    /// cannot be compared. A plaintext value that is not indexed yet is found in the spelling that it is
+    /// stored in.
     ///
     /// # Errors
     /// [`StoreError::NoIndex`] for a column without an index, [`StoreError::IndexKey`], [`StoreError::TooManyFound`],

@@ -84,7 +84,7 @@ impl TokenStore {
             true => Some(given.iter().map(|(_, text)| (*text).to_owned()).collect()),
             false => self.database().canonical(layout, &given).await?,
         };
-        // The database's answer is believed only where it is another text of the same value.
+        // The database's answer is accepted only if it is another text of the same value.
         let is_same = |texts: &Vec<String>| {
             let mut pairs = given.iter().zip(texts);
             pairs.all(|((column, given), stored)| layout.kind(column).same(given, stored))

@@ -49,7 +49,7 @@ impl TokenStore {
             let stored = TokenKey::from_values(row.key.to_vec()).in_table(&layout.table.name);
             let mut through = Through::Pool(self.database());
             let added = match self.add(&mut through, layout, row, token).await {
-                // Of several that wanted the same number, this one was in the way of another.
+                // Of several inserts with the same number, this one collided with another.
                 Err(StoreError::Contended { .. }) => None,
                 added => added?,
             };

@@ -57,7 +57,7 @@ impl TokenStore {
         tokio::spawn(reseal.in_current_span());
     }
 
-    /// The row of a later read, where the one in hand was not sealed; else the row is done with.
+    /// The row of a later read, where the current one was not sealed; else the row is done.
     fn later_read(&self, place: &(String, String), done: bool) -> Option<StoredRow> {
         let mut resealing = self.resealing();
         let later = resealing.get_mut(place).and_then(Option::take).filter(|_| !done);

@@ -20,7 +20,7 @@ use crate::error::StoreError;
 /// mode. It is written only where it is what [`TokenStore::seal_field`] has made, or an envelope: a readable text, whether it was read from an old row or came with a request, is neither encoded for a database nor
 /// serialized.
 ///
-/// `T` is what it opens as: anything that is made from a [`SecretString`].
+/// `T` is the type of the opened value: any type that is made from a [`SecretString`].
 pub struct Sealed<T = SecretString> {
     text: Zeroizing<String>,
     /// Whether a store has sealed it; a value that was read is judged by its mark.
@@ -55,7 +55,7 @@ impl<T> Sealed<T> {
 }
 
 impl<T: From<SecretString>> Sealed<T> {
-    /// Opens the value for its row and column, whatever form it is stored in, if the floor allows it.
+    /// Opens the value for its row and column, in any stored form, if the floor allows it.
     ///
     /// For a table without version columns; see [`open_marked`](Self::open_marked) for one that has them.
     ///
@@ -65,7 +65,7 @@ impl<T: From<SecretString>> Sealed<T> {
         self.open_marked(store, key, column, None, None).await
     }
 
-    /// Opens the value for its row and column, with what the row's `encryption_version` and `encryption_key_id` say.
+    /// Opens the value for its row and column, with the row's `encryption_version` and `encryption_key_id`.
     ///
     /// # Errors
     /// As [`TokenStore::open_text`].
@@ -83,7 +83,8 @@ impl<T: From<SecretString>> Sealed<T> {
 }
 
 impl TokenStore {
-    /// Seals a value for a field of the service's own struct, and returns what the row's version columns must say with it.
+    /// Seals a value for a field of the service's own struct, and returns the matching values of the row's
+    /// version columns.
     ///
     /// # Errors
     /// As [`seal_text`](Self::seal_text).

@@ -40,7 +40,7 @@ impl std::fmt::Debug for StoredText<'_> {
     }
 }
 
-/// A sealed value for the caller's own statement, with what the row's version columns must say then.
+/// A sealed value for the caller's own statement, with the matching values of the row's version columns.
 ///
 /// The version is the row's: set every token of the row, or all that it held before, in the same statement.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +57,7 @@ pub struct SealedText {
 }
 
 impl TokenStore {
-    /// Opens a text that the caller has read itself, whatever version it is stored in.
+    /// Opens a text of any stored version that the caller has read itself.
     ///
     /// The key's values, and the owner's in [`owned_by`](TokenKey::owned_by), are the texts that the database returns for
     /// them: a value that was copied from another row does not open.

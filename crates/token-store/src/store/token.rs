@@ -104,13 +104,13 @@ impl Token {
         self.plain.iter().find(|(column, _)| column == name)?.1.as_deref()
     }
 
-    /// An owner column; `None` for NULL and for a column that is none.
+    /// An owner column; `None` for NULL and for a column that is no owner column.
     #[must_use]
     pub fn owner(&self, name: &str) -> Option<&str> {
         self.owner.iter().find(|(column, _)| column == name)?.1.as_deref()
     }
 
-    /// What `encryption_version` says, where the table has it.
+    /// The value of `encryption_version`, where the table has it.
     #[must_use]
     pub fn encryption_version(&self) -> Option<i64> {
         self.version.as_ref()?.parse().ok()
@@ -123,7 +123,7 @@ impl Token {
     }
 }
 
-/// Tokens to be written. Columns that are not set keep what they hold.
+/// Tokens to be written. Columns that are not set keep their values.
 #[derive(Default)]
 pub struct NewToken {
     pub(crate) tokens: Vec<(String, Option<SecretString>)>,
@@ -132,7 +132,7 @@ pub struct NewToken {
 }
 
 impl NewToken {
-    /// Nothing yet: every column keeps what it holds.
+    /// Nothing yet: every column keeps its value.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -228,11 +228,11 @@ pub struct TokenSummary {
     pub key: Vec<String>,
     /// The primary key as `column=value,…`.
     pub row: String,
-    /// What `encryption_version` says, where the table has it.
+    /// The value of `encryption_version`, where the table has it.
     pub encryption_version: Option<i64>,
-    /// What `encryption_method` says.
+    /// The value of `encryption_method`.
     pub encryption_method: Option<String>,
-    /// What `encryption_key_id` says.
+    /// The value of `encryption_key_id`.
     pub encryption_key_id: Option<String>,
 }
 

@@ -15,21 +15,22 @@ impl TokenStore {
     /// Writes tokens in the caller's transaction, with what [`prepare`](Self::prepare) made before it.
     ///
     /// The key service is never called, so that no lock of the caller waits for it, and neither is a second connection
-    /// taken. The write is compared and read back as [`put`](Self::put) does; the caller's commit makes it last. What
-    /// triggers and constraints that are deferred to the commit do then is not seen.
+    /// taken. The write is compared and read back as [`put`](Self::put) does; the caller's commit makes it
+    /// last. Effects of triggers and constraints that are deferred to the commit are not seen.
     ///
     /// Where every statement of the transaction sees one snapshot (REPEATABLE READ, SERIALIZABLE, and MariaDB as it is
     /// installed), a table with a blind index is written only if the snapshot shows its index keys as they are now:
     /// otherwise the error is [`StoreError::Contended`], and the caller rolls back, prepares again and runs the
     /// transaction again. On PostgreSQL this takes the privilege UPDATE on `tokenseal_index_keys`.
     ///
-    /// A write that fails leaves nothing in the transaction, which can go on; after [`StoreError::Contended`] and
-    /// [`StoreError::Database`] the database may have ended it: roll it back. The transaction must have been begun.
+    /// A write that fails leaves nothing in the transaction, which can continue; after
+    /// [`StoreError::Contended`] and [`StoreError::Database`] the database may have ended it: roll it back.
+    /// The transaction must have been begun.
     ///
     /// # Errors
-    /// [`StoreError::NotPrepared`] where what was prepared is over five minutes old or the row was changed since so that
-    /// it does not fit; [`StoreError::Changed`] where the row is gone, or not at the revision that the caller expects;
-    /// [`StoreError::OtherDatabase`]; those of [`put`](Self::put).
+    /// [`StoreError::NotPrepared`] where the prepared keys are over five minutes old or the row was changed
+    /// since so that they do not fit; [`StoreError::Changed`] where the row is gone, or not at the revision
+    /// that the caller expects; [`StoreError::OtherDatabase`]; those of [`put`](Self::put).
     pub async fn put_in<'t>(
         &self,
         transaction: impl Into<InTransaction<'t>>,

@@ -6,7 +6,7 @@ use token_store::audit::TARGET;
 pub const CONFIGURATION_LOADED: &str = "configuration_loaded";
 /// A source of secrets was opened.
 pub const SECRETS_MANAGER_INITIALIZED: &str = "secrets_manager_initialized";
-/// The key service could not be opened, or did not do what it was asked; `outcome` is the class.
+/// The key service could not be opened, or a request to it failed; `outcome` is the class.
 pub const KMS_ERROR: &str = "kms_error";
 /// A local keyring got a new active key.
 pub const DATA_KEY_ROTATED: &str = "data_key_rotated";

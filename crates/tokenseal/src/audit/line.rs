@@ -8,7 +8,7 @@ use tracing::field::{Field, Visit};
 
 use super::chain::{Chain, MAC_LEN};
 
-/// Separates what the MAC covers from the MAC.
+/// Separates the authenticated part of the line from its MAC.
 const MAC_MEMBER: &str = ",\"mac\":\"";
 /// Ends a line.
 const END: &str = "\"}";
@@ -69,7 +69,7 @@ impl Pending {
         Self { time: SystemTime::now(), level, fields }
     }
 
-    /// The line without chain, for where there is none.
+    /// The line without a chain.
     pub(super) fn unchained(&self, program: &str) -> String {
         format!("{}}}\n", self.begin(program))
     }
@@ -103,7 +103,7 @@ pub(super) struct Read<'a> {
 }
 
 impl<'a> Read<'a> {
-    /// Takes a line apart; `None` if it is not one of a trail.
+    /// Parses a line; `None` if it is not a line of a trail.
     pub(super) fn parse(line: &'a str) -> Option<Self> {
         let (covered, rest) = line.rsplit_once(MAC_MEMBER)?;
         let mut mac = [0; MAC_LEN];

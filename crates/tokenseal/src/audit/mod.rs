@@ -88,7 +88,7 @@ impl AuditTrail {
         self.shared.program.get_or_init(|| program.to_owned());
     }
 
-    /// The layer that hears the events, up to this level; for the subscriber of the process.
+    /// The layer that receives the events, up to this level; for the subscriber of the process.
     pub fn layer<S>(&self, level: LevelFilter) -> impl Layer<S>
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
@@ -106,8 +106,8 @@ impl AuditTrail {
         Ear { trail: self.clone() }.with_filter(filter)
     }
 
-    /// Begins to write, or forgets what was heard where no target is set. The chain's key comes from the key service;
-    /// without one, the chain shows mistakes and no forgery.
+    /// Begins to write, or drops the events so far where no target is set. The chain's key comes from the key
+    /// service; without one, the chain shows mistakes and no forgery.
     ///
     /// # Errors
     /// [`ConnectError`] where the target cannot be written, or the key service gives no key.

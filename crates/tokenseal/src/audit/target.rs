@@ -19,7 +19,7 @@ pub enum AuditTarget {
     File(PathBuf),
     /// The systemd journal, with the identifier `tokenseal-audit`.
     Journal,
-    /// Standard error, whatever the log level.
+    /// Standard error, at every log level.
     StandardError,
 }
 
@@ -79,7 +79,7 @@ impl Out {
         }
     }
 
-    /// Waits until what was written would outlive a power failure.
+    /// Waits until the written lines would survive a power failure.
     pub(super) fn sync(&self) -> io::Result<()> {
         match self {
             Self::File(file) => match file.sync_data() {

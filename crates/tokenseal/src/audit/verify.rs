@@ -100,7 +100,7 @@ struct Chains<'a> {
 }
 
 impl Chains<'_> {
-    /// Checks one line. The inner result is the line as a head, or what is wrong with it.
+    /// Checks one line. The inner result is the line as a head, or its problem.
     async fn check(
         &mut self,
         bytes: &[u8],

@@ -9,7 +9,8 @@ use secrecy::SecretSlice;
 
 use crate::audit::events;
 
-/// Emits an event for each call that fails. A data key that does not open is none: that is about a value.
+/// Emits an event for each call that fails. A data key that does not open is not reported here: it is a
+/// failure of a value.
 pub(super) struct Reporting {
     inner: Arc<dyn KeyProvider>,
     /// The key as a log may show it.

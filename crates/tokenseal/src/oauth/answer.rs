@@ -30,7 +30,7 @@ fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D:
     Ok(number.or_else(|| value.as_str()?.trim().parse().ok()))
 }
 
-/// An empty refresh token is none.
+/// An empty refresh token counts as missing.
 fn if_any<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<RefreshToken>, D::Error> {
     let token = Option::<RefreshToken>::deserialize(deserializer)?;
     Ok(token.filter(|token| !token.secret().is_empty()))

@@ -36,7 +36,7 @@ pub(super) enum HttpError {
     /// The endpoint did not take the request.
     #[error("refused with status {status}")]
     Refused { status: u16 },
-    /// The endpoint failed, whatever it had done by then.
+    /// The endpoint failed, possibly after it had acted.
     #[error("failed with status {status}")]
     Failed { status: u16 },
 }

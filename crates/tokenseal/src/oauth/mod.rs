@@ -25,7 +25,7 @@ use crate::connect::Tokenseal;
 use crate::secrets::Secrets;
 use crate::settings::SettingsError;
 
-/// The profile's providers, and what is needed to ask them.
+/// The profile's providers, and the client for requests to them.
 pub(crate) struct Providers {
     providers: BTreeMap<String, Provider>,
     http: Http,
@@ -33,7 +33,7 @@ pub(crate) struct Providers {
 }
 
 impl Providers {
-    /// Sets up what is needed for the profile's providers, if it has any.
+    /// Sets up the client for the profile's providers, if it has any.
     pub(crate) fn open(profile: &Profile, secrets: Option<Secrets>) -> Result<Option<Self>, SettingsError> {
         if profile.providers.is_empty() {
             return Ok(None);

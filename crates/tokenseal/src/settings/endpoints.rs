@@ -40,7 +40,7 @@ pub(super) fn check(reader: &mut Reader<'_>, names: &[String]) {
 }
 
 fn is_endpoint(text: &str) -> bool {
-    // The parser passes over blanks and mends slashes; what uses the value later does not.
+    // The parser ignores blanks and corrects slashes; later users of the value do not.
     let rest = ["http://", "https://"].iter().find_map(|scheme| text.strip_prefix(scheme));
     let has_form = rest.is_some_and(|rest| !rest.starts_with('/'));
     let is_clean = !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '\\');

@@ -21,7 +21,7 @@ const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=
 /// in this time.
 const KEPT: Duration = Duration::from_secs(2);
 
-/// Readiness as it was found last. Requests that come while it is looked for wait for the same result.
+/// The last known readiness. Requests during a check wait for its result.
 #[derive(Clone)]
 struct KeptReadiness {
     telemetry: Telemetry,
@@ -35,7 +35,7 @@ impl KeptReadiness {
             Some((at, ready)) if at.elapsed() < KEPT => ready,
             _ => {
                 let ready = self.telemetry.ready().await;
-                // A process that starts is asked again at once.
+                // A process that starts is checked again at once.
                 *last = (ready != Ready::Starting).then(|| (Instant::now(), ready));
                 ready
             }

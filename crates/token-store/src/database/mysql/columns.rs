@@ -1,4 +1,4 @@
-//! A table's columns, and what the database guarantees of its key.
+//! A table's columns, and the database's guarantees about its key.
 
 use std::collections::BTreeMap;
 
@@ -72,8 +72,8 @@ fn column(row: &MySqlRow) -> Option<Column> {
     let base = base_type(&declared).to_ascii_lowercase();
     let unsigned = declared.contains("unsigned");
     let (kind, cast) = match base.as_str() {
-        // The column's character set and collation, in which its index compares. What `char` gives back has lost its
-        // trailing spaces, so that a text with some is no key of it.
+        // The column's character set and collation, in which its index compares. A text read from `char` has
+        // lost its trailing spaces, so that a text with some is no key of it.
         "varchar" | "char" | "tinytext" | "text" | "mediumtext" | "longtext" => {
             (Kind::Text, charset.clone().unwrap_or_default())
         }
@@ -125,7 +125,8 @@ fn unique_keys(rows: &[MySqlRow]) -> Vec<UniqueKey> {
     keys.collect()
 }
 
-/// Asks what the columns would store: neither the cast to a column's type nor its character set may change the value.
+/// Asks for the texts that the columns would store: neither the cast to a column's type nor its character set
+/// may change the value.
 pub(in crate::database) async fn canonical(
     connections: &Connections,
     layout: &Layout,

@@ -201,7 +201,7 @@ pub(in crate::database) async fn drop_key(
     Ok(true)
 }
 
-/// Replaces the wrapped form of a key, if it still is what was read.
+/// Replaces the wrapped form of a key, if it is unchanged since it was read.
 pub(in crate::database) async fn rewrap_key(
     connections: &Connections,
     layout: &Layout,
@@ -228,7 +228,7 @@ fn has_mark(layout: &Layout, into: &str, mark: &str) -> String {
     format!("{} = {}", bytes(&begin), bytes("?"))
 }
 
-/// The number of rows whose index is under a key, whatever the profile's filter says.
+/// The number of rows whose index is under a key; ignores the profile's filter.
 pub(in crate::database) async fn count_marked(
     connections: &Connections,
     layout: &Layout,
@@ -244,13 +244,13 @@ pub(in crate::database) async fn count_marked(
     Ok(rows.first().map_or(0, |row| number(row, 0)))
 }
 
-/// Whether any row, whatever the profile's filter says, has an index under some key.
+/// Whether any row has an index under some key; ignores the profile's filter.
 pub(in crate::database) async fn has_marks(
     connections: &Connections,
     layout: &Layout,
     into: &str,
 ) -> Result<bool, DatabaseError> {
-    // The database index over the column knows of rows that have something in it.
+    // The database index over the column finds rows that have a value in it.
     let is_marked = format!("{} IS NOT NULL AND {} REGEXP '^k[0-9]+:'", column(into), as_text(layout, into));
     let sql = format!("SELECT 1 FROM {} WHERE {is_marked} LIMIT 1", table(layout));
     Ok(!connections.rows(&sql, &[]).await?.is_empty())

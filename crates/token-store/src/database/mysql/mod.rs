@@ -2,7 +2,7 @@
 //!
 //! Comparisons of this database ignore case and trailing spaces, so that a text is always compared byte by byte as well.
 //! A statement that writes is followed by a look at the rows in the same transaction, because triggers and settings of
-//! the session may change what is stored.
+//! the session may change the stored values.
 
 pub(super) mod columns;
 pub(super) mod connect;
@@ -66,7 +66,7 @@ impl Connections {
     }
 }
 
-/// Refuses a session that would store something else than what is sent, or reads texts as something else than what is
+/// Refuses a session that would store other texts than those sent, or would return other texts than those
 /// stored.
 async fn check_mode(connection: &mut MySqlConnection) -> Result<(), DatabaseError> {
     let sql = "SELECT CAST(@@SESSION.sql_mode AS CHAR), CAST(@@SESSION.character_set_client AS CHAR), \
@@ -141,7 +141,7 @@ fn is_true(row: &MySqlRow, index: usize) -> bool {
     text(row, index).as_deref() == Some("1")
 }
 
-/// Quotes an identifier, whatever the mode of the session says of double quotes.
+/// Quotes an identifier, under every `sql_mode` of the session for double quotes.
 fn quote(identifier: &str) -> String {
     format!("`{}`", identifier.replace('`', "``"))
 }

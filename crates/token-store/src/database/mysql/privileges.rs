@@ -49,8 +49,8 @@ pub(in crate::database) async fn privileges(
     }))
 }
 
-/// What the user lacks on the library's own tables. The catalog hides a table on which the user has no privilege at all;
-/// a statement about it is refused then, whether the table exists or not.
+/// The user's missing privileges on the library's own tables. The catalog hides a table on which the user has
+/// no privilege at all; a statement about it is refused then, whether the table exists or not.
 async fn lacking(
     connections: &Connections,
     table: &Table,

@@ -7,7 +7,7 @@ use crate::database::AddedColumn;
 use crate::error::DatabaseError;
 use crate::profile::Table;
 
-/// MySQL has no `IF NOT EXISTS` here, so that a column which is there by now is passed over in [`alter`].
+/// MySQL has no `IF NOT EXISTS` here, so a column that exists by now is skipped in [`alter`].
 pub(in crate::database) fn add_column(
     table: &Table,
     schema: Option<&str>,

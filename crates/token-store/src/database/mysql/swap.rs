@@ -1,4 +1,4 @@
-//! Writing rows that still are what was read.
+//! Writing rows that are unchanged since they were read.
 
 use std::collections::HashSet;
 
@@ -170,8 +170,8 @@ impl<'t> Session<'t> {
 }
 
 impl Session<'_> {
-    /// Locks the rows that still are what was read, writes them and looks at them again, whatever the care: a trigger
-    /// may be there that this user cannot see.
+    /// Locks the rows that are unchanged since they were read, writes them and reads them again, at every
+    /// level of care: a trigger may be there that this user cannot see.
     async fn write_and_look(
         &mut self,
         layout: &Layout,
@@ -292,7 +292,8 @@ fn conditions_of_key(layout: &Layout) -> Vec<String> {
     keys.map(|(index, name)| is_key(layout, name, &source(index))).collect()
 }
 
-/// Whether a row still is what was read: everything that its values are bound to, the values and the version.
+/// Whether a row is unchanged since it was read: everything that its values are bound to, the values and the
+/// version.
 fn still_is(layout: &Layout) -> String {
     let (keys, owners, tokens) = sizes(layout);
     let mut conditions = conditions_of_key(layout);
@@ -312,7 +313,7 @@ fn still_is(layout: &Layout) -> String {
     conditions.join(" AND ")
 }
 
-/// Whether a row holds what was sent, for the owner that it was sealed for.
+/// Whether a row holds the values that were sent, for the owner that it was sealed for.
 fn holds(layout: &Layout) -> String {
     let (keys, owners, tokens) = sizes(layout);
     let mut conditions = owner_is(layout);
@@ -370,7 +371,7 @@ fn params<'a>(layout: &Layout, changes: &[&'a Change]) -> Vec<Param<'a>> {
     changes.iter().flat_map(|change| change_values(layout, change)).collect()
 }
 
-/// Deletes the row of a change if it still is what was read.
+/// Deletes the row of a change if it is unchanged since it was read.
 pub(in crate::database) async fn delete(
     connections: &Connections,
     layout: &Layout,

@@ -49,7 +49,7 @@ pub(super) async fn insert(
     }
     Ok(match first {
         Some(_) if is_taken => Inserted::Exists,
-        // A row whose key differs in case or trailing spaces only is in the way.
+        // A row whose key differs only in case or trailing spaces blocks the insert.
         first => Inserted::Other(first.map(Box::new)),
     })
 }

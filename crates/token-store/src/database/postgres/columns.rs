@@ -58,7 +58,8 @@ WHERE i.indrelid = $1::text::oid AND i.indisunique AND i.indisvalid AND i.indisr
     WHERE p.oprname IS DISTINCT FROM '=')
 ORDER BY i.indisprimary DESC, x.relname, k.place";
 
-/// Whether children inherit from the table, and whether anything but the table has a say in what is written to it.
+/// Whether children inherit from the table, and whether anything but the table can affect the values written
+/// to it.
 const RELATION: &str = "\
 SELECT n.nspname::text, c.relkind::text,
        (c.relkind <> 'p' AND EXISTS (SELECT 1 FROM pg_inherits h WHERE h.inhparent = c.oid))::text,
@@ -190,8 +191,8 @@ fn unique_keys(rows: &[PgRow]) -> Vec<UniqueKey> {
     keys.collect()
 }
 
-/// Asks what the columns would store: the cast to a column's whole type, length and scale included, must not change the
-/// value.
+/// Asks for the texts that the columns would store: the cast to a column's whole type, length and scale
+/// included, must not change the value.
 pub(in crate::database) async fn canonical(
     connections: &Connections,
     layout: &Layout,

@@ -198,7 +198,7 @@ pub(in crate::database) async fn drop_key(
     Ok(true)
 }
 
-/// Replaces the wrapped form of a key, if it still is what was read.
+/// Replaces the wrapped form of a key, if it is unchanged since it was read.
 pub(in crate::database) async fn rewrap_key(
     connections: &Connections,
     layout: &Layout,
@@ -239,7 +239,7 @@ fn has_mark(layout: &Layout, into: &str) -> String {
     format!("pg_catalog.starts_with({}, {})", as_text(layout, into), place(1))
 }
 
-/// The number of rows whose index is under a key, whatever the profile's filter says.
+/// The number of rows whose index is under a key; ignores the profile's filter.
 pub(in crate::database) async fn count_marked(
     connections: &Connections,
     layout: &Layout,
@@ -255,13 +255,13 @@ pub(in crate::database) async fn count_marked(
     Ok(rows.first().map_or(0, |row| number(row, 0)))
 }
 
-/// Whether any row, whatever the profile's filter says, has an index under some key.
+/// Whether any row has an index under some key; ignores the profile's filter.
 pub(in crate::database) async fn has_marks(
     connections: &Connections,
     layout: &Layout,
     into: &str,
 ) -> Result<bool, DatabaseError> {
-    // The database index over the column knows of rows that have something in it.
+    // The database index over the column finds rows that have a value in it.
     let (own, text) = (column(layout, into), as_text(layout, into));
     let is_marked =
         format!("{own} IS NOT NULL AND {text} OPERATOR(pg_catalog.~) '^k[0-9]+:'::pg_catalog.text");

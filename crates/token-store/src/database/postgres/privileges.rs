@@ -8,7 +8,7 @@ use crate::error::DatabaseError;
 use crate::privileges::{Lacking, Privileges, own_tables};
 use crate::profile::Table;
 
-/// Privileges may be granted on a table or column by column, so every column is asked about.
+/// Privileges may be granted on a table or column by column, so every column is checked.
 pub(in crate::database) async fn privileges(
     connections: &Connections,
     table: &Table,
@@ -48,7 +48,8 @@ pub(in crate::database) async fn privileges(
     }))
 }
 
-/// What the user lacks on the library's own tables, which are in the schema of the table that they are for.
+/// The user's missing privileges on the library's own tables, which are in the schema of the table that they
+/// are for.
 async fn lacking(catalog: &mut Catalog, table: &Table, oid: &str) -> Result<Vec<Lacking>, DatabaseError> {
     let mut all = Vec::new();
     for (name, needed) in own_tables(table) {

@@ -1,4 +1,4 @@
-//! Writing rows that still are what was read.
+//! Writing rows that are unchanged since they were read.
 
 use std::collections::HashSet;
 
@@ -162,7 +162,7 @@ impl Session<'_> {
         Ok(rows.iter().map(|row| number::<usize>(row, 0).saturating_sub(1)).collect())
     }
 
-    /// One statement, which returns whether each row holds what was sent.
+    /// One statement, which returns whether each row holds the values that were sent.
     async fn write_at_once(
         &mut self,
         layout: &Layout,
@@ -181,7 +181,8 @@ impl Session<'_> {
         Ok(Attempt { written, altered: places(1), is_guarded: super::is_true(&row, 3) })
     }
 
-    /// Locks the rows that still are what was read, writes them, lets whatever is deferred happen, and reads them again.
+    /// Locks the rows that are unchanged since they were read, writes them, runs deferred constraints and
+    /// triggers, and reads them again.
     async fn write_and_look(
         &mut self,
         layout: &Layout,
@@ -296,7 +297,8 @@ fn look_again_sql(layout: &Layout) -> String {
     )
 }
 
-/// Whether a row still is what was read: everything that its values are bound to, the values and the version.
+/// Whether a row is unchanged since it was read: everything that its values are bound to, the values and the
+/// version.
 fn still_is(layout: &Layout, source: &dyn Fn(usize) -> String) -> String {
     let (keys, owners, tokens) = sizes(layout);
     let mut conditions = key_of_changes(layout, source);
@@ -316,7 +318,7 @@ fn still_is(layout: &Layout, source: &dyn Fn(usize) -> String) -> String {
     conditions.join(" AND ")
 }
 
-/// Whether a row holds what was sent, for the owner that it was sealed for.
+/// Whether a row holds the values that were sent, for the owner that it was sealed for.
 fn holds(layout: &Layout, source: &dyn Fn(usize) -> String) -> String {
     let (keys, owners, tokens) = sizes(layout);
     let mut conditions = owner_is(layout, source);
@@ -394,7 +396,7 @@ fn params_of<'a>(layout: &Layout, changes: &[&'a Change]) -> Vec<Param<'a>> {
     columns.into_iter().map(Param::Texts).collect()
 }
 
-/// Deletes the row of a change if it still is what was read.
+/// Deletes the row of a change if it is unchanged since it was read.
 pub(in crate::database) async fn delete(
     connections: &Connections,
     layout: &Layout,

@@ -12,7 +12,8 @@ use crate::database::row::StoredKey;
 use crate::database::within::Held;
 use crate::error::DatabaseError;
 
-/// Writes the row, lets whatever is deferred happen unless the transaction is the caller's, and reads it back.
+/// Writes the row, runs deferred constraints and triggers unless the transaction is the caller's, and reads
+/// it back.
 pub(super) async fn insert(
     connections: &Connections,
     transaction: &mut Held<'_, Postgres>,

@@ -8,10 +8,10 @@ use crate::database::layout::{Column, Facts, Layout, UniqueKey};
 use crate::error::DatabaseError;
 use crate::profile::Table;
 
-/// What [`Column::cast`] says of a column without affinity, which stores every value unchanged.
+/// The [`Column::cast`] of a column without affinity, which stores every value unchanged.
 pub(super) const UNTYPED: &str = "BLOB";
 
-/// How SQLite treats what is stored in a column. Source: <https://www.sqlite.org/datatype3.html>, section 3.1.
+/// How SQLite treats values stored in a column. Source: <https://www.sqlite.org/datatype3.html>, section 3.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Affinity {
     Integer,
@@ -105,7 +105,7 @@ fn column(row: &SqliteRow, rowid: Option<&str>) -> Option<Column> {
     })
 }
 
-/// Whether a text in the column stays a text, whatever it looks like.
+/// Whether every text in the column stays a text, also one that looks like a number.
 fn stores_as_sent(column: &Column) -> bool {
     matches!(column.cast.as_str(), "TEXT" | UNTYPED)
 }
@@ -163,8 +163,8 @@ async fn unique_keys(
     Ok(keys)
 }
 
-/// Text columns store text as it is, and columns of numbers what looks like a whole number as that number. What is stored
-/// in the end is read back before the commit.
+/// Text columns store text as it is, and columns of numbers store a text that looks like a whole number as
+/// that number. The value stored in the end is read back before the commit.
 pub(in crate::database) async fn canonical(
     _connections: &Connections,
     layout: &Layout,

@@ -102,7 +102,7 @@ fn skip_comment(rest: &mut Peekable<Chars<'_>>) {
     }
 }
 
-/// What is left of a quoted text; a quote in it is written twice.
+/// The rest of a quoted text; a quote in it is written twice.
 fn quoted(rest: &mut Peekable<Chars<'_>>, end: char) -> String {
     let mut text = String::new();
     while let Some(next) = rest.next() {

@@ -1,6 +1,6 @@
 //! Blind indexes: their keys, look-ups by them, and the database indexes over them.
 //!
-//! A transaction that writes is alone, so that the keys stay what they are while a row is written.
+//! A transaction that writes is alone, so that the keys do not change while a row is written.
 
 use sqlx::SqliteConnection;
 
@@ -171,7 +171,7 @@ pub(in crate::database) async fn drop_key(
     Ok(true)
 }
 
-/// Replaces the wrapped form of a key, if it still is what was read.
+/// Replaces the wrapped form of a key, if it is unchanged since it was read.
 pub(in crate::database) async fn rewrap_key(
     connections: &Connections,
     layout: &Layout,
@@ -201,7 +201,7 @@ fn has_mark(layout: &Layout, into: &str, mark: &str) -> String {
     format!("substr({}, 1, {}) = ?1", column(layout, into), mark.len())
 }
 
-/// The number of rows whose index is under a key, whatever the profile's filter says.
+/// The number of rows whose index is under a key; ignores the profile's filter.
 pub(in crate::database) async fn count_marked(
     connections: &Connections,
     layout: &Layout,
@@ -213,13 +213,13 @@ pub(in crate::database) async fn count_marked(
     Ok(rows.first().map_or(0, |row| u64::try_from(integer(row, 0)).unwrap_or(0)))
 }
 
-/// Whether any row, whatever the profile's filter says, has an index under some key.
+/// Whether any row has an index under some key; ignores the profile's filter.
 pub(in crate::database) async fn has_marks(
     connections: &Connections,
     layout: &Layout,
     into: &str,
 ) -> Result<bool, DatabaseError> {
-    // The database index over the column knows of rows that have something like it.
+    // The database index over the column finds rows that have a value like it.
     let is_marked = format!("{0} >= 'k' AND {0} < 'l' AND {0} GLOB 'k[0-9]*:*'", column(layout, into));
     let sql = format!("SELECT 1 FROM {} WHERE {is_marked} LIMIT 1", table(layout));
     Ok(!connections.rows(&sql, &[]).await?.is_empty())

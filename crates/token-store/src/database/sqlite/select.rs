@@ -193,7 +193,7 @@ pub(in crate::database) async fn fetch(
     connections.rows(&sql, &params).await?.first().map(|row| stored_row(layout, row)).transpose()
 }
 
-/// Every part of a key is what is bound at its position.
+/// Every part of a key equals the parameter at its position.
 pub(super) fn is_row(layout: &Layout) -> String {
     let keys = layout.table.key.iter().enumerate();
     keys.map(|(i, name)| is_key(layout, name, &format!("?{}", i + 1))).collect::<Vec<_>>().join(" AND ")

@@ -16,7 +16,7 @@ pub(super) fn table(layout: &Layout) -> String {
     }
 }
 
-/// What a statement that writes rows says about one that violates a constraint.
+/// The conflict clause of a statement that writes rows.
 pub(super) fn or_abort(layout: &Layout) -> &'static str {
     if layout.facts.aborts { "OR ABORT " } else { "" }
 }
@@ -50,7 +50,7 @@ pub(super) fn key_order(layout: &Layout) -> String {
     layout.table.key.iter().map(|name| key_column(layout, name)).collect::<Vec<_>>().join(", ")
 }
 
-/// A key column is what is bound at a position, byte by byte whatever its collation.
+/// A key column equals the parameter at a position, byte by byte under any collation.
 pub(super) fn is_key(layout: &Layout, name: &str, source: &str) -> String {
     let (key, plain) = (key_column(layout, name), column(layout, name));
     if key.ends_with("COLLATE \"BINARY\"") {

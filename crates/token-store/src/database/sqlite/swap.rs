@@ -1,4 +1,4 @@
-//! Writing rows that still are what was read.
+//! Writing rows that are unchanged since they were read.
 
 use std::collections::HashSet;
 
@@ -133,10 +133,10 @@ impl<'t> Session<'t> {
 
 impl Session<'_> {
     /// Begins a transaction where the database has ended ours: the driver counts on one, and would not let go of the
-    /// connection without it. What a caller began is for the caller to end.
+    /// connection without it. A caller's transaction is for the caller to end.
     async fn stay_in_transaction(&mut self) {
         if self.transaction.is_own() {
-            // That there is one already is an error, and what is wanted.
+            // If a transaction is already open, this fails, which is the intended state.
             let _ = self.say("BEGIN").await;
         }
     }
@@ -169,7 +169,7 @@ impl Session<'_> {
         Ok(Attempt { written, ..Attempt::default() })
     }
 
-    /// Finds the rows that still are what was read, writes them, and reads them again.
+    /// Finds the rows that are unchanged since they were read, writes them, and reads them again.
     async fn write_and_look(
         &mut self,
         layout: &Layout,
@@ -233,7 +233,7 @@ impl Session<'_> {
     }
 }
 
-/// Deletes the row of a change if it still is what was read.
+/// Deletes the row of a change if it is unchanged since it was read.
 pub(in crate::database) async fn delete(
     connections: &Connections,
     layout: &Layout,
@@ -286,7 +286,8 @@ fn is_row(layout: &Layout) -> Vec<String> {
     .collect()
 }
 
-/// Whether a row still is what was read: everything that its values are bound to, the values and the version.
+/// Whether a row is unchanged since it was read: everything that its values are bound to, the values and the
+/// version.
 fn still_is(layout: &Layout) -> String {
     let (keys, owners, tokens) = sizes(layout);
     let mut conditions = is_row(layout);
@@ -305,7 +306,7 @@ fn still_is(layout: &Layout) -> String {
     conditions.join(" AND ")
 }
 
-/// Whether a row holds what was sent, for the owner that it was sealed for.
+/// Whether a row holds the values that were sent, for the owner that it was sealed for.
 fn holds(layout: &Layout) -> String {
     let (keys, owners, tokens) = sizes(layout);
     let mut conditions = is_row(layout);
@@ -324,7 +325,7 @@ fn holds(layout: &Layout) -> String {
     conditions.join(" AND ")
 }
 
-/// A token is this text, byte by byte whatever the column's collation.
+/// A token equals this text, byte by byte under any collation of the column.
 fn is_token(layout: &Layout, name: &str, source: &str) -> String {
     format!("{} COLLATE BINARY IS {source}", column(layout, name))
 }

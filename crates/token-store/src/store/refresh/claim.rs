@@ -15,10 +15,11 @@ use crate::error::StoreError;
 /// How often a lease is tried again that others take at the same moment.
 const ATTEMPTS: u32 = 4;
 
-/// How long a lease is given back for, while the database is away. It ends by itself after that.
+/// How long the release of a lease is retried while the database is unavailable. It ends by itself after
+/// that.
 const GIVE_BACK: Duration = Duration::from_secs(5);
 
-/// What became of asking for a lease.
+/// The outcome of a request for a lease.
 pub(super) enum Claim {
     Held(Held),
     Wait(Wait),
@@ -50,7 +51,7 @@ pub(super) struct Held {
     before: Before,
 }
 
-/// What the lease says of the refresh token that the row holds.
+/// The lease's information about the refresh token that the row holds.
 #[derive(Clone, Debug)]
 struct Before {
     state: State,
@@ -66,7 +67,7 @@ pub(super) fn new_holder() -> String {
 }
 
 /// Asks for the lease of a row that holds this refresh token. A lease about another refresh token has no say, but for
-/// its holder's time. With `grace`, a holder that vanished keeps it for so much longer.
+/// its holder's time. With `grace`, a holder that vanished keeps it for that much longer.
 pub(super) async fn claim(
     database: &Database,
     key: &LeaseKey,
@@ -222,7 +223,7 @@ impl Held {
         }
     }
 
-    /// Gives the lease back: nothing was spent, and what was known of the refresh token stays.
+    /// Gives the lease back: nothing was spent, and the information about the refresh token stays.
     pub(super) async fn give_back(&self, database: &Database) {
         self.end(database, &self.as_before(Duration::ZERO)).await;
     }

@@ -84,7 +84,7 @@ impl<E> FreshError<E> {
         matches!(self, Self::NeedsConsent { .. })
     }
 
-    /// Whether the same call may succeed later, without anyone changing anything.
+    /// Whether the same call may succeed later, without any change.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
@@ -94,7 +94,7 @@ impl<E> FreshError<E> {
         }
     }
 
-    /// What kind of failure it is; a token that needs consent is a conflict.
+    /// The kind of failure; a token that needs consent is a conflict.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -104,7 +104,7 @@ impl<E> FreshError<E> {
         }
     }
 
-    /// When to come back, where that is known.
+    /// When to try again, where that is known.
     #[must_use]
     pub fn retry_in(&self) -> Option<Duration> {
         match self {
@@ -151,13 +151,13 @@ pub enum LeaseError {
         /// The row's key.
         row: String,
     },
-    /// The text is not one that a lease has.
+    /// The text is not the text of a lease.
     #[error("lease is malformed")]
     Malformed,
 }
 
 impl LeaseError {
-    /// What kind of failure it is; a lease that another holds and one that is lost are conflicts.
+    /// The kind of failure; a lease that another holds and one that is lost are conflicts.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {

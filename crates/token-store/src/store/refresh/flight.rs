@@ -34,10 +34,10 @@ pub(super) enum Flown<E> {
     LeaseLost,
 }
 
-/// What is there before the refresh token is spent.
+/// Everything that is prepared before the refresh token is spent.
 struct Ready {
     stale: Box<Stale>,
-    /// The data keys for what the provider will give; none where the fallback is written.
+    /// The data keys for the provider's tokens; none where the fallback is written.
     prepared: Option<Prepared>,
     spent: Spent,
     is_uncertain: bool,
@@ -135,7 +135,7 @@ impl<'a> Flight<'a> {
         }
     }
 
-    /// Runs the grant, and writes what it gave.
+    /// Runs the grant, and writes its tokens.
     async fn granted<G, F, E>(&self, grant: G, ready: Ready) -> Result<Token, FreshError<E>>
     where
         G: FnOnce(Token) -> F,

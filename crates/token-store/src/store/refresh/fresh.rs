@@ -23,8 +23,8 @@ impl TokenStore {
     ///
     /// Where it is not, one of all callers of all processes runs the grant, and the others wait and read its result. The
     /// grant is given the row's tokens; it says whether the refresh token was spent where it fails. It must end within the
-    /// deadline of the [`RefreshPolicy`](super::RefreshPolicy). Once it has begun, the refresh goes on to its end, even
-    /// where the caller is dropped: a grant that the provider gave is always written.
+    /// deadline of the [`RefreshPolicy`](super::RefreshPolicy). Once it has begun, the refresh runs to its
+    /// end, even where the caller is dropped: a grant that the provider gave is always written.
     ///
     /// If the provider's tokens are valid for less than `valid_for`, a new one is returned as it is.
     ///
@@ -67,7 +67,7 @@ impl TokenStore {
         };
         let (store, key) = (self.clone(), key.clone());
         let refreshed = async move { refreshed(&store, &key, &wanted, first, grant).await };
-        // A task of its own, which goes on where the caller is dropped.
+        // A task of its own, which continues if the caller is dropped.
         let task = tokio::spawn(refreshed.in_current_span().with_current_subscriber());
         match task.await.map_err(tokio::task::JoinError::try_into_panic) {
             Ok(done) => done,
@@ -105,7 +105,7 @@ where
     };
     let (mut grant, holder) = (Some(grant), new_holder());
     loop {
-        // What the caller's own look showed is enough to ask for the lease: who has it looks again.
+        // The caller's own look is sufficient to ask for the lease: its holder looks again.
         let is_first = first.is_some();
         let stale = match first.take() {
             Some(stale) => stale,
@@ -119,7 +119,7 @@ where
         let asked = || claim(store.database(), &key, &holder, &stale.refresh_token, time, Duration::ZERO);
         match persist(until, asked).await? {
             Claim::Held(held) => match Flight::new(place, wanted, held).fly(&mut grant).await {
-                // The database was away before anything was spent.
+                // The database was unavailable before anything was spent.
                 Flown::Ended(Err(FreshError::Store(error)))
                     if grant.is_some() && is_passing(&error) && Instant::now() < until =>
                 {
@@ -158,7 +158,7 @@ async fn await_change(store: &TokenStore, key: &LeaseKey, wait: Wait, until: Ins
                 now.fence == wait.fence && ends > now.now
             }
             Ok(None) => false,
-            // The database is away, and the lease is not given to anyone meanwhile.
+            // The database is unavailable, so no one else gets the lease meanwhile.
             Err(_) => true,
         };
         if !is_same || Instant::now() >= until {

@@ -1,4 +1,4 @@
-//! What a provider gave for a refresh token.
+//! Tokens that a provider granted for a refresh token.
 
 use std::fmt;
 use std::time::Duration;

@@ -26,7 +26,7 @@ pub struct Lease {
     is_uncertain: bool,
 }
 
-/// What the text of a lease says.
+/// The content of a lease's text.
 struct Known {
     holder: String,
     fence: i64,
@@ -83,14 +83,14 @@ impl Known {
 }
 
 impl TokenStore {
-    /// Takes the right to spend a row's refresh token for so long, from 300 ms to an hour. The caller runs the grant
-    /// within that time and writes its answer with [`put_leased`](Self::put_leased), or gives the lease back with
-    /// [`release`](Self::release) if nothing was spent.
+    /// Takes the right to spend a row's refresh token for this time, from 300 ms to an hour. The caller runs
+    /// the grant within that time and writes its answer with [`put_leased`](Self::put_leased), or gives the
+    /// lease back with [`release`](Self::release) if nothing was spent.
     ///
     /// [`fresh`](Self::fresh) respects it, and is respected by it.
     ///
     /// # Errors
-    /// [`LeaseError::Held`] with the time to come back, [`LeaseError::NeedsConsent`], [`LeaseError::Store`].
+    /// [`LeaseError::Held`] with the time to try again, [`LeaseError::NeedsConsent`], [`LeaseError::Store`].
     pub async fn lease(&self, key: &TokenKey, time: Duration) -> Result<Lease, LeaseError> {
         let place = Place::of(self, key)?;
         let (table, row) = place.names();
@@ -200,7 +200,7 @@ impl TokenStore {
         Ok(held.replace(self.database(), &next).await?)
     }
 
-    /// What was written into a row before.
+    /// The marks and the content that were written into a row before.
     fn written(&self, place: &Place<'_>, row: &StoredRow) -> Written {
         let version = row.version.as_deref().and_then(|version| version.parse().ok());
         Written {

@@ -1,4 +1,5 @@
-//! A row whose token is refreshed: whether its access token is valid for long enough, and what is needed if not.
+//! A row whose token is refreshed: whether its access token is valid for long enough, and the data needed for
+//! a refresh if not.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -35,7 +36,7 @@ pub(super) struct Wanted {
     first: OnceLock<Option<Expiry>>,
 }
 
-/// What a look at a row showed.
+/// The result of a look at a row.
 pub(super) enum Seen {
     /// The access token is valid for long enough.
     Valid(Box<Token>),
@@ -95,7 +96,7 @@ impl<'a> Place<'a> {
         row.ok_or_else(|| self.store.no_row(self.layout, self.key))
     }
 
-    /// Looks whether the access token is valid for as long as is wanted.
+    /// Checks whether the access token is valid for the requested time.
     pub(super) async fn look(&self, wanted: &Wanted) -> Result<Seen, StoreError> {
         for _ in 0..ATTEMPTS {
             let row = self.row().await?;

@@ -40,7 +40,8 @@ impl TokenStore {
         self
     }
 
-    /// The provider of a row's tokens: `fixed` of the profile's `[tables.refresh]`, or what the row's column says.
+    /// The provider of a row's tokens: `fixed` of the profile's `[tables.refresh]`, or the value of the row's
+    /// column.
     ///
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::NotRefreshed`] where the profile does not say how the table is refreshed,
@@ -60,8 +61,8 @@ impl TokenStore {
         Ok(found.or_else(other).flatten().map(ToOwned::to_owned))
     }
 
-    /// Writes into a row that still is what was read, and returns it with its new marks, but without its values; `None`
-    /// where it is not.
+    /// Writes into a row that is unchanged since it was read, and returns it with its new marks, but without
+    /// its values; `None` where it is not.
     async fn update_refreshed(
         &self,
         layout: &Layout,

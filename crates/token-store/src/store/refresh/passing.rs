@@ -22,7 +22,7 @@ fn comes_back(error: &DatabaseError) -> bool {
     error.unreachable || error.is_transient() || known
 }
 
-/// Repeats what fails because the database is away, until a moment.
+/// Repeats an operation that fails because the database is unavailable, until a deadline.
 pub(super) async fn persist<T, F: Future<Output = Result<T, StoreError>>>(
     until: Instant,
     mut work: impl FnMut() -> F,
@@ -38,7 +38,7 @@ pub(super) async fn persist<T, F: Future<Output = Result<T, StoreError>>>(
     }
 }
 
-/// Between a half and all of a time, so that those who wait do not come back together.
+/// Between a half and all of a time, so that waiting callers do not retry together.
 pub(super) fn jittered(time: Duration) -> Duration {
     time.mul_f64(rand::random_range(0.5..=1.0))
 }

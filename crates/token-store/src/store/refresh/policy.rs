@@ -88,7 +88,7 @@ impl RefreshPolicy {
         self.lifetime
     }
 
-    /// The pause after so many failed attempts.
+    /// The pause after this number of failed attempts.
     pub(super) fn pause_after(&self, attempts: u32) -> Duration {
         let (first, longest) = self.pauses;
         first.saturating_mul(1 << attempts.saturating_sub(1).min(16)).min(longest)

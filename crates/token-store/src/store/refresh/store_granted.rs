@@ -18,7 +18,7 @@ use crate::store::prepared::Supply;
 use crate::store::revision::Content;
 use crate::store::{NewToken, Prepared, Token, TokenStore};
 
-/// How long it is tried while the database is away: as long as prepared data keys are kept.
+/// How long the write is tried while the database is unavailable: as long as prepared data keys are kept.
 const WITHIN: Duration = Duration::from_secs(300);
 
 /// The longest pause between two attempts.
@@ -27,14 +27,15 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How often a write that the database refuses is tried.
 const ATTEMPTS: u32 = 4;
 
-/// What became of granted tokens.
+/// The outcome for granted tokens.
 pub(super) enum Stored {
     Written(Box<Token>),
     /// The row does not hold the refresh token any more that was spent.
     Superseded,
 }
 
-/// Writes the tokens as long as the row holds the refresh token that was spent for them, whoever has the lease by now.
+/// Writes the tokens as long as the row holds the refresh token that was spent for them, even if another
+/// holder has the lease by now.
 pub(super) async fn store_granted(
     place: &Place<'_>,
     stale: &Stale,
@@ -80,7 +81,7 @@ async fn attempt(
 ) -> Result<Option<Stored>, StoreError> {
     let row = place.row().await?;
     let column = &place.refresh.refresh;
-    // The key service is asked only where others have changed the text.
+    // The key service is called only if others have changed the text.
     let is_untouched = place.stored(&row, column) == place.stored(&stale.row, column);
     let holds = if is_untouched { None } else { place.refresh_token(&row).await? };
     if !is_untouched && !is_same(holds.as_ref(), Some(&stale.refresh_token)) {

@@ -8,7 +8,7 @@ use crate::database::leases::{Expiry, TimeColumn};
 /// From here on a number is of milliseconds: as seconds it would be the year 5138.
 const MILLIS_FROM: i64 = 100_000_000_000;
 
-/// Reads a time in milliseconds since 1970; `None` if it is none. A time without a time zone is in UTC.
+/// Reads a time in milliseconds since 1970; `None` if it is no time. A time without a time zone is in UTC.
 pub(super) fn read(expiry: &Expiry) -> Option<i64> {
     let text = match expiry {
         Expiry::Millis(millis) => return Some(*millis),
