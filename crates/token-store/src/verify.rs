@@ -233,7 +233,7 @@ async fn check_table(
     Ok(())
 }
 
-/// What was found so far, and who is to see it.
+/// The findings so far, and the functions that receive them.
 struct Tally<P, F> {
     report: VerifyReport,
     progress: P,

@@ -131,7 +131,7 @@ variable "auditors" {
 }
 
 variable "exclusive" {
-  description = "Let only the application and the migrator use the key, whatever IAM allows."
+  description = "Let only the application and the migrator use the key, regardless of IAM policies."
   type        = bool
   default     = true
 }

@@ -170,7 +170,7 @@ variable "migrator_roles" {
 }
 
 variable "exclusive" {
-  description = "Deny the key's cryptographic actions to all but application_roles and migrator_roles, whatever IAM allows."
+  description = "Deny the key's cryptographic actions to all but application_roles and migrator_roles, regardless of IAM policies."
   type        = bool
   default     = false
 

@@ -71,8 +71,8 @@ variable "key" {
   description = <<-EOT
     The key policy to write: who administers the key (no cryptographic action), which roles use it directly
     (application) and which re-wrap (migrator). With exclusive, all other principals are denied its cryptographic actions,
-    whatever IAM allows; managing the key stays possible. With break_glass_roles, only those roles may disable the key, schedule
-    its deletion, replicate it or move its primary. With replica_regions, replicas and the primary stay in those Regions.
+    regardless of IAM policies; managing the key stays possible. With break_glass_roles, only those roles may disable the key,
+    schedule its deletion, replicate it or move its primary. With replica_regions, replicas and the primary stay in those Regions.
   EOT
   type = object({
     administrators    = optional(list(string), [])

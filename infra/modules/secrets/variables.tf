@@ -116,7 +116,7 @@ variable "rotation_roles" {
 }
 
 variable "exclusive" {
-  description = "Deny reading to all but these roles, whatever IAM allows."
+  description = "Deny reading to all but these roles, regardless of IAM policies."
   type        = bool
   default     = false
 

@@ -44,7 +44,7 @@ impl KeyProvider for Uncached {
         let unwrapped = self.shared.inner.unwrap(wrapped, context).await;
         if let Err(error) = &unwrapped {
             Counters::add(&counters.load_failures);
-            // What the cache keeps is refused as well.
+            // The shared cache gets the refusal as well.
             self.shared.refused(&wanted.to_entry(), error);
         }
         unwrapped

@@ -1,4 +1,5 @@
-//! A run that opens every value once keeps no data key that serves one value, and goes on keeping those that serve many.
+//! A run that opens every value once keeps no data key that serves one value, and still keeps those that
+//! serve many.
 
 use std::sync::Arc;
 

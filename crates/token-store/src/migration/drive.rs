@@ -18,8 +18,8 @@ pub(super) struct Driven {
     pub(super) lost: Lost,
     /// Whether another run works on the same rows.
     pub(super) trails: bool,
-    /// Why it seems that the database refuses every row, where it has refused all so far. The pipeline goes on from there
-    /// when it is driven again.
+    /// Why it seems that the database refuses every row, where it has refused all so far. The pipeline
+    /// continues from there when it is driven again.
     pub(super) refused: Option<String>,
 }
 

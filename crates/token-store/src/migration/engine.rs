@@ -1,4 +1,4 @@
-//! The walk over the tables, span by span: what is counted, and when it ends.
+//! The walk over the tables, span by span: its counts, and its end.
 
 use std::time::{Duration, Instant};
 
