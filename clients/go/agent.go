@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -29,7 +30,11 @@ const (
 
 var (
 	addressText = regexp.MustCompile(`^([^/]+):([0-9]{1,5})$`)
-	tokenText   = regexp.MustCompile(`^[!-~]+$`)
+	// reads are the calls that may be sent again.
+	reads = []string{
+		"/v1/tokens/get", "/v1/tokens/find", "/v1/open", "/v1/seal", "/v1/secrets/get",
+	}
+	tokenText = regexp.MustCompile(`^[!-~]+$`)
 )
 
 // AgentClient reaches tokenseal-agent over its Unix socket, or over loopback with a token.
@@ -50,8 +55,8 @@ func NewAgentClient(socket, token string) (*AgentClient, error) {
 	}
 	transport := &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: maxIdle}
 	agent := &AgentClient{
-		client:  &http.Client{Transport: transport, Timeout: callWithin},
-		patient: &http.Client{Transport: transport, Timeout: refreshWithin},
+		client:  &http.Client{Transport: transport, Timeout: callWithin, CheckRedirect: noRedirect},
+		patient: &http.Client{Transport: transport, Timeout: refreshWithin, CheckRedirect: noRedirect},
 		base:    "http://localhost", token: token,
 	}
 	parts := addressText.FindStringSubmatch(address)
@@ -64,12 +69,18 @@ func NewAgentClient(socket, token string) (*AgentClient, error) {
 	if !slices.Contains([]string{"127.0.0.1", "[::1]", "localhost"}, parts[1]) {
 		return nil, configuration("the agent is reached over a Unix socket or a loopback address alone")
 	}
+	if port, _ := strconv.Atoi(parts[2]); port < 1 || port > 65_535 {
+		return nil, configuration("the agent's address has a port that does not exist")
+	}
 	if token == "" {
 		return nil, configuration("the agent needs a token over TCP")
 	}
 	agent.base = "http://" + address
 	return agent, nil
 }
+
+// noRedirect: the agent redirects nothing, and a request has tokens in it.
+func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // Row is a row as the agent answers it.
 type Row struct {
@@ -248,6 +259,7 @@ func (a *AgentClient) Secret(ctx context.Context, name, stage string) (string, e
 type agentFailure struct {
 	Error        json.RawMessage `json:"error"`
 	NeedsConsent bool            `json:"needs_consent"`
+	Expires      string          `json:"expires"`
 }
 
 func (a *AgentClient) call(ctx context.Context, path string, body, answer any) error {
@@ -268,12 +280,22 @@ func (a *AgentClient) callBy(ctx context.Context, client *http.Client, path stri
 	if a.token != "" {
 		request.Header.Set("Authorization", "Bearer "+a.token)
 	}
+	if slices.Contains(reads, path) {
+		// Sent once more by net/http where the agent closed the idle connection; the header itself is not sent.
+		request.Header["Idempotency-Key"] = []string{}
+	}
 	response, err := client.Do(request)
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return &AgentError{Class: "canceled", Message: "the caller canceled the call", cause: context.Canceled}
+	}
 	if err != nil {
 		return &AgentError{Class: "unavailable", Message: "the agent cannot be reached"}
 	}
 	defer response.Body.Close()
 	data, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return &AgentError{Class: "canceled", Message: "the caller canceled the call", cause: context.Canceled}
+	}
 	if err != nil {
 		return &AgentError{Class: "unavailable", Message: "the agent's answer broke off"}
 	}
@@ -295,8 +317,12 @@ func agentError(status int, failure agentFailure, retryAfter string) error {
 		Hint          string `json:"hint"`
 		CorrelationID string `json:"correlation_id"`
 		NeedsConsent  bool   `json:"needs_consent"`
+		Status        int    `json:"status"`
 	}
 	_ = json.Unmarshal(failure.Error, &details)
+	if status == statusOfItem {
+		status = itemStatus(details.Status, details.Class)
+	}
 	if details.Class == "" {
 		details.Class = "unexpected"
 	}
@@ -307,8 +333,22 @@ func agentError(status int, failure agentFailure, retryAfter string) error {
 	return &AgentError{
 		Status: status, Class: details.Class, Message: details.Message, Hint: details.Hint,
 		CorrelationID: details.CorrelationID, RetryAfter: seconds,
-		NeedsConsent: failure.NeedsConsent || details.NeedsConsent,
+		NeedsConsent: failure.NeedsConsent || details.NeedsConsent, Expires: failure.Expires,
 	}
+}
+
+// statusOfItem is in the place of the status of an item of a batch, which its error names.
+const statusOfItem = -1
+
+// itemStatus is the status of an item's error; an agent of before names none, and its class has one.
+func itemStatus(named int, class string) int {
+	if named >= 400 && named <= 599 {
+		return named
+	}
+	if status, ok := map[string]int{"malformed": 400, "policy": 403, "not_found": 404, "too_many": 429}[class]; ok {
+		return status
+	}
+	return 422
 }
 
 func notOfTheAgent() error {

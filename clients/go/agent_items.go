@@ -128,7 +128,7 @@ func (i Item) wire() (wireItem, error) {
 func (answered answeredItem) opened() Result {
 	switch {
 	case answered.Error != nil:
-		return Result{Err: agentError(422, agentFailure{Error: answered.Error}, "")}
+		return Result{Err: agentError(statusOfItem, agentFailure{Error: answered.Error}, "")}
 	case answered.Value == nil:
 		return Result{Err: notOfTheAgent()}
 	}
@@ -140,7 +140,7 @@ func (answered answeredItem) sealed() Result {
 	var method string
 	switch {
 	case answered.Error != nil:
-		return Result{Err: agentError(422, agentFailure{Error: answered.Error}, "")}
+		return Result{Err: agentError(statusOfItem, agentFailure{Error: answered.Error}, "")}
 	case answered.Text == nil || answered.EncryptionVersion == nil || answered.EncryptionMethod == nil,
 		json.Unmarshal(answered.EncryptionMethod, &method) != nil:
 		return Result{Err: notOfTheAgent()}

@@ -1,6 +1,8 @@
 package tokenseal
 
 import (
+	"bufio"
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -8,6 +10,7 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -18,6 +21,7 @@ type sentRequest struct{ path, body, header, authorization string }
 type stubAgent struct {
 	status   int
 	answer   string
+	location string
 	latency  time.Duration
 	requests []sentRequest
 	server   *httptest.Server
@@ -31,6 +35,9 @@ func startAgent(t *testing.T, token string) (*stubAgent, *AgentClient) {
 		stub.requests = append(stub.requests, sentRequest{r.URL.Path, string(body), r.Header.Get("X-Tokenseal"), r.Header.Get("Authorization")})
 		time.Sleep(stub.latency)
 		w.Header().Set("Retry-After", "7")
+		if stub.location != "" {
+			w.Header().Set("Location", stub.location)
+		}
 		w.WriteHeader(stub.status)
 		_, _ = io.WriteString(w, stub.answer)
 	}))
@@ -134,15 +141,139 @@ func TestEachErrorKeepsItsStatusClassAndHint(t *testing.T) {
 	for _, stub.status = range []int{400, 401, 403, 404, 409, 413, 422, 423, 429, 503} {
 		_, err := client.Get(ctx, RowKey{})
 		var failed *AgentError
-		if !errors.As(err, &failed) || *failed != (AgentError{stub.status, "c", "m", "h", "i", 7, true}) {
+		if !errors.As(err, &failed) || *failed != (AgentError{Status: stub.status, Class: "c", Message: "m", Hint: "h", CorrelationID: "i", RetryAfter: 7, NeedsConsent: true}) {
 			t.Fatal(err)
 		}
 	}
+	stub.status, stub.answer = 423, `{"error": {"class": "leased", "message": "m"}, "expires": "2026-11-29T00:00:00Z"}`
+	var leased *AgentError
+	if _, _, err := client.Lease(ctx, RowKey{}, 5); !errors.As(err, &leased) || leased.Expires != "2026-11-29T00:00:00Z" {
+		t.Fatal(err)
+	}
 	stub.status = 200
 	for _, stub.answer = range []string{"", "[]", "{", `{"items": 1}`, canary} {
-		if _, err := client.Open(ctx, Item{}); !errors.Is(err, ErrAgent) || strings.Contains(err.Error(), canary) {
+		var failed *AgentError
+		_, err := client.Open(ctx, Item{})
+		if !errors.As(err, &failed) || failed.Status != 0 || strings.Contains(err.Error(), canary) {
 			t.Fatal(err)
 		}
+	}
+}
+
+func TestTheErrorOfASingleValueHasTheStatusOfItsKind(t *testing.T) {
+	stub, client := startAgent(t, "")
+	value := "x"
+	for answered, status := range map[string]int{
+		`"malformed", "status": 400`: 400, `"of_a_later_agent", "status": 404`: 404, `"malformed"`: 400, `"not_found"`: 404,
+		`"policy"`: 403, `"missing_key"`: 422, `"missing_key", "status": 200`: 422,
+	} {
+		stub.answer = `{"items": [{"error": {"message": "m", "class": ` + answered + `}}]}`
+		_, opening := client.Open(ctx, Item{Text: "x"})
+		_, sealing := client.Seal(ctx, Item{Value: &value})
+		for _, err := range []error{opening, sealing} {
+			var failed *AgentError
+			if !errors.As(err, &failed) || failed.Status != status {
+				t.Fatal(answered, err)
+			}
+		}
+	}
+}
+
+func TestARequestThatIsLongerThanTheAgentReadsIsNotSent(t *testing.T) {
+	stub, client := startAgent(t, "")
+	long := strings.Repeat("x", 2<<20)
+	var failed *AgentError
+	_, err := client.Put(ctx, Put{Tokens: map[string]*string{"a": &long}})
+	if !errors.As(err, &failed) || failed.Status != 413 || len(stub.requests) != 0 {
+		t.Fatal(err)
+	}
+}
+
+func TestACallThatItsCallerEndsSaysSo(t *testing.T) {
+	stub, client := startAgent(t, "")
+	stub.latency = 300 * time.Millisecond
+	ending, cancel := context.WithCancel(ctx)
+	time.AfterFunc(50*time.Millisecond, cancel)
+	if _, err := client.Get(ending, RowKey{}); !errors.Is(err, context.Canceled) || !errors.Is(err, ErrAgent) {
+		t.Fatal(err)
+	}
+}
+
+func TestARedirectIsNotFollowed(t *testing.T) {
+	stub, client := startAgent(t, "")
+	stub.status, stub.location = 307, "http://localhost/other"
+	var failed *AgentError
+	if _, err := client.Get(ctx, RowKey{}); !errors.As(err, &failed) || failed.Status != 307 || len(stub.requests) != 1 {
+		t.Fatal(err, len(stub.requests))
+	}
+}
+
+const whole = "HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n{\"tokens\":{}}"
+
+// rawAgent answers each request with the next of its texts, and closes after one that is not whole.
+func rawAgent(t *testing.T, answers ...string) (*AgentClient, *atomic.Int32) {
+	t.Helper()
+	socket := filepath.Join(t.TempDir(), "raw.sock")
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	var requests atomic.Int32
+	go func() {
+		for {
+			connection, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer connection.Close()
+				reader := bufio.NewReader(connection)
+				for {
+					request, err := http.ReadRequest(reader)
+					if err != nil {
+						return
+					}
+					_, _ = io.Copy(io.Discard, request.Body)
+					answer := answers[min(int(requests.Add(1)), len(answers))-1]
+					_, _ = io.WriteString(connection, answer)
+					if answer != whole {
+						return
+					}
+				}
+			}()
+		}
+	}()
+	client, err := NewAgentClient(socket, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client, &requests
+}
+
+func TestAReadIsSentOnceMoreWhereAUsedConnectionEndsWithoutAnAnswerAndAWriteIsNot(t *testing.T) {
+	client, requests := rawAgent(t, whole, "", whole, "")
+	for range 2 {
+		if _, err := client.Get(ctx, RowKey{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if requests.Load() != 3 {
+		t.Fatal(requests.Load())
+	}
+	if _, err := client.Put(ctx, Put{}); !errors.Is(err, ErrAgent) || requests.Load() != 4 {
+		t.Fatal(err, requests.Load())
+	}
+}
+
+func TestAnAnswerThatBreaksOffIsNoAnswerAndIsNotAskedForAgain(t *testing.T) {
+	client, requests := rawAgent(t, whole, whole[:len(whole)-2])
+	if _, err := client.Get(ctx, RowKey{}); err != nil {
+		t.Fatal(err)
+	}
+	var failed *AgentError
+	if _, err := client.Get(ctx, RowKey{}); !errors.As(err, &failed) || failed.Status != 0 || requests.Load() != 2 {
+		t.Fatal(err, requests.Load())
 	}
 }
 
@@ -168,7 +299,7 @@ func TestAnAgentThatIsNotThereIsAnErrorAndOtherHostsAreRefused(t *testing.T) {
 	if _, err := client.Get(ctx, RowKey{}); !errors.Is(err, ErrAgent) {
 		t.Fatal(err)
 	}
-	for address, token := range map[string]string{"10.0.0.1:80": "t", "127.0.0.1:80": "", "/x": "line\nbreak"} {
+	for address, token := range map[string]string{"10.0.0.1:80": "t", "127.0.0.1:80": "", "/x": "line\nbreak", "127.0.0.1:0": "t", "127.0.0.1:65536": "t"} {
 		if _, err := NewAgentClient(address, token); !errors.Is(err, ErrConfiguration) {
 			t.Fatal(err)
 		}

@@ -13,6 +13,9 @@ import (
 // maxSafeInteger is the largest whole number that a float64 distinguishes from both neighbours.
 const maxSafeInteger = 1<<53 - 1
 
+// maxRequest is how many bytes of a request the agent reads (docs/agent.md). A longer one ends the connection before it answers.
+const maxRequest = 2 << 20
+
 // wire is the key as it is sent: another spelling of a number would name another row.
 func (k RowKey) wire() (RowKey, error) {
 	row, err := wireKeys(k.Row)
@@ -112,6 +115,10 @@ func encoded(body any) ([]byte, error) {
 	payload, err := json.Marshal(body)
 	if err != nil {
 		return nil, refused("the request to the agent cannot be written as JSON")
+	}
+	if len(payload) > maxRequest {
+		message := fmt.Sprintf("the request is over the agent's %d bytes", maxRequest)
+		return nil, &AgentError{Status: 413, Class: "body_too_long", Message: message}
 	}
 	return payload, nil
 }

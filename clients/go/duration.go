@@ -11,10 +11,12 @@ import (
 const longestDuration = 3_155_760_000 * time.Second
 
 var (
-	secondsText  = regexp.MustCompile(`^[0-9]+$`)
-	durationText = regexp.MustCompile(`^([0-9][0-9\s]*(\.\s*[0-9][0-9\s]*)?[a-zA-Zµ]+\s*)+$`)
-	durationPart = regexp.MustCompile(`([0-9][0-9.\s]*)([a-zA-Zµ]+)`)
-	spaces       = regexp.MustCompile(`\s`)
+	secondsText = regexp.MustCompile(`^[0-9]+$`)
+	// The white space of Unicode, as the programs know it; \s is another set in each language.
+	space        = `\x{9}-\x{d}\x{20}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}`
+	durationText = regexp.MustCompile(strings.ReplaceAll(`^([0-9][0-9_]*(\.[_]*[0-9][0-9_]*)?[a-zA-Zµ]+[_]*)+$`, "_", space))
+	durationPart = regexp.MustCompile(strings.ReplaceAll(`([0-9][0-9._]*)([a-zA-Zµ]+)`, "_", space))
+	spaces       = regexp.MustCompile(`[` + space + `]`)
 
 	units = unitsByName(map[string]time.Duration{
 		"nanos nsec ns": time.Nanosecond, "usec us µs": time.Microsecond, "millis msec ms": time.Millisecond,

@@ -79,9 +79,18 @@ type AgentError struct {
 	// RetryAfter is in seconds; 0 if the agent names none.
 	RetryAfter   int
 	NeedsConsent bool
+	// Expires is the end of another's lease (status 423).
+	Expires string
+	// cause is context.Canceled where the caller ended the call.
+	cause error
 }
 
 func (e *AgentError) Error() string { return e.Message }
 
-// Unwrap makes the error [ErrAgent] and [ErrTokenseal].
-func (e *AgentError) Unwrap() []error { return []error{ErrTokenseal, ErrAgent} }
+// Unwrap makes the error [ErrAgent] and [ErrTokenseal], and context.Canceled where the caller canceled the call.
+func (e *AgentError) Unwrap() []error {
+	if e.cause != nil {
+		return []error{ErrTokenseal, ErrAgent, e.cause}
+	}
+	return []error{ErrTokenseal, ErrAgent}
+}

@@ -115,6 +115,12 @@ func (f *fields) textsByName(name string) map[string]string {
 	return texts
 }
 
+// has says whether a field is given.
+func (f *fields) has(name string) bool {
+	_, ok := f.rest[name]
+	return ok
+}
+
 // finish refuses the remaining fields.
 func (f *fields) finish() error {
 	for name := range f.rest {

@@ -95,6 +95,9 @@ func ParseProfileJSON(text []byte) (*Profile, error) {
 // NewProfile reads a parsed profile; an unknown field is refused, because to overlook one could bind values wrongly.
 func NewProfile(parsed map[string]any) (*Profile, error) {
 	f := newFields(parsed, "profile")
+	if !f.has("context") {
+		f.wrong("context", "a table of texts")
+	}
 	profile := &Profile{
 		name:     f.text("name"),
 		context:  f.textsByName("context"),

@@ -13,8 +13,11 @@ import (
 // FromDatabase is text that was read back from the database (CAST(column AS text)), and so is canonical for any type.
 type FromDatabase string
 
+// anySpace is what any of the clients' languages, or a database, takes for white space.
+const anySpace = `\x{9}-\x{d}\x{1c}-\x{20}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}\x{feff}`
+
 var (
-	textType    = regexp.MustCompile(`^(text|varchar|character varying)(\([0-9]+\))?$`)
+	textType    = regexp.MustCompile(`^(text|(varchar|character varying)(\([0-9]+\))?)$`)
 	integerType = regexp.MustCompile(`^(integer|int|bigint|smallint|int2|int4|int8)$`)
 	integerText = regexp.MustCompile(`^[+-]?[0-9]{1,39}$`)
 	// As PostgreSQL reads them: a hyphen may follow each group of four digits, and braces may surround the whole.
@@ -22,7 +25,7 @@ var (
 		`^(?:(?:[0-9a-fA-F]{4}-?){7}[0-9a-fA-F]{4}|\{(?:[0-9a-fA-F]{4}-?){7}[0-9a-fA-F]{4}\})$`)
 	// Padded text, numbers, bytea, dates and times.
 	ambiguous = regexp.MustCompile(
-		`(?s)^\s|\s$|^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$|^\\x[0-9a-fA-F]*$|^[0-9]{4}-[0-9]{2}-[0-9]{2}`)
+		`(?s)^[` + anySpace + `]|[` + anySpace + `]$|^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$|^\\x[0-9a-fA-F]*$|^[0-9]{4}-[0-9]{2}-[0-9]{2}`)
 )
 
 // canonicalText is the text that the database has for a value of a column; declared is the profile's type of it.
@@ -30,13 +33,14 @@ func canonicalText(column, declared string, value any) (string, error) {
 	if text, ok := value.(FromDatabase); ok {
 		return string(text), nil
 	}
+	isUUID := reflect.ValueOf(value).Kind() == reflect.Array
 	value = normalized(value)
 	family := strings.ToLower(strings.TrimSpace(declared))
 	switch {
 	case declared == "":
 		return undeclared(column, value)
 	case textType.MatchString(family):
-		if text, ok := value.(string); ok {
+		if text, ok := value.(string); ok && !isUUID {
 			return text, nil
 		}
 	case integerType.MatchString(family):

@@ -298,36 +298,66 @@ func identity(layout *table, what string, columns []string, given map[string]any
 	return pairs, nil
 }
 
-// form is how a text is stored: by its row's version where that is given, else by its mark.
+// form is how a text is stored: by its row's version where the table has version columns, else by its mark.
 func (s *Sealer) form(layout *table, text string, version any) (form, error) {
-	if version == nil {
-		found, err := detect(text)
-		switch {
-		case err != nil:
-			return 0, err
-		case found == formPlaintext && layout.version == nil && s.profile.unmarked == "direct-aes":
-			return formDirect, nil
-		case found != formEnvelope && layout.version != nil:
-			return 0, refused(
-				fmt.Sprintf("table %q has version columns: pass the row's version to read this value", layout.name))
+	contradiction := malformed("the text contradicts the row's encryption version")
+	if layout.version != nil && version != nil {
+		found, err := formByVersion(text, versionNumber(version))
+		if err == nil && found == formOther {
+			err = contradiction
 		}
+		return found, err
+	}
+	found, err := s.formByMark(layout, text)
+	switch {
+	case err != nil:
+		return 0, err
+	case layout.version != nil && found != formEnvelope:
+		return 0, refused(
+			fmt.Sprintf("table %q has version columns: pass the row's version to read this value", layout.name))
+	case layout.version != nil || version == nil:
 		return found, nil
 	}
-	strong := isEnvelope(text)
-	switch number := versionNumber(version); {
+	number := versionNumber(version)
+	switch {
 	case number < 0:
 		return 0, malformed("the row's encryption version is unknown")
-	case number == 2 && strong:
-		return detect(text)
-	case number == 1 && !strong:
+	case found != []form{formPlaintext, formDirect, formEnvelope}[number]:
+		return 0, contradiction
+	}
+	return found, nil
+}
+
+func (s *Sealer) formByMark(layout *table, text string) (form, error) {
+	isDirect := s.profile.unmarked == "direct-aes" && layout.version == nil
+	if layout.version == nil && !isDirect && onlyBeginsLikeOne(text) {
+		return formPlaintext, nil
+	}
+	found, err := detect(text)
+	if err == nil && found == formPlaintext && isDirect {
 		return formDirect, nil
-	case number == 0 && !strong:
-		// A weak mark on a broken text: the column is believed.
-		if found, err := detect(text); err != nil || found == formPlaintext {
+	}
+	return found, err
+}
+
+// formByVersion is formOther where the text contradicts its row's version.
+func formByVersion(text string, version int) (form, error) {
+	strong := isEnvelope(text)
+	switch {
+	case version < 0:
+		return 0, malformed("the row's encryption version is unknown")
+	case version == 2 && strong:
+		return detect(text)
+	case version == 1 && !strong:
+		return formDirect, nil
+	case version == 0:
+		found, err := detect(text)
+		// A mark on a text that is nothing of the kind: the column is believed.
+		if err != nil && !isBrokenEnvelope(text) || err == nil && found == formPlaintext {
 			return formPlaintext, nil
 		}
 	}
-	return 0, malformed("the text contradicts the row's encryption version")
+	return formOther, nil
 }
 
 // versionNumber is 0, 1 or 2, or -1 for what no row can say.

@@ -230,7 +230,7 @@ func TestAProfileThatCouldBindWronglyIsRefused(t *testing.T) {
 		return []any{fields}
 	}
 	for _, change := range []map[string]any{
-		{"extra": 1}, {"name": ""}, {"context": map[string]any{"id": "x"}}, {"context": map[string]any{"table": "x"}},
+		{"extra": 1}, {"name": ""}, {"context": nil}, {"context": map[string]any{"id": "x"}}, {"context": map[string]any{"table": "x"}},
 		{"context": map[string]any{"a": 1}}, {"tables": []any{}}, {"floor": "high"}, {"unmarked": "maybe"},
 		{"tables": table(map[string]any{"key": []any{}})}, {"tables": table(map[string]any{"tokens": []any{"id"}})},
 		{"tables": table(map[string]any{"bound_As": "x"})},

@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // Update is the change to a row.
@@ -47,7 +49,7 @@ func (s *Sealer) Update(ctx context.Context, update Update) (Statement, error) {
 	if err != nil {
 		return Statement{}, err
 	}
-	w := &writer{sealer: s, table: layout, update: update}
+	w := &writer{sealer: s, table: layout, update: update, tokens: map[string]string{}}
 	if err := w.check(); err != nil {
 		return Statement{}, err
 	}
@@ -65,6 +67,8 @@ type writer struct {
 	dialect     dialect
 	placeholder string
 	params      []any
+	// tokens are those of the row as they are stored; empty for NULL.
+	tokens map[string]string
 }
 
 func (w *writer) check() error {
@@ -85,6 +89,13 @@ func (w *writer) check() error {
 	}
 	if _, isRead := w.update.Old[w.table.record]; w.table.record != "" && (isRead || !w.table.recordMayLack) {
 		return refused(fmt.Sprintf("table %q describes its values in a record column: write it through the agent", w.table.name))
+	}
+	for _, column := range w.table.tokens {
+		text, isText := storedText(w.update.Old[column])
+		if !isText {
+			return refused(fmt.Sprintf("token column %q of the row as it was read is neither text nor NULL", column))
+		}
+		w.tokens[column] = text
 	}
 	needed := slices.Concat(w.table.key, w.table.owner, w.table.tokens)
 	if version := w.table.version; version != nil {
@@ -174,8 +185,7 @@ func (w *writer) values(ctx context.Context) (map[string]any, string, error) {
 func (w *writer) kept() []string {
 	var kept []string
 	for _, column := range w.table.tokens {
-		text, _ := normalized(w.update.Old[column]).(string)
-		if _, isSet := w.update.Set[column]; !isSet && text != "" {
+		if _, isSet := w.update.Set[column]; !isSet && w.tokens[column] != "" {
 			kept = append(kept, column)
 		}
 	}
@@ -195,8 +205,7 @@ func (w *writer) mayStay(keyIDs map[string]bool) bool {
 func (w *writer) sealAgain(ctx context.Context, column string) (Sealed, error) {
 	cell := w.cell(column)
 	cell.Version, cell.KeyID = w.version(), w.keyID()
-	text, _ := normalized(w.update.Old[column]).(string)
-	opened, err := w.sealer.Open(ctx, text, cell)
+	opened, err := w.sealer.Open(ctx, w.tokens[column], cell)
 	if err != nil {
 		return Sealed{}, err
 	}
@@ -277,6 +286,20 @@ func (w *writer) old(column string) any {
 	default:
 		return value
 	}
+}
+
+// storedText is a token as it is stored, empty for NULL. Anything but text would stay as it is and not open any more.
+func storedText(value any) (string, bool) {
+	if kind := reflect.ValueOf(value).Kind(); kind == reflect.Array {
+		return "", false
+	}
+	switch text := normalized(value).(type) {
+	case nil:
+		return "", true
+	case string:
+		return text, utf8.ValidString(text)
+	}
+	return "", false
 }
 
 func (w *writer) bind(value any) string {

@@ -1,11 +1,13 @@
 package tokenseal
 
 import (
+	"database/sql"
 	"errors"
 	"maps"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 )
 
 func vodRow() map[string]any {
@@ -123,7 +125,7 @@ func TestAStatementThatWouldBreakARowIsRefused(t *testing.T) {
 		}
 	}
 	old := vodRow()
-	old["refresh_token"] = "kms:v2:broken"
+	old["refresh_token"] = "kms:v2:" + strings.Repeat("A", 30)
 	_, err := sealer(t, &memoryKMS{}, Config{}).Update(ctx, Update{Table: "oauth_tokens", Old: old, Set: map[string]any{"access_token": "n"}})
 	if !errors.Is(err, ErrMalformed) {
 		t.Fatal(err)
@@ -167,4 +169,28 @@ func TestASealedValueThatIsNoEnvelopeIsNotWrittenAsOne(t *testing.T) {
 	}
 	sealed, _ := made.Seal(ctx, "x", vodCell())
 	update(t, made, vodRow(), map[string]any{"access_token": sealed, "refresh_token": Sealed{"", "", 2, method}})
+}
+
+func TestATokenThatStaysAndIsNoTextStopsTheWrite(t *testing.T) {
+	for _, stays := range []any{7, 1.5, true, []byte{0xff, 0xfe}, [16]byte{}, []string{"t"}, time.Unix(0, 0), struct{}{}} {
+		old := vodRow()
+		old["refresh_token"] = stays
+		crm := map[string]any{"id": 7, "tenant_id": nil, "email": "old", "phone": stays}
+		for made, change := range map[*Sealer]Update{
+			sealer(t, &memoryKMS{}, Config{}):                       {Table: "oauth_tokens", Old: old, Set: map[string]any{"access_token": "n"}},
+			sealer(t, &memoryKMS{}, Config{Profile: crmProfile(t)}): {Table: "customers", Old: crm, Set: map[string]any{"email": "x"}},
+		} {
+			if _, err := made.Update(ctx, change); !errors.Is(err, ErrRefused) {
+				t.Fatal(stays, err)
+			}
+		}
+	}
+	made := sealer(t, &memoryKMS{}, Config{})
+	for _, stays := range []any{[]byte("fr\u00e9sh"), sql.NullString{String: "fr\u00e9sh", Valid: true}, sql.RawBytes("fr\u00e9sh")} {
+		old := vodRow()
+		old["refresh_token"] = stays
+		if row := update(t, made, old, map[string]any{"access_token": "n"}); openedIn(t, made, row, "refresh_token") != "fr\u00e9sh" {
+			t.Fatal(stays)
+		}
+	}
 }

@@ -29,6 +29,8 @@ export class AgentError extends TokensealError {
   /** Seconds. */
   readonly retryAfter: number | undefined;
   readonly needsConsent: boolean;
+  /** The end of another's lease (status 423). */
+  readonly expires: string | undefined;
 }
 
 /** Text that was read back from the database (`CAST(column AS text)`), and so is canonical for any type. */

@@ -4,7 +4,10 @@ package awskms
 import (
 	"context"
 	"errors"
+	"strings"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 	"github.com/aws/smithy-go"
@@ -71,10 +74,31 @@ func failure(operation string, err error) error {
 		}
 		return tokenseal.ErrorOfCode(operation, answered.ErrorCode(), status)
 	}
+	if isMisconfigured(err) {
+		return tokenseal.NewKeyServiceError("misconfigured", "AWS KMS: "+operation+" needs credentials and a Region, and one is missing")
+	}
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		return tokenseal.NewKeyServiceError("timeout", "AWS KMS: "+operation+" did not end in time")
 	}
 	return tokenseal.NewKeyServiceError("unavailable", "AWS KMS: "+operation+" could not be sent or was not answered")
+}
+
+// isMisconfigured: no Region, or no credentials. The SDK has no types for most of these errors.
+func isMisconfigured(err error) bool {
+	var noRegion *aws.MissingRegionError
+	var empty *credentials.StaticCredentialsEmptyError
+	if errors.As(err, &noRegion) || errors.As(err, &empty) {
+		return true
+	}
+	for _, words := range []string{
+		"an AWS region is required", "Missing Region", "Invalid Configuration: Missing", "no EC2 IMDS role found",
+		"failed to refresh cached credentials", "get credentials: ", "retrieve credentials",
+	} {
+		if strings.Contains(err.Error(), words) {
+			return true
+		}
+	}
+	return false
 }
 
 func text(value *string) string {

@@ -93,3 +93,22 @@ func TestAKeyThatIsNotThereAndAServiceThatIsAwayAreDistinguished(t *testing.T) {
 		}
 	}
 }
+
+func TestMissingCredentialsAndAMissingRegionAreMisconfigured(t *testing.T) {
+	url := os.Getenv("TOKENSEAL_TEST_MOTO_URL")
+	given := credentials.NewStaticCredentialsProvider("testing", "testing", "")
+	for what, options := range map[string]kms.Options{
+		"no region":      {Credentials: given, EndpointResolver: kms.NewDefaultEndpointResolver()},
+		"no credentials": {Region: "us-east-1", Credentials: credentials.NewStaticCredentialsProvider("", "", ""), EndpointResolver: kms.EndpointResolverFromURL(url)},
+	} {
+		options.RetryMaxAttempts = 1
+		sealer, err := tokenseal.New(awskms.New(kms.New(options)), tokenseal.Config{KeyID: "alias/any"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var failed *tokenseal.KeyServiceError
+		if _, err := sealer.Seal(ctx, "x", cell("me")); !errors.As(err, &failed) || failed.Kind != "misconfigured" || failed.IsRetryable() {
+			t.Fatal(what, err)
+		}
+	}
+}

@@ -1,12 +1,14 @@
 /** Values on their way to the agent: each in the one spelling that names its row, or refused without repeating it. */
 
-import { Malformed, Refused } from "./errors.js";
+import { AgentError, Malformed, Refused } from "./errors.js";
 import { FromDatabase } from "./row-keys.js";
 
 /** @typedef {Record<string, unknown>} Values */
 
 const SMALLEST = -(2n ** 63n);
 const LARGEST = 2n ** 63n - 1n;
+/** Bytes of a request that the agent reads (docs/agent.md). A longer one ends the connection before it answers. */
+const MAX_REQUEST = 2 << 20;
 const MEMBERS = ["table", "column", "row", "owner", "version"];
 
 /**
@@ -98,7 +100,11 @@ export function payloadOf(body) {
     if (error instanceof Refused) throw error;
   }
   if (text === undefined) throw new Refused("the request to the agent cannot be written as JSON");
-  return Buffer.from(text);
+  const payload = Buffer.from(text);
+  if (payload.length > MAX_REQUEST) {
+    throw new AgentError(413, "body_too_long", `the request is over the agent's ${MAX_REQUEST} bytes`);
+  }
+  return payload;
 }
 
 /**
@@ -142,8 +148,9 @@ function mapped(what, given, one) {
  * @returns {string | number | null}
  */
 function keyOf(column, given) {
-  const value = given instanceof FromDatabase ? given.text : given;
   const name = `column ${JSON.stringify(column)}`;
+  if (given instanceof FromDatabase) return textOf(given.text, `the value of ${name}`);
+  const value = given;
   if (value === null) return null;
   if (typeof value === "string") return textOf(value, `the value of ${name}`);
   if (typeof value === "number") {
@@ -162,8 +169,7 @@ function keyOf(column, given) {
  * @returns {number}
  */
 function versionOf(value) {
-  const isOne = ["number", "bigint", "string"].includes(typeof value);
-  const at = isOne ? ["0", "1", "2"].indexOf(String(value)) : -1;
+  const at = ["number", "bigint", "string"].includes(typeof value) ? ["0", "1", "2"].indexOf(String(value)) : -1;
   if (at < 0) throw new Malformed("the row's encryption version is unknown");
   return at;
 }

@@ -13,6 +13,8 @@ const MAX_IDLE = 10_000;
 /** Milliseconds that `fresh` may take at least: the agent waits up to 60 s for another caller's refresh. */
 const REFRESH_WITHIN = 75_000;
 const MAX_TIMEOUT = 86_400_000;
+/** @type {Map<unknown, number>} */
+const STATUS_OF_CLASS = new Map([["malformed", 400], ["policy", 403], ["not_found", 404], ["too_many", 429]]);
 
 /** Connections to the agent, kept open between calls. */
 export class AgentClient {
@@ -20,7 +22,10 @@ export class AgentClient {
   #headers = { "X-Tokenseal": "1", "Content-Type": "application/json" };
   #target;
   #timeout;
-  #agent = new Agent({ keepAlive: true, maxSockets: 64, timeout: MAX_IDLE });
+  #agent = connections();
+  #isClosed = false;
+  /** @type {Map<Agent, number>} How many calls use the connections. */
+  #running = new Map();
 
   /**
    * @param {string} socket A path, `unix:/path`, or `127.0.0.1:PORT`, which needs a token.
@@ -172,9 +177,15 @@ export class AgentClient {
     return textIn(await this.#call("/v1/secrets/get", { name, stage }), "value");
   }
 
-  /** Closes every connection that is not in use. */
+  /** Closes every connection that is not in use, and the others when their calls have ended. */
   close() {
-    this.#agent.destroy();
+    this.#isClosed = true;
+    if (!this.#running.has(this.#agent)) this.#agent.destroy();
+  }
+
+  #open() {
+    this.#agent = connections();
+    this.#isClosed = false;
   }
 
   /**
@@ -193,7 +204,7 @@ export class AgentClient {
         return { at: sent.push(itemOf(given, content)) - 1, refusal: undefined };
       } catch (error) {
         if (!(error instanceof Refused || error instanceof Malformed)) throw error;
-        return { at: -1, refusal: { error: { class: "malformed", message: error.message } } };
+        return { at: -1, refusal: { error: { class: "malformed", message: error.message, status: 400 } } };
       }
     });
     const answered = sent.length > 0 || places.length === 0 ? await this.#batch(path, sent) : [];
@@ -222,26 +233,54 @@ export class AgentClient {
    */
   async #call(path, body, isRead = true, within = 0) {
     const payload = payloadOf(body);
-    const timeout = Math.max(within, this.#timeout);
+    const deadline = performance.now() + Math.max(within, this.#timeout);
     try {
-      return await this.#exchange(path, payload, timeout);
+      return await this.#exchange(path, payload, deadline);
     } catch (error) {
       // The agent closes connections that were idle: a read is sent once more, a write is not.
       if (!isRead || !(error instanceof StaleConnection)) throw error;
     }
-    return this.#exchange(path, payload, timeout);
+    return this.#exchange(path, payload, deadline);
   }
 
   /**
    * @param {string} path
    * @param {Buffer} payload
-   * @param {number} timeout
+   * @param {number} deadline The moment by which the whole call ends.
    * @returns {Promise<Record<string, any>>}
    */
-  #exchange(path, payload, timeout) {
+  #exchange(path, payload, deadline) {
+    if (this.#isClosed) this.#open();
+    const agent = this.#agent;
+    this.#running.set(agent, (this.#running.get(agent) ?? 0) + 1);
+    return this.#answer(agent, path, payload, deadline).finally(() => this.#ended(agent));
+  }
+
+  /**
+   * Ends the connections of a closed client with its last call.
+   *
+   * @param {Agent} agent
+   */
+  #ended(agent) {
+    const left = (this.#running.get(agent) ?? 1) - 1;
+    if (left > 0) this.#running.set(agent, left);
+    else this.#running.delete(agent);
+    if (left === 0 && (agent !== this.#agent || this.#isClosed)) agent.destroy();
+  }
+
+  /**
+   * @param {Agent} agent
+   * @param {string} path
+   * @param {Buffer} payload
+   * @param {number} deadline
+   * @returns {Promise<Record<string, any>>}
+   */
+  #answer(agent, path, payload, deadline) {
     return new Promise((resolve, reject) => {
       const headers = { ...this.#headers, "Content-Length": String(payload.length) };
-      const options = { ...this.#target, agent: this.#agent, path, method: "POST", headers, timeout };
+      const options = { ...this.#target, agent, path, method: "POST", headers };
+      const fail = () => reject(unreachable());
+      let isLate = false;
       const sending = request(options, (response) => {
         /** @type {Buffer[]} */
         const parts = [];
@@ -251,19 +290,31 @@ export class AgentClient {
           length += part.length;
           if (length > MAX_ANSWER) response.destroy();
         });
-        response.on("error", () => reject(unreachable()));
-        response.on("close", () => (response.complete ? undefined : reject(unreachable())));
+        response.on("error", fail);
+        response.on("close", () => (response.complete ? undefined : fail()));
         response.on("end", () => {
           const answer = parsed(Buffer.concat(parts));
-          if (response.statusCode === 200 && answer !== undefined) resolve(answer);
-          else reject(errorOf(response.statusCode ?? 0, answer ?? {}, response.headers["retry-after"]));
+          if (response.statusCode !== 200) {
+            reject(errorOf(response.statusCode ?? 0, answer ?? {}, response.headers["retry-after"]));
+          } else if (answer === undefined) reject(notAnAnswer());
+          else resolve(answer);
         });
       });
-      sending.on("timeout", () => sending.destroy());
-      sending.on("error", () => reject(sending.reusedSocket ? new StaleConnection() : unreachable()));
+      // One for the whole call: a timeout of the socket begins again with each byte.
+      const late = setTimeout(() => {
+        isLate = true;
+        sending.destroy();
+        fail();
+      }, Math.max(deadline - performance.now(), 0));
+      sending.on("close", () => clearTimeout(late));
+      sending.on("error", () => (sending.reusedSocket && !isLate ? reject(new StaleConnection()) : fail()));
       sending.end(payload);
     });
   }
+}
+
+function connections() {
+  return new Agent({ keepAlive: true, maxSockets: 64, timeout: MAX_IDLE });
 }
 
 /** A connection that the agent had closed. */
@@ -314,10 +365,21 @@ function parsed(data) {
  * @returns {string}
  */
 function textIn(item, name) {
-  if (typeof item?.["error"] === "object") throw errorOf(422, item, undefined);
+  if (typeof item?.["error"] === "object" && item["error"] !== null) throw errorOf(itemStatus(item["error"]), item, undefined);
   const value = item?.[name];
   if (typeof value !== "string") throw notAnAnswer();
   return value;
+}
+
+/**
+ * The status of an item's error; an agent of before names none, and its class has one.
+ *
+ * @param {Record<string, unknown>} error
+ * @returns {number}
+ */
+function itemStatus({ status, class: kind }) {
+  if (typeof status === "number" && Number.isInteger(status) && status >= 400 && status <= 599) return status;
+  return STATUS_OF_CLASS.get(kind) ?? 422;
 }
 
 /**
@@ -345,8 +407,9 @@ function errorOf(status, answer, retryAfter) {
     retryAfter: retryAfter !== undefined && /^[0-9]{1,6}$/.test(retryAfter) ? Number(retryAfter) : undefined,
     needsConsent: answer["needs_consent"] === true || error["needs_consent"] === true,
   };
+  const expires = typeof answer["expires"] === "string" ? answer["expires"] : undefined;
   const message = text("message") ?? `the agent answered with status ${status}`;
-  return new AgentError(status, text("class") ?? "unexpected", message, details);
+  return new AgentError(status, text("class") ?? "unexpected", message, { ...details, expires });
 }
 
 function unreachable() {

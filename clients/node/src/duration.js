@@ -1,5 +1,7 @@
 /** Spans of time as settings spell them. The programs read those of `clients/shared/durations.json` alike. */
 
+import { SPACE, trimmed } from "./encoding.js";
+
 /** 100 years of 365.25 days, in milliseconds. */
 const LONGEST = 3_155_760_000_000;
 /** @type {Map<string, number>} */
@@ -10,8 +12,9 @@ const MILLISECONDS = new Map(
     "weeks week wks wk w": 604_800_000, "months month M": 2_630_016_000, "years year yrs yr y": 31_557_600_000,
   }).flatMap(([names, unit]) => names.split(" ").map((name) => /** @type {[string, number]} */ ([name, unit]))),
 );
-const NUMBER = "[0-9][0-9\\s]*(?:\\.\\s*[0-9][0-9\\s]*)?";
-const WHOLE = new RegExp(`^(?:${NUMBER}[a-zA-Zµ]+\\s*)+$`);
+const NUMBER = `[0-9][0-9${SPACE}]*(?:\\.[${SPACE}]*[0-9][0-9${SPACE}]*)?`;
+const WHOLE = new RegExp(`^(?:${NUMBER}[a-zA-Zµ]+[${SPACE}]*)+$`);
+const SPACES = new RegExp(`[${SPACE}]`, "g");
 const PART = new RegExp(`(${NUMBER})([a-zA-Zµ]+)`, "g");
 
 /**
@@ -21,14 +24,14 @@ const PART = new RegExp(`(${NUMBER})([a-zA-Zµ]+)`, "g");
  * @returns {number | undefined}
  */
 export function parseDuration(given) {
-  const trimmed = given.trim();
-  const text = /^[0-9]+$/.test(trimmed) ? `${trimmed}s` : trimmed;
+  const bare = trimmed(given);
+  const text = /^[0-9]+$/.test(bare) ? `${bare}s` : bare;
   if (text.length > 256 || !WHOLE.test(text)) return undefined;
   let total = 0;
   for (const [, number = "", name = ""] of text.matchAll(PART)) {
     const unit = MILLISECONDS.get(name);
     if (unit === undefined) return undefined;
-    total += Number(number.replace(/\s/g, "")) * unit;
+    total += Number(number.replace(SPACES, "")) * unit;
   }
   return total <= LONGEST ? total : undefined;
 }

@@ -5,6 +5,10 @@ import { Malformed, Refused } from "./errors.js";
 /** Longest canonical encoding of a context or a binding, in bytes. */
 export const MAX_CONTEXT_LEN = 8192;
 
+/** The white space of Unicode, as the programs know it; `\s` is another set in each language. */
+export const SPACE = "\\x09-\\x0d\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000";
+const AROUND = new RegExp(`^[${SPACE}]+|[${SPACE}]+$`, "g");
+
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /**
@@ -19,6 +23,15 @@ export function decodeBase64(text, alphabet = "base64") {
   // Node skips unknown characters, so only the text that the bytes encode to is accepted.
   if (decoded.toString(alphabet) !== text) throw new Malformed(`${alphabet} is not canonical`);
   return decoded;
+}
+
+/**
+ * A text without the white space around it.
+ *
+ * @param {string} text
+ */
+export function trimmed(text) {
+  return text.replace(AROUND, "");
 }
 
 /**

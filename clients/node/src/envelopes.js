@@ -15,8 +15,8 @@ export const TWICE_MARK = "a21zOnYyO";
 export const MAX_PLAINTEXT_LEN = 1 << 20;
 export const MAX_WRAPPED_LEN = 6144;
 
-const NONCE_LEN = 12;
-const TAG_LEN = 16;
+export const NONCE_LEN = 12;
+export const TAG_LEN = 16;
 const HEADER_LEN = 68;
 const LABEL = Buffer.from("tokenseal bound envelope v3\0");
 // A content key seals one message, so no nonce is needed to distinguish messages.

@@ -51,7 +51,7 @@ export class AgentError extends TokensealError {
    * @param {number} status
    * @param {string} errorClass
    * @param {string} message
-   * @param {{hint?: string | undefined, correlationId?: string | undefined, retryAfter?: number | undefined, needsConsent?: boolean}} details
+   * @param {{hint?: string | undefined, correlationId?: string | undefined, retryAfter?: number | undefined, needsConsent?: boolean, expires?: string | undefined}} details
    */
   constructor(status, errorClass, message, details = {}) {
     super(message);
@@ -61,5 +61,7 @@ export class AgentError extends TokensealError {
     this.correlationId = details.correlationId;
     this.retryAfter = details.retryAfter;
     this.needsConsent = details.needsConsent ?? false;
+    /** The end of another's lease (status 423). */
+    this.expires = details.expires;
   }
 }

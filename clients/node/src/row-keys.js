@@ -9,8 +9,10 @@ const INTEGERS = new Set(["integer", "int", "bigint", "smallint", "int2", "int4"
 const INTEGER = /^[+-]?[0-9]{1,39}$/;
 // As PostgreSQL reads them: a hyphen may follow each group of four digits, and braces may surround the whole.
 const UUID = /^(?:([0-9a-fA-F]{4}-?){7}[0-9a-fA-F]{4}|\{([0-9a-fA-F]{4}-?){7}[0-9a-fA-F]{4}\})$/;
+/** What any of the clients' languages, or a database, takes for white space. */
+const SPACE = "[\\x09-\\x0d\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000\\ufeff]";
 const AMBIGUOUS = [
-  /^\s|\s$/, // padded text
+  new RegExp(`^${SPACE}|${SPACE}$`), // padded text
   /^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$/, // numbers
   /^\\x[0-9a-fA-F]*$/, // bytea
   /^[0-9]{4}-[0-9]{2}-[0-9]{2}/, // dates and times
@@ -112,7 +114,8 @@ function undeclared(column, value) {
   if (UUID.test(value) && uuid(column, value) !== value) {
     throw refusal(column, "the value may be a UUID in another spelling than the database's");
   }
-  const isCanonicalInteger = value.length <= 20 && toBigInt(value)?.toString() === value;
+  const whole = toBigInt(value);
+  const isCanonicalInteger = whole?.toString() === value && whole >= SMALLEST && whole <= LARGEST;
   if (!isCanonicalInteger && AMBIGUOUS.some((pattern) => pattern.test(value))) {
     throw refusal(column, "the value may have another spelling in the database");
   }

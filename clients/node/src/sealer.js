@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 
 import { Binding } from "./binding.js";
 import { DataKeyCache } from "./cache.js";
-import { detect } from "./detection.js";
+import { detect, isBrokenEnvelope, onlyBeginsLikeOne } from "./detection.js";
 import { canonicalPairs, textOf, utf8 } from "./encoding.js";
 import {
   MAX_PLAINTEXT_LEN, SUITES, V3_MARK, isEnvelope, openDirect, openV2, openV3, parseV2, parseV3, sealV2, sealV3,
@@ -22,6 +22,8 @@ import { StatementBuilder } from "./statement.js";
 /** @typedef {import("../index.d.ts").Sealed} Sealed */
 
 const METHOD = "kms-envelope";
+/** The forms of the versions 0, 1 and 2. */
+const FORMS = ["plaintext", "direct", "envelope"];
 
 /** Seals and opens values under AWS KMS data keys. */
 export class Sealer {
@@ -49,7 +51,8 @@ export class Sealer {
     this.#plaintext = settings.choice(plaintextPolicy, "PLAINTEXT_POLICY", settings.PLAINTEXT_POLICIES);
     // Nothing weaker than a bound envelope is left to read under the strictest settings, under any floor.
     const isStrict = this.#binding === "require" && this.#plaintext === "forbid";
-    this.#floor = isStrict ? "bound" : settings.floor(floor, this.profile.floor);
+    const configured = settings.floor(floor, this.profile.floor);
+    this.#floor = isStrict ? "bound" : configured;
     this.#directKey = settings.directKey(encryptionKey);
     this.#legacy = legacy;
     this.#baseContext = new Binding("-", "-", [], []).plainContext(this.profile.context);
@@ -170,22 +173,26 @@ export class Sealer {
    * @returns {"envelope" | "other" | "plaintext" | "direct"}
    */
   #form(layout, text, version) {
-    if (version === undefined) {
-      const form = detect(text);
-      if (form === "plaintext" && layout.version === undefined && this.profile.unmarked === "direct-aes") return "direct";
-      if (form !== "envelope" && layout.version !== undefined) {
-        throw new Refused(
-          `table ${JSON.stringify(layout.name)} has version columns: pass the row's version to read this value`,
-        );
-      }
-      return form;
+    if (layout.version === undefined) {
+      const form = this.#formByMark(text);
+      if (version === undefined || form === FORMS[versionNumber(version)]) return form;
+    } else if (version === undefined) {
+      if (detect(text) === "envelope") return "envelope";
+      const name = JSON.stringify(layout.name);
+      throw new Refused(`table ${name} has version columns: pass the row's version to read this value`);
+    } else {
+      const form = formByVersion(text, versionNumber(version));
+      if (form !== undefined) return form;
     }
-    const number = versionNumber(version);
-    const strong = isEnvelope(text);
-    if (number === 2 && strong) return detect(text);
-    if (number === 1 && !strong) return "direct";
-    if (number === 0 && !strong && isPlaintext(text)) return "plaintext";
     throw new Malformed("the text contradicts the row's encryption version");
+  }
+
+  /** @param {string} text */
+  #formByMark(text) {
+    const isDirect = this.profile.unmarked === "direct-aes";
+    if (!isDirect && onlyBeginsLikeOne(text)) return "plaintext";
+    const form = detect(text);
+    return form === "plaintext" && isDirect ? "direct" : form;
   }
 
   /**
@@ -289,13 +296,22 @@ function versionNumber(version) {
   throw new Malformed("the row's encryption version is unknown");
 }
 
-/** @param {string} text */
-function isPlaintext(text) {
+/**
+ * How a text is stored in a row of a version; undefined where they contradict each other.
+ *
+ * @param {string} text
+ * @param {number} version
+ * @returns {"envelope" | "other" | "plaintext" | "direct" | undefined}
+ */
+function formByVersion(text, version) {
+  const isStrong = isEnvelope(text);
+  if (version === 2) return isStrong ? detect(text) : undefined;
+  if (version === 1) return isStrong ? undefined : "direct";
   try {
-    return detect(text) === "plaintext";
+    return detect(text) === "plaintext" ? "plaintext" : undefined;
   } catch {
-    // A weak mark on a broken text: the column is believed.
-    return true;
+    // A mark on a text that is nothing of the kind: the column is believed.
+    return isBrokenEnvelope(text) ? undefined : "plaintext";
   }
 }
 

@@ -3,7 +3,7 @@
 import { readFileSync, statSync } from "node:fs";
 
 import { parseDuration } from "./duration.js";
-import { decodeBase64 } from "./encoding.js";
+import { decodeBase64, trimmed } from "./encoding.js";
 import { ConfigurationError } from "./errors.js";
 import { FLOORS, Profile } from "./profile.js";
 
@@ -26,8 +26,8 @@ const MAX_TTL = 86_400_000;
  * @returns {string | undefined}
  */
 export function variable(name) {
-  const value = (process.env[name] ?? "").trim();
-  const path = (process.env[`${name}_FILE`] ?? "").trim();
+  const value = trimmed(process.env[name] ?? "");
+  const path = trimmed(process.env[`${name}_FILE`] ?? "");
   if (value !== "" && path !== "") {
     throw new ConfigurationError(`${name} and ${name}_FILE are both set: unset one of them`);
   }

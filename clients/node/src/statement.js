@@ -1,7 +1,10 @@
 /** The statement that writes a row: a compare-and-swap over everything that its values are bound to. */
 
+import { isUtf8 } from "node:buffer";
+
 import { isEnvelope } from "./envelopes.js";
 import { ConfigurationError, Refused } from "./errors.js";
+import { FromDatabase } from "./row-keys.js";
 
 /** @typedef {import("./profile.js").Table} Table */
 /** @typedef {{text: string, keyId: string | null, version: number, method: string}} Sealed */
@@ -20,6 +23,8 @@ const DIALECTS = new Map([
 export class StatementBuilder {
   /** @type {unknown[]} */
   #params = [];
+  /** @type {Map<string, string>} The tokens as they are stored; empty for NULL. */
+  #tokens;
   #table;
   #old;
   #dialect;
@@ -50,6 +55,7 @@ export class StatementBuilder {
     if (table.record !== undefined && (!table.recordMayLack || Object.hasOwn(old, table.record))) {
       throw new Refused(`table ${JSON.stringify(table.name)} describes its values in a record column: write it through the agent`);
     }
+    this.#tokens = new Map(table.tokens.map((column) => [column, storedText(column, old[column])]));
   }
 
   row() {
@@ -137,9 +143,9 @@ export class StatementBuilder {
       else put(column, typeof value === "string" ? await seal(column, value) : envelopeIn(column, value));
     }
     const hasVersion = this.#table.version !== undefined;
-    const kept = this.#table.tokens.filter((column) => !Object.hasOwn(set, column) && this.#old[column]);
+    const kept = [...this.#tokens].filter(([column, text]) => !Object.hasOwn(set, column) && text !== "");
     if (hasVersion && !this.#mayStay(keyIds)) {
-      for (const column of kept) put(column, await seal(column, await reopen(column, String(this.#old[column]))));
+      for (const [column, text] of kept) put(column, await seal(column, await reopen(column, text)));
     } else if (kept.length > 0) {
       const own = this.keyId();
       if (own !== null) keyIds.add(own);
@@ -151,8 +157,7 @@ export class StatementBuilder {
   }
 
   /**
-   * Whether tokens that are not set are still read in their own form: by the row's version, and under its
-     key.
+   * Whether tokens that are not set are still read in their own form: by the row's version, and under its key.
    *
    * @param {Set<string>} keyIds
    */
@@ -184,7 +189,7 @@ export class StatementBuilder {
 
   /** @param {unknown} value */
   #bind(value) {
-    this.#params.push(value);
+    this.#params.push(value instanceof FromDatabase ? value.text : value);
     return this.#placeholder === "$1" ? `$${this.#params.length}` : "?";
   }
 
@@ -213,4 +218,18 @@ function envelopeIn(column, sealed) {
     throw new Refused(`column ${JSON.stringify(column)} is set to something that is neither text nor a sealed envelope`);
   }
   return sealed;
+}
+
+/**
+ * A token as it is stored, empty for NULL. Anything but text would stay as it is and not open any more.
+ *
+ * @param {string} column
+ * @param {unknown} value
+ * @returns {string}
+ */
+function storedText(column, value) {
+  if (value === null) return "";
+  if (typeof value === "string") return value;
+  if (value instanceof Uint8Array && isUtf8(value)) return Buffer.from(value).toString("utf8");
+  throw new Refused(`token column ${JSON.stringify(column)} of the row as it was read is neither text nor NULL`);
 }

@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import { mkdtempSync } from "node:fs";
 import { createServer } from "node:http";
+import net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -112,8 +113,110 @@ test("an answer that is none of the agent is an error without its text", async (
   const { state, client } = await stub(context);
   for (const answer of ["", "[]", "{", '{"items": 1}', CANARY]) {
     state.answer = answer;
-    await assert.rejects(client.open("x", CELL), (error) => error instanceof AgentError && !error.message.includes(CANARY));
+    const isSilent = (error) => error.status === 0 && error.errorClass === "unexpected" && !error.message.includes(CANARY);
+    await assert.rejects(client.open("x", CELL), isSilent);
   }
+});
+
+const WHOLE = 'HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n{"tokens":{}}';
+
+/** Answers each request with the next of its texts, each byte after a pause, and closes after one that is not whole. */
+async function raw(context, answers, pause = 0) {
+  const socket = join(mkdtempSync(join(tmpdir(), "tokenseal-")), "raw.sock");
+  const state = { socket, requests: 0 };
+  const server = net.createServer((connection) => {
+    connection.on("error", () => undefined);
+    connection.on("data", async (data) => {
+      if (!data.toString().includes("POST ")) return;
+      const answer = answers[Math.min(state.requests, answers.length - 1)];
+      state.requests += 1;
+      for (const piece of pause > 0 ? answer : [answer]) {
+        if (pause > 0) await new Promise((resolve) => setTimeout(resolve, pause));
+        connection.write(piece);
+      }
+      if (answer !== WHOLE) connection.end();
+    });
+  });
+  await new Promise((resolve) => server.listen(socket, resolve));
+  context.after(() => server.close());
+  return state;
+}
+
+test("an answer that breaks off is no answer and is not asked for again", async (context) => {
+  const state = await raw(context, [WHOLE, WHOLE.slice(0, -2)]);
+  const client = new AgentClient(state.socket);
+  context.after(() => client.close());
+  assert.deepEqual(await client.get(ROW), { tokens: {} });
+  await assert.rejects(client.get(ROW), { status: 0, errorClass: "unavailable" });
+  assert.equal(state.requests, 2);
+});
+
+test("a read is sent once more where a used connection ends without an answer, and a write is not", async (context) => {
+  const state = await raw(context, [WHOLE, "", WHOLE, ""]);
+  const client = new AgentClient(state.socket);
+  context.after(() => client.close());
+  for (let turn = 0; turn < 2; turn += 1) assert.deepEqual(await client.get(ROW), { tokens: {} });
+  assert.equal(state.requests, 3);
+  await assert.rejects(client.put(ROW, { a: "x" }), { status: 0 });
+  assert.equal(state.requests, 4);
+});
+
+test("a call ends by its time however slowly the answer comes, and is not repeated", async (context) => {
+  const state = await raw(context, [WHOLE], 50);
+  const client = new AgentClient(state.socket, { timeout: 300 });
+  context.after(() => client.close());
+  const began = performance.now();
+  await assert.rejects(client.get(ROW), { status: 0, errorClass: "unavailable" });
+  assert.ok(performance.now() - began < 50 * WHOLE.length);
+  assert.equal(state.requests, 1);
+});
+
+test("a read on a used connection is not repeated after its time", async (context) => {
+  const { state } = await stub(context);
+  const client = new AgentClient(state.socket, { timeout: 200 });
+  context.after(() => client.close());
+  await client.get(ROW);
+  state.latency = 600;
+  await assert.rejects(client.get(ROW), { status: 0 });
+  assert.equal(state.requests.length, 2);
+});
+
+test("a client that is closed lets its running calls end, and opens again", async (context) => {
+  const { state, client } = await stub(context);
+  state.latency = 100;
+  state.answer = { tokens: {} };
+  const running = client.get(ROW);
+  await new Promise((resolve) => setTimeout(resolve, 30));
+  client.close();
+  assert.deepEqual(await running, { tokens: {} });
+  assert.deepEqual(await client.get(ROW), { tokens: {} });
+});
+
+test("the error of a single value has the status of its kind", async (context) => {
+  const { state, client } = await stub(context);
+  const errors = [
+    [{ class: "malformed", status: 400 }, 400], [{ class: "of_a_later_agent", status: 404 }, 404], [{ class: "malformed" }, 400],
+    [{ class: "not_found" }, 404], [{ class: "policy" }, 403], [{ class: "missing_key" }, 422],
+    [{ class: "missing_key", status: true }, 422], [{ class: "missing_key", status: 200 }, 422],
+  ];
+  for (const [error, status] of errors) {
+    state.answer = { items: [{ error: { ...error, message: "m" } }] };
+    await assert.rejects(client.open("x", CELL), { status });
+    await assert.rejects(client.seal("x", CELL), { status });
+  }
+});
+
+test("a lease of another says when it ends", async (context) => {
+  const { state, client } = await stub(context);
+  state.status = 423;
+  state.answer = { error: { class: "leased", message: "m" }, expires: "2026-11-29T00:00:00Z" };
+  await assert.rejects(client.lease(ROW, { seconds: 5 }), { status: 423, expires: "2026-11-29T00:00:00Z" });
+});
+
+test("a request that is longer than the agent reads is not sent", async (context) => {
+  const { state, client } = await stub(context);
+  await assert.rejects(client.put(ROW, { a: "x".repeat(2 << 20) }), { status: 413, errorClass: "body_too_long" });
+  assert.deepEqual(state.requests, []);
 });
 
 test("a write after the agent closed an idle connection takes another", async (context) => {
@@ -174,7 +277,7 @@ test("keys that have no one text are refused before anything is sent", async (co
   const isSilent = (error) => error instanceof Refused && error.cause === undefined && !error.stack.includes(CANARY);
   const odd = [
     2 ** 53, JSON.parse("9007199254740993"), 1.5, NaN, 2n ** 63n, true, undefined, new Date(0), Buffer.from("7"), [7], {},
-    Symbol("7"), `${CANARY}\ud800`,
+    Symbol("7"), `${CANARY}\ud800`, fromDatabase(7), fromDatabase(null),
   ];
   for (const value of odd) {
     const row = { id: value };

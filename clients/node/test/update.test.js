@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Profile, Refused, Sealer } from "../src/index.js";
+import { Profile, Refused, Sealer, fromDatabase } from "../src/index.js";
 import { ARN, CANARY, CRM, MemoryKms, OTHER_ARN, vectorFile, vod } from "./support.js";
 
 const DIRECT = vectorFile("formats.json").vectors.find(({ format }) => format === "direct-aes");
@@ -64,7 +64,7 @@ test("the condition names the key, the owner, every token and the version as the
 });
 
 test("a broken token that would have to move stops the write", async () => {
-  await assert.rejects(update(vod(new MemoryKms()), { ...VOD_OLD, refresh_token: "kms:v2:broken" }, { access_token: "n" }));
+  await assert.rejects(update(vod(new MemoryKms()), { ...VOD_OLD, refresh_token: "kms:v2:" + "A".repeat(30) }, { access_token: "n" }));
 });
 
 test("a statement that would break a row is refused", async () => {
@@ -108,5 +108,50 @@ test("a sealed value that is no envelope is not written as one", async () => {
   ]) {
     const isSilent = (error) => error instanceof Refused && !error.message.includes(CANARY);
     await assert.rejects(update(sealer, VOD_OLD, { access_token: sealed }), isSilent);
+  }
+});
+
+test("a token that stays and is no text stops the write", async () => {
+  const sealer = vod(new MemoryKms());
+  const plain = new Sealer({ kms: new MemoryKms(), keyId: ARN, profile: CRM });
+  for (const stays of [7, 7n, true, false, 0, {}, ["t"], new Date(0), Buffer.from([0xff, 0xfe]), new Uint8Array([0xc3]), Symbol("t")]) {
+    await assert.rejects(update(sealer, { ...VOD_OLD, refresh_token: stays }, { access_token: "n" }), Refused);
+    await assert.rejects(plain.update({ table: "customers", old: { ...CRM_OLD, phone: stays }, set: { email: "x" } }), Refused);
+  }
+});
+
+test("a token that a driver reads as bytes moves with the one that is set", async () => {
+  const sealer = vod(new MemoryKms());
+  for (const bytes of [Buffer.from("r\u00e9fresh"), new Uint8Array(Buffer.from("r\u00e9fresh"))]) {
+    const old = { ...VOD_OLD, refresh_token: bytes };
+    const statement = await update(sealer, old, { access_token: "n" });
+    assert.equal(await opened(sealer, applied(old, statement), "refresh_token"), "r\u00e9fresh");
+    assert.ok(statement.params.includes(bytes));
+  }
+});
+
+const KEYS = [["char(8)", "ab"], ["numeric(6,2)", "2.50"]];
+const POSTGRES = process.env.TOKENSEAL_TEST_POSTGRES_URL;
+
+test("a row is named by text of the database", { skip: POSTGRES === undefined && "TOKENSEAL_TEST_POSTGRES_URL is not set" }, async () => {
+  const { default: pg } = await import("pg");
+  const client = new pg.Client({ connectionString: POSTGRES });
+  await client.connect();
+  try {
+    for (const [type, stored] of KEYS) {
+      const table = { name: "client_keys", key: ["k"], tokens: ["token"], types: { k: type } };
+      const profile = Profile.fromObject({ name: "p", context: { a: "b" }, tables: [table] });
+      const sealer = new Sealer({ kms: new MemoryKms(), keyId: ARN, profile, legacy: (text) => text });
+      await client.query(`CREATE TEMPORARY TABLE client_keys (k ${type} PRIMARY KEY, token text)`);
+      await client.query("INSERT INTO client_keys VALUES ($1, 'old')", [stored]);
+      const { k, token } = (await client.query("SELECT CAST(k AS text), token FROM client_keys")).rows[0];
+      const { sql, params } = await sealer.update({ table: "client_keys", old: { k: fromDatabase(k), token }, set: { token: "n" } });
+      assert.equal((await client.query(sql, params)).rowCount, 1, type);
+      const sealed = (await client.query("SELECT token FROM client_keys")).rows[0].token;
+      assert.equal(await sealer.open(sealed, { table: "client_keys", column: "token", row: { k: fromDatabase(k) } }), "n");
+      await client.query("DROP TABLE client_keys");
+    }
+  } finally {
+    await client.end();
   }
 });

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import enum
 import http.server
 import json
 import select
@@ -155,7 +156,134 @@ def test_an_answer_that_is_none_of_the_agent_is_an_error_without_its_text(stub: 
     stub.answer = answer
     with pytest.raises(AgentError) as failed:
         client(stub).open("x", **CELL)
+    assert (failed.value.status, failed.value.error_class) == (0, "unexpected")
     assert CANARY not in str(failed.value)
+
+
+class Raw(socketserver.ThreadingUnixStreamServer):
+    """Answers each request of a connection with the next of its pieces, each byte after a pause; none: it closes."""
+
+    daemon_threads = True
+    answers: list[bytes]
+    pause = 0.0
+    requests = 0
+
+
+class RawHandler(socketserver.StreamRequestHandler):
+    server: Raw
+
+    def handle(self) -> None:
+        while head := self.rfile.readline():
+            length = 0
+            while head.strip():
+                length = int(head.split(b":")[1]) if head.lower().startswith(b"content-length") else length
+                head = self.rfile.readline()
+            self.rfile.read(length)
+            answer = self.server.answers[min(self.server.requests, len(self.server.answers) - 1)]
+            self.server.requests += 1
+            for byte in answer if self.server.pause else [answer]:
+                time.sleep(self.server.pause)
+                self.wfile.write(bytes([byte]) if isinstance(byte, int) else byte)
+            if not answer.endswith(b"}"):
+                return
+
+
+WHOLE = b'HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n{"tokens":{}}'
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Iterator[Raw]:
+    server = Raw(str(tmp_path / "raw.sock"), RawHandler)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_an_answer_that_breaks_off_is_no_answer_and_is_not_asked_for_again(raw: Raw) -> None:
+    raw.answers = [WHOLE, WHOLE[:-2]]
+    agent = AgentClient(str(raw.server_address))
+    assert agent.get(ROW) == {"tokens": {}}
+    with pytest.raises(AgentError) as failed:
+        agent.get(ROW)
+    assert (failed.value.status, failed.value.error_class, raw.requests) == (0, "unavailable", 2)
+
+
+def test_a_read_is_sent_once_more_where_a_used_connection_ends_without_an_answer(raw: Raw) -> None:
+    raw.answers = [WHOLE, b"", WHOLE, b""]
+    agent = AgentClient(str(raw.server_address))
+    assert [agent.get(ROW), agent.get(ROW)] == [{"tokens": {}}] * 2
+    assert raw.requests == 3
+    with pytest.raises(AgentError):
+        agent.put(ROW, {"a": "x"})
+    assert raw.requests == 4
+
+
+def test_a_call_ends_by_its_time_however_slowly_the_answer_comes(raw: Raw) -> None:
+    raw.answers, raw.pause = [WHOLE], 0.05
+    agent = AgentClient(str(raw.server_address), timeout=0.3)
+    began = time.monotonic()
+    with pytest.raises(AgentError) as failed:
+        agent.get(ROW)
+    assert (failed.value.status, raw.requests) == (0, 1)
+    assert time.monotonic() - began < 0.05 * len(WHOLE)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        ({"class": "malformed", "status": 400}, 400),
+        ({"class": "of_a_later_agent", "status": 404}, 404),
+        ({"class": "malformed"}, 400),
+        ({"class": "not_found"}, 404),
+        ({"class": "policy"}, 403),
+        ({"class": "missing_key"}, 422),
+        ({"class": "missing_key", "status": True}, 422),
+        ({"class": "missing_key", "status": 200}, 422),
+    ],
+    ids=str,
+)
+def test_the_error_of_a_single_value_has_the_status_of_its_kind(stub: Stub, error: Any, status: int) -> None:
+    stub.answer = {"items": [{"error": {**error, "message": "m"}}]}
+    for call in (lambda: client(stub).open("x", **CELL), lambda: client(stub).seal("x", **CELL)):
+        with pytest.raises(AgentError) as failed:
+            call()
+        assert failed.value.status == status
+
+
+def test_a_lease_of_another_says_when_it_ends(stub: Stub) -> None:
+    stub.status, stub.answer = 423, {"error": {"class": "leased", "message": "m"}, "expires": "2026-11-29T00:00:00Z"}
+    with pytest.raises(AgentError) as failed:
+        client(stub).lease(ROW, seconds=5)
+    assert failed.value.expires == "2026-11-29T00:00:00Z"
+
+
+def test_a_request_that_is_longer_than_the_agent_reads_is_not_sent(stub: Stub) -> None:
+    with pytest.raises(AgentError) as failed:
+        client(stub).put(ROW, {"a": "x" * (2 << 20)})
+    assert (failed.value.status, failed.value.error_class, stub.requests) == (413, "body_too_long", [])
+
+
+def test_plain_values_that_are_dates_and_times_are_sent_as_rfc_3339(stub: Stub) -> None:
+    at = datetime.datetime(2026, 11, 29, 3, 4, 5, tzinfo=datetime.UTC)
+    client(stub).put(ROW, {"a": "x"}, plain={"at": at, "on": at.date()})
+    assert stub.requests[0][2]["plain"] == {"at": "2026-11-29T03:04:05+00:00", "on": "2026-11-29"}
+    with pytest.raises(Refused):
+        client(stub).put(ROW, {"a": "x"}, plain={"at": at.replace(tzinfo=None)})
+
+
+class Provider(str, enum.Enum):  # noqa: UP042 - as services have them
+    TWITCH = "twitch"
+
+
+def test_a_kind_of_text_is_sent_as_its_own_text(stub: Stub) -> None:
+    client(stub).put({"provider": Provider.TWITCH}, {"a": Provider.TWITCH}, plain={"b": Provider.TWITCH})
+    assert stub.requests[0][2] == {"row": {"provider": "twitch"}, "tokens": {"a": "twitch"}, "plain": {"b": "twitch"}}
+
+
+def test_columns_are_a_list_of_names(stub: Stub) -> None:
+    with pytest.raises(Refused):
+        client(stub).get(ROW, columns="email")
 
 
 def test_a_closed_connection_is_opened_again_for_reads(stub: Stub) -> None:

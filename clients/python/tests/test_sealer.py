@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import enum
 import threading
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from support import (
 
 from tokenseal import (
     ConfigurationError,
+    FromDatabase,
     KeyServiceError,
     Malformed,
     NotAuthentic,
@@ -464,3 +467,76 @@ def test_keys_of_the_built_in_profiles_have_types() -> None:
         sealer = Sealer(MemoryKms(), ARN, profile)
         sealed = sealer.seal(CANARY, table=table, column="access_token", **names)
         assert sealer.open(sealed.text, table=table, column="access_token", **names) == CANARY
+
+
+class Provider(str, enum.Enum):  # noqa: UP042 - as services have them
+    TWITCH = "twitch"
+
+
+class Named(str):
+    def __str__(self) -> str:
+        return "another name"
+
+
+@pytest.mark.parametrize("name", [Provider.TWITCH, Named("twitch")])
+def test_a_key_that_is_a_kind_of_text_is_its_own_text_in_every_place(name: str) -> None:
+    sealer = vod(MemoryKms())
+    sealed = sealer.seal(name, table="oauth_tokens", column="access_token", row={"provider": name, "channel": "me"})
+    row = {"provider": "twitch", "channel": "me"}
+    assert sealer.open(sealed.text, table="oauth_tokens", column="access_token", row=row, version=2) == "twitch"
+    typed = {"name": "k", "key": ["id"], "tokens": ["t"]}
+    for types in ({}, {"types": {"id": "text"}}):
+        profile = Profile.from_dict({"name": "p", "context": {"A": "b"}, "tables": [{**typed, **types}]})
+        keyed = Sealer(MemoryKms(), ARN, profile)
+        for given in (name, FromDatabase(name)):
+            text = keyed.seal("v", table="k", column="t", row={"id": given}).text
+            assert keyed.open(text, table="k", column="t", row={"id": "twitch"}) == "v"
+
+
+def test_no_error_holds_a_value_in_its_context() -> None:
+    def fails(*_: object) -> str:
+        raise ValueError(CANARY)
+
+    def chain(call: Callable[[], object]) -> str:
+        with pytest.raises(TokensealError) as failure:
+            call()
+        shown, error = [], failure.value
+        while error is not None:
+            shown.append(repr(error) + repr(getattr(error, "object", "")))
+            error = error.__cause__ or error.__context__  # type: ignore[assignment]
+        return " ".join(shown)
+
+    kms = MemoryKms()
+    sealer = Sealer(kms, ARN, "pulseplan", legacy=fails)
+    cell: dict[str, Any] = {
+        "table": "oauth_tokens",
+        "column": "access_token",
+        "row": {"id": "6f9619ff-8b86-d011-b42d-00cf4fc964ff"},
+        "owner": {"user_id": "6f9619ff-8b86-d011-b42d-00cf4fc964ff"},
+    }
+    kms_fails = MemoryKms()
+    kms_fails.failure = RuntimeError(CANARY)
+    calls: list[Callable[[], object]] = [
+        lambda: sealer.seal(CANARY + "\ud800", **cell),
+        lambda: sealer.open(CANARY + "\ud800", **cell),
+        lambda: sealer.open(CANARY, **cell),
+        lambda: sealer.open("kms:v3:" + CANARY + "\u00e9", **cell),
+        lambda: sealer.open("kms:v2:" + CANARY + ":\u00e9", **cell),
+        lambda: vod(kms, encryption_key=CANARY + "\u00e9"),
+        lambda: vod(kms_fails).seal("v", **VOD_CELL),
+        lambda: Profile.from_json('{"name": "' + CANARY),
+        lambda: Profile.from_toml("name = " + CANARY),
+    ]
+    for at, call in enumerate(calls):
+        assert CANARY not in chain(call), at
+
+
+SPACES = [*range(9, 14), *range(0x1C, 0x21), 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F]
+REFUSED_KEYS = [f"a{chr(space)}" for space in [*SPACES, 0x3000, 0xFEFF]] + ["9" * 19, "0" * 40, "-9223372036854775809"]
+
+
+@pytest.mark.parametrize("key", REFUSED_KEYS, ids=ascii)
+def test_a_key_without_a_type_that_may_have_two_spellings_is_refused(key: str) -> None:
+    profile = {"name": "p", "context": {"A": "b"}, "tables": [{"name": "k", "key": ["id"], "tokens": ["t"]}]}
+    with pytest.raises(Refused):
+        Sealer(MemoryKms(), ARN, Profile.from_dict(profile)).seal("v", table="k", column="t", row={"id": key})

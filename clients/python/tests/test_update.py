@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from support import ARN, CANARY, CRM, DIRECT_KEY, OTHER_ARN, VOD_ROW, MemoryKms, Sealer, vod
 
-from tokenseal import Profile, Refused, Sealed
+from tokenseal import FromDatabase, Profile, Refused, Sealed
 from tokenseal._profile import Table
 
 DIRECT = "Wo1wd20YfeRKh/FB3w4ZRcaGHZTnTf/sYlBmeXE="
@@ -123,12 +123,20 @@ def test_a_row_that_changed_meanwhile_is_not_written(database: sqlite3.Connectio
 
 
 def test_a_broken_token_that_would_have_to_move_stops_the_write(database: sqlite3.Connection) -> None:
-    insert(database, "a", "kms:v2:broken", None, 0, None, None)
+    insert(database, "a", "kms:v2:" + "A" * 30, None, 0, None, None)
     sealer = vod(MemoryKms(), encryption_key=DIRECT_KEY)
     with pytest.raises(Exception, match="contradicts"):
         sealer.update(table="oauth_tokens", old=read(database), set={"access_token": "n"}, dialect="sqlite")
 
 
+VOD_OLD = {
+    "provider": "twitch",
+    "channel": "me",
+    "access_token": "a",
+    "refresh_token": None,
+    "encryption_version": 0,
+    "encryption_key_id": None,
+}
 CRM_OLD = {"id": 7, "tenant_id": None, "email": "old", "phone": None}
 
 
@@ -241,3 +249,51 @@ def test_a_sealed_value_that_is_no_envelope_is_not_written_as_one(sealed: Any) -
     with pytest.raises(Refused) as refused:
         vod(MemoryKms()).update(table="oauth_tokens", old=old, set={"access_token": sealed})
     assert CANARY not in str(refused.value)
+
+
+@pytest.mark.parametrize("stays", [7, 1.5, True, object(), b"\xff\xfe", ["t"]], ids=repr)
+def test_a_token_that_stays_and_is_no_text_stops_the_write(stays: object) -> None:
+    for old, columns in (({**VOD_OLD, "refresh_token": stays}, {"access_token": "n"}), (VOD_OLD, {"scope": "n"})):
+        with pytest.raises(Refused):
+            vod(MemoryKms()).update(table="oauth_tokens", old=old, set=columns)
+    with pytest.raises(Refused):
+        Sealer(MemoryKms(), ARN, CRM).update(table="customers", old={**CRM_OLD, "phone": stays}, set={"email": "x"})
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_a_token_that_a_driver_reads_as_bytes_moves_with_the_one_that_is_set(kind: Any) -> None:
+    sealer = vod(MemoryKms())
+    old = {**VOD_OLD, "refresh_token": kind("r\u00e9fresh".encode())}
+    sql, params = sealer.update(table="oauth_tokens", old=old, set={"access_token": "n"}, dialect="sqlite")
+    assert sql.startswith('UPDATE "oauth_tokens" SET "access_token" = ?, "refresh_token" = ?')
+    row = {"provider": "twitch", "channel": "me"}
+    cell: dict[str, Any] = {"table": "oauth_tokens", "column": "refresh_token", "row": row}
+    assert sealer.open(params[1], **cell, version=2) == "r\u00e9fresh"
+    assert old["refresh_token"] in params
+
+
+def test_text_of_the_database_is_sent_to_the_driver_as_text() -> None:
+    old = {**CRM_OLD, "id": FromDatabase("7"), "tenant_id": FromDatabase("acme")}
+    statement = Sealer(MemoryKms(), ARN, CRM).update(
+        table="customers", old=old, set={"email": "x"}, plain={"note": FromDatabase("2.50")}
+    )
+    assert {"7", "acme", "2.50"} <= set(statement.params)
+    assert not any(isinstance(value, FromDatabase) for value in statement.params)
+
+
+@pytest.mark.skipif("TOKENSEAL_TEST_POSTGRES_URL" not in os.environ, reason="TOKENSEAL_TEST_POSTGRES_URL is not set")
+@pytest.mark.parametrize(("kind", "stored"), [("char(8)", "ab"), ("numeric(6,2)", "2.50")])
+def test_a_row_is_named_by_text_of_the_database(kind: str, stored: str) -> None:
+    import psycopg
+
+    table = {"name": "client_keys", "key": ["k"], "tokens": ["token"], "types": {"k": kind}}
+    profile = Profile.from_dict({"name": "keys", "context": {"Application": "keys"}, "tables": [table]})
+    sealer = Sealer(MemoryKms(), ARN, profile, legacy=lambda text, _: text)
+    with psycopg.connect(os.environ["TOKENSEAL_TEST_POSTGRES_URL"]) as connection:
+        connection.execute(f"CREATE TEMPORARY TABLE client_keys (k {kind} PRIMARY KEY, token text)")  # type: ignore[arg-type]
+        connection.execute("INSERT INTO client_keys VALUES (%s, 'old')", (stored,))
+        key, token = connection.execute("SELECT CAST(k AS text), token FROM client_keys").fetchone() or ("", "")
+        old = {"k": FromDatabase(key), "token": token}
+        assert connection.execute(*sealer.update(table="client_keys", old=old, set={"token": "n"})).rowcount == 1  # type: ignore[arg-type]
+        row = connection.execute("SELECT token FROM client_keys").fetchone() or ("",)
+        assert sealer.open(row[0], table="client_keys", column="token", row={"k": FromDatabase(key)}) == "n"

@@ -6,11 +6,12 @@ import http.client
 import json
 import os
 import re
-import socket as sockets
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from . import _agent_values as values
+from ._agent_connection import AgentConnection
 from ._errors import AgentError, ConfigurationError, Malformed, Refused
 
 DEFAULT_SOCKET = "/run/tokenseal/agent.sock"
@@ -21,17 +22,7 @@ _MAX_ANSWER = 64 << 20
 # Seconds that `fresh` may take at least: the agent waits up to 60 s for another caller's refresh.
 _REFRESH_WITHIN = 75.0
 _MAX_TIMEOUT = 86_400
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str, timeout: float) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
+_STATUS_OF_CLASS = {"malformed": 400, "policy": 403, "not_found": 404, "too_many": 429}
 
 
 class AgentClient:
@@ -49,7 +40,7 @@ class AgentClient:
         self._timeout = float(timeout)
         self._headers = {"X-Tokenseal": "1", "Content-Type": "application/json"}
         if address.startswith(("/", "./", "@")) or not re.fullmatch(r"[^/]+:[0-9]{1,5}", address):
-            self._connection: http.client.HTTPConnection = _UnixConnection(address, self._timeout)
+            self._connection = AgentConnection(path=address)
         else:
             host, _, port = address.rpartition(":")
             if not 1 <= int(port) <= 65_535:
@@ -58,7 +49,7 @@ class AgentClient:
                 raise ConfigurationError("the agent is reached over a Unix socket or a loopback address alone")
             if token is None:
                 raise ConfigurationError("the agent needs a token over TCP")
-            self._connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=self._timeout)
+            self._connection = AgentConnection(host.strip("[]"), int(port))
         if token is not None:
             if not isinstance(token, str) or not re.fullmatch(r"[!-~]{1,4096}", token):
                 raise ConfigurationError("the agent's token has characters that no header can carry")
@@ -66,6 +57,8 @@ class AgentClient:
 
     def get(self, row: Mapping[str, object], *, table: str | None = None, columns: Iterable[str] | None = None) -> Json:
         """Reads a row: ``tokens``, ``plain``, the version columns and ``revision``."""
+        if isinstance(columns, str):
+            raise Refused("columns must be a list of names, not one text")
         body = _body(row=_row(row), table=table, columns=None if columns is None else list(columns))
         return self._call("/v1/tokens/get", body)
 
@@ -174,7 +167,7 @@ class AgentClient:
             try:
                 sent.append(values.item(given, content))
             except (Refused, Malformed) as refusal:
-                refusals[at] = {"error": {"class": "malformed", "message": str(refusal)}}
+                refusals[at] = {"error": {"class": "malformed", "message": str(refusal), "status": 400}}
         answered = iter(self._batch(path, sent) if sent or not refusals else [])
         return [refusals[at] if at in refusals else next(answered) for at in range(len(sent) + len(refusals))]
 
@@ -186,55 +179,37 @@ class AgentClient:
 
     def _call(self, path: str, body: Json, *, idempotent: bool = True, within: float = 0.0) -> Json:
         payload = values.payload(body)
-        self._forget_closed()
-        self._wait_for(max(within, self._timeout))
-        reused = self._connection.sock is not None
-        try:
-            return self._exchange(path, payload)
-        except (http.client.HTTPException, OSError):
-            self._connection.close()
-            # The agent closes connections that were idle: a read is sent once more, a write is not.
-            if not (reused and idempotent):
-                raise AgentError(0, "unavailable", "the agent cannot be reached") from None
-        try:
-            return self._exchange(path, payload)
-        except (http.client.HTTPException, OSError):
-            self._connection.close()
-            raise AgentError(0, "unavailable", "the agent cannot be reached") from None
-
-    def _wait_for(self, seconds: float) -> None:
-        self._connection.timeout = seconds
-        if self._connection.sock is not None:
-            self._connection.sock.settimeout(seconds)
-
-    def _forget_closed(self) -> None:
-        """Drops a connection that the agent closed while it was idle: a write that fails on it is not repeated."""
-        sock = self._connection.sock
-        if sock is None:
-            return
-        timeout = sock.gettimeout()
-        sock.settimeout(0)
-        try:
-            sock.recv(1, sockets.MSG_PEEK)
-        except BlockingIOError:
-            sock.settimeout(timeout)  # nothing came in, so it is open
-        except OSError:
-            self._connection.close()
-        else:
-            self._connection.close()
+        self._connection.begin(time.monotonic() + max(within, self._timeout))
+        failure = ""
+        # The agent closes connections that were idle: a read that met one is sent once more, a write is not.
+        for may_repeat in (self._connection.is_reused and idempotent, False):
+            try:
+                return self._exchange(path, payload)
+            except (http.client.HTTPException, OSError) as error:
+                self._connection.close()
+                is_lost = isinstance(error, OSError) and not isinstance(error, TimeoutError)
+                failure = "the agent cannot be reached" if is_lost else "the agent's answer broke off, or took too long"
+                if not (may_repeat and isinstance(error, ConnectionError)):
+                    break
+        raise AgentError(0, "unavailable", failure)
 
     def _exchange(self, path: str, payload: bytes) -> Json:
         self._connection.request("POST", path, body=payload, headers=self._headers)
         response = self._connection.getresponse()
         data = response.read(_MAX_ANSWER)
+        if response.length:
+            raise http.client.IncompleteRead(b"", response.length)
+        self._connection.rest()
         try:
             answer = json.loads(data)
         except (ValueError, RecursionError):
             answer = None
-        if response.status == 200 and isinstance(answer, dict):
-            return answer
-        details = answer if isinstance(answer, dict) else {}
-        raise _error(response.status, details, response.getheader("Retry-After"))
+        if response.status != 200:
+            details = answer if isinstance(answer, dict) else {}
+            raise _error(response.status, details, response.getheader("Retry-After"))
+        if not isinstance(answer, dict):
+            raise _not_an_answer()
+        return answer
 
 
 def _row(row: object) -> Json:
@@ -257,11 +232,19 @@ def _body(**fields: object) -> Json:
 
 def _text(item: Json, name: str) -> str:
     if isinstance(item.get("error"), dict):
-        raise _error(422, item, None)
+        raise _error(_item_status(item["error"]), item, None)
     value = item.get(name)
     if not isinstance(value, str):
         raise _not_an_answer()
     return value
+
+
+def _item_status(error: Json) -> int:
+    """The status of an item's error; an agent of before names none, and its class has one."""
+    status = error.get("status")
+    if isinstance(status, int) and not isinstance(status, bool) and 400 <= status <= 599:
+        return status
+    return _STATUS_OF_CLASS.get(str(error.get("class")), 422)
 
 
 def _error(status: int, answer: Json, retry_after: str | None) -> AgentError:
@@ -281,6 +264,7 @@ def _error(status: int, answer: Json, retry_after: str | None) -> AgentError:
         correlation_id=text("correlation_id"),
         retry_after=seconds,
         needs_consent=answer.get("needs_consent") is True or error.get("needs_consent") is True,
+        expires=answer["expires"] if isinstance(answer.get("expires"), str) else None,
     )
 
 

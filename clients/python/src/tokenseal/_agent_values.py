@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from ._errors import Malformed, Refused
-from ._keys_of_rows import FromDatabase
+from ._encoding import exact
+from ._errors import AgentError, Malformed, Refused
+from ._keys_of_rows import FromDatabase, version_number
 
 Json = dict[str, Any]
 
+# Bytes of a request that the agent reads (docs/agent.md). A longer one ends the connection before it answers.
+MAX_REQUEST = 2 << 20
 _I64 = range(-(2**63), 2**63)
 # The largest whole number that a float distinguishes from both neighbours.
 _MAX_SAFE_INTEGER = 2**53 - 1
@@ -23,9 +27,8 @@ def keys(what: str, given: object) -> Json:
 
 
 def plain(given: object) -> Json:
-    """Plain columns: as keys, and booleans."""
-    values = _columns("plain", given)
-    return {column: value if isinstance(value, bool) else _key(column, value) for column, value in values.items()}
+    """Plain columns: as keys, and booleans, dates, and times with a zone, in RFC 3339."""
+    return {column: _plain(column, value) for column, value in _columns("plain", given).items()}
 
 
 def tokens(given: object) -> Json:
@@ -43,7 +46,7 @@ def text(value: object, what: str) -> str:
         raise Refused(f"{what} is not text")
     if any("\ud800" <= character <= "\udfff" for character in value):
         raise Refused(f"{what} is not Unicode text")
-    return str(value)
+    return exact(value)
 
 
 def item(given: object, content: str) -> Json:
@@ -73,6 +76,8 @@ def payload(body: Json) -> bytes:
         encoded = b""
     if not encoded:
         raise Refused("the request to the agent cannot be written as JSON")
+    if len(encoded) > MAX_REQUEST:
+        raise AgentError(413, "body_too_long", f"the request is over the agent's {MAX_REQUEST} bytes")
     return encoded
 
 
@@ -103,7 +108,18 @@ def _key(column: str, value: object) -> str | int | None:
     raise Refused(f"column {column!r}: a value of this kind has no one text: {hint}")
 
 
+def _plain(column: str, value: object) -> str | int | None:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, datetime.datetime):
+        if value.utcoffset() is None:
+            raise Refused(f"column {column!r}: a time without a zone is another moment in each: give it one")
+        return value.isoformat()
+    return value.isoformat() if isinstance(value, datetime.date) else _key(column, value)
+
+
 def _version(value: object) -> int:
-    if not isinstance(value, bool) and isinstance(value, int | str) and str(value) in ("0", "1", "2"):
-        return int(value)
+    number = version_number(value)
+    if number is not None:
+        return number
     raise Malformed("the row's encryption version is unknown")

@@ -16,10 +16,9 @@ MAX_CONTEXT_LEN = 8_192
 
 def decode_base64(text: str) -> bytes:
     """Decodes standard base64 with padding (RFC 4648, section 4)."""
-    try:
-        decoded = base64.b64decode(text.encode("ascii"), validate=True)
-    except (ValueError, binascii.Error):
-        raise Malformed("not standard base64 with padding") from None
+    decoded = _decoded(text, b"+/")
+    if decoded is None:
+        raise Malformed("not standard base64 with padding")
     if encode_base64(decoded) != text:
         raise Malformed("base64 is not canonical")
     return decoded
@@ -31,14 +30,21 @@ def encode_base64(data: bytes) -> str:
 
 def decode_base64url(text: str) -> bytes:
     """Decodes base64url without padding (RFC 4648, section 5)."""
-    try:
-        padded = text.encode("ascii") + b"=" * (-len(text) % 4)
-        decoded = base64.b64decode(padded, altchars=b"-_", validate=True)
-    except (ValueError, binascii.Error):
-        raise Malformed("not base64url without padding") from None
+    decoded = _decoded(text + "=" * (-len(text) % 4), b"-_")
+    if decoded is None:
+        raise Malformed("not base64url without padding")
     if encode_base64url(decoded) != text:
         raise Malformed("base64url is not canonical")
     return decoded
+
+
+def _decoded(text: str, alphabet: bytes) -> bytes | None:
+    # Errors are raised outside of the handlers of others, here and in the other modules: an error that is handled
+    # stays in `__context__`, and it may hold the text.
+    try:
+        return base64.b64decode(text.encode("ascii"), altchars=alphabet, validate=True)
+    except (ValueError, binascii.Error):
+        return None
 
 
 def encode_base64url(data: bytes) -> str:
@@ -50,14 +56,28 @@ def utf8(text: str, what: str) -> bytes:
     try:
         return text.encode("utf-8")
     except UnicodeEncodeError:
-        raise Refused(f"{what} is not Unicode text") from None
+        pass
+    raise Refused(f"{what} is not Unicode text")
+
+
+def decoded_utf8(data: bytes) -> str | None:
+    """The text; none where the bytes are not UTF-8."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
 
 
 def opened_text(plaintext: bytes) -> str:
-    try:
-        return plaintext.decode("utf-8")
-    except UnicodeDecodeError:
-        raise Malformed("opened value is not UTF-8 text") from None
+    text = decoded_utf8(plaintext)
+    if text is None:
+        raise Malformed("opened value is not UTF-8 text")
+    return text
+
+
+def exact(text: str) -> str:
+    """The text itself: ``str()`` of a subclass, such as an enumeration of texts, may be another one."""
+    return str.__str__(text)
 
 
 def length_prefixed(text: str, what: str) -> bytes:

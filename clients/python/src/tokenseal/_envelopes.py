@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.hashes import SHA512
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from ._binding import Binding
-from ._encoding import decode_base64, decode_base64url, encode_base64, encode_base64url
+from ._encoding import decode_base64, decode_base64url, decoded_utf8, encode_base64, encode_base64url
 from ._errors import Malformed, NotAuthentic
 
 V2_MARK = "kms:v2:"
@@ -52,10 +52,7 @@ class EnvelopeV2:
     @classmethod
     def parse(cls, text: str) -> EnvelopeV2:
         if text.startswith(TWICE_MARK):
-            try:
-                text = decode_base64(text).decode("utf-8")
-            except UnicodeDecodeError:
-                raise Malformed("not a version 2 envelope") from None
+            text = decoded_utf8(decode_base64(text)) or ""
         wrapped_text, colon, sealed_text = text.removeprefix(V2_MARK).partition(":")
         if not text.startswith(V2_MARK) or not colon:
             raise Malformed("not a version 2 envelope")
@@ -146,4 +143,5 @@ def _decrypt(cipher: AESGCM | ChaCha20Poly1305, nonce: bytes, sealed: bytes, aad
     try:
         return cipher.decrypt(nonce, sealed, aad)
     except InvalidTag:
-        raise NotAuthentic from None
+        pass
+    raise NotAuthentic

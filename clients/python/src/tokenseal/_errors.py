@@ -48,7 +48,10 @@ class KeyServiceError(TokensealError):
 
 
 class AgentError(TokensealError):
-    """The agent answered with an error. ``status`` is the HTTP status, ``error_class`` the agent's own class."""
+    """The agent answered with an error, or not at all (``status`` 0).
+
+    ``status`` is the HTTP status, ``error_class`` the agent's own class, ``expires`` the end of another's lease.
+    """
 
     def __init__(
         self,
@@ -60,6 +63,7 @@ class AgentError(TokensealError):
         correlation_id: str | None = None,
         retry_after: float | None = None,
         needs_consent: bool = False,
+        expires: str | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -68,3 +72,4 @@ class AgentError(TokensealError):
         self.correlation_id = correlation_id
         self.retry_after = retry_after
         self.needs_consent = needs_consent
+        self.expires = expires

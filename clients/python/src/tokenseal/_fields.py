@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ._encoding import exact
 from ._errors import ConfigurationError
 
 
@@ -13,7 +14,8 @@ class Fields:
     def __init__(self, parsed: object, what: str) -> None:
         if not isinstance(parsed, dict) or not all(isinstance(name, str) for name in parsed):
             raise ConfigurationError(f"{what} is not a table of fields")
-        self._rest: dict[str, object] = dict(parsed)
+        # JSON has null for a field that is not given.
+        self._rest: dict[str, object] = {name: value for name, value in parsed.items() if value is not None}
         self._what = what
 
     def optional(self, name: str) -> object | None:
@@ -27,7 +29,7 @@ class Fields:
         value = self.optional(name)
         if not isinstance(value, str) or not value:
             raise self._wrong(name, "text")
-        return value
+        return exact(value)
 
     def optional_text(self, name: str) -> str | None:
         return self.text(name) if self._rest.get(name) is not None else None
@@ -52,7 +54,7 @@ class Fields:
         values = self.items(name)
         if not all(isinstance(value, str) and value for value in values):
             raise self._wrong(name, "a list of names")
-        return tuple(str(value) for value in values)
+        return tuple(exact(value) for value in values if isinstance(value, str))
 
     def optional_texts(self, name: str) -> tuple[str, ...]:
         return self.texts(name) if self._rest.get(name) is not None else ()
@@ -64,7 +66,7 @@ class Fields:
         for key, text in value.items():
             if not isinstance(key, str) or not isinstance(text, str) or not key:
                 raise self._wrong(name, "a table of texts")
-        return dict(value)
+        return {exact(key): exact(text) for key, text in value.items()}
 
     def optional_texts_by_name(self, name: str) -> Mapping[str, str]:
         return self.texts_by_name(name) if self._rest.get(name) is not None else {}

@@ -6,6 +6,7 @@ import re
 import uuid
 from dataclasses import dataclass
 
+from ._encoding import exact
 from ._errors import Refused
 
 TEXT = "text"
@@ -18,11 +19,13 @@ _FAMILIES = {
     "uuid": UUID,
 }
 _SIZED_TEXT = re.compile(r"(varchar|character varying)\([0-9]+\)")
-_INTEGER = re.compile(r"[+-]?[0-9]+")
+_INTEGER = re.compile(r"[+-]?[0-9]{1,39}")
 # As PostgreSQL reads them: a hyphen may follow each group of four digits, and braces may surround the whole.
 _UUID = re.compile(r"(\{)?([0-9a-fA-F]{4}-?){7}[0-9a-fA-F]{4}(?(1)\})")
+# What any of the clients' languages, or a database, takes for white space.
+_SPACE = r"[\x09-\x0d\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff]"
 _AMBIGUOUS = re.compile(
-    r"\s.*|.*\s"  # padded text
+    rf"{_SPACE}.*|.*{_SPACE}"  # padded text
     r"|[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"  # numbers
     r"|\\x[0-9a-fA-F]*"  # bytea
     r"|[0-9]{4}-[0-9]{2}-[0-9]{2}.*",  # dates and times
@@ -50,7 +53,7 @@ def canonical(column: str, declared: str | None, value: object) -> str:
         return _undeclared(column, value)
     family = _family(declared)
     if family == TEXT and isinstance(value, str):
-        return _text_of(column, value)
+        return exact(value)
     if family == INTEGER:
         return _integer(column, value)
     if family == UUID:
@@ -66,11 +69,11 @@ def _family(declared: str) -> str | None:
 def _text_of(column: str, value: object) -> str:
     if not isinstance(value, str):
         raise _refusal(column, "the value is not text")
-    return str(value)
+    return exact(value)
 
 
 def _integer(column: str, value: object) -> str:
-    if isinstance(value, str) and _INTEGER.fullmatch(value) and len(value) <= 40:
+    if isinstance(value, str) and _INTEGER.fullmatch(value):
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or value not in _I64:
         raise _refusal(column, "the value is not an integer of 64 bits")
@@ -97,13 +100,25 @@ def _undeclared(column: str, value: object) -> str:
         raise _refusal(column, "the value may be a UUID in another spelling than the database's")
     if _AMBIGUOUS.fullmatch(value) and not (_INTEGER.fullmatch(value) and _is_canonical_integer(value)):
         raise _refusal(column, "the value may have another spelling in the database")
-    return value
+    return exact(value)
 
 
 def _is_canonical_integer(value: str) -> bool:
-    return len(value) <= 20 and str(int(value)) == value
+    return str(int(value)) == value and int(value) in _I64
 
 
 def _refusal(column: str, why: str) -> Refused:
     hint = f"declare types = {{ {column} = … }} in the profile, or pass FromDatabase(text)"
     return Refused(f"column {column!r}: {why}; {hint}")
+
+
+def version_number(value: object) -> int | None:
+    """0, 1 or 2 of an encryption version; none for what no row can say."""
+    if isinstance(value, str):
+        return _VERSIONS.get(exact(value))
+    if isinstance(value, int) and not isinstance(value, bool) and value in (0, 1, 2):
+        return int(value)
+    return None
+
+
+_VERSIONS = {"0": 0, "1": 1, "2": 2}

@@ -201,16 +201,20 @@ def _call(
 ) -> Mapping[str, Any]:
     if context:
         arguments["EncryptionContext"] = context
+    failure: Exception | None = None
+    answer: object = None
     try:
         answer = call(KeyId=key, **arguments)
     except Exception as error:  # noqa: BLE001 - the SDK's classes are the caller's dependency, not this package's
         code = _code_of(error)
-        if code == "InvalidCiphertextException":
-            raise _DoesNotUnwrapError from None
         kind = _kind_of(error, code)
         detail = f" ({code})" if code else ""
         # The SDK's own words are left out: they may hold the raw answer, and the answer a plaintext key.
-        raise KeyServiceError(kind, f"AWS KMS: {operation} failed: {kind}{detail}") from None
+        failure = KeyServiceError(kind, f"AWS KMS: {operation} failed: {kind}{detail}")
+        if code == "InvalidCiphertextException":
+            failure = _DoesNotUnwrapError()
+    if failure is not None:
+        raise failure
     if not isinstance(answer, Mapping):
         raise _not_an_answer(operation)
     return answer

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 
+from ._encoding import decoded_utf8
 from ._errors import ConfigurationError
 from ._fields import Fields
 
@@ -78,31 +80,34 @@ class Profile:
         if name in BUILT_IN:
             return cls.from_toml(resources.files(__package__).joinpath(f"profiles/{name}.toml").read_text("utf-8"))
         path = Path(name)
-        try:
-            text = path.read_text("utf-8")
-        except (OSError, ValueError):
+        text: str | None = None
+        with suppress(OSError, ValueError):
+            text = decoded_utf8(path.read_bytes())
+        if text is None:
             raise ConfigurationError(
                 f"profile {name!r} is neither one of {', '.join(BUILT_IN)} nor a file that can be read"
-            ) from None
+            )
         return cls.from_json(text) if path.suffix == ".json" else cls.from_toml(text)
 
     @classmethod
     def from_toml(cls, text: str) -> Profile:
         """Parses a profile in TOML."""
-        try:
+        parsed: object = None
+        with suppress(tomllib.TOMLDecodeError, RecursionError):
             parsed = tomllib.loads(text)
-        except (tomllib.TOMLDecodeError, RecursionError):
+        if parsed is None:
             # The parser's words may repeat a line of a file that was named by mistake, such as one of secrets.
-            raise ConfigurationError("profile is not valid TOML") from None
+            raise ConfigurationError("profile is not valid TOML")
         return cls.from_dict(parsed)
 
     @classmethod
     def from_json(cls, text: str) -> Profile:
         """Parses the JSON that ``migrate-tokens profile show --format json`` prints."""
-        try:
+        parsed: object = None
+        with suppress(ValueError, RecursionError):
             parsed = json.loads(text)
-        except (ValueError, RecursionError):
-            raise ConfigurationError("profile is not valid JSON") from None
+        if parsed is None:
+            raise ConfigurationError("profile is not valid JSON")
         return cls.from_dict(parsed)
 
     @classmethod

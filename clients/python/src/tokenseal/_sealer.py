@@ -12,8 +12,8 @@ from typing import Final, NamedTuple, overload
 from . import _settings
 from ._binding import Binding, Context
 from ._cache import DataKeyCache
-from ._detection import ENVELOPE, OTHER, PLAINTEXT, detect
-from ._encoding import canonical_pairs, opened_text, utf8
+from ._detection import ENVELOPE, OTHER, PLAINTEXT, detect, is_broken_envelope, only_begins_like_one
+from ._encoding import canonical_pairs, exact, opened_text, utf8
 from ._envelopes import (
     MAX_PLAINTEXT_LEN,
     SUITES,
@@ -26,7 +26,7 @@ from ._envelopes import (
     seal_v3,
 )
 from ._errors import ConfigurationError, Malformed, NotAuthentic, Refused, TokensealError
-from ._keys_of_rows import KeyValue, canonical
+from ._keys_of_rows import KeyValue, canonical, version_number
 from ._kms import Kms, KmsClient
 from ._profile import Profile, Table
 from ._statement import Statement, StatementBuilder
@@ -179,7 +179,7 @@ class Sealer:
             return self._open_legacy(text, layout, column, binding)
         if self._plaintext == "forbid":
             raise Refused("the value is plaintext, and plaintext is forbidden")
-        return text if version is not NOT_GIVEN else self._open_legacy(text, layout, column, binding)
+        return exact(text) if version is not NOT_GIVEN else self._open_legacy(text, layout, column, binding)
 
     def seal(self, value: str, *, table: str, column: str, row: Row, owner: Owner | None = None) -> Sealed:
         """Seals a value for a cell under a data key of its own. Nothing weaker is ever returned in its place."""
@@ -253,29 +253,27 @@ class Sealer:
         return layout, binding
 
     def _form(self, layout: Table, text: str, version: Version | _NotGiven) -> str:
-        """How a text is stored: by its row's version where that is given, else by its mark."""
-        if version is NOT_GIVEN:
-            form = detect(text)
-            unmarked_is_direct = layout.version is None and self.profile.unmarked == "direct-aes"
-            if form == PLAINTEXT and unmarked_is_direct:
-                return _DIRECT
-            if form != ENVELOPE and layout.version is not None:
-                raise Refused(f"table {layout.name!r} has version columns: pass the row's version to read this value")
-            return form
-        number = _number(version)
-        strong = is_envelope(text)
-        if number == 2 and strong:
-            return detect(text)
-        if number == 1 and not strong:
-            return _DIRECT
-        if number == 0 and not strong:
-            try:
-                if detect(text) == PLAINTEXT:
-                    return PLAINTEXT
-            except Malformed:
-                # A weak mark on a broken text: the column is believed.
-                return PLAINTEXT
+        """How a text is stored: by its row's version where the table has version columns, else by its mark."""
+        if layout.version is None:
+            form = self._form_by_mark(text)
+            if version is NOT_GIVEN or form == {0: PLAINTEXT, 1: _DIRECT, 2: ENVELOPE}[_number(version)]:
+                return form
+        elif version is NOT_GIVEN:
+            if detect(text) == ENVELOPE:
+                return ENVELOPE
+            raise Refused(f"table {layout.name!r} has version columns: pass the row's version to read this value")
+        else:
+            by_version = _form_by_version(text, _number(version))
+            if by_version is not None:
+                return by_version
         raise Malformed("the text contradicts the row's encryption version")
+
+    def _form_by_mark(self, text: str) -> str:
+        is_direct = self.profile.unmarked == "direct-aes"
+        if not is_direct and only_begins_like_one(text):
+            return PLAINTEXT
+        form = detect(text)
+        return _DIRECT if form == PLAINTEXT and is_direct else form
 
     def _open_envelope(self, text: str, key_id: str | None, binding: Binding) -> str:
         pins = self._kms.pins(key_id)
@@ -314,7 +312,8 @@ class Sealer:
         try:
             return self._unwrap(wrapped, pins, first), is_bound
         except NotAuthentic:
-            return self._unwrap(wrapped, pins, second), other
+            pass
+        return self._unwrap(wrapped, pins, second), other
 
     def _open_direct(self, text: str) -> str:
         if self._direct_key is None:
@@ -329,12 +328,16 @@ class Sealer:
             )
         owner = {name: value or None for name, (_, value) in zip(layout.owner, binding.owner, strict=True)}
         row = {name: value for name, (_, value) in zip(layout.key, binding.key, strict=True)}
+        opened: object = None
+        failed = False
         try:
             opened = self._legacy(text, Cell(layout.name, column, row, owner))
         except TokensealError:
             raise
         except Exception:  # noqa: BLE001 - its text may hold the value
-            raise NotAuthentic("the legacy callback did not open the value") from None
+            failed = True
+        if failed:
+            raise NotAuthentic("the legacy callback did not open the value")
         if not isinstance(opened, str):
             raise Malformed("the legacy callback returned something that is not text")
         return opened
@@ -345,11 +348,25 @@ _DIRECT: Final = "direct"
 
 
 def _number(version: Version) -> int:
-    if version is None:
-        return 0
-    if not isinstance(version, bool) and str(version) in ("0", "1", "2"):
-        return int(version)
-    raise Malformed("the row's encryption version is unknown")
+    number = 0 if version is None else version_number(version)
+    if number is None:
+        raise Malformed("the row's encryption version is unknown")
+    return number
+
+
+def _form_by_version(text: str, version: int) -> str | None:
+    """The form; none where the text contradicts the version."""
+    is_strong = is_envelope(text)
+    if version == 2:
+        return detect(text) if is_strong else None
+    if version == 1:
+        return None if is_strong else _DIRECT
+    try:
+        form = detect(text)
+    except Malformed:
+        # A mark on a text that is nothing of the kind: the column is believed.
+        form = OTHER if is_broken_envelope(text) else PLAINTEXT
+    return PLAINTEXT if form == PLAINTEXT else None
 
 
 def _identity(

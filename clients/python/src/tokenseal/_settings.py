@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ._duration import parse_duration
-from ._encoding import decode_base64
+from ._duration import SPACE, parse_duration
+from ._encoding import decode_base64, decoded_utf8
 from ._errors import ConfigurationError, Malformed
 from ._profile import FLOORS, Profile
 
@@ -38,18 +38,22 @@ class Settings:
 
 def variable(name: str) -> str | None:
     """A variable, or the content of the file that ``<name>_FILE`` names; an empty one counts as not set."""
-    value, path = os.environ.get(name, "").strip(), os.environ.get(f"{name}_FILE", "").strip()
+    value, path = os.environ.get(name, "").strip(SPACE), os.environ.get(f"{name}_FILE", "").strip(SPACE)
     if value and path:
         raise ConfigurationError(f"{name} and {name}_FILE are both set: unset one of them")
     if not path:
         return value or None
+    text: str | None = None
     try:
         file = Path(path)
         if not file.is_file() or file.stat().st_size > _MAX_FILE_LEN:
             raise ConfigurationError(f"{name}_FILE does not name a regular file of at most {_MAX_FILE_LEN} bytes")
-        return file.read_text("utf-8").removesuffix("\n").removesuffix("\r") or None
-    except (OSError, UnicodeDecodeError):
-        raise ConfigurationError(f"{name}_FILE names a file that cannot be read as text") from None
+        text = decoded_utf8(file.read_bytes())
+    except (OSError, ValueError):
+        pass
+    if text is None:
+        raise ConfigurationError(f"{name}_FILE names a file that cannot be read as text")
+    return text.removesuffix("\n").removesuffix("\r") or None
 
 
 def choice(given: str | None, name: str, choices: tuple[str, ...]) -> str:
@@ -95,7 +99,9 @@ def direct_key(given: str | None) -> bytes | None:
     try:
         key = decode_base64(text.strip())
     except Malformed:
-        raise ConfigurationError("ENCRYPTION_KEY is not standard base64 with padding") from None
+        key = None
+    if key is None:
+        raise ConfigurationError("ENCRYPTION_KEY is not standard base64 with padding")
     if len(key) != 32:
         raise ConfigurationError(f"ENCRYPTION_KEY is {len(key)} bytes long; expected base64 of exactly 32 bytes")
     return key

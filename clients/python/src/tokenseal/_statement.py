@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ._encoding import decoded_utf8, exact
 from ._envelopes import is_envelope
 from ._errors import ConfigurationError, Refused
-from ._keys_of_rows import KeyValue
+from ._keys_of_rows import FromDatabase, KeyValue, version_number
 
 if TYPE_CHECKING:
     from ._profile import Table
@@ -45,6 +46,7 @@ class StatementBuilder:
                 raise Refused(f"the row as it was read must have the column {column!r}")
         if table.record and (table.record in old or not table.record_may_lack):
             raise Refused(f"table {table.name!r} describes its values in a record column: write it through the agent")
+        self._tokens = {column: _stored_text(column, old[column]) for column in table.tokens}
 
     def row(self) -> dict[str, KeyValue]:
         return {column: _key_value(self._old[column]) for column in self._table.key}
@@ -115,8 +117,7 @@ class StatementBuilder:
                 values[column] = None
             else:
                 put(column, seal(column, value) if isinstance(value, str) else _envelope(column, value))
-        old = {column: self._old[column] for column in self._table.tokens if column not in new}
-        kept = {column: text for column, text in old.items() if isinstance(text, str) and text}
+        kept = {column: text for column, text in self._tokens.items() if text and column not in new}
         if self._table.version is not None and not self._may_stay(key_ids):
             for column, text in kept.items():
                 put(column, seal(column, reopen(column, text)))
@@ -128,7 +129,7 @@ class StatementBuilder:
 
     def _may_stay(self, key_ids: set[str]) -> bool:
         """Whether tokens that are not set are still read in their own form: by the row's version, and under its key."""
-        return str(self.version()) == str(_VERSION) and key_ids <= {self.key_id()}
+        return version_number(self.version()) == _VERSION and key_ids <= {self.key_id()}
 
     def _conditions(self) -> list[str]:
         table = self._table
@@ -142,7 +143,7 @@ class StatementBuilder:
         return f"{self._quote(column)} = {self._bind(value)}"
 
     def _bind(self, value: object) -> str:
-        self._params.append(value)
+        self._params.append(value.text if isinstance(value, FromDatabase) else value)
         return f"${len(self._params)}" if self._placeholder == "$1" else self._placeholder
 
     def _name(self) -> str:
@@ -162,6 +163,18 @@ def _envelope(column: str, value: object) -> Sealed:
     if not is_one or version != _VERSION or method != "kms-envelope":
         raise Refused(f"column {column!r} is set to something that is neither text nor a sealed envelope")
     return value  # type: ignore[return-value]
+
+
+def _stored_text(column: str, value: object) -> str:
+    """A token as it is stored, empty for NULL. Anything but text would stay as it is and not open any more."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return exact(value)
+    text = decoded_utf8(bytes(value)) if isinstance(value, bytes | bytearray | memoryview) else None
+    if text is None:
+        raise Refused(f"token column {column!r} of the row as it was read is neither text nor NULL")
+    return text
 
 
 def _key_value(value: object) -> KeyValue:
