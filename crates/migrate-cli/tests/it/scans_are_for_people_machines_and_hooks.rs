@@ -87,6 +87,34 @@ fn a_commit_hook_sees_what_is_staged_and_not_what_is_on_the_disk() {
 }
 
 #[test]
+fn what_is_staged_is_found_from_every_directory_and_under_every_name() {
+    let place = Place::new(None);
+    git(&place, &["init", "-q"]);
+    git(&place, &["config", "diff.relative", "true"]);
+    fs::create_dir_all(place.path().join("sub/below")).unwrap();
+    // A name that could be read as the number of a stage, and the file that it would then name.
+    for name in [".env", "0:.env", "1:x.env", "sub/.env"] {
+        let text = if name == ".env" { "DB_PASSWORD=\n" } else { SECRET };
+        fs::write(place.path().join(name), text).unwrap();
+    }
+    git(&place, &["add", "."]);
+    for (from, up) in [("", ""), ("sub", "../"), ("sub/below", "../../")] {
+        let mut command = place.command(&["scan", "--staged", "--format", "json"]);
+        let output = command.current_dir(place.path().join(from)).output().unwrap();
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let paths: Vec<_> =
+            report["findings"].as_array().unwrap().iter().map(|f| f["path"].as_str().unwrap()).collect();
+        assert_eq!(paths, ["0:.env", "1:x.env", "sub/.env"].map(|path| format!("{up}{path}")), "{from}");
+        let mut command =
+            place.command(&["scan", "--staged", "--baseline", &format!("{up}b.json"), "--accept"]);
+        assert_eq!(command.current_dir(place.path().join(from)).status().unwrap().code(), Some(0));
+        let report = place.json(&["scan", "--staged", "--baseline", "b.json"], 0);
+        assert_eq!(report["accepted"], 3, "{from}");
+        fs::remove_file(place.path().join("b.json")).unwrap();
+    }
+}
+
+#[test]
 fn a_baseline_holds_for_every_path_that_leads_to_the_file() {
     let place = Place::new(None);
     fs::create_dir(place.path().join("config")).unwrap();

@@ -178,10 +178,14 @@ pub(super) fn read(path: &Path, named: bool) -> Result<String, Reason> {
     text(content.bytes(), named).ok_or(Reason::Binary)
 }
 
-/// UTF-8, UTF-16 with or without its mark, or text of an older encoding, whose other characters are replaced.
+/// UTF-8 and UTF-16 with or without their marks, UTF-32 with its mark, or text of an older encoding, whose other characters
+/// are replaced.
 pub(super) fn text(bytes: &[u8], is_forced: bool) -> Option<String> {
     let sample = &bytes[..bytes.len().min(SAMPLE)];
     match bytes {
+        [0xff, 0xfe, 0, 0, rest @ ..] => return Some(utf32(rest, u32::from_le_bytes)),
+        [0, 0, 0xfe, 0xff, rest @ ..] => return Some(utf32(rest, u32::from_be_bytes)),
+        [0xef, 0xbb, 0xbf, rest @ ..] => return text(rest, is_forced),
         [0xff, 0xfe, rest @ ..] => return Some(utf16(rest, u16::from_le_bytes)),
         [0xfe, 0xff, rest @ ..] => return Some(utf16(rest, u16::from_be_bytes)),
         _ => {}
@@ -203,4 +207,9 @@ pub(super) fn text(bytes: &[u8], is_forced: bool) -> Option<String> {
 fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> String {
     let units = bytes.chunks_exact(2).map(|pair| unit([pair[0], pair[1]]));
     char::decode_utf16(units).map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER)).collect()
+}
+
+fn utf32(bytes: &[u8], unit: fn([u8; 4]) -> u32) -> String {
+    let units = bytes.chunks_exact(4).map(|four| unit([four[0], four[1], four[2], four[3]]));
+    units.map(|unit| char::from_u32(unit).unwrap_or(char::REPLACEMENT_CHARACTER)).collect()
 }

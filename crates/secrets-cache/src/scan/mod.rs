@@ -2,6 +2,8 @@
 
 mod baseline;
 mod files;
+mod lines;
+mod pairs;
 mod settings;
 mod shapes;
 mod shown;
@@ -14,6 +16,7 @@ use std::path::{Path, PathBuf};
 pub use baseline::Baseline;
 pub use files::{Reason, Unread};
 
+use self::lines::Lines;
 use self::settings::Kind;
 
 /// Looks for secrets in files. It reports where one is and of what kind, and never shows it.
@@ -77,35 +80,43 @@ impl Scanner {
     fn scan_text(&self, path: &Path, text: &str, report: &mut ScanReport) {
         report.files += 1;
         let kind = Kind::of(path);
-        let lines: Vec<&str> = text.split('\n').collect();
-        let starts = line_starts(text);
-        let line_of = |at: usize| starts.partition_point(|start| *start <= at).saturating_sub(1);
+        let lines = Lines::of(text);
         let tokens = shapes::find(text);
         // A token can have several lines, and each of them is left to it.
         let mut with_tokens: HashSet<usize> = HashSet::new();
         let mut hits: Vec<Hit<'_>> = Vec::new();
         for token in &tokens {
-            let line = line_of(token.at.start);
-            with_tokens.extend(line..=line_of(token.at.end.saturating_sub(1)));
-            let name = settings::name_of(lines[line]).and_then(|(name, at)| {
-                shown::name(name, &(starts[line] + at.start..starts[line] + at.end), &tokens)
+            let line = lines.at(token.at.start);
+            with_tokens.extend(line..=lines.at(token.at.end.saturating_sub(1)));
+            let name = settings::name_of(lines.texts[line]).and_then(|(name, at)| {
+                let start = lines.starts[line];
+                shown::name(name, &(start + at.start..start + at.end), &tokens)
             });
             let value = &text[token.at.clone()];
-            hits.push(Hit { line, rule: token.rule, prefix: token.prefix, name, value });
+            hits.push(Hit {
+                number: lines.number(line),
+                rule: token.rule,
+                prefix: token.prefix,
+                name,
+                value,
+            });
         }
-        let of_keys = shown::key_lines(&lines);
+        let of_keys = shown::key_lines(&lines.texts);
         let is_setting = |line: &usize| !with_tokens.contains(line) && !of_keys[*line];
-        for (line, content) in lines.iter().enumerate().filter(|(line, _)| is_setting(line)) {
-            let found = settings::find(content, kind).into_iter();
-            hits.extend(found.map(|f| Hit {
-                line,
+        for line in (0..lines.texts.len()).filter(is_setting) {
+            let mut found = settings::find(lines.texts[line], kind);
+            if found.is_empty() {
+                found.extend(pairs::find(&lines.texts, line, kind));
+            }
+            hits.extend(found.into_iter().map(|f| Hit {
+                number: lines.number(line),
                 rule: f.rule,
                 prefix: "",
                 name: Some(f.name).filter(|name| !shown::is_like_secret(name)),
                 value: f.value,
             }));
         }
-        hits.sort_by_key(|hit| hit.line);
+        hits.sort_by_key(|hit| hit.number);
         for hit in hits {
             let finding = self.finding(path, &hit);
             match self.baseline.accepts(&finding) {
@@ -118,7 +129,7 @@ impl Scanner {
     fn finding(&self, path: &Path, hit: &Hit<'_>) -> Finding {
         Finding {
             path: shown::path(path),
-            line: hit.line + 1,
+            line: hit.number,
             rule: hit.rule,
             name: hit.name.map(Into::into),
             masked: mask(hit.prefix, hit.value),
@@ -129,17 +140,13 @@ impl Scanner {
 
 /// A secret in a text.
 struct Hit<'a> {
-    /// The line, from 0.
-    line: usize,
+    /// The number of the line, from 1.
+    number: usize,
     rule: &'static str,
     /// The part of the value that every token of its kind has.
     prefix: &'static str,
     name: Option<&'a str>,
     value: &'a str,
-}
-
-fn line_starts(text: &str) -> Vec<usize> {
-    std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect()
 }
 
 /// The findings of a scan.

@@ -26,6 +26,10 @@ pub(super) enum Kind {
     Pgpass,
     /// YAML, INI, properties and the like: a value needs no quotes.
     Configuration,
+    /// The same, with the instructions of a Dockerfile.
+    Dockerfile,
+    /// A script of a shell.
+    Script,
     /// Anything else: a value is quoted.
     Code,
 }
@@ -50,13 +54,36 @@ const CONFIGURATION: [&str; 17] = [
     "yml",
 ];
 
+/// Extensions of scripts, and the names of files that shells run as they start.
+const SHELLS: [&str; 12] = [
+    "bash",
+    "bash_profile",
+    "bashrc",
+    "command",
+    "fish",
+    "ksh",
+    "profile",
+    "sh",
+    "zprofile",
+    "zsh",
+    "zshenv",
+    "zshrc",
+];
+
 // The patterns are constants; a test checks that they compile.
 static ASSIGNMENT: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(
-        r#"^\s*(?:[-*]\s+)?(?i:(?:export|set|setx|env|arg|const|let|var|final|static|public|private|string|char|\$env:)[\s:]+)*["'$@]*(?P<name>[A-Za-z_][\w.-]*)["']?\]?\s*(?::\s*(?:str|String|string)\s*=|:=|=>|[=:])\s*(?P<value>.*)$"#,
+        r#"^\s*(?:[-*]\s+)?(?i:(?:export|set|setx|declare|typeset|readonly|local|env|arg|const|let|var|final|static|public|private|string|char|\$env:)[\s:]+|-[a-z]+\s+)*["'$@]*(?P<name>[A-Za-z_][\w.-]*)["']?\]?\s*(?::\s*(?:str|String|string)\s*=|:=|=>|[=:])\s*(?P<value>.*)$"#,
     )
     .ok()
 });
+/// An assignment anywhere in a line of a shell, such as `cd x && NAME=value program`.
+static OF_SHELL: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r#"(?:^|[\s;(|]|&&)(?P<name>[A-Za-z_]\w*)=(?P<value>"[^"]*"|'[^']*'|\$\{\{.*?\}\}|\$\{[^}]*\}|\$\([^)]*\)|`[^`]*`|[^\s;&|)'"]+)"#).ok()
+});
+/// The form of ENV in a Dockerfile that has no equals sign.
+static OF_DOCKER: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"^\s*(?i:ENV)\s+(?P<name>[A-Za-z_]\w*)\s+(?P<value>[^\s=].*)$").ok());
 static MEMBER: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r#"["'](?P<name>[A-Za-z_][\w.-]*)["']\s*:\s*"(?P<value>[^"\\]{4,})""#).ok());
 static NETRC: LazyLock<Option<Regex>> =
@@ -73,17 +100,19 @@ impl Kind {
             ".netrc" | "_netrc" => Self::Netrc,
             ".pgpass" | "pgpass.conf" => Self::Pgpass,
             _ if is_env_like(&name) || name.ends_with("_history") => Self::Env,
-            _ if CONFIGURATION.contains(&extension) || name == "dockerfile" || extension == "dockerfile" => {
-                Self::Configuration
+            _ if name.starts_with("dockerfile") || name == "containerfile" || extension == "dockerfile" => {
+                Self::Dockerfile
             }
+            _ if CONFIGURATION.contains(&extension) => Self::Configuration,
+            _ if SHELLS.contains(&extension) => Self::Script,
             _ => Self::Code,
         }
     }
 
-    fn strictness(self) -> Strictness {
+    pub(super) fn strictness(self) -> Strictness {
         match self {
             Self::Env | Self::Netrc | Self::Pgpass => Strictness::Settings,
-            Self::Configuration => Strictness::Configuration,
+            Self::Configuration | Self::Dockerfile | Self::Script => Strictness::Configuration,
             Self::Code => Strictness::Code,
         }
     }
@@ -106,7 +135,20 @@ pub(super) fn find(line: &str, kind: Kind) -> Vec<Hit<'_>> {
     match kind {
         Kind::Netrc => named(&NETRC, line, Strictness::Settings),
         Kind::Pgpass => pgpass(line).into_iter().collect(),
-        Kind::Env => assignment(line, Strictness::Settings).into_iter().collect(),
+        Kind::Env => match assignment(line, Strictness::Settings) {
+            Some(hit) => vec![hit],
+            None => of_shell(line, Strictness::Settings),
+        },
+        Kind::Dockerfile | Kind::Script => {
+            let mut hits = of_shell(line, kind.strictness());
+            if kind == Kind::Dockerfile && hits.is_empty() {
+                hits = named(&OF_DOCKER, line, kind.strictness());
+            }
+            if hits.is_empty() {
+                hits.extend(assignment_of(line, kind));
+            }
+            hits
+        }
         Kind::Configuration | Kind::Code => {
             let members = named(&MEMBER, line, kind.strictness());
             match members.is_empty() {
@@ -115,6 +157,18 @@ pub(super) fn find(line: &str, kind: Kind) -> Vec<Hit<'_>> {
             }
         }
     }
+}
+
+/// Assignments wherever they are in a line of a shell.
+fn of_shell(line: &str, strictness: Strictness) -> Vec<Hit<'_>> {
+    let is_comment = line.trim_start().starts_with('#');
+    let hits = if is_comment { Vec::new() } else { named(&OF_SHELL, line, strictness) };
+    hits.into_iter().filter_map(|hit| hit_of(hit.name, unquoted(hit.value), strictness)).collect()
+}
+
+/// A setting, if its value looks like a secret.
+pub(super) fn hit_of<'a>(name: &'a str, value: &'a str, strictness: Strictness) -> Option<Hit<'a>> {
+    by_name_or_randomness(name, value, strictness).map(|rule| Hit { rule, name, value })
 }
 
 fn named<'a>(pattern: &LazyLock<Option<Regex>>, line: &'a str, strictness: Strictness) -> Vec<Hit<'a>> {
@@ -155,14 +209,16 @@ fn assignment_of(line: &str, kind: Kind) -> Option<Hit<'_>> {
         .and_then(|quoted| ["double", "single", "tick"].into_iter().find_map(|group| quoted.name(group)));
     let value = match (inner, kind) {
         (Some(inner), _) => inner.as_str(),
-        (None, Kind::Configuration) => unquoted(value).trim_end_matches(','),
+        (None, Kind::Configuration | Kind::Dockerfile | Kind::Script) => {
+            unquoted(value).trim_end_matches(',')
+        }
         (None, _) => return None,
     };
     let name = found.name("name")?.as_str();
     by_name_or_randomness(name, value, kind.strictness()).map(|rule| Hit { rule, name, value })
 }
 
-fn unquoted(value: &str) -> &str {
+pub(super) fn unquoted(value: &str) -> &str {
     let value = value.trim();
     for quote in ['"', '\'', '`'] {
         if let Some(rest) = value.strip_prefix(quote) {
@@ -178,7 +234,7 @@ mod tests {
 
     #[test]
     fn every_pattern_compiles() {
-        for pattern in [&ASSIGNMENT, &MEMBER, &NETRC, &QUOTED] {
+        for pattern in [&ASSIGNMENT, &OF_SHELL, &OF_DOCKER, &MEMBER, &NETRC, &QUOTED] {
             assert!(pattern.is_some());
         }
     }

@@ -91,6 +91,64 @@ fn settings_in_any_of_the_usual_forms_are_found() {
 }
 
 #[test]
+fn a_setting_is_found_wherever_a_shell_an_image_or_a_manifest_takes_one() {
+    let shell = [
+        "declare -x DB_PASSWORD=\"hunter2-Xy9\"",
+        "typeset -gx DB_PASSWORD=hunter2-Xy9",
+        "cd x && DB_PASSWORD=hunter2-Xy9 ./run",
+        "sudo -E DB_PASSWORD=hunter2-Xy9 ./run",
+        "true; DB_PASSWORD='hunter2-Xy9' ./run",
+        "(DB_PASSWORD=hunter2-Xy9 ./run)",
+        ": 1732800000:0;export DB_PASSWORD=hunter2-Xy9",
+        "A=1 DB_PASSWORD=hunter2-Xy9 ./run",
+        "docker run -e DB_PASSWORD=hunter2-Xy9 image",
+    ];
+    let docker = [
+        "ENV DB_PASSWORD hunter2-Xy9",
+        "ENV A=1 DB_PASSWORD=hunter2-Xy9",
+        "ARG DB_PASSWORD=hunter2-Xy9",
+        "RUN DB_PASSWORD=hunter2-Xy9 make",
+    ];
+    let manifest = [
+        "- name: DB_PASSWORD\n  value: hunter2-Xy9",
+        "- value: \"hunter2-Xy9\"\n  name: DB_PASSWORD",
+        "- {name: DB_PASSWORD, value: hunter2-Xy9}",
+    ];
+    let json = [
+        "[{\"name\": \"DB_PASSWORD\", \"value\": \"hunter2-Xy9\"}]",
+        "{\n\"name\": \"DB_PASSWORD\",\n\"value\": \"hunter2-Xy9\"\n}",
+    ];
+    let files: [(&[&str], &[&str]); 5] = [
+        (&[".zsh_history", ".env", "run.sh", ".bashrc"], &shell),
+        (&["Dockerfile", "Dockerfile.prod", "prod.Dockerfile"], &docker),
+        (&["pod.yaml"], &manifest),
+        (&["task.json"], &json),
+        (&["web.config"], &["<add key=\"DbPassword\" value=\"hunter2-Xy9\"/>"]),
+    ];
+    for (name, text) in
+        files.iter().flat_map(|(names, texts)| names.iter().flat_map(|n| texts.iter().map(move |t| (n, t))))
+    {
+        let directory = tempfile::tempdir().unwrap();
+        let path = write(directory.path(), name, format!("{text}\n"));
+        let report = Scanner::default().scan([path]);
+        assert_eq!(report.findings.len(), 1, "{name}: {text}: {:?}", report.findings);
+        assert!(!format!("{report:?}").contains("hunter2"), "{report:?}");
+    }
+}
+
+#[test]
+fn a_setting_of_a_shell_that_another_command_or_variable_fills_is_no_secret() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = "export DB_PASSWORD=$(cat /run/secrets/db)\nA=1 DB_PASSWORD=${DB_PASSWORD:-} ./run\n\
+                DB_PASSWORD=\"$(pass show db)\" ./run\nTOKEN=${{ secrets.TOKEN }}\n";
+    for name in ["run.sh", ".env", "Dockerfile", ".bash_history"] {
+        let path = write(directory.path(), name, text);
+        let report = Scanner::default().scan([path]);
+        assert!(report.findings.is_empty(), "{name}: {report:?}");
+    }
+}
+
+#[test]
 fn files_that_hold_credentials_by_their_nature_are_read_in_a_directory() {
     let password = "hunter2-Xy9";
     let random = "q8Zr2LxV9mTn4KsWb7Yc3Hd6Jf1Gs0PaEuWiT4kQ";
@@ -132,17 +190,22 @@ fn files_that_hold_credentials_by_their_nature_are_read_in_a_directory() {
 #[test]
 fn files_of_any_encoding_and_size_are_read() {
     let directory = tempfile::tempdir().unwrap();
-    let line = "# pässword\nDB_PASSWORD=hunter2\n";
+    let setting = "DB_PASSWORD=hunter2\n";
+    let line = format!("# pässword\n{setting}");
     let utf16 = |unit: fn(u16) -> [u8; 2]| line.encode_utf16().flat_map(unit).collect::<Vec<u8>>();
     let files: Vec<(&str, Vec<u8>)> = vec![
         ("utf16le", [&[0xff, 0xfe], &utf16(u16::to_le_bytes)[..]].concat()),
         ("utf16be", [&[0xfe, 0xff], &utf16(u16::to_be_bytes)[..]].concat()),
         ("unmarked", utf16(u16::to_le_bytes)),
         ("latin1", line.chars().map(|c| c as u8).collect()),
-        ("mark", format!("\u{feff}{line}").into_bytes()),
+        ("mark", format!("\u{feff}{setting}").into_bytes()),
+        ("utf32le", "\u{feff}".chars().chain(line.chars()).flat_map(|c| (c as u32).to_le_bytes()).collect()),
+        ("utf32be", "\u{feff}".chars().chain(line.chars()).flat_map(|c| (c as u32).to_be_bytes()).collect()),
         ("large", format!("{}\n{line}", "# padding\n".repeat(600_000)).into_bytes()),
         ("nul", [b"\0\0\x01\n", line.as_bytes()].concat()),
-        ("mac", line.replace('\n', "\r\n").into_bytes()),
+        ("windows", line.replace('\n', "\r\n").into_bytes()),
+        ("mac", line.replace('\n', "\r").into_bytes()),
+        ("overwritten", format!("A=1\r{setting}").into_bytes()),
     ];
     for (name, bytes) in files {
         let path = write(directory.path(), &format!("{name}.env"), bytes);

@@ -13,18 +13,29 @@ use crate::manage_secrets::failure::Failure;
 /// Scans every file that the next commit adds or changes.
 pub(super) fn scan(scanner: &Scanner) -> Result<ScanReport, Failure> {
     let mut report = ScanReport::default();
+    let top = top()?;
     for path in paths()? {
-        let mut object = OsString::from(":");
+        // A path alone could begin with the number of a stage.
+        let mut object = OsString::from(":0:");
         object.push(&path);
         let content = Zeroizing::new(git([OsString::from("cat-file"), "blob".into(), object])?);
-        scanner.scan_content(&path, &content, &mut report);
+        scanner.scan_content(&top.join(&path), &content, &mut report);
     }
     Ok(report)
 }
 
-/// Paths from the top of the working tree. Submodules are not files.
+/// The way from here to the top of the working tree.
+fn top() -> Result<PathBuf, Failure> {
+    let output = git(["rev-parse", "--show-cdup"].map(OsString::from))?;
+    let line = output.strip_suffix(b"\n").unwrap_or(&output);
+    Ok(OsString::from_vec(line.to_vec()).into())
+}
+
+/// Paths from the top of the working tree, wherever this runs. Submodules are not files.
 fn paths() -> Result<Vec<PathBuf>, Failure> {
     let list = [
+        "-c",
+        "diff.relative=false",
         "diff",
         "--cached",
         "--name-only",
