@@ -1,6 +1,7 @@
 //! Standard output: a table or lines for people, or exactly one JSON document for machines.
 
 use std::io::Write as _;
+use std::path::Path;
 
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
@@ -31,6 +32,11 @@ pub(crate) fn printable(text: &str) -> String {
         if is_hidden(c) { shown.extend(c.escape_unicode()) } else { shown.push(c) }
     }
     shown
+}
+
+/// Serializes a path. It need not be UTF-8, and a report is not lost for that.
+pub(crate) fn path<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&path.to_string_lossy())
 }
 
 /// Prints a result.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use kms_provider::KeyUri;
-use secrets_cache::backup::{self, Plan, Unlabelled};
+use secrets_cache::backup::{self, Restored, Unlabelled};
 use secrets_cache::local::LocalStore;
 use secrets_cache::sealed_stream::{Existing, StreamKind};
 use serde::Serialize;
@@ -15,6 +15,7 @@ use super::source::{Opened, SourceUri};
 use crate::exit::{Exit, failures_exit};
 use crate::input;
 use crate::output::emit;
+use crate::startup;
 use tokenseal::Settings;
 
 #[derive(clap::Args)]
@@ -40,6 +41,7 @@ pub(super) struct RestoreArgs {
 
 #[derive(Serialize)]
 struct BackupReport {
+    #[serde(serialize_with = "crate::output::path")]
     file: PathBuf,
     secrets: u64,
     versions: u64,
@@ -60,6 +62,7 @@ struct RestoreReport {
     unchanged: u64,
     versions: u64,
     without_schedule: u64,
+    interrupted: bool,
     failures: Vec<NotRestored>,
 }
 
@@ -79,7 +82,9 @@ pub(super) async fn write(
     let in_use = files_in_use(settings, &options.source);
     check_target(&args.file, args.overwrite, in_use.iter().map(PathBuf::as_path))?;
     let key = FileKeys::open(settings, options).await?.for_new(StreamKind::Backup).await?;
-    let written = backup::write(&*opened.source, key, &args.file, existing(args.overwrite)).await?;
+    let stop = startup::stop_on_signals();
+    let written =
+        backup::write(&*opened.source, key, &args.file, existing(args.overwrite), &|| stop.is_set()).await?;
     let left_out = written.left_out.iter();
     let report = BackupReport {
         file: args.file,
@@ -112,12 +117,14 @@ pub(super) async fn restore(
     input::check(&args.file)?;
     let unlabelled = unlabelled(&args, opened)?;
     let key = FileKeys::open(settings, options).await?.of(&args.file).await?;
-    let (plan, versions): (Plan, u64) = match args.dry_run {
-        true => (backup::plan(&args.file, key, unlabelled, &*opened.source).await?, 0),
-        false => {
-            let restored = backup::restore(&args.file, key, unlabelled, &*opened.source).await?;
-            (restored.plan, restored.versions)
+    let stop = startup::stop_on_signals();
+    let Restored { plan, versions, interrupted, .. } = match args.dry_run {
+        true => {
+            let mut planned = Restored::default();
+            planned.plan = backup::plan(&args.file, key, unlabelled, &*opened.source).await?;
+            planned
         }
+        false => backup::restore(&args.file, key, unlabelled, &*opened.source, &|| stop.is_set()).await?,
     };
     let names = |names: &[secrets_cache::SecretName]| names.iter().map(ToString::to_string).collect();
     let report = RestoreReport {
@@ -127,11 +134,13 @@ pub(super) async fn restore(
         unchanged: plan.unchanged,
         versions,
         without_schedule: plan.without_schedule,
+        interrupted,
         failures: plan.failed.into_iter().map(not_restored).collect(),
     };
     emit(options.common.format, &report, restore_lines)?;
     let is_nothing_but_failures = report.added.len() + report.changed.len() == 0 && report.unchanged == 0;
     Ok(match () {
+        () if report.interrupted => Exit::Interrupted,
         () if report.failures.is_empty() => Exit::Done,
         () if is_nothing_but_failures => failures_exit(report.failures.iter().map(|failed| failed.class)),
         () => Exit::Partial,
@@ -198,6 +207,9 @@ fn restore_lines(report: &RestoreReport) -> String {
     if report.without_schedule > 0 {
         let secrets = report.without_schedule;
         lines.push(format!("{secrets} secrets lose their expiry or rotation policy: this source keeps none"));
+    }
+    if report.interrupted {
+        lines.push("interrupted: run it again to restore the rest".to_owned());
     }
     lines.push(format!(
         "{} {add}, {} {change}, {} unchanged",

@@ -111,6 +111,7 @@ impl From<NameError> for Failure {
 /// A refusal of the operating system is unexpected; everything else means another file than intended.
 fn stream_exit(error: &StreamError) -> Exit {
     match error {
+        StreamError::Stopped => Exit::Interrupted,
         StreamError::Io(_) | StreamError::File(FileError::Io { .. } | FileError::Attributes { .. }) => {
             Exit::Unexpected
         }

@@ -223,8 +223,8 @@ impl Command {
     /// Whether the command deals with signals itself.
     fn hears_signals(&self) -> bool {
         match self {
-            Self::Exec(_) | Self::Import(_) => true,
-            Self::SealFile(args) => args.is_watch(),
+            Self::Exec(_) | Self::Import(_) | Self::Backup(_) | Self::Restore(_) => true,
+            Self::SealFile(_) | Self::OpenFile(_) => true,
             _ => false,
         }
     }

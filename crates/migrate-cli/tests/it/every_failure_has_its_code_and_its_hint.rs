@@ -295,6 +295,37 @@ async fn rebind_is_refused_where_nothing_is_to_be_bound() {
 }
 
 #[test]
+fn a_variable_that_the_aws_sdk_cannot_read_is_named_before_it_is_asked() {
+    for (name, value) in [
+        ("AWS_ENDPOINT_URL", ""),
+        ("AWS_ENDPOINT_URL_KMS", " "),
+        ("AWS_ENDPOINT_URL_SECRETS_MANAGER", ""),
+        ("AWS_REGION", ""),
+        ("AWS_MAX_ATTEMPTS", ""),
+        ("AWS_MAX_ATTEMPTS", "0"),
+        ("AWS_MAX_ATTEMPTS", "many"),
+        ("AWS_RETRY_MODE", ""),
+        ("AWS_RETRY_MODE", "quick"),
+    ] {
+        let mut program = Program::bare();
+        program
+            .set("AWS_REGION", "eu-west-1")
+            .set("AWS_ACCESS_KEY_ID", "x")
+            .set("AWS_SECRET_ACCESS_KEY", "y");
+        program.set("KMS_KEY_ID", "alias/x").set(name, value);
+        program.secrets(&["list"], "").expect(2).says(&[name]);
+        let document = program.secrets(&["list", "--format", "json"], "").expect(2).document();
+        assert!(document["error"]["message"].as_str().unwrap().contains(name), "{document}");
+        std::fs::write(program.path().join("notes"), "canary").unwrap();
+        program.secrets(&["seal-file", "notes", "sealed"], "").expect(2).says(&[name]);
+        assert_ne!(program.run(&["doctor"]).code, Some(101), "{name}");
+        // Where AWS is not used, its variables do not matter.
+        program.unset("KMS_KEY_ID").set("KMS_MASTER_KEY", MASTER_KEY);
+        program.secrets(&["--source", "local:s.db", "set", "A"], "canary").expect(0);
+    }
+}
+
+#[test]
 fn a_termination_while_standard_input_is_awaited_ends_the_program() {
     let mut program = Program::bare();
     program.set("KMS_MASTER_KEY", MASTER_KEY);

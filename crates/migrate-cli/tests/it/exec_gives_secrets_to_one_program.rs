@@ -78,6 +78,20 @@ fn the_environment_and_the_secrets_have_a_stated_precedence() {
     says(&secrets, "canary-1\n");
     assert!(String::from_utf8_lossy(&secrets.stderr).contains("API_KEY: the secret replaces"), "{secrets:?}");
     says(&run(&["--prefer", "environment"]), "from outside\n");
+
+    // A variable that this program withholds is not one that the program would have.
+    set(&place, "ENCRYPTION_KEY", b"canary-2");
+    let arguments = ["exec", "--prefer", "environment", "--", "sh", "-c", "echo $ENCRYPTION_KEY"];
+    says(&place.command(&arguments).env("ENCRYPTION_KEY", KEY).output().unwrap(), "canary-2\n");
+}
+
+#[test]
+fn a_source_that_is_read_once_is_not_watched() {
+    let place = Place::new(None);
+    fs::write(place.path().join(".env"), "A=canary-1\n").unwrap();
+    let output =
+        place.command(&["--source", "dotenv:.env", "exec", "--watch", "--", "true"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
 }
 
 /// A key that every secret variable accepts.

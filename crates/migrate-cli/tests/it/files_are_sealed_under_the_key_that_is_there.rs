@@ -1,14 +1,17 @@
 //! Backups and sealed files are under a data key of the key service where there is one, and under the master key otherwise.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use test_support::openbao::ROOT_TOKEN;
 use test_support::part;
 use tokio::task::block_in_place;
 
-use crate::support::{MASTER_KEY, Program, key_in};
+use crate::support::{MASTER_KEY, Program, Run, key_in, signal};
 
 fn bytes(program: &Program, name: &str) -> Vec<u8> {
     fs::read(program.path().join(name)).unwrap()
@@ -114,4 +117,52 @@ fn without_any_key_nothing_is_written() {
     let document: Value = refused.document();
     assert!(document["error"]["message"].as_str().unwrap().contains("KMS_MASTER_KEY"), "{document}");
     assert!(!program.path().join("sealed").exists());
+}
+
+/// The names in the program's directory.
+fn names(program: &Program) -> Vec<String> {
+    let entries = fs::read_dir(program.path()).unwrap();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_termination_leaves_nothing_half_written() {
+    const LEN: u64 = 96 << 20;
+    let mut program = Program::bare();
+    program.set("KMS_MASTER_KEY", MASTER_KEY);
+    fs::File::create(program.path().join("large")).unwrap().set_len(LEN).unwrap();
+    program.secrets(&["seal-file", "large", "sealed"], "").expect(0);
+    for command in [["seal-file", "large", "out"], ["open-file", "sealed", "out"]] {
+        let mut child = program.secrets_command(&command).spawn().unwrap();
+        let limit = Instant::now() + Duration::from_secs(60);
+        while !names(&program).iter().any(|name| name.ends_with(".part")) {
+            assert!(Instant::now() < limit && child.try_wait().unwrap().is_none(), "{:?}", names(&program));
+        }
+        signal(&child, "TERM");
+        assert_eq!(child.wait().unwrap().code(), Some(130), "{command:?}");
+        assert_eq!(names(&program), ["large", "sealed"], "{command:?}");
+    }
+}
+
+#[test]
+fn a_path_that_is_not_utf_8_loses_no_report() {
+    let mut program = Program::bare();
+    program.set("KMS_MASTER_KEY", MASTER_KEY);
+    let odd = OsStr::from_bytes(b"a\xff.env");
+    fs::write(program.path().join(odd), "DB_PASSWORD=canary-hunter2\n").unwrap();
+    let run = |arguments: &[&OsStr], code: i32| {
+        let mut command = program.secrets_command(&["--format", "json"]);
+        let output = command.args(arguments).output().unwrap();
+        Run::of(&["json"], output).expect(code).document()
+    };
+    let word = OsStr::new;
+    assert_eq!(run(&[word("seal-file"), odd, word("sealed")], 0)["from"], "a\u{fffd}.env");
+    assert_eq!(run(&[word("open-file"), word("sealed"), OsStr::from_bytes(b"b\xff")], 0)["to"], "b\u{fffd}");
+    assert_eq!(run(&[word("scan"), word(".")], 4)["findings"].as_array().unwrap().len(), 1);
+    let backup = [word("--source"), word("local:s.db"), word("backup"), OsStr::from_bytes(b"c\xff")];
+    program.secrets(&["--source", "local:s.db", "set", "A"], "canary").expect(0);
+    assert_eq!(run(&backup, 0)["file"], "c\u{fffd}");
 }

@@ -1,7 +1,7 @@
 //! `seal-file --watch`: a rotated log is sealed once no program writes to it, and no line is lost.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -192,6 +192,34 @@ fn a_running_watch_seals_a_file_when_its_program_lets_go() {
     signal(&child, "TERM");
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert_eq!(logs.opened("app.log.1.sealed"), b"one\ntwo\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_a_program_has_mapped_is_open_to_it_until_it_ends() {
+    const WRITER: &str = "\
+import mmap, os, sys
+file = os.open(sys.argv[1], os.O_RDWR)
+mapped = mmap.mmap(file, 0)
+os.close(file)
+print('mapped', flush=True)
+sys.stdin.read()
+mapped[:5] = b'late!'
+mapped.flush()
+";
+    let moto = test_support::part!(moto);
+    let python = moto.python().await.unwrap();
+    let logs = Logs::new();
+    fs::write(logs.path("app.log.1"), "early and the rest\n").unwrap();
+    let mut writer = Command::new(python);
+    writer.args(["-c", WRITER]).arg(logs.path("app.log.1")).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut writer = writer.spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(writer.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!((line.as_str(), logs.once(0).document()["sealed"].clone()), ("mapped\n", 0.into()));
+    drop(writer.stdin.take());
+    assert!(writer.wait().unwrap().success());
+    assert_eq!(logs.once(0).document()["sealed"], 1);
+    assert_eq!(logs.opened("app.log.1.sealed"), b"late! and the rest\n");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use envelope_core::DataKey;
 
 use crate::error::SourceError;
-use crate::sealed_stream::{Existing, Opens, StreamError, StreamKey, StreamKind};
+use crate::sealed_stream::{Existing, IsStopped, Opens, StreamError, StreamKey, StreamKind};
 use crate::source::SecretSource;
 
 pub use restore::{NotRestored, Plan, Restored};
@@ -25,14 +25,15 @@ pub use write::Written;
 /// Secrets that the source does not give out, expired ones for instance, are left out and reported.
 ///
 /// # Errors
-/// [`BackupError`]; then there is no new file.
+/// [`BackupError`], [`StreamError::Stopped`] among them; then there is no new file.
 pub async fn write(
     source: &dyn SecretSource,
     key: StreamKey,
     path: &Path,
     existing: Existing,
+    is_stopped: IsStopped<'_>,
 ) -> Result<Written, BackupError> {
-    write::write(source, key, path, existing).await
+    write::write(source, key, path, existing, is_stopped).await
 }
 
 /// Whether a backup is read that is older than the kinds of sealed files. Such a file cannot be distinguished from another file that
@@ -72,17 +73,19 @@ pub async fn plan(
 /// only in the target stay.
 ///
 /// The whole file is authenticated before anything is changed. A source that has transactions gets all of it or
-/// nothing; another gets all that it takes, the rest is in [`Plan::failed`], and a restore that was stopped is repeated.
+/// nothing; another gets all that it takes, the rest is in [`Plan::failed`], and a restore that was stopped is repeated: it
+/// ends between two secrets, with [`Restored::interrupted`].
 ///
 /// # Errors
-/// [`BackupError`].
+/// [`BackupError`]; [`StreamError::Stopped`] where a source with transactions took nothing.
 pub async fn restore(
     path: &Path,
     key: Arc<DataKey>,
     unlabelled: Unlabelled,
     target: &dyn SecretSource,
+    is_stopped: IsStopped<'_>,
 ) -> Result<Restored, BackupError> {
-    restore::restore(path, key, unlabelled, target).await
+    restore::restore(path, key, unlabelled, target, is_stopped).await
 }
 
 /// Why a backup was not written, or not restored.

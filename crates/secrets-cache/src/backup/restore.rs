@@ -16,7 +16,7 @@ use super::record::Records;
 use super::{BackupError, Unlabelled, blocking};
 use crate::error::SourceError;
 use crate::name::SecretName;
-use crate::sealed_stream::{StreamReader, regular};
+use crate::sealed_stream::{IsStopped, StreamReader, go_on, regular};
 use crate::secret::Stage;
 use crate::source::{NewSecret, SecretSource};
 use crate::value::SecretValue;
@@ -71,6 +71,8 @@ pub struct Restored {
     pub plan: Plan,
     /// Versions stored.
     pub versions: u64,
+    /// Whether it was stopped between two secrets. The plan then holds only those that were dealt with.
+    pub interrupted: bool,
 }
 
 pub(super) async fn plan(
@@ -89,11 +91,12 @@ pub(super) async fn restore(
     key: Arc<DataKey>,
     unlabelled: Unlabelled,
     target: &dyn SecretSource,
+    is_stopped: IsStopped<'_>,
 ) -> Result<Restored, BackupError> {
     authenticate(path, Arc::clone(&key), unlabelled).await?;
     let mut differences = Differences::new(path, key, unlabelled, target);
     if !target.is_transactional() {
-        return one_by_one(differences).await;
+        return one_by_one(differences, is_stopped).await;
     }
     let mut failure = None;
     let secrets = stream::unfold(
@@ -102,10 +105,15 @@ pub(super) async fn restore(
             if failed {
                 return None;
             }
-            match differences.next().await {
+            let next = match go_on(is_stopped) {
+                Ok(()) => differences.next().await,
+                Err(stopped) => Err(stopped.into()),
+            };
+            match next {
                 Ok(secret) => secret.map(|secret| (Ok(secret), (differences, failure, false))),
                 Err(error) => {
-                    // The file has changed since it was authenticated: the target gets an error and takes nothing.
+                    // It was stopped, or the file has changed since it was authenticated: the target gets an error and takes
+                    // nothing.
                     *failure = Some(error);
                     let stop = SourceError::Storage { operation: "read the backup again", cause: None };
                     Some((Err(stop), (differences, failure, true)))
@@ -117,16 +125,26 @@ pub(super) async fn restore(
     match (failure, stored) {
         (Some(error), _) => Err(error),
         (None, Err(error)) => Err(error.into()),
-        (None, Ok(versions)) => Ok(Restored { plan: differences.plan, versions }),
+        (None, Ok(versions)) => Ok(Restored { plan: differences.plan, versions, interrupted: false }),
     }
 }
 
 /// Stores each secret that can be stored. An outage ends it: a repeated restore continues where this one
 /// ended.
-async fn one_by_one(mut differences: Differences<'_>) -> Result<Restored, BackupError> {
+async fn one_by_one(
+    mut differences: Differences<'_>,
+    is_stopped: IsStopped<'_>,
+) -> Result<Restored, BackupError> {
     let mut versions = 0;
     let mut failed: Option<SecretName> = None;
+    let mut last: Option<SecretName> = None;
     while let Some(secret) = differences.next().await? {
+        // Between two secrets only: after its previous version alone, a secret would serve that one.
+        if last.as_ref() != Some(&secret.name) && is_stopped() {
+            differences.forget(&secret);
+            return Ok(Restored { plan: differences.plan, versions, interrupted: true });
+        }
+        last = Some(secret.name.clone());
         if failed.as_ref() == Some(&secret.name) {
             continue;
         }
@@ -139,7 +157,7 @@ async fn one_by_one(mut differences: Differences<'_>) -> Result<Restored, Backup
             }
         }
     }
-    Ok(Restored { plan: differences.plan, versions })
+    Ok(Restored { plan: differences.plan, versions, interrupted: false })
 }
 
 /// Reads the whole file and keeps nothing.
@@ -192,6 +210,13 @@ impl<'a> Differences<'a> {
             }
         }
         Ok(self.ready.pop_front())
+    }
+
+    /// Takes a secret and those after it out of the plan: they are not stored.
+    fn forget(&mut self, next: &NewSecret) {
+        let left: Vec<&SecretName> = self.ready.iter().chain([next]).map(|secret| &secret.name).collect();
+        self.plan.added.retain(|name| !left.contains(&name));
+        self.plan.changed.retain(|name| !left.contains(&name));
     }
 
     async fn compare(&mut self) -> Result<(), BackupError> {

@@ -9,7 +9,9 @@ use zeroize::Zeroizing;
 
 use super::{BackupError, blocking, record};
 use crate::name::SecretName;
-use crate::sealed_stream::{self, Existing, StreamError, StreamKey, StreamKind, StreamWriter};
+use crate::sealed_stream::{
+    self, Existing, IsStopped, StreamError, StreamKey, StreamKind, StreamWriter, go_on,
+};
 use crate::secret::{SecretMetadata, Stage};
 use crate::source::{ListRequest, SecretSource};
 
@@ -33,12 +35,13 @@ pub(super) async fn write(
     key: StreamKey,
     path: &Path,
     existing: Existing,
+    is_stopped: IsStopped<'_>,
 ) -> Result<Written, BackupError> {
     // A line at a time goes to a thread that may block; a few may wait, so memory stays bounded.
     let (lines, received) = mpsc::channel(16);
     let path = path.to_owned();
     let file = tokio::spawn(blocking(move || write_file(&key, &path, existing, received)));
-    let gathered = gather(source, &lines).await;
+    let gathered = gather(source, &lines, is_stopped).await;
     if gathered.is_ok() {
         // Without this mark the file is not finished.
         let _ = lines.send(None).await;
@@ -74,13 +77,18 @@ fn write_file(
     Ok(())
 }
 
-async fn gather(source: &dyn SecretSource, lines: &Lines) -> Result<Written, BackupError> {
+async fn gather(
+    source: &dyn SecretSource,
+    lines: &Lines,
+    is_stopped: IsStopped<'_>,
+) -> Result<Written, BackupError> {
     let mut written = Written::default();
     send(lines, record::first()?).await?;
     let mut request = ListRequest::default().with_limit(PAGE);
     loop {
+        go_on(is_stopped)?;
         let page = source.list(&request).await?;
-        gather_page(source, &page.secrets, lines, &mut written).await?;
+        gather_page(source, &page.secrets, lines, &mut written, is_stopped).await?;
         match page.next {
             Some(next) => request = request.after(Some(next)),
             None => break,
@@ -95,9 +103,11 @@ async fn gather_page(
     page: &[SecretMetadata],
     lines: &Lines,
     written: &mut Written,
+    is_stopped: IsStopped<'_>,
 ) -> Result<(), BackupError> {
     let names: Vec<SecretName> = page.iter().map(|secret| secret.name.clone()).collect();
     for (known, current) in page.iter().zip(source.get_many(&names).await?) {
+        go_on(is_stopped)?;
         let current = match current {
             Ok(current) => current,
             Err(error) if error.is_outage() => return Err(error.into()),

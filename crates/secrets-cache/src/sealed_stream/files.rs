@@ -1,7 +1,7 @@
 //! Sealing and opening whole files.
 
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Write};
+use std::io::{self, BufReader, BufWriter, Read as _, Write};
 use std::path::Path;
 
 use durable_file::{Existing, Links, NewFile, Options};
@@ -11,6 +11,12 @@ use super::{Header, Opens, StreamError, StreamKey, StreamKind, StreamReader, Str
 
 /// The widest mode of a file with plaintext.
 const PRIVATE: u32 = 0o600;
+
+/// Bytes between two looks at a signal.
+const STEP: u64 = 1 << 20;
+
+/// Asked between the steps of long work: true ends it with [`StreamError::Stopped`], and nothing half-written is left.
+pub type IsStopped<'a> = &'a (dyn Fn() -> bool + Send + Sync);
 
 /// Opens a regular file for reading: a pipe would be waited for.
 ///
@@ -31,11 +37,14 @@ pub fn seal_file(
     from: &Path,
     to: &Path,
     existing: Existing,
+    is_stopped: IsStopped<'_>,
 ) -> Result<(), StreamError> {
     let mut from = BufReader::new(regular(from)?);
     let target = NewFile::begin(to, &options(existing))?;
     let mut writer = StreamWriter::new(BufWriter::new(target), key, kind)?;
-    io::copy(&mut from, &mut writer)?;
+    while io::copy(&mut from.by_ref().take(STEP), &mut writer)? > 0 {
+        go_on(is_stopped)?;
+    }
     commit(writer.finish()?)
 }
 
@@ -60,6 +69,7 @@ pub fn open_file(
     from: &Path,
     to: &Path,
     existing: Existing,
+    is_stopped: IsStopped<'_>,
 ) -> Result<(), StreamError> {
     let mut reader = StreamReader::new(BufReader::new(regular(from)?), key, Opens::OrUnlabelled(kind))?;
     // The content was sealed, so only the owner may read it.
@@ -67,8 +77,13 @@ pub fn open_file(
     let mut writer = BufWriter::new(NewFile::begin(to, &private)?);
     while let Some(chunk) = reader.next_chunk()? {
         writer.write_all(chunk)?;
+        go_on(is_stopped)?;
     }
     commit(writer)
+}
+
+pub(crate) fn go_on(is_stopped: IsStopped<'_>) -> Result<(), StreamError> {
+    if is_stopped() { Err(StreamError::Stopped) } else { Ok(()) }
 }
 
 pub(crate) fn options(existing: Existing) -> Options {

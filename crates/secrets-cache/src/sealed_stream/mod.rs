@@ -45,8 +45,8 @@ use sha2::Sha512;
 use zeroize::Zeroizing;
 
 pub use durable_file::Existing;
-pub(crate) use files::{commit, options};
-pub use files::{header, open_file, regular, seal_file};
+pub use files::{IsStopped, header, open_file, regular, seal_file};
+pub(crate) use files::{commit, go_on, options};
 pub use header::Header;
 pub use key::StreamKey;
 pub use reader::StreamReader;
@@ -157,6 +157,9 @@ pub enum StreamError {
     /// The label is over [`MAX_LABEL_LEN`], or the plaintext over 256 TiB.
     #[error("too long for a sealed stream")]
     TooLong,
+    /// The caller asked for the end of the work. Nothing half-written is left.
+    #[error("stopped before it was complete; nothing was written")]
+    Stopped,
     /// Reading or writing failed.
     #[error("cannot read or write a sealed stream")]
     Io(#[from] std::io::Error),
@@ -182,6 +185,7 @@ impl StreamError {
             Self::WrongKey => "use the key that it was sealed with; the label in the file says which",
             Self::Damaged | Self::Truncated => "use another copy; nothing of this one was used",
             Self::Io(_) => "check the paths, their permissions and the free space",
+            Self::Stopped => "run it again",
             Self::TooLong => return None,
         })
     }

@@ -45,8 +45,9 @@ async fn filled(directory: &Path) -> LocalStore {
 async fn all_of_it_comes_back_elsewhere_and_twice_is_once() {
     let directory = tempfile::tempdir().unwrap();
     let (from, file) = (filled(directory.path()).await, directory.path().join("backup"));
-    let written =
-        backup::write(&from, StreamKey::new(key(), "test"), &file, Existing::Replace).await.unwrap();
+    let written = backup::write(&from, StreamKey::new(key(), "test"), &file, Existing::Replace, &|| false)
+        .await
+        .unwrap();
     assert_eq!((written.secrets, written.versions), (702, 703));
     assert_eq!(written.left_out, [(name("gone"), "expired")]);
     let (local, memory) = (local(directory.path(), "to.db").await, MemorySource::new());
@@ -54,7 +55,7 @@ async fn all_of_it_comes_back_elsewhere_and_twice_is_once() {
     for target in targets {
         let plan = backup::plan(&file, key(), Unlabelled::Refuse, target).await.unwrap();
         assert_eq!((plan.added.len(), plan.changed.len(), plan.unchanged), (702, 0, 0));
-        let restored = backup::restore(&file, key(), Unlabelled::Refuse, target).await.unwrap();
+        let restored = backup::restore(&file, key(), Unlabelled::Refuse, target, &|| false).await.unwrap();
         assert_eq!((restored.versions, restored.plan), (703, plan));
         let full = target.describe(&name("full")).await.unwrap();
         assert_eq!(full.tags["team"], "red");
@@ -64,7 +65,7 @@ async fn all_of_it_comes_back_elsewhere_and_twice_is_once() {
         assert_eq!(text(&target.get(&name("full"), &Stage::Previous).await.unwrap()), "1");
         assert_eq!(target.get(&name("bytes"), &Stage::Current).await.unwrap().value.expose_bytes(), [0, 255]);
         assert_eq!(text(&target.get(&name("many/699"), &Stage::Current).await.unwrap()), "value \"699\"\n");
-        let again = backup::restore(&file, key(), Unlabelled::Refuse, target).await.unwrap();
+        let again = backup::restore(&file, key(), Unlabelled::Refuse, target, &|| false).await.unwrap();
         assert_eq!((again.versions, again.plan.unchanged), (0, 702));
     }
 }
@@ -73,7 +74,7 @@ async fn all_of_it_comes_back_elsewhere_and_twice_is_once() {
 async fn a_dry_run_says_what_would_change_and_changes_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let (store, file) = (filled(directory.path()).await, directory.path().join("backup"));
-    backup::write(&store, StreamKey::new(key(), "test"), &file, Existing::Replace).await.unwrap();
+    backup::write(&store, StreamKey::new(key(), "test"), &file, Existing::Replace, &|| false).await.unwrap();
     store.put(&new("many/1", "changed since")).await.unwrap();
     store.delete(&name("many/2")).await.unwrap();
     store.put(&new("only here", "stays")).await.unwrap();
@@ -84,7 +85,7 @@ async fn a_dry_run_says_what_would_change_and_changes_nothing() {
         (&[name("many/2")][..], &[name("many/1")][..])
     );
     assert_eq!(store.status().await.unwrap(), before);
-    backup::restore(&file, key(), Unlabelled::Refuse, &store).await.unwrap();
+    backup::restore(&file, key(), Unlabelled::Refuse, &store, &|| false).await.unwrap();
     assert_eq!(text(&store.get(&name("many/1"), &Stage::Current).await.unwrap()), "value \"1\"\n");
     assert_eq!(text(&store.get(&name("only here"), &Stage::Current).await.unwrap()), "stays");
 }
@@ -93,9 +94,10 @@ async fn a_dry_run_says_what_would_change_and_changes_nothing() {
 async fn a_wrong_key_and_damage_are_told_and_restore_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let (from, file) = (filled(directory.path()).await, directory.path().join("backup"));
-    backup::write(&from, StreamKey::new(key(), "test"), &file, Existing::Replace).await.unwrap();
+    backup::write(&from, StreamKey::new(key(), "test"), &file, Existing::Replace, &|| false).await.unwrap();
     let target = local(directory.path(), "to.db").await;
-    let wrong = backup::restore(&file, Arc::new(DataKey::generate()), Unlabelled::Refuse, &target).await;
+    let wrong =
+        backup::restore(&file, Arc::new(DataKey::generate()), Unlabelled::Refuse, &target, &|| false).await;
     assert!(matches!(wrong, Err(BackupError::Stream(StreamError::WrongKey))));
     let whole = std::fs::read(&file).unwrap();
     let mut flipped = whole.clone();
@@ -103,7 +105,7 @@ async fn a_wrong_key_and_damage_are_told_and_restore_nothing() {
     flipped[near_the_end] ^= 1;
     for damaged in [flipped, whole[..whole.len() - 1].to_vec(), whole[..200].to_vec()] {
         std::fs::write(&file, damaged).unwrap();
-        let refused = backup::restore(&file, key(), Unlabelled::Refuse, &target).await;
+        let refused = backup::restore(&file, key(), Unlabelled::Refuse, &target, &|| false).await;
         assert!(
             matches!(refused, Err(BackupError::Stream(StreamError::Damaged | StreamError::Truncated))),
             "{refused:?}"
@@ -117,10 +119,11 @@ async fn a_wrong_key_and_damage_are_told_and_restore_nothing() {
         &directory.path().join("other"),
         &file,
         Existing::Replace,
+        &|| false,
     )
     .unwrap();
     for unlabelled in [Unlabelled::Accept, Unlabelled::Refuse] {
-        let refused = backup::restore(&file, key(), unlabelled, &target).await;
+        let refused = backup::restore(&file, key(), unlabelled, &target, &|| false).await;
         assert!(matches!(refused, Err(BackupError::Stream(StreamError::OtherKind))));
     }
     assert_eq!(target.status().await.unwrap().inventory.secrets, 0);
@@ -136,6 +139,7 @@ async fn a_source_that_fails_leaves_no_file() {
         StreamKey::new(key(), "test"),
         &directory.path().join("backup"),
         Existing::Replace,
+        &|| false,
     )
     .await;
     assert!(matches!(failed, Err(BackupError::Source(_))), "{failed:?}");
@@ -146,6 +150,7 @@ async fn a_source_that_fails_leaves_no_file() {
         StreamKey::new(key(), "test"),
         &directory.path().join("no/such/backup"),
         Existing::Replace,
+        &|| false,
     )
     .await;
     assert!(matches!(nowhere, Err(BackupError::Stream(StreamError::File(_)))), "{nowhere:?}");
@@ -161,10 +166,10 @@ async fn a_backup_of_the_first_version_is_restored_where_such_are_accepted() {
     std::fs::write(&file, EARLIER).unwrap();
     let key = Arc::new(DataKey::from_slice(&std::array::from_fn::<u8, 32, _>(|at| at as u8)).unwrap());
     let target = local(directory.path(), "to.db").await;
-    let refused = backup::restore(&file, key.clone(), Unlabelled::Refuse, &target).await;
+    let refused = backup::restore(&file, key.clone(), Unlabelled::Refuse, &target, &|| false).await;
     assert!(matches!(refused, Err(BackupError::Stream(StreamError::Unlabelled))));
     assert_eq!(target.status().await.unwrap().inventory.secrets, 0);
-    let restored = backup::restore(&file, key, Unlabelled::Accept, &target).await.unwrap();
+    let restored = backup::restore(&file, key, Unlabelled::Accept, &target, &|| false).await.unwrap();
     assert_eq!((restored.plan.added.len(), restored.versions), (2, 3));
     assert_eq!(text(&target.get(&name("api/key"), &Stage::Current).await.unwrap()), "second");
 }

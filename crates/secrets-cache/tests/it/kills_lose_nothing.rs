@@ -55,9 +55,15 @@ async fn child() {
             store.reseal(|report| println!("ack {}", report.resealed)).await.unwrap();
         }
         "restore" => {
-            backup::restore(&Path::new(&directory).join("backup"), master(), Unlabelled::Refuse, &store)
-                .await
-                .unwrap();
+            backup::restore(
+                &Path::new(&directory).join("backup"),
+                master(),
+                Unlabelled::Refuse,
+                &store,
+                &|| false,
+            )
+            .await
+            .unwrap();
         }
         _ => panic!("no such job"),
     }
@@ -182,6 +188,7 @@ async fn while_restoring() {
             StreamKey::new(master(), "test"),
             &directory.path().join("backup"),
             Existing::Replace,
+            &|| false,
         )
         .await
         .unwrap();

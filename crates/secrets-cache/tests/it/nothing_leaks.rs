@@ -130,6 +130,7 @@ async fn anywhere() {
         StreamKey::new(key.clone(), "test"),
         &directory.path().join("backup"),
         Existing::Replace,
+        &|| false,
     )
     .await
     .unwrap();
@@ -137,7 +138,9 @@ async fn anywhere() {
     let manager = Arc::new(SecretsManager::new(aws.secrets_manager()));
     told.push(format!(
         "{:?}",
-        backup::restore(&directory.path().join("backup"), key, Unlabelled::Refuse, &*manager).await.unwrap()
+        backup::restore(&directory.path().join("backup"), key, Unlabelled::Refuse, &*manager, &|| false)
+            .await
+            .unwrap()
     ));
     manager.rotate(&name("a"), &value(CANARY)).await.unwrap();
     use_source(manager.clone(), &mut told).await;

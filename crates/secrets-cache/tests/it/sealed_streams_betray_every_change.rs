@@ -123,21 +123,23 @@ fn files_appear_whole_or_not_at_all() {
         &path("plain"),
         &path("sealed"),
         Existing::Refuse,
+        &|| false,
     )
     .unwrap();
-    open_file(&key(1), StreamKind::File, &path("sealed"), &path("opened"), Existing::Refuse).unwrap();
+    open_file(&key(1), StreamKind::File, &path("sealed"), &path("opened"), Existing::Refuse, &|| false)
+        .unwrap();
     assert_eq!(std::fs::read(path("opened")).unwrap(), text);
     let mut damaged = std::fs::read(path("sealed")).unwrap();
     let last = damaged.len() - 1;
     damaged[last] ^= 1;
     std::fs::write(path("damaged"), damaged).unwrap();
     assert!(matches!(
-        open_file(&key(1), StreamKind::File, &path("damaged"), &path("opened"), Existing::Replace),
+        open_file(&key(1), StreamKind::File, &path("damaged"), &path("opened"), Existing::Replace, &|| false),
         Err(StreamError::Damaged)
     ));
     assert_eq!(std::fs::read(path("opened")).unwrap(), text, "the existing file is still there");
     assert!(matches!(
-        open_file(&key(1), StreamKind::File, &path("damaged"), &path("new"), Existing::Refuse),
+        open_file(&key(1), StreamKind::File, &path("damaged"), &path("new"), Existing::Refuse, &|| false),
         Err(StreamError::Damaged)
     ));
     let mut left: Vec<_> =
@@ -207,6 +209,7 @@ fn a_file_that_appears_in_the_last_moment_is_not_replaced_and_no_link_is_followe
             &path("plain"),
             &path(to),
             Existing::Refuse,
+            &|| false,
         );
         assert!(matches!(refused, Err(StreamError::File(_))), "{to}: {refused:?}");
     }
@@ -218,6 +221,7 @@ fn a_file_that_appears_in_the_last_moment_is_not_replaced_and_no_link_is_followe
         &path("plain"),
         &path("link"),
         Existing::Replace,
+        &|| false,
     )
     .unwrap();
     assert!(path("link").symlink_metadata().unwrap().is_symlink(), "the link stays one");

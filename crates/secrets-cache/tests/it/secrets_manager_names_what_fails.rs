@@ -117,13 +117,16 @@ async fn a_restore_does_all_it_can_and_lists_the_rest() {
         full.put(&new(secret, &format!("{CANARY} {secret}"))).await.unwrap();
     }
     full.put(&new("large", &"x".repeat(70_000))).await.unwrap();
-    backup::write(&full, StreamKey::new(Arc::clone(&key), "test"), &file, Existing::Refuse).await.unwrap();
+    backup::write(&full, StreamKey::new(Arc::clone(&key), "test"), &file, Existing::Refuse, &|| false)
+        .await
+        .unwrap();
     let aws = Emulator::start();
     let target = SecretsManager::new(aws.secrets_manager());
     target.put(&new("gone", "old")).await.unwrap();
     target.delete(&name("gone")).await.unwrap();
     let planned = backup::plan(&file, Arc::clone(&key), Unlabelled::Refuse, &target).await.unwrap();
-    let restored = backup::restore(&file, Arc::clone(&key), Unlabelled::Refuse, &target).await.unwrap();
+    let restored =
+        backup::restore(&file, Arc::clone(&key), Unlabelled::Refuse, &target, &|| false).await.unwrap();
     let failed = |plan: &backup::Plan| {
         let mut failed: Vec<(String, &str)> =
             plan.failed.iter().map(|f| (f.name.to_string(), f.class)).collect();

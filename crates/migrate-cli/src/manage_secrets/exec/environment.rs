@@ -135,14 +135,24 @@ pub(super) struct Environment<'a> {
 }
 
 impl<'a> Environment<'a> {
-    pub(super) fn of(collected: &'a Collected, files: Option<&'a PrivateFiles>, prefer: Prefer) -> Self {
+    /// A variable that is withheld from the program is not one that the environment has.
+    pub(super) fn of(
+        collected: &'a Collected,
+        files: Option<&'a PrivateFiles>,
+        prefer: Prefer,
+        withheld: &[String],
+    ) -> Self {
+        let inherited = |name: &str| {
+            let is_withheld = withheld.iter().any(|other| other == name);
+            std::env::var_os(name).filter(|_| !is_withheld)
+        };
         let values = collected.values.iter().filter_map(|(name, given)| {
             Some((name.as_str(), std::ffi::OsStr::new(given.value.expose_text()?)))
         });
         let paths = files.into_iter().flat_map(PrivateFiles::paths);
         let mut environment = Self { variables: Vec::new(), overridden: Vec::new() };
         for (name, value) in values.chain(paths) {
-            match std::env::var_os(name).filter(|there| there != value) {
+            match inherited(name).filter(|there| there != value) {
                 Some(_) if prefer == Prefer::Environment => {
                     environment
                         .overridden

@@ -91,6 +91,10 @@ fn interval(text: &str) -> Result<Duration, String> {
 /// Becomes the program: its exit code, its signals and its place in the process table are its own. With `--file` or
 /// `--watch` this program stays as its parent.
 pub(super) async fn run(args: Args, opened: &Opened, options: &Options) -> Result<Exit, Failure> {
+    if args.watch && matches!(options.source, SourceUri::Dotenv(_)) {
+        let hint = "leave out --watch and start the program again after a change, or use another source";
+        return Err(Failure::usage("a .env file is read once: --watch would see no change of it", hint));
+    }
     let collected = match select::collect(&args, opened).await? {
         Ok(collected) => collected,
         Err(failures) => {
@@ -145,10 +149,11 @@ impl Program {
     fn command(&self, args: &Args, collected: &Collected, files: Option<&PrivateFiles>) -> Command {
         let mut command = Command::new(&self.path);
         command.arg0(&self.name).args(args.command.iter().skip(1));
-        for name in environment::withheld(&self.source) {
+        let withheld: Vec<String> = environment::withheld(&self.source).collect();
+        for name in &withheld {
             command.env_remove(name);
         }
-        let environment = Environment::of(collected, files, args.prefer);
+        let environment = Environment::of(collected, files, args.prefer, &withheld);
         environment.overridden.iter().for_each(|line| note(line));
         environment.apply(&mut command);
         command
@@ -182,7 +187,7 @@ fn on_path(name: &OsStr) -> Option<PathBuf> {
 fn default_interval(source: &SourceUri) -> Duration {
     match source {
         // A lease is looked at without a call until it is to be renewed.
-        SourceUri::Local(_) | SourceUri::Dotenv(_) | SourceUri::VaultLease(_) => Duration::from_secs(2),
+        SourceUri::Local(_) | SourceUri::VaultLease(_) => Duration::from_secs(2),
         _ => Duration::from_secs(30),
     }
 }

@@ -43,6 +43,7 @@ struct Report {
 
 #[derive(Serialize)]
 struct Found {
+    #[serde(serialize_with = "crate::output::path")]
     path: PathBuf,
     line: usize,
     rule: &'static str,
@@ -54,6 +55,7 @@ struct Found {
 
 #[derive(Serialize)]
 struct NotRead {
+    #[serde(serialize_with = "crate::output::path")]
     path: PathBuf,
     reason: String,
     named: bool,

@@ -1,4 +1,4 @@
-//! Whether a program has a file open for writing, as `/proc` shows it.
+//! Whether a program has a file open for writing, or mapped into its memory, as `/proc` shows it.
 
 use std::collections::HashSet;
 use std::fs;
@@ -27,7 +27,7 @@ impl FileId {
     }
 }
 
-/// The files that programs have open for writing, and whether every program was seen.
+/// The files that programs have open for writing or mapped, and whether every program was seen.
 pub(super) struct Writers {
     open: HashSet<FileId>,
     /// Whether programs can be at work that were not seen: of another user, or outside of this PID namespace.
@@ -92,7 +92,38 @@ fn add_of_process(process: &Path, open: &mut HashSet<FileId>) -> io::Result<()> 
             open.insert(FileId::of(&file));
         }
     }
+    add_mapped(&fs::read(process.join("maps"))?, open);
     Ok(())
+}
+
+/// Adds the files that are mapped and shared (proc_pid_maps(5)): what is written to such a mapping is in the file, also after its
+/// descriptor is closed. A mapping that is not for writing can become one.
+fn add_mapped(maps: &[u8], open: &mut HashSet<FileId>) {
+    for line in maps.split(|byte| *byte == b'\n') {
+        let line = String::from_utf8_lossy(line);
+        let mut fields = line.split_ascii_whitespace().skip(1);
+        let (Some(permissions), Some(_), Some(device), Some(inode)) =
+            (fields.next(), fields.next(), fields.next(), fields.next())
+        else {
+            continue;
+        };
+        let Ok(inode) = inode.parse::<u64>() else { continue };
+        if !permissions.ends_with('s') || inode == 0 {
+            continue;
+        }
+        let numbers = device.split_once(':').map(|(major, minor)| (number(major), number(minor)));
+        if let Some((Some(major), Some(minor))) = numbers {
+            open.insert(FileId { device: rustix::fs::makedev(major, minor), inode });
+        }
+        // Some file systems show another device here than they give to a file.
+        let path = line.find('/').map(|at| Path::new(&line[at..]));
+        let there = path.and_then(|path| fs::metadata(path).ok()).filter(|there| there.ino() == inode);
+        open.extend(there.map(|there| FileId::of(&there)));
+    }
+}
+
+fn number(hexadecimal: &str) -> Option<u32> {
+    u32::from_str_radix(hexadecimal, 16).ok()
 }
 
 fn is_for_writing(info: &str) -> bool {

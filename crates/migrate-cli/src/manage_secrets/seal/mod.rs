@@ -4,10 +4,10 @@ mod closed;
 mod rotated;
 mod watch;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use secrets_cache::sealed_stream::{self, StreamError, StreamKind};
+use secrets_cache::sealed_stream::{self, IsStopped, StreamError, StreamKind};
 
 use super::Options;
 use super::backup::{check_target, existing};
@@ -15,7 +15,8 @@ use super::failure::Failure;
 use super::file_key::FileKeys;
 use crate::exit::{CliError, Exit};
 use crate::input;
-use crate::output::{Format, print};
+use crate::output::{Format, print, printable};
+use crate::startup;
 use tokenseal::Settings;
 
 #[derive(clap::Args)]
@@ -63,13 +64,6 @@ pub(super) struct SealArgs {
     only_visible_writers: bool,
 }
 
-impl SealArgs {
-    /// Whether it runs until a signal comes, and then finishes the current file.
-    pub(super) fn is_watch(&self) -> bool {
-        self.watch.is_some()
-    }
-}
-
 fn settle(text: &str) -> Result<Duration, String> {
     envelope_core::duration::parse(text).ok_or_else(|| "must be a time such as 10s or 5m".into())
 }
@@ -90,8 +84,8 @@ pub(super) async fn seal_file(
     input::check(&from)?;
     check_target(&to, args.overwrite, [from.as_path()])?;
     let key = keys.for_new(kind).await?;
-    written(from, to, options, move |from, to| {
-        sealed_stream::seal_file(&key, kind, from, to, existing(args.overwrite))
+    written(from, to, options, move |from, to, is_stopped| {
+        sealed_stream::seal_file(&key, kind, from, to, existing(args.overwrite), is_stopped)
     })
     .await
 }
@@ -104,8 +98,8 @@ pub(super) async fn open_file(
     input::check(&args.from)?;
     check_target(&args.to, args.overwrite, [args.from.as_path()])?;
     let key = FileKeys::open(settings, options).await?.of(&args.from).await?;
-    written(args.from, args.to, options, move |from, to| {
-        sealed_stream::open_file(&key, kind(args.as_backup), from, to, existing(args.overwrite))
+    written(args.from, args.to, options, move |from, to, is_stopped| {
+        sealed_stream::open_file(&key, kind(args.as_backup), from, to, existing(args.overwrite), is_stopped)
     })
     .await
 }
@@ -118,12 +112,17 @@ async fn written(
     from: PathBuf,
     to: PathBuf,
     options: &Options,
-    work: impl FnOnce(&PathBuf, &PathBuf) -> Result<(), StreamError> + Send + 'static,
+    work: impl FnOnce(&Path, &Path, IsStopped<'_>) -> Result<(), StreamError> + Send + 'static,
 ) -> Result<Exit, Failure> {
-    let (from, to) = blocking(move || work(&from, &to).map(|()| (from, to))).await?;
+    let stop = startup::stop_on_signals();
+    let (from, to) = blocking(move || work(&from, &to, &|| stop.is_set()).map(|()| (from, to))).await?;
     match options.common.format {
-        Format::Human => print(&format!("{} written", to.display()))?,
-        Format::Json | Format::Sarif => print(&serde_json::json!({ "from": from, "to": to }).to_string())?,
+        Format::Human => print(&printable(&format!("{} written", to.display())))?,
+        Format::Json | Format::Sarif => {
+            // A path need not be UTF-8.
+            let (from, to) = (from.to_string_lossy(), to.to_string_lossy());
+            print(&serde_json::json!({ "from": from, "to": to }).to_string())?;
+        }
     }
     Ok(Exit::Done)
 }

@@ -37,6 +37,7 @@ struct Report {
 
 #[derive(Clone, PartialEq, Eq, Serialize)]
 struct NotSealed {
+    #[serde(serialize_with = "crate::output::path")]
     file: PathBuf,
     class: &'static str,
     error: String,
@@ -195,7 +196,7 @@ async fn seal_into(candidate: &Candidate, target: &Path, keys: &FileKeys<'_>) ->
     let key = keys.for_new(StreamKind::File).await?;
     let (original, sealed) = (candidate.path.clone(), target.to_owned());
     blocking(move || {
-        match seal(&key, StreamKind::File, &original, &sealed, Existing::Refuse) {
+        match seal(&key, StreamKind::File, &original, &sealed, Existing::Refuse, &|| false) {
             Err(StreamError::File(durable_file::FileError::Exists { .. })) => return Ok(false),
             other => other?,
         }
