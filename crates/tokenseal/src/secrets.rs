@@ -235,6 +235,7 @@ async fn secrets_manager() -> Result<Arc<dyn SecretSource>, ConnectError> {
 pub async fn connect_secrets_manager() -> Result<SecretsManager, ConnectError> {
     use aws_sdk_secretsmanager::config::timeout::TimeoutConfig;
 
+    crate::settings::aws::check_readable()?;
     let config = aws_config::load_defaults(aws_config::BehaviorVersion::latest()).await;
     if config.region().is_none() {
         return Err(SettingsError::of(

@@ -1,7 +1,7 @@
 //! Settings: every variable of this project, in the one place that reads them.
 
 mod agent;
-mod aws;
+pub(crate) mod aws;
 mod endpoints;
 mod error;
 mod reader;

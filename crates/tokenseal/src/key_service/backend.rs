@@ -11,6 +11,8 @@ use kms_provider::{KeyUri, Regions};
 use super::watch::Watch;
 use super::{Load, master_key};
 use crate::error::ConnectError;
+#[cfg(feature = "aws")]
+use crate::settings::aws::check_readable;
 use crate::settings::{Settings, SettingsError};
 
 /// A key service, and what only some have.
@@ -70,6 +72,7 @@ async fn aws(
     load: Load,
     watch: &Watch,
 ) -> Result<Arc<dyn KeyProvider>, ConnectError> {
+    check_readable()?;
     let Some(options) = load.in_one_region() else {
         return Ok(Arc::new(kms_provider::Aws::connect(key_id, further).await?));
     };
@@ -85,6 +88,7 @@ async fn aws_regions(
     load: Load,
     watch: &Watch,
 ) -> Result<Arc<Regions>, ConnectError> {
+    check_readable()?;
     let guarded = |aws| watch.resilient(Arc::new(aws), load.in_each_region());
     Ok(Arc::new(Regions::connect(keys, further, guarded).await?))
 }

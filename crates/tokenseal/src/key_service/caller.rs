@@ -3,6 +3,7 @@
 use kms_provider::KeyUri;
 pub use kms_provider::aws::identity::IdentityError;
 
+use crate::settings::aws::check_readable;
 use crate::settings::{Settings, reaches_kms_alone};
 
 /// Returns the ARN of the identity that this process calls AWS KMS with.
@@ -18,7 +19,7 @@ pub async fn caller(settings: &Settings) -> Option<Result<String, IdentityError>
         KeyUri::AwsRegions(keys) => keys.first()?,
         _ => return None,
     };
-    if reaches_kms_alone() {
+    if reaches_kms_alone() || check_readable().is_err() {
         return None;
     }
     Some(kms_provider::aws::identity::caller_identity(key).await)
