@@ -333,6 +333,25 @@ func TestFailuresOfTheKeyServiceAreDistinguishedAndCarryNoTextOfIt(t *testing.T)
 	}
 }
 
+func TestARefusalOfAnUnknownKindIsDenied(t *testing.T) {
+	for _, status := range []int{401, 403} {
+		var failed *KeyServiceError
+		if err := ErrorOfCode("Decrypt", "OfALaterServiceException", status); !errors.As(err, &failed) || failed.Kind != "denied" {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestAFieldOfAProfileThatIsNullIsOneThatIsNotGiven(t *testing.T) {
+	table := map[string]any{
+		"name": "t", "key": []any{"id"}, "tokens": []any{"a"}, "owner": nil, "version": nil, "types": nil, "later": nil,
+	}
+	parsed := map[string]any{"name": "p", "context": map[string]any{"a": "b"}, "tables": []any{table}, "floor": nil, "later": nil}
+	if made := profile(t, parsed); made.floor != "any" {
+		t.Fatal(made.floor)
+	}
+}
+
 func TestTheCacheSavesCallsIsBoundedAndKeepsNoFailure(t *testing.T) {
 	kms := &memoryKMS{}
 	made := sealer(t, kms, Config{CacheMax: 2})

@@ -14,7 +14,8 @@ export class Fields {
   constructor(parsed, what) {
     const rest = entries(parsed);
     if (rest === undefined) throw new ConfigurationError(`${what} is not a table of fields`);
-    this.#rest = rest;
+    // JSON has null for a field that is not given.
+    this.#rest = new Map([...rest].filter(([, value]) => value !== null && value !== undefined));
     this.#what = what;
   }
 

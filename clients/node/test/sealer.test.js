@@ -236,6 +236,20 @@ test("failures of the key service are distinguished and carry no text of it", as
   }
 });
 
+test("a refusal of an unknown kind is denied", async () => {
+  for (const status of [401, 403]) {
+    const kms = new MemoryKms();
+    kms.failure = new KmsFailure("OfALaterServiceException", status);
+    await assert.rejects(vod(kms).seal("x", VOD_CELL), { kind: "denied" });
+  }
+});
+
+test("a field of a profile that is null is one that is not given", () => {
+  const table = { name: "t", key: ["id"], tokens: ["a"], owner: null, version: null, types: null, later: null };
+  const profile = Profile.fromObject({ name: "p", context: { a: "b" }, tables: [table], floor: null, later: null });
+  assert.equal(profile.floor, "any");
+});
+
 test("the cache saves calls, is bounded and keeps no failure", async () => {
   const kms = new MemoryKms();
   const sealer = vod(kms, { cacheMax: 2 });

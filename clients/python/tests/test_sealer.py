@@ -334,6 +334,22 @@ def test_failures_of_the_key_service_are_distinguished_and_carry_no_text_of_it(c
         assert failed.value.is_retryable == (kind in ("throttled", "unavailable", "timeout"))
 
 
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("code", ["OfALaterServiceException", ""])
+def test_a_refusal_of_an_unknown_kind_is_denied(code: str, status: int) -> None:
+    kms = MemoryKms()
+    kms.failure = KmsFailure(code, status)
+    with pytest.raises(KeyServiceError) as failed:
+        vod(kms).seal("x", **VOD_CELL)
+    assert failed.value.kind == "denied"
+
+
+def test_a_field_of_a_profile_that_is_null_is_one_that_is_not_given() -> None:
+    table = {"name": "t", "key": ["id"], "tokens": ["a"], "owner": None, "version": None, "types": None, "later": None}
+    profile = Profile.from_dict({"name": "p", "context": {"a": "b"}, "tables": [table], "floor": None, "later": None})
+    assert profile.floor == "any"
+
+
 def test_the_cache_saves_calls_is_bounded_and_keeps_no_failure() -> None:
     kms = MemoryKms()
     sealer = vod(kms, cache_max=2)

@@ -248,9 +248,9 @@ def _kind_of_status(status: int, code: str) -> str:
         return "throttled"
     if status in (408, 504):
         return "timeout"
-    if status >= 500 or (not code and status not in (401, 403)):
-        return "unavailable"
-    return "invalid_request" if code else "denied"
+    if status in (401, 403):
+        return "denied"
+    return "unavailable" if status >= 500 or not code else "invalid_request"
 
 
 def _foreign() -> Refused:
