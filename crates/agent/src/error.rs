@@ -65,6 +65,9 @@ pub(crate) struct Details {
     /// The id of this failure in the log and the audit trail.
     #[serde(skip_serializing_if = "Option::is_none")]
     correlation_id: Option<String>,
+    /// For an item of a batch: the status that a request about this item alone has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
 }
 
 impl ApiError {
@@ -73,8 +76,8 @@ impl ApiError {
         class: impl Into<Cow<'static, str>>,
         message: impl Into<Cow<'static, str>>,
     ) -> Self {
-        let details =
-            Details { class: class.into(), message: message.into(), hint: None, correlation_id: None };
+        let (class, message) = (class.into(), message.into());
+        let details = Details { class, message, hint: None, correlation_id: None, status: None };
         Self { status, details: Box::new(details), needs_consent: false, expires: None, retry_after: None }
     }
 
@@ -157,9 +160,9 @@ impl ApiError {
         &self.details.class
     }
 
-    /// For one item of a batch.
+    /// For one item of a batch, with its status.
     pub(crate) fn into_details(self) -> Details {
-        *self.details
+        Details { status: Some(self.status.as_u16()), ..*self.details }
     }
 }
 

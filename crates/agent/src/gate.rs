@@ -88,24 +88,31 @@ fn caller(agent: &Agent, request: &Request) -> Result<Caller, (&'static str, Api
         return Err(("header", ApiError::unauthorized("the header X-Tokenseal: 1 is missing")));
     }
     let peer = peer(request);
-    let token = match (agent.tokens(), bearer(headers)) {
-        (Some(tokens), Some(token)) => {
+    let shown = bearer(headers).map_err(|error| ("token", error))?;
+    let token = match shown {
+        Some(token) => {
             let wrong = || ("token", ApiError::unauthorized("the token is not one of AGENT_TOKEN_FILE"));
-            Some(tokens.holder(token).ok_or_else(wrong)?)
+            Some(agent.tokens().and_then(|tokens| tokens.holder(token)).ok_or_else(wrong)?)
         }
-        _ if peer == Peer::Tcp => {
+        None if peer == Peer::Tcp => {
             return Err(("token", ApiError::unauthorized("a token is needed: Authorization: Bearer …")));
         }
         // On the socket the kernel identifies the caller.
-        _ => None,
+        None => None,
     };
     Ok(Caller { peer, token })
 }
 
-fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
-    let value = headers.get(AUTHORIZATION)?.as_bytes();
-    let (scheme, token) = value.split_at_checked("Bearer ".len())?;
-    scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)
+/// The token that a caller shows. A header that shows none is refused: the caller meant to show one.
+fn bearer(headers: &HeaderMap) -> Result<Option<&[u8]>, ApiError> {
+    let mut all = headers.get_all(AUTHORIZATION).iter();
+    let Some(value) = all.next() else { return Ok(None) };
+    let parts = value.as_bytes().split_at_checked("Bearer ".len());
+    let token = parts.filter(|(scheme, token)| scheme.eq_ignore_ascii_case(b"Bearer ") && !token.is_empty());
+    match (token, all.next()) {
+        (Some((_, token)), None) => Ok(Some(token)),
+        _ => Err(ApiError::unauthorized("Authorization must be given once, as Bearer and a token")),
+    }
 }
 
 /// RFC 9110, section 7.2: host and port. Exactly one header, so that no program between reads a different

@@ -277,7 +277,8 @@ impl Rule {
             );
         }
         if let Some(pattern) = self.secrets.iter().find(|pattern| !is_pattern(pattern)) {
-            return Some(format!("names the secrets {pattern:?}; must be a name, or a beginning and `*`"));
+            let problem = "must be a name (name or name#field), or a beginning of one and `*`";
+            return Some(format!("names the secrets {pattern:?}; {problem}"));
         }
         if let Some(name) =
             self.tables.iter().find(|name| *name != EVERY && profile.table(Some(name)).is_none())
@@ -320,9 +321,12 @@ impl Who {
     }
 }
 
+/// Whether a pattern fits any secret at all.
 fn is_pattern(text: &str) -> bool {
-    let name = text.strip_suffix('*').unwrap_or(text);
-    !text.is_empty() && !name.contains('*')
+    match text.strip_suffix('*') {
+        Some(beginning) => !beginning.contains('*') && format!("{beginning}x").parse::<SecretRef>().is_ok(),
+        None => !text.contains('*') && text.parse::<SecretRef>().is_ok(),
+    }
 }
 
 fn fits(pattern: &str, name: &str) -> bool {

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use axum::Extension;
 use axum::extract::State;
+use tokenseal::token_store::profile::Table;
 use tokenseal::token_store::{NewToken, StoreError};
 
 use crate::agent::Agent;
@@ -91,6 +92,11 @@ pub(crate) async fn put(
 ) -> Result<Reply<WrittenReply>, ApiError> {
     let PutRequest { table, row, owner, tokens, plain, if_revision, lease } = request;
     let target = agent.target(&caller, Action::Put, table.as_deref(), row, owner)?;
+    // The policy speaks of the owner that the request names: a plain value must not make the row another's.
+    let Table { key, owner, .. } = &target.table;
+    if plain.0.iter().any(|(column, _)| key.contains(column) || owner.contains(column)) {
+        return Err(ApiError::malformed("plain names a key or owner column, which belongs in row or owner"));
+    }
     let tokens = tokens
         .0
         .into_iter()

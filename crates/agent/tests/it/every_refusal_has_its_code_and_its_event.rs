@@ -88,6 +88,30 @@ async fn a_body_that_is_too_long_or_breaks_off_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_header_that_shows_no_token_of_the_file_is_refused_on_the_socket_too() {
+    let db = Sql::sqlite().await;
+    let mut place = Place::on(&db).await;
+    let without = place.start();
+    let body = json!({ "row": twitch("me") });
+    let status = |client: &Client| client.post("/v1/tokens/get", &body).status;
+    let shown = |client: Client, value: &str| status(&client.header("Authorization", Some(value)));
+    assert_eq!((status(&without.client()), shown(without.client(), &format!("Bearer {TOKEN}"))), (404, 401));
+    drop(without);
+    let tokens = place.write("tokens", &format!("billing:{TOKEN}\n"));
+    place.set("AGENT_TOKEN_FILE", tokens.to_str().unwrap());
+    let agent = place.start();
+    assert_eq!(status(&agent.client()), 404);
+    assert_eq!(shown(agent.client(), &format!("bearer {TOKEN}")), 404);
+    for value in ["", "Bearer", "Bearer ", "Basic YTpi", TOKEN, "Bearer wrong"] {
+        assert_eq!(shown(agent.client(), value), 401, "{value}");
+    }
+    let mut twice = agent.client().header("Authorization", Some(&format!("Bearer {TOKEN}")));
+    twice.headers.push(("Authorization".into(), "Basic YTpi".into()));
+    assert_eq!(twice.post("/v1/tokens/get", &body).class(401), "unauthorized");
+    agent.wait_for_event(&[("event", "agent_refused"), ("outcome", "token"), ("operation", "get")]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn over_tcp_a_token_of_the_file_is_needed_and_a_loopback_host() {
     let db = Sql::sqlite().await;
     let mut place = Place::on(&db).await;

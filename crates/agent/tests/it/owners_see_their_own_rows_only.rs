@@ -59,6 +59,25 @@ on_each_database! {
         assert_eq!(left, expected);
     }
 
+    async fn no_plain_value_gives_a_row_another_key_or_owner(db) {
+        let (_place, agent) = narrowed(&db).await;
+        let before = db.table("users", &["id", "tenant_id", "email"]).await;
+        for id in [1, 30] {
+            for plain in [
+                json!({ "tenant_id": "initech" }),
+                json!({ "tenant_id": null }),
+                json!({ "tenant_id": "acme" }),
+                json!({ "id": 31 }),
+                json!({ "id": id }),
+            ] {
+                let mut body = put(id, "acme", "canary");
+                body["plain"] = plain.clone();
+                assert_eq!(agent.post("/v1/tokens/put", &body).class(400), "malformed", "{id} {plain}");
+            }
+        }
+        assert_eq!(db.table("users", &["id", "tenant_id", "email"]).await, before);
+    }
+
     async fn only_bound_values_open(db) {
         let (_place, agent) = narrowed(&db).await;
         db.insert("users", &[("id::bigint", Some("4")), ("tenant_id", Some("acme")), ("email", Some("canary-plain"))]).await;
@@ -96,6 +115,8 @@ async fn single_cells_follow_the_same_rule() {
     let classes: Vec<&str> =
         (1..4).map(|at| opened["items"][at]["error"]["class"].as_str().unwrap()).collect();
     assert_eq!(classes, ["not_found", "context_mismatch_or_corrupt", "policy"]);
+    let statuses: Vec<&Value> = (1..4).map(|at| &opened["items"][at]["error"]["status"]).collect();
+    assert_eq!(statuses, [404, 422, 403], "each item has the status of a request about it alone");
     let seal = json!({ "items": [
         { "table": "users", "column": "email", "row": { "id": 5 }, "owner": { "tenant_id": "acme" }, "value": "x" },
         { "table": "users", "column": "email", "row": { "id": 5 }, "owner": { "tenant_id": "initech" }, "value": "x" },

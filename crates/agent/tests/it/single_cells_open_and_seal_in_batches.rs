@@ -44,6 +44,7 @@ on_each_database! {
             assert_eq!(error["message"], first["message"], "a wrong row, a wrong column and damage are one answer");
         }
         assert_eq!(opened["items"][5]["error"]["class"], "malformed");
+        assert_eq!((&first["status"], &opened["items"][5]["error"]["status"]), (&json!(422), &json!(400)));
         assert_eq!(opened["items"][6]["error"]["class"], "malformed");
         assert_eq!(opened["items"][7], json!({ "value": "canary" }), "an envelope is known by its mark");
         assert_eq!(opened["items"][8], json!({ "value": "old" }));
@@ -114,6 +115,27 @@ async fn a_version_that_contradicts_the_text_opens_nothing_in_a_table_without_ve
     }
     for version in [0, 1, 2] {
         assert_eq!(opens(&json!(""), Some(version)).as_deref(), Some(""));
+    }
+}
+
+/// The table that the clients' tests read, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_text_is_taken_by_its_mark_and_its_row_as_in_the_clients() {
+    let db = Sql::sqlite().await;
+    let agent = Place::on(&db).await.start();
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../clients/shared/forms.json");
+    let forms: Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    let texts = forms["texts"].as_array().unwrap();
+    assert!(texts.len() > 40);
+    for form in texts {
+        let text = &form["text"];
+        let row = json!({ "table": "oauth_tokens", "column": "access_token", "row": twitch("me"), "text": text, "version": 0 });
+        let items = json!({ "items": [user(text, None), user(text, Some(0)), row] });
+        let opened = agent.post("/v1/open", &items).expect(200);
+        let is_plaintext = |form: &Value| form == "plaintext";
+        let expected = [&form["unmarked"], &form["unmarked"], &form["version_0"]].map(is_plaintext);
+        let found = [0, 1, 2].map(|at| opened["items"][at]["value"] == *text);
+        assert_eq!(found, expected, "{text}: {opened}");
     }
 }
 

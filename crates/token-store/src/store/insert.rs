@@ -67,6 +67,7 @@ impl TokenStore {
         token: &NewToken,
     ) -> Result<Option<StoredRow>, StoreError> {
         let table = &layout.table;
+        check_named_owner(layout, key, token)?;
         let set = |name: &String| {
             let plain = token.plain.iter().rev().find(|(column, _)| column == name);
             plain.map_or_else(|| key.owner(name), |(_, value)| value.as_deref())
@@ -98,4 +99,18 @@ impl TokenStore {
         let nothing = std::iter::repeat_with(|| Ok(None)).take(layout.content_columns());
         Ok(Some(StoredRow { owner, ..StoredRow::assemble(layout, key, nothing) }))
     }
+}
+
+/// A row is made for the owner that its key names: a plain value of that column cannot make it another's.
+fn check_named_owner(layout: &Layout, key: &TokenKey, token: &NewToken) -> Result<(), StoreError> {
+    let named = layout.table.owner.iter().filter_map(|column| Some((column, key.owner(column)?)));
+    for (column, owner) in named {
+        let is_another = |(name, value): &(String, Option<String>)| {
+            name == column && !layout.is_same_owner(column, value.as_deref(), Some(owner))
+        };
+        if token.plain.iter().any(is_another) {
+            return Err(StoreError::NotPlain { table: layout.table.name.clone(), column: column.clone() });
+        }
+    }
+    Ok(())
 }

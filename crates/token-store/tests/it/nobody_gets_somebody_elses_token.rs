@@ -106,6 +106,19 @@ on_each_database! {
         }
     }
 
+    async fn a_row_is_made_for_the_owner_that_its_key_names_and_for_no_other(db) {
+        let store = two_tables(&db, &Keys::toml(TWO_TABLES)).await;
+        let key = || TokenKey::from_values(["1"]).in_table("first").owned_by("tenant", "a");
+        let token = || NewToken::new().access_token("token");
+        for token in [token().plain("tenant", "b"), token().plain_null("tenant"), token().plain("tenant", "a").plain("tenant", "b")] {
+            let refused = store.put(&key(), token).await;
+            assert!(matches!(&refused, Err(StoreError::NotPlain { column, .. }) if column == "tenant"), "{refused:?}");
+        }
+        assert!(db.table("first", &["id"]).await.is_empty());
+        store.put(&key(), token().plain("tenant", "a")).await.unwrap();
+        assert_access(&store, key(), "token").await;
+    }
+
     async fn names_cannot_be_shifted_between_the_parts_of_a_key(db) {
         create_vod_tender(&db).await;
         for (variant, keys) in variants("vod-tender") {
