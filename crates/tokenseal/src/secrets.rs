@@ -35,7 +35,7 @@ use crate::key_service::{master_key, open_keyring};
 use crate::settings::{Settings, SettingsError};
 use crate::telemetry::Telemetry;
 
-/// How often what is due for rotation is counted: it changes by the day.
+/// How often secrets that are due for rotation are counted: the number changes by the day.
 const INVENTORY_EVERY: Duration = Duration::from_secs(300);
 
 /// The treatment of a local store that does not exist.
@@ -73,7 +73,7 @@ impl OpenSource {
     /// Opens a source, with the key that the settings name where it is a local store.
     ///
     /// # Errors
-    /// [`ConnectError`] naming what is missing or wrong.
+    /// [`ConnectError`], naming each missing or wrong setting.
     pub async fn open(
         uri: Option<&SourceUri>,
         prefix: Option<&str>,
