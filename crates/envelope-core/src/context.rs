@@ -5,6 +5,9 @@ use std::fmt;
 /// Longest canonical encoding of a context, in bytes. AWS KMS limits a context to 8,192 characters of JSON.
 pub const MAX_CONTEXT_LEN: usize = 8_192;
 
+/// The number of pairs up to which a context is sorted on the stack.
+const FEW: usize = 12;
+
 /// An ordered set of unique name-value pairs, always supplied by the caller and never taken from a stored value.
 ///
 /// It is kept as its canonical encoding: a big-endian `u16` count, then, in the order of the names' UTF-8 bytes,
@@ -21,9 +24,17 @@ impl EncryptionContext {
     /// # Errors
     /// [`ContextError`] for an empty or repeated name, an empty value, or more than [`MAX_CONTEXT_LEN`] bytes.
     pub fn new<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, ContextError> {
-        // Room for what contexts usually have, because a chain of iterators does not know its length.
-        let mut sorted: Vec<(&str, &str)> = Vec::with_capacity(12);
-        sorted.extend(pairs);
+        // Contexts usually have few pairs: those need no memory from the allocator to be sorted in.
+        let (mut few, mut count, mut many) = ([("", ""); FEW], 0, Vec::new());
+        for pair in pairs {
+            match few.get_mut(count) {
+                Some(place) => *place = pair,
+                None if many.is_empty() => many.extend(few.iter().copied().chain([pair])),
+                None => many.push(pair),
+            }
+            count += 1;
+        }
+        let sorted = if many.is_empty() { &mut few[..count] } else { many.as_mut_slice() };
         sorted.sort_unstable_by_key(|(name, _)| *name);
         if let Some(twice) = sorted.windows(2).find(|w| w[0].0 == w[1].0) {
             return Err(ContextError::Repeated { name: twice[0].0.into() });
@@ -34,7 +45,7 @@ impl EncryptionContext {
         }
         let mut canonical = Vec::with_capacity(length);
         push_length(&mut canonical, sorted.len());
-        for (name, value) in sorted {
+        for &mut (name, value) in sorted {
             if name.is_empty() {
                 return Err(ContextError::EmptyName);
             }

@@ -6,6 +6,8 @@ use std::sync::OnceLock;
 use aes_gcm::{Aes256Gcm, KeyInit};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
+use crate::aead::NONCE_LEN;
+
 /// Length of every data key: 256 bits.
 pub const DATA_KEY_LEN: usize = 32;
 
@@ -28,6 +30,19 @@ impl DataKey {
     #[must_use]
     pub fn generate() -> Self {
         Self::from_fn(|bytes| crate::random::fill(bytes))
+    }
+
+    /// Makes a random key and a nonce of 96 bits to wrap it with, in one draw from the [operating system](crate::random).
+    ///
+    /// The nonce is for the key that wraps, at once: kept for later, it could be used in two copies of the process.
+    #[must_use]
+    pub fn generate_with_nonce() -> (Self, [u8; NONCE_LEN]) {
+        let mut drawn = Zeroizing::new([0; DATA_KEY_LEN + NONCE_LEN]);
+        crate::random::fill(drawn.as_mut_slice());
+        let (key, rest) = drawn.split_at(DATA_KEY_LEN);
+        let mut nonce = [0; NONCE_LEN];
+        nonce.copy_from_slice(rest);
+        (Self::from_fn(|bytes| bytes.copy_from_slice(key)), nonce)
     }
 
     /// Takes over key bytes from a key service or a key file. The caller wipes its own copy.

@@ -96,9 +96,8 @@ impl KeyProvider for Memory {
     async fn generate(&self, context: &EncryptionContext) -> Result<GeneratedDataKey, KeyError> {
         Counters::add(&self.counters.generate);
         let (number, cipher) = self.current();
-        let key = Arc::new(DataKey::generate());
-        let wrapped = wrap(&cipher, number, &key, context)?;
-        Ok(GeneratedDataKey::new(key, wrapped))
+        let (key, wrapped) = cipher.generate(&number.to_string(), context)?;
+        Ok(GeneratedDataKey::new(Arc::new(key), name(wrapped, number)?))
     }
 
     async fn unwrap(

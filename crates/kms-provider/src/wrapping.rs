@@ -69,10 +69,36 @@ impl WrappingKey {
         Ok(self.seal(DATA_KEY, id, key.expose_secret(), context))
     }
 
+    /// Makes a data key and wraps it under this key, with one draw of random bytes for both.
+    ///
+    /// # Errors
+    /// As for [`wrap`](Self::wrap).
+    pub(crate) fn generate(
+        &self,
+        id: &str,
+        context: &EncryptionContext,
+    ) -> Result<(DataKey, Box<[u8]>), KeyError> {
+        self.count(id)?;
+        let (key, nonce) = DataKey::generate_with_nonce();
+        let wrapped = self.seal_with(nonce, DATA_KEY, id, key.expose_secret(), context);
+        Ok((key, wrapped))
+    }
+
     /// Seals `secret`, of any length, in the layout above.
-    #[expect(clippy::expect_used, reason = "callers keep ids within 255 bytes and secrets within 4 KiB")]
     pub(crate) fn seal(
         &self,
+        purpose: &[u8],
+        id: &str,
+        secret: &[u8],
+        context: &EncryptionContext,
+    ) -> Box<[u8]> {
+        self.seal_with(random::bytes(), purpose, id, secret, context)
+    }
+
+    #[expect(clippy::expect_used, reason = "callers keep ids within 255 bytes and secrets within 4 KiB")]
+    fn seal_with(
+        &self,
+        nonce: [u8; NONCE_LEN],
         purpose: &[u8],
         id: &str,
         secret: &[u8],
@@ -86,7 +112,6 @@ impl WrappingKey {
         out.push(u8::try_from(id.len()).expect("key ids are bounded"));
         out.extend_from_slice(id.as_bytes());
         out.extend_from_slice(&self.commitment);
-        let nonce: [u8; NONCE_LEN] = random::bytes();
         out.extend_from_slice(&nonce);
         out.extend_from_slice(secret);
         let aad = associated_data(purpose, &out[2..named], context);

@@ -19,8 +19,11 @@ const DIRECTORY: &str = "TOKENSEAL_TEST_FORK";
 fn draw(ring: &OneKey) -> Vec<String> {
     let (key, wrapped) = (&*ring.1, WrappedDataKey::new(*b"wrapped", None).unwrap());
     let binding = Binding::new("t", "c").key("id", "1");
+    let (fresh, nonce) = DataKey::generate_with_nonce();
     vec![
         hex::encode(DataKey::generate().expose_secret()),
+        hex::encode(fresh.expose_secret()),
+        hex::encode(nonce),
         CorrelationId::random().to_string(),
         direct_aes::seal(key, "x"),
         kms_envelope::seal(key, &wrapped, "x"),

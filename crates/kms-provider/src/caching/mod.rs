@@ -164,12 +164,7 @@ impl Caching {
             return;
         }
         self.ensure_janitor();
-        let unnamed = wrapped.key_id().and_then(|_| WrappedDataKey::new(wrapped.bytes(), None).ok());
-        for wrapped in [Some(wrapped.clone()), unnamed].into_iter().flatten() {
-            let entry = Entry { wrapped, context: context.clone() };
-            let key_id = generated.wrapped.key_id();
-            self.shared.store.keep(entry, key.0.clone(), key_id, generation);
-        }
+        self.shared.store.keep_generated(&wanted, key.0.clone(), generation);
     }
 
     fn ensure_janitor(&self) {

@@ -13,7 +13,7 @@ pub struct CacheOptions {
     /// How long an unwrapped key is kept: five minutes. Up to a tenth is taken off at random, so that keys that
     /// came together do not all go together.
     pub ttl: Duration,
-    /// Most keys kept: 10,000. A generated key takes two, see [`remember_generated`](Self::remember_generated).
+    /// Most keys kept: 10,000.
     pub max_entries: u64,
     /// Most memory taken by cached entries, in bytes and by estimate: 64 MiB. An entry takes one to two KiB,
     /// and never more than 16.

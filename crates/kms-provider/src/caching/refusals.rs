@@ -7,21 +7,22 @@ use std::time::Duration;
 use envelope_core::KeyError;
 use envelope_core::provider::ErrorClass;
 use foldhash::quality::RandomState;
-use moka::sync::Cache;
+use quick_cache::UnitWeighter;
+use quick_cache::sync::{Cache, DefaultLifecycle};
 use tokio::time::Instant;
 
 use super::options::MAX_NEGATIVE_TTL;
 use super::store::{Entry, Kept, Wanted};
 
 /// Most refusals remembered as answers. They hold no key, so nothing needs to wipe them.
-const MAX_ANSWERS: u64 = 1_000;
+const MAX_ANSWERS: usize = 1_000;
 
 /// Most keys of the key service that are counted separately.
 const MAX_KEYS: usize = 1_000;
 
 pub(super) struct Refusals {
     ttl: Duration,
-    answers: Cache<Entry, (Instant, KeyError), RandomState>,
+    answers: Cache<Entry, (Instant, KeyError), UnitWeighter, RandomState>,
     keys: Mutex<Keys>,
 }
 
@@ -50,10 +51,13 @@ impl Refusals {
         let ttl = ttl.min(MAX_NEGATIVE_TTL);
         Self {
             ttl,
-            answers: Cache::builder()
-                .max_capacity(MAX_ANSWERS)
-                .time_to_live(ttl)
-                .build_with_hasher(RandomState::default()),
+            answers: Cache::with(
+                MAX_ANSWERS,
+                MAX_ANSWERS as u64,
+                UnitWeighter,
+                RandomState::default(),
+                DefaultLifecycle::default(),
+            ),
             keys: Mutex::default(),
         }
     }
@@ -104,7 +108,7 @@ impl Refusals {
 
     /// Forgets the answers, and not the reasons.
     pub(super) fn forget(&self) {
-        self.answers.invalidate_all();
+        self.answers.clear();
     }
 
     fn lock(&self) -> MutexGuard<'_, Keys> {

@@ -1,12 +1,14 @@
 //! The keys that a cache keeps: how they are found, their size in memory, and when they expire.
 
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant as SystemInstant};
 
 use envelope_core::{DataKey, EncryptionContext, WrappedDataKey};
 use foldhash::quality::RandomState;
-use moka::sync::Cache;
+use quick_cache::sync::Cache;
+use quick_cache::{Equivalent, Lifecycle, OptionsBuilder, Weighter};
 use tokio::time::Instant;
 
 use super::Counters;
@@ -20,14 +22,23 @@ const OVERHEAD: u64 = 1_024;
 /// The most that an entry weighs with contexts and wrapped keys at their limits.
 const HEAVIEST: u64 = 16 << 10;
 
+/// Most entries that room is planned for at the start. More fit in, if the options say so.
+const MOST_PLANNED: u64 = 1 << 20;
+
+/// Up to this number of entries, one entry may be more than the 3 % of the room that the cache below keeps for new ones.
+const FEW_ENTRIES: u64 = 100;
+
 /// How soon a refresh that did not succeed may be tried again.
 const REFRESH_AGAIN: Duration = Duration::from_secs(1);
 
 /// The longest time that any setting is taken for: what never ends cannot be added to a clock.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
+type Entries = Cache<Entry, Arc<Kept>, Weights, RandomState, Evictions>;
+
 pub(super) struct Store {
-    entries: Cache<Entry, Arc<Kept>, RandomState>,
+    entries: Arc<Entries>,
+    counters: Arc<Counters>,
     ttl: Duration,
     stale_for: Duration,
     refresh_ahead: Duration,
@@ -37,21 +48,21 @@ pub(super) struct Store {
 }
 
 /// The name of an unwrapped key in the cache.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) wrapped: WrappedDataKey,
     pub(super) context: EncryptionContext,
+    /// Whether the key was made here: then it is found without its key id too.
+    pub(super) generated: bool,
 }
 
-/// The same, borrowed, so that a look-up copies nothing. Its fields hash like those of [`Entry`].
-#[derive(Hash)]
+/// The same, borrowed, so that a look-up copies nothing.
 pub(super) struct Wanted<'a> {
     pub(super) wrapped: &'a WrappedDataKey,
     pub(super) context: &'a EncryptionContext,
 }
 
-/// An unwrapped key and its times, by the clock of the async runtime, which a test can stop. The cache below has a
-/// clock of its own, which only decides when the memory is freed.
+/// An unwrapped key and its times, by the clock of the async runtime, which a test can stop.
 pub(super) struct Kept {
     pub(super) key: Arc<DataKey>,
     /// The key service's key that wrapped it, where that is known.
@@ -59,7 +70,6 @@ pub(super) struct Kept {
     pub(super) loaded: Instant,
     fresh_until: Instant,
     stale_until: Instant,
-    lifetime: Duration,
     // Nanoseconds after `loaded` from which on the next read fetches it again.
     refresh_after: AtomicU64,
 }
@@ -67,23 +77,24 @@ pub(super) struct Kept {
 impl Store {
     pub(super) fn new(options: &CacheOptions, counters: Arc<Counters>) -> Self {
         let bytes = options.max_bytes.min(options.max_entries.saturating_mul(HEAVIEST));
-        // An entry weighs at least its share, so that one bound of the cache below keeps both of ours.
         let share = bytes / options.max_entries.max(1);
-        let entries = Cache::builder()
-            .max_capacity(bytes)
-            .weigher(move |entry: &Entry, kept: &Arc<Kept>| {
-                u32::try_from(weight(entry, kept).max(share)).unwrap_or(u32::MAX)
-            })
-            .expire_after(ByLifetime)
-            .eviction_listener(move |_, _, cause| {
-                if cause.was_evicted() {
-                    Counters::add(&counters.evictions);
-                }
-            })
-            .build_with_hasher(RandomState::default());
+        let planned = (bytes / share.max(OVERHEAD)).min(MOST_PLANNED);
+        let mut room = OptionsBuilder::new();
+        room.weight_capacity(bytes).estimated_items_capacity(usize::try_from(planned).unwrap_or(usize::MAX));
+        if options.max_entries < FEW_ENTRIES {
+            room.hot_allocation(1.0);
+        }
+        #[expect(
+            clippy::expect_used,
+            reason = "both capacities were just set, and nothing else can be wrong"
+        )]
+        let room = room.build().expect("the room is described");
+        let evictions = Evictions(counters.clone());
+        let entries = Cache::with_options(room, Weights { share }, RandomState::default(), evictions);
         let ttl = options.ttl.min(LONGEST);
         Self {
-            entries,
+            entries: Arc::new(entries),
+            counters,
             ttl,
             stale_for: options.stale_for.min(LONGEST),
             refresh_ahead: options.refresh_ahead.min(ttl / 2),
@@ -106,52 +117,65 @@ impl Store {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// Keeps a key, unless anything was invalidated since it was asked for.
+    /// Keeps a key that was unwrapped, unless anything was invalidated since it was asked for.
     pub(super) fn keep(&self, entry: Entry, key: Arc<DataKey>, key_id: Option<&str>, generation: u64) {
-        if self.generation() != generation {
-            return;
+        if self.generation() == generation {
+            // Also a generated key that is found by the same name: it would hide the newer one.
+            self.remove(&entry);
+            self.insert(entry, key, key_id, generation);
         }
-        let kept = Arc::new(self.kept(key, key_id));
-        self.entries.insert(entry.clone(), kept);
+    }
+
+    /// Keeps a key that was just made.
+    pub(super) fn keep_generated(&self, made: &Wanted<'_>, key: Arc<DataKey>, generation: u64) {
+        if self.generation() == generation {
+            let entry = Entry { generated: true, ..made.to_entry() };
+            self.insert(entry, key, made.wrapped.key_id(), generation);
+        }
+    }
+
+    fn insert(&self, entry: Entry, key: Arc<DataKey>, key_id: Option<&str>, generation: u64) {
+        self.entries.insert(entry.clone(), Arc::new(self.kept(key, key_id)));
         // Invalidated in between: then it may have been missed.
         if self.generation() != generation {
-            self.entries.invalidate(&entry);
+            self.remove(&entry);
         }
     }
 
     pub(super) fn remove(&self, entry: &Entry) {
-        self.entries.invalidate(entry);
+        // A generated key and one that was unwrapped may go by the same name.
+        // Not `remove`, which takes an evicted entry's trace for the entry where their wrapped bytes are the same.
+        while self.entries.remove_if(&entry.wanted(), |_| true).is_some() {}
     }
 
     pub(super) fn invalidate_all(&self) {
         self.generation.fetch_add(1, Ordering::AcqRel);
-        self.entries.invalidate_all();
+        self.entries.clear();
     }
 
     /// Forgets the keys that this key of the service wrapped, and those whose key is not known.
     pub(super) fn invalidate_key(&self, key_id: &str) {
         self.generation.fetch_add(1, Ordering::AcqRel);
-        for (entry, kept) in &self.entries {
-            if kept.key_id.as_deref().is_none_or(|id| id == key_id) {
-                self.entries.invalidate(&*entry);
-            }
-        }
+        self.entries.retain(|_, kept| kept.key_id.as_deref().is_some_and(|id| id != key_id));
     }
 
     pub(super) fn len(&self) -> u64 {
-        self.entries.entry_count()
+        u64::try_from(self.entries.len()).unwrap_or(u64::MAX)
     }
 
     /// Drops expired keys even without any read.
     pub(super) fn sweep(&self) -> impl FnMut() + Send + 'static {
-        let entries = self.entries.clone();
-        move || entries.run_pending_tasks()
+        let (entries, counters) = (Arc::downgrade(&self.entries), self.counters.clone());
+        move || {
+            if let Some(entries) = entries.upgrade() {
+                drop_expired(&entries, &counters);
+            }
+        }
     }
 
     fn kept(&self, key: Arc<DataKey>, key_id: Option<&str>) -> Kept {
         let loaded = Instant::now();
         let fresh_for = self.ttl - self.jitter.up_to(self.ttl / 10);
-        let lifetime = fresh_for + self.stale_for;
         let refresh_after =
             if self.refresh_ahead.is_zero() { u64::MAX } else { nanoseconds(fresh_for - self.refresh_ahead) };
         Kept {
@@ -159,8 +183,7 @@ impl Store {
             key_id: key_id.map(Into::into),
             loaded,
             fresh_until: loaded + fresh_for,
-            stale_until: loaded + lifetime,
-            lifetime,
+            stale_until: loaded + fresh_for + self.stale_for,
             refresh_after: AtomicU64::new(refresh_after),
         }
     }
@@ -199,32 +222,68 @@ impl Entry {
 
 impl Wanted<'_> {
     pub(super) fn to_entry(&self) -> Entry {
-        Entry { wrapped: self.wrapped.clone(), context: self.context.clone() }
+        Entry { wrapped: self.wrapped.clone(), context: self.context.clone(), generated: false }
     }
 }
 
-impl moka::Equivalent<Entry> for Wanted<'_> {
+// The wrapped bytes alone: a key that the service wrapped is wrapped once, so they hardly ever meet another name. All of the name
+// is compared.
+impl Hash for Wanted<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(self.wrapped.bytes());
+    }
+}
+
+impl Hash for Entry {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.wanted().hash(state);
+    }
+}
+
+impl Equivalent<Entry> for Wanted<'_> {
     fn equivalent(&self, entry: &Entry) -> bool {
-        *self.wrapped == entry.wrapped && *self.context == entry.context
+        let claim = self.wrapped.key_id();
+        self.wrapped.bytes() == entry.wrapped.bytes()
+            && *self.context == entry.context
+            && (claim == entry.wrapped.key_id() || (claim.is_none() && entry.generated))
     }
 }
 
-struct ByLifetime;
+/// An entry weighs at least its share, so that one bound of the cache below keeps both of ours.
+#[derive(Clone)]
+struct Weights {
+    share: u64,
+}
 
-impl moka::Expiry<Entry, Arc<Kept>> for ByLifetime {
-    fn expire_after_create(&self, _: &Entry, kept: &Arc<Kept>, _: SystemInstant) -> Option<Duration> {
-        Some(kept.lifetime)
+impl Weighter<Entry, Arc<Kept>> for Weights {
+    fn weight(&self, entry: &Entry, kept: &Arc<Kept>) -> u64 {
+        weight(entry, kept).max(self.share)
     }
+}
 
-    fn expire_after_update(
-        &self,
-        _: &Entry,
-        kept: &Arc<Kept>,
-        _: SystemInstant,
-        _: Option<Duration>,
-    ) -> Option<Duration> {
-        Some(kept.lifetime)
+/// Counts the entries that went to make room.
+#[derive(Clone)]
+struct Evictions(Arc<Counters>);
+
+impl Lifecycle<Entry, Arc<Kept>> for Evictions {
+    type RequestState = ();
+
+    fn begin_request(&self) {}
+
+    fn on_evict(&self, (): &mut (), _: Entry, _: Arc<Kept>) {
+        Counters::add(&self.0.evictions);
     }
+}
+
+fn drop_expired(entries: &Entries, counters: &Counters) {
+    let now = SystemInstant::now();
+    entries.retain(|_, kept| {
+        let stays = now < kept.stale_until.into_std();
+        if !stays {
+            Counters::add(&counters.evictions);
+        }
+        stays
+    });
 }
 
 fn weight(entry: &Entry, kept: &Kept) -> u64 {

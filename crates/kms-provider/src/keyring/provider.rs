@@ -18,9 +18,8 @@ impl KeyProvider for Keyring {
     async fn generate(&self, context: &EncryptionContext) -> Result<GeneratedDataKey, KeyError> {
         let loaded = self.current()?;
         let active = loaded.ring.active();
-        let key = Arc::new(DataKey::generate());
-        let wrapped = wrap(active, &key, context)?;
-        Ok(GeneratedDataKey::new(key, wrapped))
+        let (key, wrapped) = active.wrapping.generate(&active.id, context)?;
+        Ok(GeneratedDataKey::new(Arc::new(key), named(wrapped, active)?))
     }
 
     async fn unwrap(

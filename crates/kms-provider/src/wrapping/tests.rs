@@ -53,14 +53,32 @@ fn the_version_without_a_commitment_is_read_under_its_own_key_only() {
 }
 
 #[test]
+fn each_generated_key_unwraps_and_has_a_key_and_a_nonce_of_its_own() {
+    let (_, wrapping) = keys();
+    let mut drawn = std::collections::HashSet::new();
+    for _ in 0..100 {
+        let (key, wrapped) = wrapping.generate("k", &context()).unwrap();
+        let parsed = Parsed::parse(&wrapped).unwrap();
+        assert!(drawn.insert(key.expose_secret().to_vec()) && drawn.insert(parsed.nonce.to_vec()));
+        let opened = parsed.unwrap(&wrapping, &context()).unwrap();
+        assert_eq!(opened.expose_secret(), key.expose_secret());
+    }
+}
+
+#[test]
 fn a_key_wraps_no_more_than_its_bound() {
     let (data_key, wrapping) = keys();
     wrapping.wraps.store(MOST_WRAPS - 1, Ordering::Relaxed);
     assert!(wrapping.wrap("k", &data_key, &context()).is_ok());
     for _ in 0..3 {
-        let error = wrapping.wrap("k", &data_key, &context()).unwrap_err();
-        assert_eq!(error.class(), ErrorClass::Misconfigured);
-        assert!(error.hint().is_some_and(|hint| hint.contains("rotate")));
+        let refused = [
+            wrapping.wrap("k", &data_key, &context()).map(drop),
+            wrapping.generate("k", &context()).map(drop),
+        ];
+        for error in refused.map(Result::unwrap_err) {
+            assert_eq!(error.class(), ErrorClass::Misconfigured);
+            assert!(error.hint().is_some_and(|hint| hint.contains("rotate")));
+        }
     }
 }
 

@@ -2,15 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-use moka::Equivalent as _;
-
 use super::*;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
 fn entry(wrapped: &[u8], key_id: Option<&str>, row: &str) -> Entry {
     let context = EncryptionContext::new([("Application", "test"), ("row", row)]).unwrap();
-    Entry { wrapped: WrappedDataKey::new(wrapped, key_id).unwrap(), context }
+    Entry { wrapped: WrappedDataKey::new(wrapped, key_id).unwrap(), context, generated: false }
 }
 
 fn store(options: CacheOptions) -> Store {
@@ -51,8 +49,7 @@ async fn a_key_is_fresh_and_then_usable_up_to_its_times_and_not_at_them() {
         let fresh_for = kept.fresh_until - kept.loaded;
         // Up to a tenth of the time is taken off.
         assert!(fresh_for > 9 * MINUTE && fresh_for <= 10 * MINUTE, "{fresh_for:?}");
-        assert_eq!(kept.lifetime, fresh_for + 5 * MINUTE);
-        assert_eq!(kept.stale_until, kept.loaded + kept.lifetime);
+        assert_eq!(kept.stale_until, kept.fresh_until + 5 * MINUTE);
         let moment = Duration::from_nanos(1);
         assert!(kept.is_fresh(kept.fresh_until - moment) && !kept.is_fresh(kept.fresh_until));
         assert!(kept.is_usable(kept.stale_until - moment) && !kept.is_usable(kept.stale_until));
@@ -72,7 +69,8 @@ async fn a_key_without_refreshing_ahead_is_never_due_and_an_endless_time_is_a_ye
     let kept = store.kept(Arc::new(DataKey::generate()), None);
     let year = Duration::from_secs(31_536_000);
     assert!(!kept.is_due(kept.loaded + year) && !kept.claim_refresh(kept.loaded + year));
-    assert!(kept.lifetime > year + year * 9 / 10 && kept.lifetime <= 2 * year, "{:?}", kept.lifetime);
+    let lifetime = kept.stale_until - kept.loaded;
+    assert!(lifetime > year + year * 9 / 10 && lifetime <= 2 * year, "{lifetime:?}");
     // However long before its end a key should be fetched again, half of its time is left to it.
     let store = Store::new(&CacheOptions::default().with_refresh_ahead(Duration::MAX), Arc::default());
     let kept = store.kept(Arc::new(DataKey::generate()), None);
@@ -119,4 +117,58 @@ fn an_entry_weighs_its_texts_and_the_rest() {
     let weighs = |key_id| weight(&entry, &store.kept(Arc::new(DataKey::generate()), key_id));
     assert_eq!((weighs(None), weighs(Some("arn:2"))), (1_024 + texts, 1_024 + texts + 5));
     assert_eq!(HEAVIEST, 16_384);
+}
+
+#[test]
+fn a_generated_key_is_found_by_its_key_id_and_without_one_and_by_no_other() {
+    let store = store(CacheOptions::default());
+    let (named, unnamed) = (entry(b"a", Some("k"), "1"), entry(b"a", None, "1"));
+    store.keep_generated(&named.wanted(), Arc::new(DataKey::generate()), store.generation());
+    assert_eq!(store.len(), 1);
+    for found in [&named, &unnamed] {
+        assert!(store.find(&found.wanted()).is_some());
+    }
+    for missing in [entry(b"a", Some("l"), "1"), entry(b"a", None, "2"), entry(b"b", None, "1")] {
+        assert!(store.find(&missing.wanted()).is_none());
+    }
+}
+
+#[test]
+fn a_key_that_is_unwrapped_again_takes_the_place_of_the_generated_one_under_either_name() {
+    for key_id in [Some("k"), None] {
+        let store = store(CacheOptions::default());
+        let named = entry(b"a", Some("k"), "1");
+        store.keep_generated(&named.wanted(), Arc::new(DataKey::generate()), store.generation());
+        let (again, key) = (entry(b"a", key_id, "1"), Arc::new(DataKey::generate()));
+        store.keep(again.clone(), key.clone(), Some("k"), store.generation());
+        assert!(Arc::ptr_eq(&store.find(&again.wanted()).unwrap().key, &key), "{key_id:?}");
+        store.keep_generated(&named.wanted(), key, store.generation());
+        store.remove(&again);
+        assert!(store.find(&again.wanted()).is_none(), "{key_id:?}");
+    }
+}
+
+#[test]
+fn a_single_entry_is_kept_where_one_is_the_most_and_none_where_none_is() {
+    for (most, bytes, stays) in
+        [(1, 64 << 20, true), (0, 64 << 20, false), (1, 0, false), (u64::MAX, u64::MAX, true)]
+    {
+        let store = store(CacheOptions::default().with_max_entries(most).with_max_bytes(bytes));
+        let one = entry(&[7; 184], Some("k"), "1");
+        store.keep(one.clone(), Arc::new(DataKey::generate()), None, store.generation());
+        assert_eq!(store.find(&one.wanted()).is_some(), stays, "{most}, {bytes}");
+        assert_eq!(store.counters.snapshot().evictions, u64::from(!stays));
+    }
+}
+
+#[test]
+fn what_is_past_its_time_is_dropped_and_counted_and_the_rest_stays() {
+    let past = store(CacheOptions::default().with_ttl(Duration::ZERO));
+    let stays = store(CacheOptions::default().with_ttl(Duration::ZERO).with_stale_for(MINUTE));
+    let one = entry(b"a", None, "1");
+    for (store, left) in [(&past, 0), (&stays, 1)] {
+        store.keep(one.clone(), Arc::new(DataKey::generate()), None, store.generation());
+        store.sweep()();
+        assert_eq!((store.len(), store.counters.snapshot().evictions), (left, 1 - left));
+    }
 }
