@@ -100,6 +100,11 @@ impl<'a> Binding<'a> {
     /// [`ContextError`] for an empty table, column or pair name, a name that is given twice among the key or the owner
     /// pairs, or more than [`MAX_CONTEXT_LEN`] bytes.
     pub fn canonical(&self) -> Result<Vec<u8>, ContextError> {
+        self.canonical_after(&[])
+    }
+
+    /// The same after a prefix that is written to the same piece of memory.
+    pub(crate) fn canonical_after(&self, prefix: &[&[u8]]) -> Result<Vec<u8>, ContextError> {
         for (name, value) in [("table", &self.table), ("column", &self.column)] {
             if value.is_empty() {
                 return Err(ContextError::EmptyValue { name: name.into() });
@@ -110,7 +115,8 @@ impl<'a> Binding<'a> {
         if length > MAX_CONTEXT_LEN {
             return Err(ContextError::TooLong { actual: length });
         }
-        let mut out = Vec::with_capacity(length);
+        let mut out = Vec::with_capacity(prefix.iter().map(|part| part.len()).sum::<usize>() + length);
+        prefix.iter().for_each(|part| out.extend_from_slice(part));
         push_text(&mut out, &self.table);
         push_text(&mut out, &self.column);
         push_pairs(&mut out, &self.key)?;

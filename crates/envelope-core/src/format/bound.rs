@@ -24,7 +24,7 @@ use zeroize::Zeroizing;
 
 use crate::aead;
 use crate::binding::Binding;
-use crate::context::push_length;
+use crate::context::{ContextError, push_length};
 use crate::error::{OpenError, SealError};
 use crate::format::{FormatError, MAX_PLAINTEXT_LEN};
 use crate::key::{DataKey, MAX_WRAPPED_LEN, WrappedDataKey};
@@ -161,7 +161,7 @@ impl Envelope {
         let header = self.header();
         let derived = derive(self.suite.id(), key, &header[4..COMMITMENT_AT]);
         derived.check(&header[COMMITMENT_AT..])?;
-        let aad = associated_data(header, &binding.canonical()?);
+        let aad = associated_data(header, binding)?;
         let (ciphertext, tag) = aead::split_tag(self.payload()).ok_or(FormatError::TooShort)?;
         match self.suite {
             Suite::Aes256Gcm => open_with::<Aes256Gcm>(&derived, &aad, ciphertext, tag),
@@ -190,7 +190,9 @@ pub fn seal(
 /// [`FormatError`] if the text is not an envelope.
 pub fn replace_wrapped(text: &str, wrapped: &WrappedDataKey) -> Result<String, FormatError> {
     let envelope = Envelope::parse(text)?;
-    Ok(encode(envelope.header(), wrapped, envelope.payload()))
+    let mut bytes = begin(envelope.header(), wrapped, envelope.payload().len());
+    bytes.extend_from_slice(envelope.payload());
+    Ok(encode(&bytes))
 }
 
 fn seal_with_id(
@@ -204,19 +206,19 @@ fn seal_with_id(
     if plaintext.len() > MAX_PLAINTEXT_LEN {
         return Err(SealError::TooLong { actual: plaintext.len(), limit: MAX_PLAINTEXT_LEN });
     }
-    let binding = binding.canonical()?;
     let derived = derive(suite.id(), key, message_id);
     let mut header = [0; HEADER_LEN];
     header[0] = VERSION;
     header[1..3].copy_from_slice(&suite.id().to_be_bytes());
     header[4..COMMITMENT_AT].copy_from_slice(message_id);
     header[COMMITMENT_AT..].copy_from_slice(&derived.commitment);
-    let aad = associated_data(&header, &binding);
-    let payload = match suite {
-        Suite::Aes256Gcm => seal_with::<Aes256Gcm>(&derived, &aad, plaintext),
-        Suite::ChaCha20Poly1305 => seal_with::<ChaCha20Poly1305>(&derived, &aad, plaintext),
-    };
-    Ok(encode(&header, wrapped, &payload))
+    let aad = associated_data(&header, binding)?;
+    let mut bytes = begin(&header, wrapped, plaintext.len() + aead::TAG_LEN);
+    match suite {
+        Suite::Aes256Gcm => seal_after::<Aes256Gcm>(&mut bytes, &derived, &aad, plaintext),
+        Suite::ChaCha20Poly1305 => seal_after::<ChaCha20Poly1305>(&mut bytes, &derived, &aad, plaintext),
+    }
+    Ok(encode(&bytes))
 }
 
 /// The keys that are derived from the data key for one message (AWS Encryption SDK, `framework/algorithm-suites.md`).
@@ -224,12 +226,18 @@ fn derive(suite_id: u16, key: &DataKey, message_id: &[u8]) -> MessageKey {
     MessageKey::derive(key, message_id, &[&suite_id.to_be_bytes(), b"DERIVEKEY"], &[b"COMMITKEY"])
 }
 
-fn seal_with<C: AeadInOut + KeyInit>(derived: &MessageKey, aad: &[u8], plaintext: &[u8]) -> Vec<u8> {
-    let mut payload = Vec::with_capacity(plaintext.len() + aead::TAG_LEN);
-    payload.extend_from_slice(plaintext);
-    let tag = aead::seal_in_place(&content_cipher::<C>(derived), &Nonce::<C>::default(), aad, &mut payload);
-    payload.extend_from_slice(&tag);
-    payload
+/// Appends the sealed payload to what was begun, which has room for it: the plaintext is never copied elsewhere.
+fn seal_after<C: AeadInOut + KeyInit>(
+    bytes: &mut Vec<u8>,
+    derived: &MessageKey,
+    aad: &[u8],
+    plaintext: &[u8],
+) {
+    let start = bytes.len();
+    bytes.extend_from_slice(plaintext);
+    let (cipher, nonce) = (content_cipher::<C>(derived), Nonce::<C>::default());
+    let tag = aead::seal_in_place(&cipher, &nonce, aad, &mut bytes[start..]);
+    bytes.extend_from_slice(&tag);
 }
 
 fn open_with<C: AeadInOut + KeyInit>(
@@ -246,22 +254,26 @@ fn content_cipher<C: KeyInit>(derived: &MessageKey) -> C {
     C::new_from_slice(derived.content_key.as_ref()).expect("content keys are 32 bytes")
 }
 
-fn associated_data(header: &[u8], binding: &[u8]) -> Vec<u8> {
-    [LABEL, header, binding].concat()
+fn associated_data(header: &[u8], binding: &Binding<'_>) -> Result<Vec<u8>, ContextError> {
+    binding.canonical_after(&[LABEL, header])
 }
 
-fn encode(header: &[u8], wrapped: &WrappedDataKey, payload: &[u8]) -> String {
+/// An envelope up to its payload, with room for one of this length.
+fn begin(header: &[u8], wrapped: &WrappedDataKey, payload_len: usize) -> Vec<u8> {
     let wrapped = wrapped.bytes();
-    let mut bytes = Vec::with_capacity(header.len() + 2 + wrapped.len() + 4 + payload.len());
+    let mut bytes = Vec::with_capacity(header.len() + 2 + wrapped.len() + 4 + payload_len);
     bytes.extend_from_slice(header);
     push_length(&mut bytes, wrapped.len());
     bytes.extend_from_slice(wrapped);
     #[expect(clippy::expect_used, reason = "payloads are bounded at one MiB and a tag")]
-    bytes.extend_from_slice(&u32::try_from(payload.len()).expect("payload is bounded").to_be_bytes());
-    bytes.extend_from_slice(payload);
+    bytes.extend_from_slice(&u32::try_from(payload_len).expect("payload is bounded").to_be_bytes());
+    bytes
+}
+
+fn encode(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(MARK.len() + bytes.len().div_ceil(3) * 4);
     text.push_str(MARK);
-    push_base64url(&bytes, &mut text);
+    push_base64url(bytes, &mut text);
     text
 }
 

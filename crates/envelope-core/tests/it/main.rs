@@ -28,6 +28,7 @@ mod nothing_is_downgraded;
 mod primitives_pass_wycheproof;
 mod purposes_never_mix;
 mod rewrapping_leaves_the_payload;
+mod sealing_and_opening_take_little_memory;
 mod secrets_do_not_leak;
 mod support;
 mod version_2_envelopes_follow_their_vectors;
