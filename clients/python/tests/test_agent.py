@@ -303,6 +303,17 @@ def test_a_write_after_the_agent_closed_an_idle_connection_takes_another(stub: S
     assert len(stub.requests) == 3
 
 
+def test_a_connection_that_was_idle_for_long_is_not_used_again(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    with client(stub) as agent:
+        agent.get(ROW)
+        first = agent._connection.sock
+        agent.get(ROW)
+        assert agent._connection.sock is first
+        monkeypatch.setattr("tokenseal._agent_connection._MAX_IDLE", -1.0)
+        agent.get(ROW)
+        assert agent._connection.sock is not first
+
+
 def test_an_agent_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(AgentError) as failed:
         AgentClient(str(tmp_path / "none.sock")).get(ROW)
