@@ -280,7 +280,6 @@ export class AgentClient {
       const headers = { ...this.#headers, "Content-Length": String(payload.length) };
       const options = { ...this.#target, agent, path, method: "POST", headers };
       const fail = () => reject(unreachable());
-      let isLate = false;
       const sending = request(options, (response) => {
         /** @type {Buffer[]} */
         const parts = [];
@@ -302,12 +301,11 @@ export class AgentClient {
       });
       // One for the whole call: a timeout of the socket begins again with each byte.
       const late = setTimeout(() => {
-        isLate = true;
+        fail(); // before the error of the destroyed request, which could be taken for a stale connection's
         sending.destroy();
-        fail();
       }, Math.max(deadline - performance.now(), 0));
       sending.on("close", () => clearTimeout(late));
-      sending.on("error", () => (sending.reusedSocket && !isLate ? reject(new StaleConnection()) : fail()));
+      sending.on("error", () => (sending.reusedSocket ? reject(new StaleConnection()) : fail()));
       sending.end(payload);
     });
   }

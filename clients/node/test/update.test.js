@@ -130,6 +130,13 @@ test("a token that a driver reads as bytes moves with the one that is set", asyn
   }
 });
 
+test("text of the database is sent to the driver as text", async () => {
+  const sealer = new Sealer({ kms: new MemoryKms(), keyId: ARN, profile: CRM });
+  const old = { ...CRM_OLD, id: fromDatabase("7"), tenant_id: fromDatabase("acme") };
+  const { params } = await sealer.update({ table: "customers", old, set: { email: "x" }, plain: { note: fromDatabase("2.50") } });
+  for (const text of ["7", "acme", "2.50"]) assert.ok(params.includes(text), text);
+});
+
 const KEYS = [["char(8)", "ab"], ["numeric(6,2)", "2.50"]];
 const POSTGRES = process.env.TOKENSEAL_TEST_POSTGRES_URL;
 
