@@ -27,7 +27,7 @@ impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
             lost.changed.iter_mut().for_each(|row| row.tries = PAUSES.len());
             lost.locked.iter_mut().for_each(|planned| planned.tries = PAUSES.len());
             let mut pipeline = Pipeline::of_lost(worker, self.options, lost);
-            lost = self.drive(worker, &mut pipeline).await?.lost;
+            lost = Box::pin(self.drive(worker, &mut pipeline)).await?.lost;
         }
         let mut batch = Batch::default();
         match self.is_over() {

@@ -113,7 +113,7 @@ impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
             self.trail().below_floor();
         }
         self.work.tell_start(self.trail(), self.options.dry_run);
-        let ended_by = self.tables().await.err();
+        let ended_by = Box::pin(self.tables()).await.err();
         self.report.interrupted |= self.stop.is_set();
         self.report.elapsed_seconds = started.elapsed().as_secs_f64();
         let counted = self.count_left().await.err();
@@ -199,12 +199,12 @@ impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
         let mut pipeline = Pipeline::over(worker, self.options, walk);
         let mut trails = false;
         loop {
-            let mut driven = self.drive(worker, &mut pipeline).await?;
+            let mut driven = Box::pin(self.drive(worker, &mut pipeline)).await?;
             self.locked.append(&mut driven.lost.locked);
             trails |= driven.trails;
             let Some(reason) = driven.refused else { break };
             let rest = Span { after: pipeline.begun().or_else(|| after.clone()), until: until.clone() };
-            if !self.goes_on(worker, &mut pipeline, &rest).await? {
+            if !Box::pin(self.goes_on(worker, &mut pipeline, &rest)).await? {
                 let table = layout.table.name.clone();
                 return Err(StoreError::Unsuitable { table, reason }.into());
             }

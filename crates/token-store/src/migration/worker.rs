@@ -89,7 +89,16 @@ impl<'a> Worker<'a> {
     }
 
     /// Writes the planned changes, and returns those that other transactions blocked.
-    pub(super) async fn write(&self, changes: Vec<PlannedChange>, batch: &mut Batch) -> Result<Lost, Ended> {
+    pub(super) fn write<'b>(
+        &'b self,
+        changes: Vec<PlannedChange>,
+        batch: &'b mut Batch,
+    ) -> BoxFuture<'b, Result<Lost, Ended>> {
+        // Boxed, as the stages of a run are: the compiler computes no layout of deeper futures.
+        Box::pin(self.write_changes(changes, batch))
+    }
+
+    async fn write_changes(&self, changes: Vec<PlannedChange>, batch: &mut Batch) -> Result<Lost, Ended> {
         let mut lost = Lost::default();
         if changes.is_empty() {
             return Ok(lost);

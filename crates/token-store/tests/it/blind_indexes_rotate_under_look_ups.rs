@@ -212,7 +212,7 @@ on_each_database! {
             while !stop.load(Ordering::Relaxed) {
                 round += 1;
                 let id = round % ROWS + 1;
-                let email = if round / ROWS % 2 == 0 { address(id) } else { address(id).to_uppercase() };
+                let email = if (round / ROWS).is_multiple_of(2) { address(id) } else { address(id).to_uppercase() };
                 match put(&writer, id, "a", &email).await {
                     Ok(()) | Err(StoreError::Contended { .. }) => {}
                     Err(error) => panic!("{}", told(&error)),
