@@ -15,7 +15,7 @@ mod text;
 mod token;
 mod within;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -228,6 +228,24 @@ impl TokenStore {
     /// [`StoreError::Database`].
     pub async fn count_rows(&self) -> Result<u64, StoreError> {
         self.count_sampled(u64::MAX).await
+    }
+
+    /// The keys of the key service that rows of tables with version columns name, and those of blind indexes.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn recorded_keys(&self) -> Result<BTreeSet<String>, StoreError> {
+        let mut keys = BTreeSet::new();
+        let store = self.with_fields();
+        for layout in store.layouts().iter().filter(|layout| layout.version().is_some()) {
+            let counts = self.database().count_by_marks(layout).await?;
+            keys.extend(counts.into_iter().filter_map(|count| count.key_id).filter(|key| !key.is_empty()));
+        }
+        for layout in store.layouts().iter().filter(|layout| !layout.table.index.is_empty()) {
+            let stored = self.database().index_keys(layout).await?;
+            keys.extend(stored.into_iter().filter_map(|key| key.key_id));
+        }
+        Ok(keys)
     }
 
     /// The number of rows in a sample of at most so many of each table.

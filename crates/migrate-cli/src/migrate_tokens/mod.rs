@@ -7,6 +7,7 @@ mod doctor;
 mod estimate;
 mod find;
 mod findings;
+mod former_key;
 #[cfg(feature = "metrics")]
 mod gate;
 mod keyring;

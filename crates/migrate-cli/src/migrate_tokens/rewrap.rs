@@ -1,9 +1,11 @@
 //! `rewrap`: data keys under another key of the key service.
 
+use std::path::Path;
+
 use kms_provider::KeyUri;
-use serde::Serialize;
 use token_store::migration::{self, RewrapOptions, RewrapReport};
 
+use super::former_key::FormerKey;
 use super::migrate::{How, failure_lines, print_report};
 use super::{Options, connect};
 use crate::exit::{CliError, Exit};
@@ -27,19 +29,17 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args, mut settings: Settings, options: Options) -> Result<Exit, CliError> {
-    // The existing data keys are under the current key: it must be allowed for reading. A key of a keyring
-    // goes with its file.
-    settings.allowed_keys.extend(args.from.clone().filter(|key| !key.starts_with("keyring:")));
-    let mut opened = false;
+    // The existing data keys are under the current key: it must be allowed for reading.
+    settings.allowed_keys.extend(args.from.clone().filter(|key| is_read_by_itself(key)));
     if let Some(before) = settings.key.replace(args.to.clone()) {
-        opened = check_target(&before, &args.to)?;
+        let opens = check_target(&before, &args.to)?;
         match &before {
             KeyUri::Aws(_) | KeyUri::AwsRegions(_) => {
                 settings.allowed_keys.extend(before.aws_keys().iter().cloned());
             }
             other => settings.allowed_keys.push(other.to_string()),
         }
-        if opened {
+        if opens {
             note(&format!(
                 "{} does not wrap data keys under {}: values are opened and sealed again",
                 before.redacted(),
@@ -48,10 +48,17 @@ pub(super) async fn run(args: Args, mut settings: Settings, options: Options) ->
         }
     }
     settings.below_floor = args.how.below_floor;
+    let former = args.from.as_deref().map(|from| FormerKey::read(from, &settings)).transpose()?;
     let access = if args.how.dry_run { Access::ReadOnly } else { Access::ReadWrite };
     let services = connect(settings, access, args.how.load(), &options).await?;
     let mut rewrap = RewrapOptions::default();
-    rewrap.from = args.from;
+    if let Some(former) = former {
+        let names = former.names(services.store()).await?;
+        if names.is_empty() {
+            note("no row names the key of --from: nothing is to be rewrapped");
+        }
+        rewrap.from = Some(names);
+    }
     rewrap.also = keys_of_regions(&services).await;
     let limited = args.how.limit.is_some();
     args.how.apply(&mut rewrap.run);
@@ -61,10 +68,10 @@ pub(super) async fn run(args: Args, mut settings: Settings, options: Options) ->
     let update = |report: &migration::MigrationReport| progress.update(report.migrated + report.already);
     let outcome = migration::rewrap(services.store(), &rewrap, &stop, update).await;
     progress.finish();
-    let mut report = Report { report: outcome.report, opened };
-    report.report.kms_calls += services.kms_calls();
-    hints::complete(&mut report.report.failures);
-    let counts = &report.report;
+    let mut report = outcome.report;
+    report.kms_calls += services.kms_calls();
+    hints::complete(&mut report.failures);
+    let counts = &report;
     let exit = match () {
         () if counts.interrupted => Exit::Interrupted,
         () if counts.failed > 0 || counts.conflicts > 0 => Exit::Partial,
@@ -74,13 +81,9 @@ pub(super) async fn run(args: Args, mut settings: Settings, options: Options) ->
     print_report(report, outcome.ended_by.map(CliError::from), exit, options, lines)
 }
 
-/// The report of a rewrap.
-#[derive(Serialize)]
-struct Report {
-    #[serde(flatten)]
-    report: RewrapReport,
-    /// Whether values were opened and sealed again, because the one key service cannot wrap under the other's key.
-    opened: bool,
+/// Whether a key is to be read besides those of the settings. A data key of a keyring goes with its file.
+fn is_read_by_itself(key: &str) -> bool {
+    key.strip_prefix("keyring:").is_none_or(|file| Path::new(file).is_file())
 }
 
 /// The key of each of several Regions: a data key stays in its own. A Region that does not answer moves nothing now.
@@ -111,8 +114,7 @@ fn check_target(before: &KeyUri, to: &KeyUri) -> Result<bool, CliError> {
     Ok(false)
 }
 
-fn lines(report: &Report) -> String {
-    let report = &report.report;
+fn lines(report: &RewrapReport) -> String {
     let verb = if report.dry_run { "would be rewrapped" } else { "rewrapped" };
     let mut lines = vec![format!(
         "{} rows: {} {verb} ({} values), {} already there, {} conflicts, {} failed; {} key service calls, {:.1} s",

@@ -11,13 +11,13 @@ use crate::store::TokenStore;
 
 /// Wraps the index keys of every table again, and returns how many were.
 ///
-/// Only keys under `from`, where it is given; none that is under `to` already.
+/// Only keys under one of `from`, where it is given; none that is under `to` already.
 ///
 /// # Errors
 /// [`StoreError::IndexKey`], [`StoreError::Database`].
 pub(crate) async fn rewrap_keys(
     store: &TokenStore,
-    from: Option<&str>,
+    from: Option<&[String]>,
     to: &str,
     dry_run: bool,
 ) -> Result<u64, StoreError> {
@@ -25,7 +25,7 @@ pub(crate) async fn rewrap_keys(
     for layout in store.layouts().iter().filter(|layout| !layout.table.index.is_empty()) {
         for key in store.database().index_keys(layout).await? {
             let is_there = key.key_id.as_deref() == Some(to);
-            let is_other = from.is_some() && key.key_id.as_deref() != from;
+            let is_other = from.is_some_and(|from| !key.key_id.as_ref().is_some_and(|id| from.contains(id)));
             if !is_there && !is_other && (dry_run || rewrap_key(store, layout, &key).await?) {
                 rewrapped += 1;
             }

@@ -34,7 +34,7 @@ pub(super) async fn under_other_keys(
     let is_left = |count: &&MarkCount| {
         count.version.as_deref() == Some("2")
             && count.key_id.as_ref().is_none_or(|key| *key != goal.to && !goal.also.contains(key))
-            && (goal.from.is_none() || count.key_id == goal.from)
+            && goal.chooses(count.key_id.as_ref())
     };
     Ok(unnamed + counts.iter().filter(is_left).map(|count| count.rows).sum::<u64>())
 }

@@ -58,8 +58,9 @@ impl MigrationOptions {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct RewrapOptions {
-    /// Only those of rows that name this key; all, if left out.
-    pub from: Option<String>,
+    /// Only those of rows that name one of these keys, as they are stored next to the rows; all, if left out. Rows of tables
+    /// without version columns name none.
+    pub from: Option<Vec<String>>,
     /// Further keys that a row may come under, as they are stored next to it: those of other Regions.
     pub also: Vec<String>,
     /// How it goes about it.
@@ -191,10 +192,13 @@ pub async fn rewrap(
     };
     let unmarked = store.profile().unmarked;
     let (from, also) = (options.from.clone(), options.also.clone());
-    let goal = RewrapGoal { from, to, also, unmarked, dry_run: options.run.dry_run };
+    let opened = Arc::default();
+    let goal =
+        RewrapGoal { from, to, also, unmarked, dry_run: options.run.dry_run, opened: Arc::clone(&opened) };
     let store = &store.with_fields();
     let work = Work::Rewrap(goal);
     let outcome = Run::new(store, &work, &options.run, stop, progress).finish().await;
-    let report = RewrapReport { index_keys, ..outcome.report.into() };
+    let opened = opened.load(Ordering::Relaxed);
+    let report = RewrapReport { index_keys, opened, ..outcome.report.into() };
     Outcome { report, ended_by: outcome.ended_by }
 }

@@ -65,6 +65,9 @@ pub struct RewrapReport {
     pub left: u64,
     /// Values whose data keys were re-wrapped.
     pub values: u64,
+    /// Whether values were opened and sealed again, or would be in a dry run, because the one key service cannot wrap under the
+    /// other's key.
+    pub opened: bool,
     /// Keys of blind indexes that were wrapped again, or would be in a dry run.
     pub index_keys: u64,
     /// Calls to the key service, counted as in [`MigrationReport`].
@@ -104,6 +107,7 @@ pub struct RelocateReport {
 impl From<MigrationReport> for RewrapReport {
     fn from(report: MigrationReport) -> Self {
         Self {
+            opened: false,
             scanned: report.scanned,
             rewrapped: report.migrated,
             already: report.already,

@@ -1,6 +1,9 @@
 //! Rewrapping: data keys under another key of the key service, payloads untouched and unseen. A value whose data key is
 //! another service's is opened, and sealed again.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use envelope_core::Format;
 use envelope_core::format::has_strong_mark;
 use zeroize::Zeroizing;
@@ -17,8 +20,8 @@ use crate::write_format::WriteFormat;
 /// Which data keys are re-wrapped.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RewrapGoal {
-    /// Only those of rows that name this key.
-    pub(crate) from: Option<String>,
+    /// Only those of rows that name one of these keys.
+    pub(crate) from: Option<Vec<String>>,
     /// The key that they come under, as rows name it; where a row names it, nothing is left to do.
     pub(crate) to: String,
     /// Further keys that count as that one.
@@ -26,12 +29,21 @@ pub(crate) struct RewrapGoal {
     /// How a text without a mark is read, where a value has to be opened.
     pub(crate) unmarked: Unmarked,
     pub(crate) dry_run: bool,
+    /// Set where a value has to be opened.
+    pub(crate) opened: Arc<AtomicBool>,
 }
 
-/// Plans one row. Rows under another key than `from`, and those with something else than envelopes, are left as they are.
+impl RewrapGoal {
+    /// Whether rows that name this key are re-wrapped.
+    pub(super) fn chooses(&self, key: Option<&String>) -> bool {
+        self.from.as_ref().is_none_or(|from| key.is_some_and(|key| from.contains(key)))
+    }
+}
+
+/// Plans one row. Rows under another key than `from`, and values of other versions than 2, are left as they are.
 ///
-/// A dry run believes the key that a row names. Where it names none, only the key service knows: it is asked as
-/// in a real run, and its answer is not stored.
+/// A dry run believes the key that a row names, where its data keys can be re-wrapped. Where it names none, only the key
+/// service knows: it is asked as in a real run, and its answer is not stored. Values that have to be opened are.
 pub(crate) async fn plan_rewrap(
     cipher: &TokenCipher,
     layout: &Layout,
@@ -39,22 +51,48 @@ pub(crate) async fn plan_rewrap(
     goal: &RewrapGoal,
 ) -> Result<RowPlan, CellFailure> {
     readable(&row)?;
-    let is_other = goal.from.is_some() && layout.version().is_some() && row.key_id != goal.from;
-    let envelopes = row.values.iter().flatten().filter(|text| has_strong_mark(text)).count() as u64;
-    if is_other || row.key_id.as_deref() == Some(&goal.to) {
+    if !goal.chooses(row.key_id.as_ref()) || row.key_id.as_deref() == Some(&goal.to) {
         return Ok(RowPlan::Already);
     }
+    let envelopes = row.values.iter().flatten().filter(|text| is_envelope(&row, layout, text)).count() as u64;
     if envelopes == 0 {
         return without_envelopes(layout, row, goal);
     }
     let names_its_key = row.key_id.as_ref().is_some_and(|id| !id.is_empty());
-    if goal.dry_run && names_its_key {
+    if goal.dry_run && names_its_key && can_be_rewrapped(cipher, layout, &row)? {
         return Ok(RowPlan::WouldChange { sealed: envelopes, calls: envelopes });
     }
     Ok(match rewrap_row(cipher, layout, row, goal).await? {
         RowPlan::Change { sealed, .. } if goal.dry_run => RowPlan::WouldChange { sealed, calls: 0 },
         plan => plan,
     })
+}
+
+/// Whether a text is an envelope, or has to be one because its row says so: then it is opened, and named if it does not open.
+fn is_envelope(row: &StoredRow, layout: &Layout, text: &str) -> bool {
+    let says_so = layout.version().is_some() && row.version.as_deref() == Some("2");
+    has_strong_mark(text) || says_so && !text.is_empty()
+}
+
+/// Whether the key service can re-wrap the data keys of every value of a row.
+fn can_be_rewrapped(cipher: &TokenCipher, layout: &Layout, row: &StoredRow) -> Result<bool, CellFailure> {
+    for (column, value) in layout.table.tokens.iter().zip(&row.values) {
+        let Some(text) = value.as_ref().filter(|text| is_envelope(row, layout, text)) else { continue };
+        if !can_rewrap(cipher, column, text, row)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn can_rewrap(cipher: &TokenCipher, column: &str, text: &str, row: &StoredRow) -> Result<bool, CellFailure> {
+    if !has_strong_mark(text) {
+        return Ok(false);
+    }
+    let fail = |cause: CellCause| CellFailure { column: column.to_owned(), cause };
+    let missing = SealFailure::MissingKey { format: Format::KmsEnvelope, needed: Needed::KeyService };
+    let sealer = cipher.key_service().ok_or_else(|| fail(missing.into()))?;
+    sealer.can_rewrap(text, row.key_id.as_deref()).map_err(|error| fail(error.into()))
 }
 
 /// A row of version 2 without any token comes under the key like its neighbours, or `status` would name the old one for
@@ -82,7 +120,7 @@ async fn rewrap_row(
     let mut values = Vec::with_capacity(row.values.len());
     let (mut rewrapped, mut new_key_id) = (0, None);
     for (column, value) in layout.table.tokens.iter().zip(&row.values) {
-        let Some(text) = value.as_ref().filter(|text| has_strong_mark(text)) else {
+        let Some(text) = value.as_ref().filter(|text| is_envelope(&row, layout, text)) else {
             values.push(value.clone());
             continue;
         };
@@ -91,10 +129,11 @@ async fn rewrap_row(
         let sealer = cipher.key_service().ok_or_else(|| fail(missing.into()))?;
         let binding = row.binding(layout, column);
         let key_id = row.key_id.as_deref();
-        if !sealer.can_rewrap(text, key_id).map_err(|error| fail(error.into()))? {
+        if !can_rewrap(cipher, column, text, &row)? {
             let opened = cipher.open(text, Recorded::of(&row, layout, goal.unmarked), &binding).await;
             let opened = opened.map_err(|error| fail(error.into()))?;
             rewrapped += 1;
+            goal.opened.store(true, Ordering::Relaxed);
             if !goal.dry_run {
                 let new = cipher.seal(WriteFormat::KmsEnvelope, &opened.plaintext, &binding).await;
                 let new = new.map_err(|error| fail(error.into()))?;

@@ -270,7 +270,7 @@ async fn a_token_that_does_not_open_has_one_id_in_the_error_the_log_the_trail_an
     assert_eq!(told_ids(&ear, "verify", "malformed"), one(&report.failures[0].correlation_id.unwrap()));
 
     let mut foreign = RewrapOptions::default();
-    foreign.from = Some("memory:0".into());
+    foreign.from = Some(vec!["memory:0".into()]);
     db.run("UPDATE oauth_tokens SET access_token = 'kms:v2:AAAA:AAAA', encryption_key_id = 'memory:0'", &[])
         .await;
     let outcome = migration::rewrap(&store, &foreign, &StopFlag::default(), |_| {}).await;

@@ -368,8 +368,31 @@ on_each_database! {
         let before = db.fingerprint("oauth_tokens").await;
         let options = migration::RewrapOptions::default();
         let report = migration::rewrap(&store, &options, &StopFlag::default(), |_| {}).await.report;
-        assert_eq!((report.scanned, report.rewrapped, report.already, report.failed), (10, 0, 10, 0));
+        assert_eq!((report.scanned, report.rewrapped, report.already, report.failed), (10, 0, 9, 1));
+        assert_eq!(report.failures[0].class, "malformed", "{:?}", report.failures);
         assert_eq!(db.fingerprint("oauth_tokens").await, before);
+    }
+
+    async fn a_rewrap_names_a_value_that_its_row_says_is_sealed_and_leaves_the_row(db) {
+        create_vod_tender(&db).await;
+        let keys = Keys::new("vod-tender");
+        let store = keys.store(&db).await;
+        for channel in ["first", "second"] {
+            let new = token_store::NewToken::new().access_token("token").refresh_token("refresh");
+            store.put(&TokenKey::new("twitch", channel), new).await.unwrap();
+        }
+        db.execute("UPDATE oauth_tokens SET refresh_token = 'no envelope' WHERE channel = 'first'").await;
+        let to = keys.memory().rotate();
+        for (dry_run, counts) in [(true, (1, 0, 1, 1)), (false, (1, 0, 1, 1)), (false, (0, 1, 1, 1))] {
+            let mut options = migration::RewrapOptions::default();
+            options.run.dry_run = dry_run;
+            let report = migration::rewrap(&store, &options, &StopFlag::default(), |_| {}).await.report;
+            let left = if dry_run { report.left - 1 } else { report.left };
+            assert_eq!((report.rewrapped, report.already, report.failed, left), counts, "{report:?}");
+            assert_eq!((&*report.failures[0].class, report.opened), ("malformed", false));
+        }
+        let under: Vec<_> = distribution(&store).await.into_iter().map(|(_, _, key, _)| key).collect();
+        assert_eq!(under, [Some("memory:1".to_owned()), Some(to)]);
     }
 
     async fn a_rewrap_from_one_key_touches_the_rows_of_no_other(db) {
@@ -385,7 +408,7 @@ on_each_database! {
         put("second").await;
         let to = keys.memory().rotate();
         let mut options = migration::RewrapOptions::default();
-        options.from = Some(from);
+        options.from = Some(vec![from]);
         let report = migration::rewrap(&store, &options, &StopFlag::default(), |_| {}).await.report;
         assert_eq!((report.rewrapped, report.already), (1, 1));
         let under: Vec<_> = distribution(&store).await.into_iter().map(|(_, _, key, _)| key).collect();
