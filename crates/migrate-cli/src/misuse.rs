@@ -126,9 +126,11 @@ mod tests {
             for arguments in [["test", "name", secret], ["test", "--n", "1"]] {
                 let arguments =
                     if arguments[1] == "--n" { vec!["test", "--no", secret] } else { arguments.to_vec() };
-                let error = command.clone().try_get_matches_from(arguments).unwrap_err();
-                assert!(!text(&error).contains("canary"), "{}", text(&error));
-                assert!(text(&error).contains("--help"));
+                let shown = command.clone().try_get_matches_from(arguments).err().map(|error| text(&error));
+                assert!(
+                    shown.as_ref().is_some_and(|text| !text.contains("canary") && text.contains("--help")),
+                    "{shown:?}"
+                );
             }
         }
     }

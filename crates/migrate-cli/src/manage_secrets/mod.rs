@@ -222,11 +222,15 @@ async fn with_source(
 impl Command {
     /// Whether the command deals with signals itself.
     fn hears_signals(&self) -> bool {
-        match self {
-            Self::Exec(_) | Self::Import(_) | Self::Backup(_) | Self::Restore(_) => true,
-            Self::SealFile(_) | Self::OpenFile(_) => true,
-            _ => false,
-        }
+        matches!(
+            self,
+            Self::Exec(_)
+                | Self::Import(_)
+                | Self::Backup(_)
+                | Self::Restore(_)
+                | Self::SealFile(_)
+                | Self::OpenFile(_)
+        )
     }
 
     /// The treatment of a local store that does not exist.
