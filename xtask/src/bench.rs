@@ -118,7 +118,7 @@ fn section(measured: &[Measured], quick: bool) -> anyhow::Result<String> {
 }
 
 /// The processor, its cores and the compiler.
-fn machine() -> anyhow::Result<String> {
+pub(crate) fn machine() -> anyhow::Result<String> {
     let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
     let model = model.map_or(std::env::consts::ARCH, |(_, model)| model.trim());

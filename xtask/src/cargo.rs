@@ -49,6 +49,16 @@ pub(crate) fn capture(command: &mut Command) -> anyhow::Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("`{}` printed no text", shown(command)))
 }
 
+/// Runs a command for its standard error, where some programs report.
+pub(crate) fn capture_errors(command: &mut Command) -> anyhow::Result<String> {
+    let output = command.output().with_context(|| format!("cannot run `{}`", shown(command)))?;
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    if !output.status.success() {
+        bail!("`{}` failed ({}):\n{errors}", shown(command), output.status);
+    }
+    Ok(errors)
+}
+
 /// Cargo's metadata of the workspace and its dependencies, with all features.
 pub(crate) fn metadata() -> anyhow::Result<Value> {
     let text = capture(cargo().args(["metadata", "--format-version", "1", "--all-features"]))?;

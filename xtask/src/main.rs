@@ -16,6 +16,7 @@ mod man;
 mod mutants;
 mod options;
 mod parts;
+mod peers;
 mod report;
 mod steps;
 mod summary;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         "man" => man::run(&args),
         "aws-live" => aws_live::run(&args),
         "conformance" => conformance::run(&args),
+        "peers" => peers::run(&args),
         "mutants" => mutants::run(&args),
         "help" | "--help" | "-h" | "" => help::run(),
         name => ci::run(name, &args),

@@ -3,7 +3,7 @@
 use anyhow::{Context, bail};
 
 /// Everything that `--require` may name.
-pub(crate) const KNOWN_PARTS: [&str; 17] = [
+pub(crate) const KNOWN_PARTS: [&str; 18] = [
     "postgres",
     "mariadb",
     "docker",
@@ -21,6 +21,7 @@ pub(crate) const KNOWN_PARTS: [&str; 17] = [
     "python",
     "systemd",
     "clients",
+    "valgrind",
 ];
 
 #[derive(Debug, Default)]
@@ -28,6 +29,8 @@ pub(crate) struct Options {
     /// Parts that have to run.
     pub(crate) require: Vec<String>,
     pub(crate) fail_fast: bool,
+    /// Whether `instructions` stores what it counted.
+    pub(crate) renew: bool,
     /// Whether this is a run of every step.
     pub(crate) all_steps: bool,
     /// The arguments after `--`, for `cargo test`.
@@ -41,6 +44,7 @@ impl Options {
         while let Some(arg) = args.next() {
             match arg.as_str() {
                 "--fail-fast" => options.fail_fast = true,
+                "--renew" => options.renew = true,
                 "--require" => {
                     options.require_parts(args.next().context("`--require` needs a list of parts")?)?
                 }

@@ -11,6 +11,7 @@ mod doctest;
 mod fmt;
 mod fuzz;
 mod infra;
+mod instructions;
 mod layers;
 mod links;
 mod outside;
@@ -26,7 +27,7 @@ pub(crate) struct Step {
     pub(crate) run: fn(&Options) -> anyhow::Result<Report>,
 }
 
-pub(crate) const STEPS: [Step; 12] = [
+pub(crate) const STEPS: [Step; 13] = [
     Step { name: "fmt", summary: "the code is formatted", run: fmt::run },
     Step {
         name: "clippy",
@@ -44,6 +45,11 @@ pub(crate) const STEPS: [Step; 12] = [
         name: "fuzz",
         summary: "every parser against random inputs: a minute each, seconds in ci",
         run: fuzz::run,
+    },
+    Step {
+        name: "instructions",
+        summary: "what sealing and opening take, in instructions",
+        run: instructions::run,
     },
     Step {
         name: "clients",

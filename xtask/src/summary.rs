@@ -18,14 +18,14 @@ pub(crate) fn print(done: &[Done], skipped_steps: &[&str], options: &Options) ->
 }
 
 fn print_steps(done: &[Done], skipped_steps: &[&str]) {
-    println!("\n{:<9} | {:<6} | {:>8}", "step", "result", "time");
-    println!("{:-<9}-+-{:-<6}-+-{:->8}", "", "", "");
+    println!("\n{:<12} | {:<6} | {:>8}", "step", "result", "time");
+    println!("{:-<12}-+-{:-<6}-+-{:->8}", "", "", "");
     for Done { name, report, seconds } in done {
         let result = if report.failure.is_some() { "FAILED" } else { "ok" };
-        println!("{name:<9} | {result:<6} | {seconds:>6.1} s");
+        println!("{name:<12} | {result:<6} | {seconds:>6.1} s");
     }
     for name in skipped_steps {
-        println!("{name:<9} | not reached");
+        println!("{name:<12} | not reached");
     }
 }
 

@@ -18,6 +18,10 @@ pub(crate) fn alertmanager() -> Result<String, String> {
     version("prometheus-alertmanager", &["--version"]).or_else(|_| version("alertmanager", &["--version"]))
 }
 
+pub(crate) fn valgrind() -> Result<String, String> {
+    version("valgrind", &["--version"])
+}
+
 /// The one in kubectl, which runbooks need as well.
 pub(crate) fn kustomize() -> Result<String, String> {
     version("kubectl", &["kustomize", "--help"]).map(|_| "the one in kubectl".to_owned())

@@ -1,0 +1,84 @@
+//! Seals or opens one value over and over, for `cargo xtask instructions`: it counts what that takes.
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a program for measuring has nobody to return an error to"
+)]
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use envelope_core::provider::{GeneratedDataKey, KeyDescription};
+use envelope_core::{
+    Binding, DataKey, EncryptionContext, EnvelopeFormat, KeyError, KeyProvider, Sealer, WrappedDataKey,
+};
+
+/// A key service with one key at hand, and a cache that has it: what remains is the work of this crate.
+struct OneKey {
+    key: Arc<DataKey>,
+    wrapped: WrappedDataKey,
+}
+
+#[async_trait]
+impl KeyProvider for OneKey {
+    async fn generate(&self, _: &EncryptionContext) -> Result<GeneratedDataKey, KeyError> {
+        Ok(GeneratedDataKey::new(self.key.clone(), self.wrapped.clone()))
+    }
+
+    async fn unwrap(&self, _: &WrappedDataKey, _: &EncryptionContext) -> Result<Arc<DataKey>, KeyError> {
+        Ok(self.key.clone())
+    }
+
+    async fn rewrap(
+        &self,
+        wrapped: &WrappedDataKey,
+        _: &EncryptionContext,
+    ) -> Result<WrappedDataKey, KeyError> {
+        Ok(wrapped.clone())
+    }
+
+    async fn describe(&self) -> Result<KeyDescription, KeyError> {
+        Ok(KeyDescription::new("one", "memory"))
+    }
+
+    fn unwrap_cached(&self, _: &WrappedDataKey, _: &EncryptionContext) -> Option<Arc<DataKey>> {
+        Some(self.key.clone())
+    }
+}
+
+fn sealer(format: EnvelopeFormat) -> Sealer {
+    let wrapped = WrappedDataKey::new(vec![7; 184], Some("arn:aws:kms:key")).expect("its length is allowed");
+    let provider = OneKey { key: Arc::new(DataKey::generate()), wrapped };
+    let base = [("Application", "vod-tender"), ("Purpose", "oauth-token")];
+    let base = base.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    let sealer = Sealer::new(Arc::new(provider), base).expect("the pairs make a context");
+    sealer.with_format(format).expect("the format binds")
+}
+
+/// The identity of a cell, made for each value as a store makes it.
+fn binding() -> Binding<'static> {
+    Binding::new("oauth_tokens", "access_token").key("provider", "twitch").key("channel", "my-channel")
+}
+
+/// `seal` or `open`, `v2` or `v3`, and how often.
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let [verb, version, times] = args.as_slice() else {
+        panic!("usage: hot_paths seal|open v2|v3 TIMES");
+    };
+    let format = if version == "v2" { EnvelopeFormat::V2 } else { EnvelopeFormat::V3 };
+    let times: u32 = times.parse().expect("a number");
+    let (sealer, value) = (sealer(format), "x".repeat(256));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    runtime.block_on(async {
+        let sealed = sealer.seal(&value, &binding()).await.expect("seals");
+        let key_id = sealed.key_id.as_deref();
+        for _ in 0..times {
+            match verb.as_str() {
+                "seal" => drop(black_box(sealer.seal(black_box(&value), &binding()).await.expect("seals"))),
+                _ => drop(black_box(sealer.open(&sealed.text, key_id, &binding()).await.expect("opens"))),
+            }
+        }
+    });
+}
