@@ -21,7 +21,9 @@ use crate::write_format::WriteFormat;
 
 #[cfg(feature = "mysql")]
 pub(crate) use make::history;
-pub(crate) use make::{accepts_lost_index, dependent, envelope_length, lost_index, referenced, too_short};
+pub(crate) use make::{
+    accepts_lost_index, bad_filter, dependent, envelope_length, lost_index, referenced, too_short,
+};
 
 /// One obstacle.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -167,6 +169,11 @@ impl Finding {
 pub async fn findings(store: &TokenStore, to: WriteFormat) -> Result<Vec<Finding>, StoreError> {
     let mut all = Vec::new();
     for layout in store.layouts() {
+        if !store.database().takes_filter(layout).await? {
+            // No other statement about the table's rows works.
+            all.push(bad_filter(layout));
+            continue;
+        }
         let mut found = of_layout(layout);
         found.extend(wrong_types(layout, store.database().has_uuids()));
         found.extend(store.database().obstacles(layout).await?);

@@ -133,6 +133,25 @@ impl Database {
         in_room!(self, room, connections => room::columns::describe(connections, table).await)
     }
 
+    /// Whether the profile's filter of the table is a condition that the database takes: by itself, and as one of several.
+    pub(crate) async fn takes_filter(&self, layout: &Layout) -> Result<bool, DatabaseError> {
+        let Some(filter) = &layout.table.filter else { return Ok(true) };
+        let own = format!("({filter})");
+        // The first one fails where the filter is not to blame.
+        for condition in ["1 = 0", &own, filter] {
+            let asked =
+                in_room!(self, room, connections => room::select::ask(connections, layout, condition).await);
+            match asked {
+                Ok(()) => {}
+                Err(error) if condition == "1 = 0" || error.code.is_none() || error.is_transient() => {
+                    return Err(error);
+                }
+                Err(_) => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
     /// The obstacles to sealing the table's token columns.
     pub(crate) async fn obstacles(&self, layout: &Layout) -> Result<Vec<Finding>, DatabaseError> {
         in_room!(self, room, connections => room::obstacles::obstacles(connections, layout).await)

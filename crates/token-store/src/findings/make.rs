@@ -27,6 +27,13 @@ pub(crate) fn too_short(layout: &Layout, column: &str, declared: &str, largest: 
     Finding::new(layout, Kind::ColumnLength, Severity::Refuse, hint).on(column).of(declared)
 }
 
+/// The finding about a filter that the database does not take.
+pub(crate) fn bad_filter(layout: &Layout) -> Finding {
+    let hint = "the database does not take the profile's `filter` as a condition: correct it, as it would be after WHERE; each \
+                parenthesis and quote in it has its other half";
+    Finding::new(layout, Kind::Filter, Severity::Refuse, hint)
+}
+
 /// The finding about an index over a token column.
 pub(crate) fn lost_index(layout: &Layout, column: &str, index: &str, unique: bool) -> Finding {
     let (kind, what) = match unique {

@@ -214,6 +214,16 @@ on_each_database! {
     }
 }
 
+on_each_database! {
+    async fn a_filter_that_is_no_condition_is_refused(db) {
+        for filter in ["tenant = 1 AND", "true) OR (true", "tenant = 1 -- only", "no_such_column = 1", "tenant = 'a"] {
+            let more = format!("filter = \"{filter}\"");
+            assert_found(&db, &[TABLE, ROW], &["id"], &more, &[(Kind::Filter, Refuse)]).await;
+        }
+        assert_found(&db, &[TABLE, ROW], &["id"], "filter = \"tenant = 1 OR email IS NULL\"", &[]).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_filter_of_sqlite_that_names_no_column_is_refused() {
     let db = Sql::sqlite().await;

@@ -259,3 +259,13 @@ pub(super) fn stored_row(layout: &Layout, row: &MySqlRow) -> Result<StoredRow, D
     let cells = (key.len()..sqlx::Row::len(row)).map(|index| cell(row, index));
     Ok(StoredRow::assemble(layout, key, cells))
 }
+
+/// Whether the table can be asked with this condition, without reading a row.
+pub(in crate::database) async fn ask(
+    connections: &Connections,
+    layout: &Layout,
+    condition: &str,
+) -> Result<(), DatabaseError> {
+    let sql = format!("SELECT 1 FROM {} WHERE {condition} LIMIT 0", table(layout));
+    connections.rows(&sql, &[]).await.map(drop)
+}

@@ -252,3 +252,13 @@ pub(super) fn key_of_changes(layout: &Layout, source: impl Fn(usize) -> String) 
     let keys = layout.table.key.iter().enumerate();
     keys.map(|(index, name)| is_key(layout, name, &source(index))).collect()
 }
+
+/// Whether the table can be asked with this condition, without reading a row.
+pub(in crate::database) async fn ask(
+    connections: &Connections,
+    layout: &Layout,
+    condition: &str,
+) -> Result<(), DatabaseError> {
+    let sql = format!("SELECT 1 FROM {} WHERE {condition} LIMIT 0", table(layout));
+    connections.rows(&sql, &[]).await.map(drop)
+}

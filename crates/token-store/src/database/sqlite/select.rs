@@ -268,3 +268,13 @@ fn cast_cell(row: &SqliteRow, index: usize) -> Cell {
     let text = row.try_get_unchecked::<Option<String>, _>(index).map_err(|_| NoText::NotUtf8)?;
     Ok(text.map(zeroize::Zeroizing::new))
 }
+
+/// Whether the table can be asked with this condition, without reading a row.
+pub(in crate::database) async fn ask(
+    connections: &Connections,
+    layout: &Layout,
+    condition: &str,
+) -> Result<(), DatabaseError> {
+    let sql = format!("SELECT 1 FROM {} WHERE {condition} LIMIT 0", table(layout));
+    connections.rows(&sql, &[]).await.map(drop)
+}
