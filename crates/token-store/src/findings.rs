@@ -88,6 +88,8 @@ pub enum Kind {
     Check,
     /// A column that the database computes from a token column.
     DependentColumn,
+    /// A materialized view that keeps a copy of a token column.
+    MaterializedView,
     /// Row-level security.
     RowSecurity,
     /// An engine without transactions.
@@ -125,6 +127,7 @@ impl Kind {
             Self::Rule => "rule",
             Self::Check => "check",
             Self::DependentColumn => "dependent-column",
+            Self::MaterializedView => "materialized-view",
             Self::RowSecurity => "row-security",
             Self::Engine => "engine",
             Self::ReplicaIdentity => "replica-identity",

@@ -225,6 +225,18 @@ on_each_database! {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_materialized_view_keeps_a_copy_of_the_token() {
+    let db = Sql::postgres(test_support::part!(postgres)).await;
+    let views = [
+        "CREATE VIEW plain AS SELECT id, email FROM users",
+        "CREATE MATERIALIZED VIEW copied AS SELECT upper(email) FROM plain",
+        "CREATE MATERIALIZED VIEW ids AS SELECT id FROM users",
+    ];
+    let statements = [&[TABLE, ROW], &views[..]].concat();
+    assert_found(&db, &statements, &["id"], "", &[(Kind::MaterializedView, Warn)]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_filter_of_sqlite_that_names_no_column_is_refused() {
     let db = Sql::sqlite().await;
     for (filter, expected) in [

@@ -70,6 +70,19 @@ JOIN pg_attribute t ON t.attrelid = d.refobjid AND t.attnum = d.refobjsubid
 WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.objid = $1::text::oid
   AND d.refobjid = d.objid AND t.attname = ANY ($2::text[]) ORDER BY 1, 2";
 
+/// Materialized views that show these columns, also through other views.
+const MATERIALIZED: &str = "\
+WITH RECURSIVE view AS (
+  SELECT a.attname::text AS token, r.ev_class AS oid FROM pg_depend d
+  JOIN pg_rewrite r ON r.oid = d.objid
+  JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+  WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = $1::text::oid
+    AND r.ev_class <> d.refobjid AND a.attname = ANY ($2::text[])
+  UNION SELECT view.token, r.ev_class FROM view
+  JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = view.oid
+  JOIN pg_rewrite r ON r.oid = d.objid AND r.ev_class <> view.oid)
+SELECT view.token, c.relname::text FROM view JOIN pg_class c ON c.oid = view.oid WHERE c.relkind = 'm' ORDER BY 1, 2";
+
 /// Whether policies apply to this user, and whether the table is published without a way to name its rows.
 const RELATION: &str = "\
 SELECT row_security_active(c.oid)::text,
@@ -114,6 +127,11 @@ pub(in crate::database) async fn obstacles(
         found.push(warn(Kind::Check, hint).on(&column).of(constraint));
     }
     found.extend(computed.iter().map(|(token, column)| dependent(layout, token, column)));
+    let hint = "it keeps a readable copy of each value until you refresh it after the run: REFRESH MATERIALIZED VIEW …";
+    for row in catalog.rows(MATERIALIZED, &of_tokens).await? {
+        let (column, view) = names(&row);
+        found.push(warn(Kind::MaterializedView, hint).on(&column).of(view));
+    }
     let oid = [Param::from(oid.as_str())];
     let hint = "it may change or refuse what is written, or keep a copy of it: a row that it changes is undone and named";
     for row in catalog.rows(TRIGGERS, &oid).await? {
