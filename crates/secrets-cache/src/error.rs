@@ -266,7 +266,7 @@ impl SourceError {
             }
             Self::Throttled { .. } => "fetch names together, cache for longer, or ask for a higher quota",
             Self::Unavailable { cause, .. } if is_of_vault(cause.as_ref()) => {
-                "check VAULT_ADDR, the network path to the server, and that it is unsealed"
+                "check VAULT_ADDR, VAULT_NAMESPACE, the mount, the network path to the server, and that it is unsealed"
             }
             Self::Unavailable { .. } => "check the network path, the Region and the endpoint URL",
             Self::Timeout { .. } => {

@@ -49,9 +49,13 @@ impl SecretName {
         if is_variable(&made) { made } else { format!("_{made}") }
     }
 
-    /// Whether two names are the same variable in two spellings, as `database-url` and `DATABASE_URL` are.
+    /// Whether two names are the same variable in two spellings, as `database-url` and `DATABASE_URL` are. Two names that
+    /// are variables are so only if they are equal: programs read `http_proxy` and `HTTP_PROXY` as two settings.
     #[must_use]
     pub fn is_spelling_of(&self, other: &Self) -> bool {
+        if is_variable(self.as_str()) && is_variable(other.as_str()) {
+            return self == other;
+        }
         self.variable().eq_ignore_ascii_case(&other.variable())
     }
 

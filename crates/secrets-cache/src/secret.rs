@@ -123,6 +123,8 @@ pub struct SecretMetadata {
     pub changed: Option<OffsetDateTime>,
     /// When it stops being served, if ever.
     pub expires: Option<OffsetDateTime>,
+    /// How long a new value lives that comes without an expiry of its own, where the source knows.
+    pub lifetime: Option<Duration>,
     /// When its policy requires a new value, if it has a policy.
     pub rotate_by: Option<OffsetDateTime>,
     /// Its rotation policy.
@@ -144,6 +146,7 @@ impl SecretMetadata {
             created: None,
             changed: None,
             expires: None,
+            lifetime: None,
             rotate_by: None,
             rotation: None,
             tags: BTreeMap::new(),

@@ -68,6 +68,14 @@ struct Errors {
     errors: Vec<String>,
 }
 
+/// A body of an answer with the status 404.
+#[derive(Deserialize)]
+struct NotThere {
+    errors: Option<Vec<String>>,
+    /// Every answer about a path that has something to say carries one.
+    request_id: Option<serde::de::IgnoredAny>,
+}
+
 impl Refusal {
     pub(crate) fn new(status: u16, body: Zeroizing<Vec<u8>>) -> Self {
         Self { status, body }
@@ -93,6 +101,17 @@ impl Refusal {
         serde_json::from_slice::<Errors>(&self.body).is_ok()
     }
 
+    /// Whether the server says that nothing is stored under the path. A 404 with a reason (`namespace not found`,
+    /// `no handler for route`) says that the path itself leads nowhere, and one of a proxy says nothing about the server.
+    #[must_use]
+    pub fn is_nothing_there(&self) -> bool {
+        let says_so = |body: NotThere| match body.errors {
+            Some(errors) => errors.is_empty(),
+            None => body.request_id.is_some(),
+        };
+        self.status == 404 && serde_json::from_slice(&self.body).is_ok_and(says_so)
+    }
+
     /// The data that came with a refusal, as with a deleted version of a secret.
     ///
     /// # Errors
@@ -105,5 +124,27 @@ impl Refusal {
 impl std::fmt::Debug for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Refusal").field("status", &self.status).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_404_of_the_server_without_a_reason_says_that_nothing_is_there() {
+        for (status, body, expected) in [
+            (404, r#"{"errors":[]}"#, true),
+            (404, r#"{"request_id":"a","data":{"metadata":{"destroyed":true}},"warnings":null}"#, true),
+            (404, r#"{"errors":["namespace not found"]}"#, false),
+            (404, r#"{"errors":["no handler for route \"kv/data/a\". route entry not found."]}"#, false),
+            (404, r#"{"message":"no route matched"}"#, false),
+            (404, "<html>404</html>", false),
+            (404, "", false),
+            (403, r#"{"errors":[]}"#, false),
+        ] {
+            let refusal = Refusal::new(status, Zeroizing::new(body.as_bytes().to_vec()));
+            assert_eq!(refusal.is_nothing_there(), expected, "{status} {body}");
+        }
     }
 }

@@ -16,6 +16,8 @@ pub(super) fn metadata(record: &Record) -> Result<SecretMetadata, SourceError> {
     secret.changed = Some(changed);
     secret.expires = record.expires_ms.map(time);
     secret.rotation = policy(record);
+    let lifetime = record.expires_ms.and_then(|expires| expires.checked_sub(record.changed_ms));
+    secret.lifetime = lifetime.filter(|ms| *ms > 0).map(|ms| Duration::from_millis(ms.unsigned_abs()));
     // A policy from before there was a limit may lead beyond the last day that there is: it is due then.
     secret.rotate_by =
         secret.rotation.map(|policy| changed.checked_add(signed(policy.every)).unwrap_or_else(last));

@@ -18,24 +18,39 @@ use super::{Imported, LocalStore, OtherValue, rows};
 use crate::error::{self, SourceError};
 use crate::name::SecretName;
 use crate::secret::{RotationPolicy, Stage};
-use crate::source::{NewSecret, Stored};
+use crate::source::{NewSecret, Replaces, Stored};
 use crate::value::SecretValue;
 
 /// A value that is current already makes no new version, so that the one before it stays the previous one.
 pub(super) async fn put(store: &LocalStore, secret: &NewSecret) -> Result<Stored, SourceError> {
     let sealed = seal(store, secret)?;
     let mut writing = Writing::begin(store, error::PUT).await?;
-    if secret.stage == Stage::Current
-        && let Some(known) = writing.find(&secret.name).await?
-        && let Some(Current::Same { version }) = present::compare(store, &writing, &known, secret).ok()
-    {
-        keep(&mut writing, &known, secret).await?;
-        writing.commit().await?;
-        return Ok(Stored::as_before(version));
-    }
-    let stored = insert(&mut writing, secret, &sealed, error::PUT).await?;
+    let stored = put_one(store, &mut writing, secret, &sealed, error::PUT).await?;
     writing.commit().await?;
     Ok(stored)
+}
+
+async fn put_one(
+    store: &LocalStore,
+    writing: &mut Writing<'_>,
+    secret: &NewSecret,
+    sealed: &Sealed,
+    operation: &'static str,
+) -> Result<Stored, SourceError> {
+    if secret.stage == Stage::Current {
+        let known = writing.find(&secret.name).await?;
+        if let Some(known) = &known
+            && let Ok(Current::Same { version }) = present::compare(store, writing, known, secret)
+        {
+            keep(writing, known, secret).await?;
+            return Ok(Stored::as_before(version));
+        }
+        let current = known.as_ref().and_then(|known| known.version(Stage::Current.label()));
+        if !secret.replaces.allows(current.map(|current| current.version.as_str())) {
+            return Err(SourceError::Conflict { name: secret.name.clone() });
+        }
+    }
+    insert(writing, secret, sealed, operation).await
 }
 
 pub(super) async fn put_all(
@@ -47,7 +62,10 @@ pub(super) async fn put_all(
     while let Some(secret) = secrets.next().await {
         let secret = secret?;
         let sealed = seal(store, &secret)?;
-        insert(&mut writing, &secret, &sealed, error::PUT).await?;
+        match secret.replaces {
+            Replaces::Anything => insert(&mut writing, &secret, &sealed, error::PUT).await?,
+            _ => put_one(store, &mut writing, &secret, &sealed, error::PUT).await?,
+        };
         stored += 1;
     }
     if stored > 0 {
@@ -67,7 +85,7 @@ pub(super) async fn rotate(
     // Asked inside the transaction: a secret deleted a moment ago must not come back.
     let known = writing.find(name).await?;
     known.ok_or_else(|| SourceError::NotFound { name: name.clone() })?;
-    let stored = insert(&mut writing, &secret, &sealed, error::ROTATE).await?;
+    let stored = put_one(store, &mut writing, &secret, &sealed, error::ROTATE).await?;
     writing.commit().await?;
     Ok(stored)
 }
@@ -87,7 +105,7 @@ pub(super) async fn rotate_if(
     if known.version(Stage::Current.label()).is_none_or(|current| current.version != version) {
         return Err(SourceError::Conflict { name: name.clone() });
     }
-    let stored = insert(&mut writing, &secret, &sealed, error::ROTATE).await?;
+    let stored = put_one(store, &mut writing, &secret, &sealed, error::ROTATE).await?;
     writing.commit().await?;
     Ok(stored)
 }
@@ -216,8 +234,11 @@ async fn keep(writing: &mut Writing<'_>, known: &Record, secret: &NewSecret) -> 
     writing.seal(known.id).await
 }
 
+/// The time to live is the one between the last change and the expiry. Where there is none, because a secret was stored
+/// after its time, a value that follows does not expire: it would never be served.
 async fn restart(connection: &mut SqliteConnection, id: i64, now: i64) -> Result<(), sqlx::Error> {
-    let query = "UPDATE secrets SET expires_ms = ?1 + expires_ms - changed_ms, changed_ms = ?1 WHERE id = ?2";
+    let query = "UPDATE secrets SET changed_ms = ?1, expires_ms = \
+                 CASE WHEN expires_ms > changed_ms THEN ?1 + expires_ms - changed_ms END WHERE id = ?2";
     sqlx::query(query).bind(now).bind(id).execute(connection).await?;
     Ok(())
 }
@@ -252,8 +273,12 @@ async fn drop_stage(connection: &mut SqliteConnection, id: i64, stage: &Stage) -
 
 async fn describe(connection: &mut SqliteConnection, id: i64, secret: &NewSecret) -> Result<(), sqlx::Error> {
     if let Some(expires) = secret.expires {
-        let query = sqlx::query("UPDATE secrets SET expires_ms = ? WHERE id = ?");
-        query.bind(rows::milliseconds(expires)).bind(id).execute(&mut *connection).await?;
+        // With a time to live of its own, the last change was so long before the expiry.
+        let changed = secret.lifetime.and_then(|lifetime| expires.checked_sub(lifetime.try_into().ok()?));
+        let query = "UPDATE secrets SET expires_ms = ?1, changed_ms = min(changed_ms, coalesce(?2, changed_ms)) \
+                     WHERE id = ?3";
+        let query = sqlx::query(query).bind(rows::milliseconds(expires));
+        query.bind(changed.map(rows::milliseconds)).bind(id).execute(&mut *connection).await?;
     }
     if let Some(policy) = secret.rotation {
         let query = sqlx::query("UPDATE secrets SET every_ms = ?, grace_ms = ? WHERE id = ?");

@@ -97,20 +97,28 @@ impl SecretSource for MemorySource {
 
     async fn put(&self, secret: &NewSecret) -> Result<Stored, SourceError> {
         let mut secrets = self.lock();
-        if secret.stage == Stage::Current
-            && let Some(entry) = secrets.get_mut(&secret.name)
-            && let Some(version) = entry.current_of(&secret.value)
-        {
-            entry.describe(secret);
-            return Ok(Stored::as_before(version));
+        if secret.stage == Stage::Current {
+            let entry = secrets.get_mut(&secret.name);
+            let current = entry.as_ref().and_then(|entry| entry.metadata.version(&Stage::Current));
+            let is_allowed = secret.replaces.allows(current.map(|current| current.version.as_str()));
+            if let Some(entry) = entry
+                && let Some(version) = entry.current_of(&secret.value)
+            {
+                entry.describe(secret);
+                return Ok(Stored::as_before(version));
+            }
+            if !is_allowed {
+                return Err(SourceError::Conflict { name: secret.name.clone() });
+            }
         }
         Ok(self.store(&mut secrets, secret))
     }
 
     async fn rotate(&self, name: &SecretName, value: &SecretValue) -> Result<Stored, SourceError> {
         let mut secrets = self.lock();
-        if !secrets.contains_key(name) {
-            return Err(SourceError::NotFound { name: name.clone() });
+        let entry = secrets.get(name).ok_or_else(|| SourceError::NotFound { name: name.clone() })?;
+        if let Some(version) = entry.current_of(value) {
+            return Ok(Stored::as_before(version));
         }
         Ok(self.store(&mut secrets, &NewSecret::new(name.clone(), value.duplicate())))
     }
@@ -126,6 +134,9 @@ impl SecretSource for MemorySource {
         let current = entry.metadata.version(&Stage::Current);
         if current.is_none_or(|current| current.version != version) {
             return Err(SourceError::Conflict { name: name.clone() });
+        }
+        if let Some(version) = entry.current_of(value) {
+            return Ok(Stored::as_before(version));
         }
         Ok(self.store(&mut secrets, &NewSecret::new(name.clone(), value.duplicate())))
     }
@@ -157,6 +168,9 @@ impl Entry {
     fn describe(&mut self, secret: &NewSecret) {
         self.metadata.tags.extend(secret.tags.clone());
         self.metadata.expires = secret.expires.or(self.metadata.expires);
+        let until_then = secret.expires.map(|at| at - OffsetDateTime::now_utc());
+        let lifetime = secret.lifetime.or_else(|| until_then?.try_into().ok());
+        self.metadata.lifetime = lifetime.or(self.metadata.lifetime);
         self.metadata.rotation = secret.rotation.or(self.metadata.rotation);
     }
 

@@ -15,6 +15,7 @@ pub mod vault;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
@@ -111,7 +112,8 @@ pub trait SecretSource: Send + Sync {
         Ok(stored)
     }
 
-    /// Gives an existing secret a new value.
+    /// Gives an existing secret a new value. A value that is current already makes no new version, as with
+    /// [`put`](Self::put): a repeated call, whose first answer was lost, must not take the previous one away.
     async fn rotate(&self, name: &SecretName, value: &SecretValue) -> Result<Stored, SourceError> {
         let _ = (name, value);
         Err(unsupported(self.id(), error::ROTATE))
@@ -120,7 +122,7 @@ pub trait SecretSource: Send + Sync {
     /// Gives a secret a new value only while this version, as [`Secret::version`] names it, is the current one.
     ///
     /// The check and the change are one step, so that of several callers that read the same version one succeeds, and
-    /// the others have changed nothing.
+    /// the others have changed nothing. A value that is current already makes no new version.
     ///
     /// # Errors
     /// [`SourceError::Conflict`] where another version is current.
@@ -163,6 +165,25 @@ pub struct NewSecret {
     pub expires: Option<OffsetDateTime>,
     /// How often it needs a new value. `None` keeps the current interval.
     pub rotation: Option<RotationPolicy>,
+    /// How long a value that follows without an expiry of its own lives. `None` means from now to `expires`.
+    pub lifetime: Option<Duration>,
+    /// What it may replace, for [`Stage::Current`].
+    pub replaces: Replaces,
+}
+
+/// The current version that a new value may replace. The check and the change are one step.
+///
+/// A value that is current already replaces nothing, and is no conflict.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Replaces {
+    /// Any, or none.
+    #[default]
+    Anything,
+    /// None: there must be no current version. Another value is a [`SourceError::Conflict`].
+    Nothing,
+    /// This one, as [`Secret::version`] names it. With another one the outcome is a [`SourceError::Conflict`].
+    Version(String),
 }
 
 impl NewSecret {
@@ -176,7 +197,16 @@ impl NewSecret {
             tags: BTreeMap::new(),
             expires: None,
             rotation: None,
+            lifetime: None,
+            replaces: Replaces::Anything,
         }
+    }
+
+    /// Stores it only over this version, or only where there is none.
+    #[must_use]
+    pub fn replacing(mut self, replaces: Replaces) -> Self {
+        self.replaces = replaces;
+        self
     }
 
     /// Stores it under another stage than the current.
@@ -215,6 +245,8 @@ impl NewSecret {
             tags: self.tags.clone(),
             expires: self.expires,
             rotation: self.rotation,
+            lifetime: self.lifetime,
+            replaces: self.replaces.clone(),
         }
     }
 }
@@ -229,6 +261,17 @@ pub struct Stored {
     pub created: bool,
     /// Whether the value was current before, so that no version was made.
     pub unchanged: bool,
+}
+
+impl Replaces {
+    /// Whether a value may be stored over the version that is current, if there is one.
+    pub(crate) fn allows(&self, current: Option<&str>) -> bool {
+        match self {
+            Self::Anything => true,
+            Self::Nothing => current.is_none(),
+            Self::Version(version) => current == Some(version.as_str()),
+        }
+    }
 }
 
 impl Stored {
@@ -335,6 +378,17 @@ pub async fn list_all(
             Some(next) => request.cursor = Some(next),
             None => return Ok(secrets),
         }
+    }
+}
+
+/// The current version, as far as it can be read. Only an outage is an error: a caller that may store and not read stores
+/// without a comparison.
+#[cfg(any(feature = "secrets-manager", feature = "vault"))]
+pub(crate) fn readable(current: Result<Secret, SourceError>) -> Result<Option<Secret>, SourceError> {
+    match current {
+        Ok(secret) => Ok(Some(secret)),
+        Err(error) if error.is_outage() => Err(error),
+        Err(_) => Ok(None),
     }
 }
 

@@ -127,3 +127,15 @@ fn errors_tell_the_line_and_not_its_text() {
     }
     assert!(matches!(dotenv::read("/no/such/file".as_ref()), Err(SourceError::Storage { .. })));
 }
+
+#[test]
+fn an_unquoted_backslash_and_a_carriage_return_in_quotes_are_doubtful() {
+    let doubt = |text: &str| DotenvFile::parse(text).entries[0].doubt;
+    for text in ["A=C:\\temp\n", "A=\\\\host\\share\n", "A=a\\b c\n", "A=x\\\n"] {
+        assert_eq!(doubt(text), Some(Doubt::Escape), "{text:?}");
+    }
+    assert_eq!(doubt("A='C:\\temp'\n"), None);
+    assert_eq!(doubt("A=\"x\r\ny\"\r\n"), Some(Doubt::CarriageReturn));
+    assert_eq!(doubt("A='x\ry'\n"), Some(Doubt::CarriageReturn));
+    assert_eq!(doubt("A=\"x\\r\\ny\"\r\n"), None);
+}

@@ -17,6 +17,8 @@ mod layers_answer_in_order;
 mod local_values_are_bound;
 #[cfg(feature = "local-store")]
 mod local_versions_follow_their_rules;
+#[cfg(all(feature = "local-store", feature = "secrets-manager", feature = "vault"))]
+mod lost_answers_and_races_cost_no_value;
 mod metrics_begin_at_zero;
 #[cfg(feature = "local-store")]
 mod node_values_come_over;

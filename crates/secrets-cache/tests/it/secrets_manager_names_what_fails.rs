@@ -179,4 +179,6 @@ fn a_name_has_its_spellings() {
     );
     assert!(name("database-url").is_spelling_of(&name("DATABASE_URL")));
     assert!(!name("database-url").is_spelling_of(&name("DATABASE_URI")));
+    assert!(!name("http_proxy").is_spelling_of(&name("HTTP_PROXY")), "programs read both");
+    assert!(name("http_proxy").is_spelling_of(&name("http_proxy")));
 }

@@ -175,3 +175,28 @@ async fn a_token_without_the_capability_is_denied_and_a_name_leads_nowhere_else(
         assert!(matches!(outcome, Err(SourceError::Invalid { .. })), "{outside}: {outcome:?}");
     }
 }
+
+#[tokio::test]
+async fn a_mount_or_a_namespace_that_does_not_exist_is_no_empty_source() {
+    let bao = part!(openbao);
+    let mount = bao.kv().await;
+    let gone = source(&bao, &mount, ROOT_TOKEN);
+    put(&gone, "db", "value").await;
+    bao.call("DELETE", &format!("sys/mounts/{mount}"), Value::Null).await;
+    let mut elsewhere = VaultOptions::new(bao.address(), Auth::Token(ROOT_TOKEN.into()));
+    elsewhere.namespace = Some("no-such-namespace".into());
+    let path = bao.kv().await.parse().unwrap();
+    let elsewhere = VaultKv::new(VaultClient::new(elsewhere).unwrap(), path);
+    let absent = source(&bao, "no-such-mount/app", ROOT_TOKEN);
+    for source in [&gone, &elsewhere, &absent] {
+        let listed = source.list(&ListRequest::default()).await.map(drop);
+        let read = source.get(&name("db"), &Stage::Current).await.map(drop);
+        let previous = source.get(&name("db"), &Stage::Previous).await.map(drop);
+        let described = source.describe(&name("db")).await.map(drop);
+        let stored = source.put(&NewSecret::new(name("db"), SecretValue::text("x"))).await.map(drop);
+        let rotated = source.rotate(&name("db"), &SecretValue::text("x")).await.map(drop);
+        for outcome in [listed, read, previous, described, stored, rotated] {
+            assert!(matches!(outcome, Err(SourceError::Unavailable { .. })), "{outcome:?}");
+        }
+    }
+}

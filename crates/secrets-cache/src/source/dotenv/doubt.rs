@@ -37,6 +37,8 @@ pub enum Doubt {
     Escape,
     /// A value of several lines, one of which looks like a setting.
     InnerSetting,
+    /// A value of several lines with a carriage return, which some readers keep.
+    CarriageReturn,
     /// Space other than blanks and tabs around the value, which some readers keep.
     Space,
     /// A control character in the value.
@@ -76,6 +78,9 @@ impl fmt::Display for Doubt {
                 "readers disagree about this backslash; put the value in single quotes, or avoid it"
             }
             Self::InnerSetting => "a line of the value looks like a setting; a quote may be missing",
+            Self::CarriageReturn => {
+                "a line of the value ends in a carriage return, which some readers keep; end the lines with a line feed alone"
+            }
             Self::Space => "the value begins or ends with an unusual space; quote the value",
             Self::Control => "the value has a control character",
             Self::NoEquals => "not NAME=value",
@@ -102,7 +107,7 @@ pub(super) fn of_unquoted(after_equals: &str) -> Option<Doubt> {
         () if ['"', '\'', '`'].into_iter().any(is_odd) => Some(Doubt::OddQuotes),
         () if !is_balanced(text) => Some(Doubt::Bracket),
         () if text.contains("${") || text.contains("$(") => Some(Doubt::Reference),
-        () if text.contains("\\$") || text.ends_with('\\') => Some(Doubt::Escape),
+        () if text.contains('\\') => Some(Doubt::Escape),
         () => of_any(text),
     }
 }
@@ -118,6 +123,9 @@ pub(super) fn of_quoted(quote: char, inner: &str, tail: &str) -> Option<Doubt> {
     }
     if has_doubtful_escape(is_expanded, inner) {
         return Some(Doubt::Escape);
+    }
+    if inner.contains('\r') {
+        return Some(Doubt::CarriageReturn);
     }
     if inner.lines().skip(1).any(looks_like_a_setting) {
         return Some(Doubt::InnerSetting);

@@ -17,7 +17,7 @@ use tracing::subscriber::NoSubscriber;
 
 use self::failure::Asked;
 pub use self::rotation::{NewVersion, Standing};
-use super::{ListPage, ListRequest, NewSecret, SecretSource, Stored, unsupported};
+use super::{ListPage, ListRequest, NewSecret, Replaces, SecretSource, Stored, unsupported};
 use crate::error::{self, SourceError, Unfit};
 use crate::name::SecretName;
 use crate::secret::{Secret, SecretMetadata, Stage};
@@ -102,6 +102,36 @@ impl SecretsManager {
         let request = request.set_tags((!tags.is_empty()).then_some(tags));
         let answer = quiet(request.send()).await.map_err(|e| failure::of_write(&asked, e))?;
         Ok(Stored::new(answer.version_id().unwrap_or_default(), true))
+    }
+
+    /// Stores a secret that is not there yet, or has no current version.
+    async fn store_new(&self, secret: &NewSecret) -> Result<Stored, SourceError> {
+        let conflict = match self.create(secret).await {
+            Err(conflict @ SourceError::Conflict { .. }) => conflict,
+            outcome => return outcome,
+        };
+        match self.get(&secret.name, &Stage::Current).await {
+            Ok(there) if there.value.same_as(&secret.value) => {
+                self.tag(secret).await.map(|()| Stored::as_before(there.version))
+            }
+            // Made by other means, for instance by Terraform, and still without a value.
+            Err(SourceError::NoSuchStage { .. }) => {
+                let stored = self.swap(&secret.name, &secret.value, None).await?;
+                self.tag(secret).await.map(|()| stored)
+            }
+            Err(error) if error.is_outage() => Err(error),
+            _ => Err(conflict),
+        }
+    }
+
+    /// The current version, if it has this value: a new version of the same value would take the label of the previous one.
+    async fn version_with(
+        &self,
+        name: &SecretName,
+        value: &SecretValue,
+    ) -> Result<Option<String>, SourceError> {
+        let there = super::readable(self.get(name, &Stage::Current).await)?;
+        Ok(there.filter(|there| there.value.same_as(value)).map(|there| there.version))
     }
 
     async fn put_version(
@@ -212,12 +242,18 @@ impl SecretSource for SecretsManager {
         if secret.rotation.is_some() {
             return Err(unsupported(self.id(), "keep a rotation policy without a rotation function"));
         }
-        // A new version of the same value would take the label of the previous one.
-        if secret.stage == Stage::Current
-            && let Ok(there) = self.get(&secret.name, &Stage::Current).await
-            && there.value.same_as(&secret.value)
-        {
-            return self.tag(secret).await.map(|()| Stored::as_before(there.version));
+        if secret.stage == Stage::Current {
+            if let Some(version) = self.version_with(&secret.name, &secret.value).await? {
+                return self.tag(secret).await.map(|()| Stored::as_before(version));
+            }
+            match &secret.replaces {
+                Replaces::Anything => {}
+                Replaces::Nothing => return self.store_new(secret).await,
+                Replaces::Version(version) => {
+                    let stored = self.swap(&secret.name, &secret.value, Some(version)).await?;
+                    return self.tag(secret).await.map(|()| stored);
+                }
+            }
         }
         match self.put_version(&secret.name, &secret.value, &secret.stage, error::PUT).await {
             Ok(stored) => self.tag(secret).await.map(|()| stored),
@@ -228,7 +264,10 @@ impl SecretSource for SecretsManager {
 
     async fn rotate(&self, name: &SecretName, value: &SecretValue) -> Result<Stored, SourceError> {
         self.check(name, value)?;
-        self.put_version(name, value, &Stage::Current, error::ROTATE).await
+        match self.version_with(name, value).await? {
+            Some(version) => Ok(Stored::as_before(version)),
+            None => self.put_version(name, value, &Stage::Current, error::ROTATE).await,
+        }
     }
 
     async fn rotate_if(
@@ -238,7 +277,10 @@ impl SecretSource for SecretsManager {
         version: &str,
     ) -> Result<Stored, SourceError> {
         self.check(name, value)?;
-        self.swap(name, value, version).await
+        match self.version_with(name, value).await? {
+            Some(there) if there == version => Ok(Stored::as_before(there)),
+            _ => self.swap(name, value, Some(version)).await,
+        }
     }
 
     async fn promote(&self, name: &SecretName) -> Result<Stored, SourceError> {

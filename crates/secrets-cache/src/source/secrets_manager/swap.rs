@@ -17,11 +17,12 @@ use crate::value::SecretValue;
 const LABEL_LEN: usize = 8;
 
 impl SecretsManager {
+    /// Stores a value in place of a version, or where no version is current.
     pub(super) async fn swap(
         &self,
         name: &SecretName,
         value: &SecretValue,
-        version: &str,
+        version: Option<&str>,
     ) -> Result<Stored, SourceError> {
         let label = format!("tokenseal-{}", hex::encode(random::bytes::<LABEL_LEN>()));
         let own = Stage::Other(label.into());
@@ -42,10 +43,10 @@ impl SecretsManager {
         moved.map(|()| new)
     }
 
-    async fn move_current(&self, name: &SecretName, from: &str, to: &str) -> Result<(), SourceError> {
+    async fn move_current(&self, name: &SecretName, from: Option<&str>, to: &str) -> Result<(), SourceError> {
         let request = self.client.update_secret_version_stage().secret_id(name.as_str());
         let request = request.version_stage(Stage::Current.label());
-        let request = request.remove_from_version_id(from).move_to_version_id(to);
+        let request = request.set_remove_from_version_id(from.map(Into::into)).move_to_version_id(to);
         let asked = Asked { operation: error::ROTATE, name, stage: None };
         request.send().await.map(drop).map_err(|e| failure::of_write(&asked, e))
     }
@@ -62,7 +63,7 @@ impl SecretsManager {
     async fn is_moved(
         &self,
         name: &SecretName,
-        from: &str,
+        from: Option<&str>,
         to: &str,
         error: SourceError,
     ) -> Result<(), SourceError> {
@@ -70,7 +71,9 @@ impl SecretsManager {
         let current = known.as_ref().and_then(|known| known.version(&Stage::Current));
         match current {
             Some(current) if current.version == to => Ok(()),
-            Some(current) if current.version != from => Err(SourceError::Conflict { name: name.clone() }),
+            Some(current) if Some(current.version.as_str()) != from => {
+                Err(SourceError::Conflict { name: name.clone() })
+            }
             _ => Err(error),
         }
     }

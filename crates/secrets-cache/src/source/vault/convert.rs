@@ -170,6 +170,8 @@ impl Metadata {
         secret.created = time(&self.created_time);
         secret.changed = time(&self.updated_time);
         secret.expires = self.expiry_of(self.current_version);
+        secret.lifetime =
+            secret.expires.and_then(|_| go_duration(&self.delete_version_after)?.try_into().ok());
         secret.tags = self.tags();
         secret
     }

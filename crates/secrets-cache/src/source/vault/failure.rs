@@ -24,6 +24,8 @@ enum Reason {
     Denied,
     #[error("the path is not below a mount of KV version 2")]
     NotKv,
+    #[error("nothing answers at this path: the mount or the namespace does not exist")]
+    NoMount,
     #[error("the answer is not one of OpenBao or Vault")]
     NotAnAnswer,
 }
@@ -61,7 +63,9 @@ fn refused(operation: &'static str, refusal: &Refusal) -> SourceError {
     let status = refusal.status();
     match status {
         403 => SourceError::Denied { operation, cause: cause(Reason::Denied) },
-        404 | 405 => not_kv(operation),
+        404 if !refusal.is_the_servers() => no_answer(operation),
+        404 => SourceError::Unavailable { operation, cause: cause(Reason::NoMount) },
+        405 => not_kv(operation),
         429 => SourceError::Throttled { operation, cause: cause(Reason::Status(status)) },
         503 if refusal.says("sealed") => SourceError::Unavailable { operation, cause: cause(Reason::Sealed) },
         300..=399 | 412 | 500..=599 => {

@@ -8,8 +8,8 @@ mod convert;
 mod failure;
 mod leases;
 mod path;
+mod write;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -17,15 +17,13 @@ use futures_util::{StreamExt as _, stream};
 use serde_json::json;
 use tokio::sync::OnceCell;
 use vault_client::{VaultClient, VaultError};
-use zeroize::Zeroizing;
 
-use self::convert::{Metadata, Read, Shape, Written};
+use self::convert::{Metadata, Read};
 use self::failure::Asked;
-use super::{ListPage, ListRequest, NewSecret, SecretSource, Stored, unsupported};
+use super::{ListPage, ListRequest, NewSecret, Replaces, SecretSource, Stored, unsupported};
 use crate::error::{self, SourceError};
 use crate::name::SecretName;
 use crate::secret::{Secret, SecretMetadata, Stage};
-use crate::typed;
 use crate::value::SecretValue;
 
 pub(crate) use self::failure::is_cause;
@@ -93,7 +91,9 @@ impl VaultKv {
                         .ok_or_else(|| failure::not_kv(operation))
                 }
                 // Only a token that may use something below the mount is answered.
-                Err(VaultError::Refused(refusal)) if matches!(refusal.status(), 403 | 404) => {
+                Err(VaultError::Refused(refusal))
+                    if refusal.status() == 403 || refusal.is_nothing_there() =>
+                {
                     Ok(self.path.split())
                 }
                 Err(error) => Err(failure::of_many(operation, error)),
@@ -124,7 +124,7 @@ impl VaultKv {
         let path = self.place("metadata", name, operation).await?;
         match self.client.get(&path).await {
             Ok(answer) => answer.data().map(Some).map_err(|_| failure::no_answer(operation)),
-            Err(VaultError::Refused(refusal)) if refusal.status() == 404 => Ok(None),
+            Err(VaultError::Refused(refusal)) if refusal.is_nothing_there() => Ok(None),
             Err(error) => Err(failure::of(&Asked { operation, name }, error)),
         }
     }
@@ -147,7 +147,7 @@ impl VaultKv {
                 let stages = vec![stage.clone()];
                 convert::secret(name, &read, stages).ok_or_else(|| failure::no_answer(error::GET))
             }
-            Err(VaultError::Refused(refusal)) if refusal.status() == 404 => {
+            Err(VaultError::Refused(refusal)) if refusal.is_nothing_there() => {
                 let gone = refusal.data::<convert::Gone>().ok();
                 Err(self.gone(name, stage, gone).await)
             }
@@ -175,73 +175,6 @@ impl VaultKv {
         }
     }
 
-    /// Stores a value as the version after `current`, which is 0 where there is none.
-    async fn write(
-        &self,
-        name: &SecretName,
-        value: &SecretValue,
-        current: u64,
-        operation: &'static str,
-    ) -> Result<u64, SourceError> {
-        let shape = self.shape(name, value, current, operation).await?;
-        self.write_as(shape, name, value, current, operation).await
-    }
-
-    async fn write_as(
-        &self,
-        shape: Shape,
-        name: &SecretName,
-        value: &SecretValue,
-        current: u64,
-        operation: &'static str,
-    ) -> Result<u64, SourceError> {
-        let path = self.place("data", name, operation).await?;
-        let body: Zeroizing<Vec<u8>> = convert::write_body(value, current, shape);
-        let answer = self.client.post_bytes(&path, &body).await;
-        let answer = answer.map_err(|error| failure::of(&Asked { operation, name }, error))?;
-        let written: Written = answer.data().map_err(|_| failure::no_answer(operation))?;
-        Ok(written.version)
-    }
-
-    /// The layout of a new value. Only for an object does the one that is there matter.
-    async fn shape(
-        &self,
-        name: &SecretName,
-        value: &SecretValue,
-        current: u64,
-        operation: &'static str,
-    ) -> Result<Shape, SourceError> {
-        if current == 0 || !typed::is_json_object(value) {
-            return Ok(Shape::Value);
-        }
-        let path = self.place("data", name, operation).await?;
-        match self.client.get(&path).await {
-            Ok(answer) => {
-                let read: Read<'_> = answer.data().map_err(|_| failure::no_answer(operation))?;
-                Ok(Shape::of(value, &read))
-            }
-            Err(VaultError::Refused(refusal)) if refusal.status() == 404 => Ok(Shape::Value),
-            Err(error) => Err(failure::of(&Asked { operation, name }, error)),
-        }
-    }
-
-    /// Adds tags to those that are there.
-    async fn tag(
-        &self,
-        name: &SecretName,
-        before: Option<&Metadata>,
-        tags: &BTreeMap<String, String>,
-    ) -> Result<(), SourceError> {
-        if tags.is_empty() {
-            return Ok(());
-        }
-        let mut all = before.map(Metadata::tags).unwrap_or_default();
-        all.extend(tags.clone());
-        let path = self.place("metadata", name, error::PUT).await?;
-        let answer = self.client.post(&path, &json!({ "custom_metadata": all })).await;
-        answer.map(drop).map_err(|error| failure::of(&Asked { operation: error::PUT, name }, error))
-    }
-
     /// The names below a path, those of deeper paths included.
     async fn names(&self) -> Result<Vec<SecretName>, SourceError> {
         let mount = self.mount(error::LIST).await?;
@@ -253,7 +186,7 @@ impl VaultKv {
                 Ok(answer) => {
                     answer.data::<convert::Listed>().map_err(|_| failure::no_answer(error::LIST))?
                 }
-                Err(VaultError::Refused(refusal)) if refusal.status() == 404 => continue,
+                Err(VaultError::Refused(refusal)) if refusal.is_nothing_there() => continue,
                 Err(error) => return Err(failure::of_many(error::LIST, error)),
             };
             for key in listed.keys {
@@ -357,17 +290,19 @@ impl SecretSource for VaultKv {
         let before = self.metadata(&secret.name, error::PUT).await?;
         let current = before.as_ref().map_or(0, Metadata::current);
         let shape = self.shape(&secret.name, &secret.value, current, error::PUT).await?;
-        // The server returns the fields of a secret in an order of its own.
-        let is_same = |there: &SecretValue| {
-            there.same_as(&secret.value)
-                || shape == Shape::Fields && typed::has_same_members(there, &secret.value)
-        };
         if before.is_some()
-            && let Ok(there) = self.get(&secret.name, &Stage::Current).await
-            && is_same(&there.value)
+            && let Some(version) = self.version_with(&secret.name, &secret.value, shape).await?
         {
             self.tag(&secret.name, before.as_ref(), &secret.tags).await?;
-            return Ok(Stored::as_before(there.version));
+            return Ok(Stored::as_before(version));
+        }
+        let is_allowed = match &secret.replaces {
+            Replaces::Anything => true,
+            Replaces::Nothing => !before.as_ref().is_some_and(Metadata::is_served),
+            Replaces::Version(version) => current.to_string() == *version,
+        };
+        if !is_allowed {
+            return Err(SourceError::Conflict { name: secret.name.clone() });
         }
         let version = self.write_as(shape, &secret.name, &secret.value, current, error::PUT).await?;
         self.tag(&secret.name, before.as_ref(), &secret.tags).await?;
@@ -377,8 +312,7 @@ impl SecretSource for VaultKv {
     async fn rotate(&self, name: &SecretName, value: &SecretValue) -> Result<Stored, SourceError> {
         let before = self.metadata(name, error::ROTATE).await?.filter(Metadata::is_served);
         let before = before.ok_or_else(|| SourceError::NotFound { name: name.clone() })?;
-        let version = self.write(name, value, before.current(), error::ROTATE).await?;
-        Ok(Stored::new(version.to_string(), false))
+        self.write(name, value, before.current()).await
     }
 
     async fn rotate_if(
@@ -393,8 +327,7 @@ impl SecretSource for VaultKv {
             return Err(SourceError::Conflict { name: name.clone() });
         }
         // The server compares the number again when it stores.
-        let version = self.write(name, value, before.current(), error::ROTATE).await?;
-        Ok(Stored::new(version.to_string(), false))
+        self.write(name, value, before.current()).await
     }
 
     async fn delete(&self, name: &SecretName) -> Result<(), SourceError> {
