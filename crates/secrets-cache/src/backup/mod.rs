@@ -22,7 +22,8 @@ pub use write::Written;
 /// Writes all secrets of a source into a sealed file, which appears only when it is whole. A file that is there already is
 /// an error unless `existing` says to replace it.
 ///
-/// Secrets that the source does not give out, expired ones for instance, are left out and reported.
+/// Secrets that the source does not give out, expired ones for instance, are left out and reported, and so are previous
+/// versions.
 ///
 /// # Errors
 /// [`BackupError`], [`StreamError::Stopped`] among them; then there is no new file.

@@ -43,6 +43,9 @@ struct Line {
     binary: Option<String>,
     #[serde(with = "time::serde::rfc3339::option")]
     expires: Option<OffsetDateTime>,
+    /// Since after the first backups: how long a value lives, so that those after a late restore live as long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lifetime_ms: Option<u64>,
     every_seconds: Option<u64>,
     grace_seconds: Option<u64>,
     tags: BTreeMap<String, String>,
@@ -74,6 +77,7 @@ pub(super) fn line(
         text: secret.value.expose_text().map(Into::into),
         binary: secret.value.is_binary().then(|| STANDARD.encode(secret.value.expose_bytes())),
         expires: known.expires,
+        lifetime_ms: known.lifetime.and_then(|lifetime| u64::try_from(lifetime.as_millis()).ok()),
         every_seconds: known.rotation.map(|policy| policy.every.as_secs()),
         grace_seconds: known.rotation.map(|policy| policy.grace.as_secs()),
         tags: known.tags.clone(),
@@ -161,6 +165,7 @@ fn secret(mut line: Line) -> Result<NewSecret, BackupError> {
     let name = SecretName::new(&line.name).map_err(|_| BackupError::Content)?;
     let mut secret = NewSecret::new(name, value).at_stage(Stage::from(line.stage.as_str()));
     secret.expires = line.expires;
+    secret.lifetime = line.lifetime_ms.map(Duration::from_millis);
     secret.rotation = line.every_seconds.map(|every| RotationPolicy {
         every: Duration::from_secs(every),
         grace: line.grace_seconds.map_or(RotationPolicy::DEFAULT_GRACE, Duration::from_secs),

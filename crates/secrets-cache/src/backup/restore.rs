@@ -10,6 +10,7 @@ use std::sync::Arc;
 use envelope_core::DataKey;
 use futures_util::StreamExt;
 use futures_util::stream;
+use time::OffsetDateTime;
 use tokio::sync::mpsc;
 
 use super::record::Records;
@@ -34,6 +35,8 @@ pub struct Plan {
     pub changed: Vec<SecretName>,
     /// Secrets that are the same.
     pub unchanged: u64,
+    /// Secrets whose time is over since the backup. They are restored, and not served until they get a new value.
+    pub expired: Vec<SecretName>,
     /// Secrets whose expiry or rotation policy the target cannot keep.
     pub without_schedule: u64,
     /// Secrets that cannot be restored, or were not. The others are.
@@ -57,6 +60,7 @@ impl Plan {
     fn fail(&mut self, name: &SecretName, error: &SourceError) {
         self.added.retain(|added| added != name);
         self.changed.retain(|changed| changed != name);
+        self.expired.retain(|expired| expired != name);
         let causes = std::iter::successors(error.source(), |&cause| cause.source());
         let reason = causes.fold(error.to_string(), |reason, cause| format!("{reason}: {cause}"));
         self.failed.push(NotRestored { name: name.clone(), class: error.class(), reason });
@@ -228,7 +232,7 @@ impl<'a> Differences<'a> {
         for mut secret in page {
             if !self.target.keeps_schedule() && (secret.expires.is_some() || secret.rotation.is_some()) {
                 self.plan.without_schedule += u64::from(secret.stage == Stage::Current);
-                (secret.expires, secret.rotation) = (None, None);
+                (secret.expires, secret.lifetime, secret.rotation) = (None, None, None);
             }
             let is_current = secret.stage == Stage::Current;
             // Storing the versions one after the other puts each under its stage.
@@ -273,6 +277,9 @@ impl<'a> Differences<'a> {
                 self.plan.fail(&current.name, &error);
                 return Ok(());
             }
+        }
+        if current.expires.is_some_and(|at| at <= OffsetDateTime::now_utc()) {
+            self.plan.expired.push(current.name.clone());
         }
         let passed_over = if replaces { versions.len() - 1 } else { 0 };
         self.ready.extend(versions.into_iter().skip(passed_over));

@@ -28,6 +28,8 @@ pub struct Written {
     pub versions: u64,
     /// Secrets that the source did not give out, and the class of the failure.
     pub left_out: Vec<(SecretName, &'static str)>,
+    /// Secrets that are in it without the previous version that they have, and the class of the failure.
+    pub without_previous: Vec<(SecretName, &'static str)>,
 }
 
 pub(super) async fn write(
@@ -116,11 +118,17 @@ async fn gather_page(
                 continue;
             }
         };
-        if known.version(&Stage::Previous).is_some()
-            && let Ok(previous) = source.get(&known.name, &Stage::Previous).await
-        {
-            send(lines, record::line(&previous, &Stage::Previous, known)?).await?;
-            written.versions += 1;
+        if known.version(&Stage::Previous).is_some() {
+            match source.get(&known.name, &Stage::Previous).await {
+                Ok(previous) => {
+                    send(lines, record::line(&previous, &Stage::Previous, known)?).await?;
+                    written.versions += 1;
+                }
+                // Its time was over before it was asked for.
+                Err(error) if error.is_not_found() => {}
+                Err(error) if error.is_outage() => return Err(error.into()),
+                Err(error) => written.without_previous.push((known.name.clone(), error.class())),
+            }
         }
         send(lines, record::line(&current, &Stage::Current, known)?).await?;
         written.versions += 1;

@@ -11,10 +11,11 @@ use secrets_cache::local::LocalStore;
 use secrets_cache::sealed_stream::{Existing, StreamError, StreamKey, StreamKind, seal_file};
 use secrets_cache::secret::RotationPolicy;
 use secrets_cache::source::memory::MemorySource;
-use secrets_cache::{NewSecret, SecretSource, SecretValue, Stage};
+use secrets_cache::source::{ListPage, ListRequest};
+use secrets_cache::{NewSecret, Secret, SecretName, SecretSource, SecretValue, SourceError, Stage};
 use time::OffsetDateTime;
 
-use crate::support::{Flaky, Ring, name, new, outage, text, value};
+use crate::support::{Flaky, Ring, denied, name, new, outage, text, value};
 
 fn key() -> Arc<DataKey> {
     Arc::new(DataKey::from_slice(&[5; 32]).unwrap())
@@ -172,4 +173,76 @@ async fn a_backup_of_the_first_version_is_restored_where_such_are_accepted() {
     let restored = backup::restore(&file, key, Unlabelled::Accept, &target, &|| false).await.unwrap();
     assert_eq!((restored.plan.added.len(), restored.versions), (2, 3));
     assert_eq!(text(&target.get(&name("api/key"), &Stage::Current).await.unwrap()), "second");
+}
+
+/// A source whose previous versions are refused: a policy of IAM can do that, the emulators cannot.
+struct NoPrevious(MemorySource, SourceError);
+
+#[async_trait::async_trait]
+impl SecretSource for NoPrevious {
+    fn id(&self) -> Arc<str> {
+        "refusing".into()
+    }
+
+    async fn get(&self, name: &SecretName, stage: &Stage) -> Result<Secret, SourceError> {
+        if *stage == Stage::Previous { Err(self.1.clone()) } else { self.0.get(name, stage).await }
+    }
+
+    async fn list(&self, request: &ListRequest) -> Result<ListPage, SourceError> {
+        self.0.list(request).await
+    }
+}
+
+#[tokio::test]
+async fn a_previous_value_that_is_refused_is_reported_and_an_outage_ends_the_backup() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("backup");
+    for (failure, expected) in [
+        (Some(denied()), Some("denied")),
+        (Some(SourceError::NoSuchStage { name: name("a"), stage: Stage::Previous }), None),
+        (Some(outage()), Some("outage")),
+    ] {
+        let memory = MemorySource::new();
+        memory.put(&new("a", "1")).await.unwrap();
+        memory.rotate(&name("a"), &value("2")).await.unwrap();
+        let source = NoPrevious(memory, failure.unwrap());
+        let written = backup::write(&source, StreamKey::new(key(), "test"), &file, Existing::Replace).await;
+        if expected == Some("outage") {
+            assert!(matches!(written, Err(BackupError::Source(_))), "{written:?}");
+            continue;
+        }
+        let written = written.unwrap();
+        let left: Vec<_> = expected.map(|class| (name("a"), class)).into_iter().collect();
+        assert_eq!((written.versions, written.without_previous), (1, left));
+    }
+}
+
+#[tokio::test]
+async fn after_a_late_restore_a_new_value_lives_as_long_as_those_before() {
+    let directory = tempfile::tempdir().unwrap();
+    let (from, file) = (local(directory.path(), "from.db").await, directory.path().join("backup"));
+    let lifetime = Duration::from_secs(2);
+    from.put(&new("short", "1").with_expiry(OffsetDateTime::now_utc() + lifetime)).await.unwrap();
+    backup::write(&from, StreamKey::new(key(), "test"), &file, Existing::Replace).await.unwrap();
+    tokio::time::sleep(lifetime + Duration::from_millis(100)).await;
+    let to = local(directory.path(), "to.db").await;
+    let restored = backup::restore(&file, key(), Unlabelled::Refuse, &to).await.unwrap();
+    assert_eq!(restored.plan.expired, [name("short")]);
+    assert!(matches!(to.get(&name("short"), &Stage::Current).await, Err(SourceError::Expired { .. })));
+    to.put(&new("short", "2")).await.unwrap();
+    assert_eq!(text(&to.get(&name("short"), &Stage::Current).await.unwrap()), "2");
+    let known = to.describe(&name("short")).await.unwrap();
+    assert!(known.lifetime.unwrap().abs_diff(lifetime) < Duration::from_millis(50), "{known:?}");
+    assert!(known.expires.unwrap() > OffsetDateTime::now_utc());
+}
+
+#[tokio::test]
+async fn a_value_that_follows_one_without_any_time_left_is_served() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = local(directory.path(), "store.db").await;
+    let gone = OffsetDateTime::now_utc() - Duration::from_secs(60);
+    store.put(&new("a", "1").with_expiry(gone)).await.unwrap();
+    store.put(&new("a", "2")).await.unwrap();
+    assert_eq!(text(&store.get(&name("a"), &Stage::Current).await.unwrap()), "2");
+    assert_eq!(store.describe(&name("a")).await.unwrap().expires, None);
 }
