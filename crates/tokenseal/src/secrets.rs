@@ -8,7 +8,7 @@ use std::time::Duration;
 #[cfg(feature = "local-store")]
 use kms_provider::KeyUri;
 #[cfg(feature = "local-store")]
-use kms_provider::keyring::Keyring;
+use kms_provider::keyring::{Keyring, KeyringError};
 use secrets_cache::inventory::Inventory;
 #[cfg(feature = "local-store")]
 use secrets_cache::local::LocalStore;
@@ -319,7 +319,11 @@ fn own_keyring(settings: &Settings, store: &Path, store_exists: bool) -> Result<
     let file = LocalStore::keyring_beside(store);
     let master = master_key(settings)?;
     if !store_exists && !file.exists() {
-        return Ok(Keyring::init(file, master)?);
+        match Keyring::init(&file, master) {
+            // Another process was first.
+            Err(KeyringError::Exists { .. }) => {}
+            made => return Ok(made?),
+        }
     }
     open_keyring(settings, &file)
 }

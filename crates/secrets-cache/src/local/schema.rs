@@ -91,7 +91,7 @@ pub(super) fn create_file(path: &Path) -> Result<(), SourceError> {
     }
 }
 
-/// Opens the file for reading and writing, or for reading alone where it may not be written.
+/// Opens the file for reading and writing, or for reading alone where it may not be written or the disk is full.
 pub(super) async fn connect(path: &Path) -> Result<SqlitePool, SourceError> {
     let options = SqliteConnectOptions::new().filename(path).create_if_missing(false).foreign_keys(true);
     // The driver's own log quotes slow statements.
@@ -111,7 +111,7 @@ pub(super) async fn connect(path: &Path) -> Result<SqlitePool, SourceError> {
         Ok(opened) => return recognized(opened).await,
         Err(error) => error,
     };
-    if is_writable(path) {
+    if is_writable(path) && !is_out_of_space(&refused) {
         return Err(storage(refused));
     }
     // The log and its index may be there, so that SQLite can follow what others write.
@@ -250,10 +250,20 @@ enum Unknown {
     Version(i64),
 }
 
+/// Whether a file could not be made or extended: SQLITE_IOERR, SQLITE_FULL and SQLITE_CANTOPEN, in any of their extended forms.
+fn is_out_of_space(error: &sqlx::Error) -> bool {
+    primary_code(error).is_some_and(|code| matches!(code, 10 | 13 | 14))
+}
+
 fn is_busy(error: &sqlx::Error) -> bool {
-    // SQLITE_BUSY and SQLITE_LOCKED, in any of their extended forms (the low byte of the code).
+    // SQLITE_BUSY and SQLITE_LOCKED, in any of their extended forms.
+    primary_code(error).is_some_and(|code| matches!(code, 5 | 6))
+}
+
+/// The low byte of the code.
+fn primary_code(error: &sqlx::Error) -> Option<u32> {
     let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
-    code.is_some_and(|code| matches!(code & 0xff, 5 | 6))
+    code.map(|code| code & 0xff)
 }
 
 fn storage(error: sqlx::Error) -> SourceError {
