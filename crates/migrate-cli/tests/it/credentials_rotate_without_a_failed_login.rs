@@ -58,7 +58,7 @@ impl Rotating {
         self.program.secrets(&arguments, &self.event(step, token)).expect(code)
     }
 
-    fn rotate(&self, token: &str) {
+    pub(crate) fn rotate(&self, token: &str) {
         for step in STEPS {
             assert_eq!(self.step(step, token, 0).document()["step"], step);
         }

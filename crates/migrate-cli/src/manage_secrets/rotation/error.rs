@@ -95,8 +95,8 @@ impl RotationError {
             Self::UserName(_) => "choose a shorter name of letters, digits and `_`",
             Self::NoUser { .. } => "create the user, with the rights of the application",
             Self::Database { .. } => {
-                "the administrator needs CREATEROLE and ADMIN OPTION on the user in PostgreSQL, CREATE USER and GRANT OPTION in \
-                 MariaDB and MySQL"
+                "the administrator needs CREATEROLE, ADMIN OPTION on the user and the right to set its parameters in PostgreSQL, \
+                 CREATE USER, GRANT OPTION and SELECT on mysql.user in MariaDB and MySQL"
             }
             Self::Unreachable { .. } => "check host, port, security groups and TLS",
             Self::Engine(_) => "use a build with the features `postgres` and `mysql`",

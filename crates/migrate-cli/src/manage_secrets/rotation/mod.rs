@@ -7,8 +7,12 @@ mod event;
 mod function;
 #[cfg(feature = "mysql")]
 mod mysql;
+#[cfg(feature = "mysql")]
+mod mysql_demands;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "postgres")]
+mod postgres_settings;
 mod step;
 
 use secrets_cache::SecretName;

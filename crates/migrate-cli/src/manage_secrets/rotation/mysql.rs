@@ -8,6 +8,7 @@ use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 use super::credentials::{Login, Tls};
 use super::database::{self, SET, failed};
 use super::error::RotationError;
+use super::mysql_demands;
 
 /// The length of a password that is never disclosed.
 const UNKNOWN_LEN: usize = 32;
@@ -40,6 +41,7 @@ pub(super) async fn provide(administrator: &Login, pending: &Login) -> Result<()
             let create =
                 format!("CREATE USER IF NOT EXISTS {account} IDENTIFIED BY '{}'", unknown.expose_secret());
             execute(&mut connection, create, SET).await?;
+            mysql_demands::copy(&mut connection, base, host, &account).await?;
             copy_grants(&mut connection, base, host, &account).await?;
         }
     }
@@ -114,10 +116,11 @@ fn for_account(grant: &str, base: &str, host: &str, account: &str) -> Result<Opt
     };
     let (rights, rest) = (&grant[..at], grant[at + length..].trim());
     let options = match rest {
-        "WITH GRANT OPTION" | "WITH ADMIN OPTION" => format!(" {rest}"),
+        "WITH ADMIN OPTION" => format!(" {rest}"),
         "" => String::new(),
-        _ if rest.starts_with("IDENTIFIED ") || rest.starts_with("REQUIRE ") => {
-            let with_option = rest.ends_with("WITH GRANT OPTION");
+        // Password, TLS and limits of the login are set apart from the grants.
+        _ if ["IDENTIFIED ", "REQUIRE ", "WITH "].iter().any(|begin| rest.starts_with(begin)) => {
+            let with_option = outside_quotes(rest).ok_or_else(unknown)?.contains("WITH GRANT OPTION");
             if with_option { " WITH GRANT OPTION".to_owned() } else { String::new() }
         }
         _ => return Err(unknown()),
@@ -127,13 +130,21 @@ fn for_account(grant: &str, base: &str, host: &str, account: &str) -> Result<Opt
     Ok((!is_nothing).then(|| format!("{rights} TO {account}{options}")))
 }
 
+/// A text without its quoted parts; none where a quote is not closed, or more than one statement may be in it.
+fn outside_quotes(text: &str) -> Option<String> {
+    let parts: Vec<&str> = text.split('\'').collect();
+    let is_closed = parts.len() % 2 == 1;
+    let outside: String = parts.into_iter().step_by(2).collect();
+    (is_closed && !outside.contains(';')).then_some(outside)
+}
+
 /// `SET DEFAULT ROLE role FOR 'user'@'host'` for another account.
 fn default_role(line: &str, account: &str) -> Option<String> {
     let (role, _) = line.rsplit_once(" FOR ")?;
     Some(format!("{role} FOR {account}"))
 }
 
-async fn execute(
+pub(super) async fn execute(
     connection: &mut MySqlConnection,
     statement: String,
     action: &'static str,
@@ -174,6 +185,14 @@ mod tests {
                 "GRANT SELECT ON *.* TO `app`@`%` IDENTIFIED BY PASSWORD '*AB' WITH GRANT OPTION",
                 Some("GRANT SELECT ON *.* TO 'app_clone'@'%' WITH GRANT OPTION"),
             ),
+            (
+                "GRANT SELECT ON *.* TO `app`@`%` IDENTIFIED BY PASSWORD '*AB' REQUIRE SSL WITH GRANT OPTION MAX_UPDATES_PER_HOUR 5",
+                Some("GRANT SELECT ON *.* TO 'app_clone'@'%' WITH GRANT OPTION"),
+            ),
+            (
+                "GRANT SELECT ON *.* TO `app`@`%` REQUIRE SUBJECT '/CN=x WITH GRANT OPTION' WITH MAX_USER_CONNECTIONS 3",
+                Some("GRANT SELECT ON *.* TO 'app_clone'@'%'"),
+            ),
             ("GRANT `readers` TO `app`@`%`", Some("GRANT `readers` TO 'app_clone'@'%'")),
             (
                 "SET DEFAULT ROLE `readers` FOR `app`@`%`",
@@ -186,9 +205,12 @@ mod tests {
         ] {
             assert_eq!(copy(grant).unwrap().as_deref(), expected, "{grant}");
         }
-        for other in
-            ["GRANT SELECT ON *.* TO `else`@`%`", "DROP TABLE x", "GRANT X TO `app`@`%`; DROP TABLE x"]
-        {
+        for other in [
+            "GRANT SELECT ON *.* TO `else`@`%`",
+            "DROP TABLE x",
+            "GRANT X TO `app`@`%`; DROP TABLE x",
+            "GRANT X TO `app`@`%` WITH x; DROP TABLE x",
+        ] {
             assert!(copy(other).is_err(), "{other}");
         }
     }

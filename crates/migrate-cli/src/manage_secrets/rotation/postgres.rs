@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 use super::credentials::{Login, Tls};
 use super::database::{self, SET, failed};
 use super::error::RotationError;
+use super::postgres_settings;
 
 /// Rounds of PBKDF2: the server's own default (`scram_iterations`).
 const ITERATIONS: u32 = 4_096;
@@ -32,9 +33,8 @@ pub(super) async fn log_in(login: &Login) -> Result<bool, RotationError> {
 
 /// One transaction: a rotation that is killed has changed nothing, or everything.
 pub(super) async fn provide(administrator: &Login, pending: &Login) -> Result<(), RotationError> {
-    let failed = failed(SET);
     let mut connection = connect(administrator).await?.ok_or(RotationError::AdministratorRefused)?;
-    let mut transaction = connection.begin().await.map_err(|error| failed(&error))?;
+    let mut transaction = connection.begin().await.map_err(|error| failed(SET)(&error))?;
     let (user, base) = (pending.user.as_str(), pending.base());
     if !exists(&mut transaction, base).await? {
         return Err(RotationError::NoUser { user: base.to_owned() });
@@ -42,18 +42,19 @@ pub(super) async fn provide(administrator: &Login, pending: &Login) -> Result<()
     let verb = if exists(&mut transaction, user).await? { "ALTER" } else { "CREATE" };
     // The server gets only the verifier that it stores, and not the password: statements can be in its log.
     let verifier = verifier(pending.password.expose_secret().as_bytes(), &random::bytes());
-    let mut statements = vec![format!("{verb} ROLE {} LOGIN PASSWORD '{}'", quoted(user), &*verifier)];
+    let mut statements = vec![(SET, format!("{verb} ROLE {} LOGIN PASSWORD '{}'", quoted(user), &*verifier))];
     if user != base {
-        statements.push(format!("GRANT {} TO {}", quoted(base), quoted(user)));
+        statements.push((SET, format!("GRANT {} TO {}", quoted(base), quoted(user))));
         // Objects that it creates belong to the first user, and both have the same rights from the first
         // statement on.
-        statements.push(format!("ALTER ROLE {} SET role TO {}", quoted(user), quoted(base)));
+        let settings = postgres_settings::copy(&mut transaction, base, user).await?;
+        statements.extend(settings.into_iter().map(|statement| (postgres_settings::COPY, statement)));
     }
-    for statement in statements {
+    for (action, statement) in statements {
         let done = sqlx::query(AssertSqlSafe(statement)).execute(&mut *transaction).await;
-        done.map_err(|error| failed(&error))?;
+        done.map_err(|error| failed(action)(&error))?;
     }
-    transaction.commit().await.map_err(|error| failed(&error))?;
+    transaction.commit().await.map_err(|error| failed(SET)(&error))?;
     let _ = connection.close().await;
     Ok(())
 }
@@ -80,7 +81,7 @@ async fn exists(connection: &mut PgConnection, user: &str) -> Result<bool, Rotat
     Ok(row.get::<i64, _>(0) > 0)
 }
 
-fn quoted(name: &str) -> String {
+pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
