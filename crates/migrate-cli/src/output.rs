@@ -76,6 +76,17 @@ pub(crate) fn print_value(text: &str) -> Result<(), CliError> {
     }
 }
 
+/// Writes a value as it is: all of its bytes, and nothing else.
+pub(crate) fn write_bytes(bytes: &[u8]) -> Result<(), CliError> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(CliError::io("standard output cannot be written")(error))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Prints a line to standard error; there is nowhere to report that this failed.
 pub(crate) fn note(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use kms_provider::KeyUri;
+use secrets_cache::SecretName;
 use secrets_cache::backup::{self, Restored, Unlabelled};
 use secrets_cache::local::LocalStore;
 use secrets_cache::sealed_stream::{Existing, StreamKind};
@@ -52,6 +53,9 @@ struct BackupReport {
 struct LeftOut {
     name: String,
     class: &'static str,
+    /// The version that is missing, where the current one is in the backup.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stage: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -63,6 +67,8 @@ struct RestoreReport {
     versions: u64,
     without_schedule: u64,
     interrupted: bool,
+    /// Over since the backup: restored, and not served until they get a new value.
+    expired: Vec<String>,
     failures: Vec<NotRestored>,
 }
 
@@ -85,22 +91,27 @@ pub(super) async fn write(
     let stop = startup::stop_on_signals();
     let written =
         backup::write(&*opened.source, key, &args.file, existing(args.overwrite), &|| stop.is_set()).await?;
-    let left_out = written.left_out.iter();
+    let left_out = |stage| {
+        move |(name, class): &(SecretName, &'static str)| LeftOut { name: name.to_string(), class, stage }
+    };
+    let previous = written.without_previous.iter().map(left_out(Some("AWSPREVIOUS")));
     let report = BackupReport {
         file: args.file,
         secrets: written.secrets,
         versions: written.versions,
-        failures: left_out.map(|(name, class)| LeftOut { name: name.to_string(), class }).collect(),
+        failures: written.left_out.iter().map(left_out(None)).chain(previous).collect(),
     };
     emit(options.common.format, &report, |report| {
-        let mut lines: Vec<String> =
-            report.failures.iter().map(|left| format!("left out: {} ({})", left.name, left.class)).collect();
+        let version = |left: &LeftOut| left.stage.map(|stage| format!(", {stage}")).unwrap_or_default();
+        let left_out = |left: &LeftOut| format!("left out: {}{} ({})", left.name, version(left), left.class);
+        let mut lines: Vec<String> = report.failures.iter().map(left_out).collect();
         let (secrets, versions) = (report.secrets, report.versions);
         lines.push(format!("{}: {secrets} secrets, {versions} versions", report.file.display()));
         lines.join("\n")
     })?;
     // An expired secret is not served, so not backed up either; that is no failure.
-    let is_whole = written.left_out.iter().all(|(_, class)| *class == "expired");
+    let is_whole =
+        written.without_previous.is_empty() && written.left_out.iter().all(|(_, class)| *class == "expired");
     Ok(match () {
         () if is_whole => Exit::Done,
         () if written.secrets == 0 => failures_exit(written.left_out.iter().map(|(_, class)| *class)),
@@ -126,7 +137,7 @@ pub(super) async fn restore(
         }
         false => backup::restore(&args.file, key, unlabelled, &*opened.source, &|| stop.is_set()).await?,
     };
-    let names = |names: &[secrets_cache::SecretName]| names.iter().map(ToString::to_string).collect();
+    let names = |names: &[SecretName]| names.iter().map(ToString::to_string).collect();
     let report = RestoreReport {
         dry_run: args.dry_run,
         added: names(&plan.added),
@@ -135,6 +146,7 @@ pub(super) async fn restore(
         versions,
         without_schedule: plan.without_schedule,
         interrupted,
+        expired: names(&plan.expired),
         failures: plan.failed.into_iter().map(not_restored).collect(),
     };
     emit(options.common.format, &report, restore_lines)?;
@@ -166,8 +178,8 @@ pub(super) fn check_target<'a>(
     overwrite: bool,
     in_use: impl IntoIterator<Item = &'a Path>,
 ) -> Result<(), Failure> {
-    let is_to = |other: &Path| other.canonicalize().ok() == to.canonicalize().ok();
-    if to.exists() && in_use.into_iter().any(is_to) {
+    let is_to = |other: &Path| resolved(other).is_some_and(|other| resolved(to) == Some(other));
+    if in_use.into_iter().any(is_to) {
         let problem = format!("{} would replace what it is made from", to.display());
         return Err(Failure::usage(problem, "name a new file to write"));
     }
@@ -176,6 +188,15 @@ pub(super) fn check_target<'a>(
         return Err(Failure::usage(problem, "name a new file, or replace this one with --overwrite"));
     }
     Ok(())
+}
+
+/// Where a path leads; for a file that is not there, where it would be.
+fn resolved(path: &Path) -> Option<PathBuf> {
+    let parent = || {
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Some(parent.canonicalize().ok()?.join(path.file_name()?))
+    };
+    path.canonicalize().ok().or_else(parent)
 }
 
 /// The files that a source lives in.
@@ -188,9 +209,20 @@ fn files_in_use(settings: &Settings, source: &SourceUri) -> Vec<PathBuf> {
                 Some(KeyUri::Keyring(file)) => file.clone(),
                 _ => LocalStore::keyring_beside(path),
             };
-            vec![path.clone(), keyring]
+            let beside = |file: &Path, suffixes: &[&str]| -> Vec<PathBuf> {
+                suffixes.iter().map(|suffix| with_suffix(file, suffix)).collect()
+            };
+            // SQLite keeps its log next to the file, and the keyring its lock.
+            [beside(path, &["", "-wal", "-shm", "-journal"]), beside(&keyring, &["", ".lock", ".tmp"])]
+                .concat()
         }
     }
+}
+
+fn with_suffix(file: &Path, suffix: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
 }
 
 fn not_restored(failed: backup::NotRestored) -> NotRestored {
@@ -211,6 +243,8 @@ fn restore_lines(report: &RestoreReport) -> String {
     if report.interrupted {
         lines.push("interrupted: run it again to restore the rest".to_owned());
     }
+    let expired = |name| format!("{name} has expired since the backup: it is served again with a new value");
+    lines.extend(report.expired.iter().map(expired));
     lines.push(format!(
         "{} {add}, {} {change}, {} unchanged",
         report.added.len(),

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use secrecy::SecretString;
 use secrets_cache::secret::RotationPolicy;
 use secrets_cache::typed;
-use secrets_cache::{NewSecret, SecretName, SecretRef, SecretValue, Stage};
+use secrets_cache::{NewSecret, Secret, SecretName, SecretRef, SecretValue, Stage};
 use serde::Serialize;
 use time::OffsetDateTime;
 
@@ -16,7 +16,7 @@ use super::failure::Failure;
 use super::metadata::{show_time, tag};
 use super::source::Opened;
 use crate::exit::Exit;
-use crate::output::{Format, emit, print, print_value};
+use crate::output::{Format, emit, print, print_value, write_bytes};
 use crate::stdin::{read_secret, without_line_break};
 
 #[derive(clap::Args)]
@@ -26,6 +26,9 @@ pub(super) struct GetArgs {
     /// Print the value itself
     #[arg(long)]
     reveal: bool,
+    /// Write the value itself, byte for byte and without a line break, so that `set` can read it again
+    #[arg(long, conflicts_with = "reveal")]
+    raw: bool,
     /// AWSCURRENT, AWSPREVIOUS, AWSPENDING or a label of your own
     #[arg(long, default_value = "AWSCURRENT", value_name = "S")]
     version_stage: String,
@@ -76,8 +79,14 @@ struct StoredReport {
 }
 
 pub(super) async fn get(args: GetArgs, opened: &Opened, options: &Options) -> Result<Exit, Failure> {
+    if args.raw && options.common.format != Format::Human {
+        return Err(Failure::usage("--raw writes the value alone", "leave --format out, or use --reveal"));
+    }
     let stage = Stage::from(args.version_stage.as_str());
     let secret = opened.source.get(args.name.name(), &stage).await?;
+    if args.raw {
+        return write_raw(&args.name, &secret, opened, options);
+    }
     let (mut value, mut value_base64) = (None, None);
     if args.reveal || args.name.field().is_some() {
         let shown = match secret.value.is_binary() && args.name.field().is_none() {
@@ -85,9 +94,7 @@ pub(super) async fn get(args: GetArgs, opened: &Opened, options: &Options) -> Re
             false => Some(typed::interpret::<SecretString>(&secret, &args.name)?),
         };
         if args.reveal {
-            let (name, version) = (secret.name.to_string(), secret.version.as_str());
-            let fields = [("actor", &*opened.actor), ("secret", &*name), ("version", version)];
-            options.common.record_reveal("secret_revealed", &fields)?;
+            record_reveal(&secret, opened, options)?;
             value = shown.map(|text| secrecy::ExposeSecret::expose_secret(&text).to_owned());
             value_base64 = value.is_none().then(|| base64(&secret.value));
         }
@@ -121,6 +128,26 @@ pub(super) async fn get(args: GetArgs, opened: &Opened, options: &Options) -> Re
         }
     })?;
     Ok(Exit::Done)
+}
+
+/// Binary values too come out as they are: nothing marks them, and `set` stores the same value again.
+fn write_raw(name: &SecretRef, secret: &Secret, opened: &Opened, options: &Options) -> Result<Exit, Failure> {
+    let field = match name.field() {
+        Some(_) => Some(typed::interpret::<SecretString>(secret, name)?),
+        None => None,
+    };
+    record_reveal(secret, opened, options)?;
+    match &field {
+        Some(text) => write_bytes(secrecy::ExposeSecret::expose_secret(text).as_bytes())?,
+        None => write_bytes(secret.value.expose_bytes())?,
+    }
+    Ok(Exit::Done)
+}
+
+fn record_reveal(secret: &Secret, opened: &Opened, options: &Options) -> Result<(), Failure> {
+    let (name, version) = (secret.name.to_string(), secret.version.as_str());
+    let fields = [("actor", &*opened.actor), ("secret", &*name), ("version", version)];
+    Ok(options.common.record_reveal("secret_revealed", &fields)?)
 }
 
 pub(super) async fn set(args: SetArgs, opened: &Opened, options: &Options) -> Result<Exit, Failure> {

@@ -38,6 +38,8 @@ struct Report {
     version: String,
     created: bool,
     generated: bool,
+    /// The value was current before, and there is no new version.
+    unchanged: bool,
 }
 
 pub(super) async fn run(args: Args, opened: &Opened, options: &Options) -> Result<Exit, Failure> {
@@ -63,10 +65,23 @@ pub(super) async fn run(args: Args, opened: &Opened, options: &Options) -> Resul
         }
     };
     let (name, field) = (args.name.to_string(), args.field);
-    let report = Report { name, field, version: stored.version, created: false, generated };
+    let report = Report {
+        name,
+        field,
+        version: stored.version,
+        created: false,
+        generated,
+        unchanged: stored.unchanged,
+    };
     emit(options.common.format, &report, |report| {
         let how = if generated { format!(", {length} characters generated") } else { String::new() };
         let field = report.field.as_ref().map(|field| format!("#{field}")).unwrap_or_default();
+        if report.unchanged {
+            return format!(
+                "{}{field} already has this value: version {} stays current",
+                report.name, report.version
+            );
+        }
         format!(
             "rotated {}{field}: version {}{how}; the one before is under AWSPREVIOUS",
             report.name, report.version

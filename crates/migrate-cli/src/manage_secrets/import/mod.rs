@@ -74,7 +74,7 @@ pub(super) async fn run(
         }
     }
     if !args.dry_run {
-        store(&plan, opened, &stop, &mut report).await;
+        store(&plan, opened, options.prefix.as_deref(), &stop, &mut report).await;
         if !report.interrupted {
             read_back(&plan, opened, &mut report).await?;
         }
@@ -89,6 +89,11 @@ pub(super) async fn run(
 }
 
 impl Args {
+    /// Whether a setting is one of those to move.
+    fn is_chosen(&self, name: &SecretName) -> bool {
+        (self.names.is_empty() || self.names.contains(name)) && !self.except.contains(name)
+    }
+
     /// Where the settings come from, for people.
     fn origin(&self) -> String {
         self.file.as_ref().map_or_else(|| "the environment".into(), |file| file.display().to_string())
@@ -163,10 +168,10 @@ fn strip(new: NewFile, before: &Content, report: &mut Report) {
     }
 }
 
-async fn store(plan: &Plan, opened: &Opened, stop: &StopFlag, report: &mut Report) {
+async fn store(plan: &Plan, opened: &Opened, prefix: Option<&str>, stop: &StopFlag, report: &mut Report) {
     let changes: Vec<&Move> = plan.moves.iter().filter(|entry| entry.is_change()).collect();
     if opened.source.is_transactional() {
-        return store_together(&changes, opened, stop, report).await;
+        return store_together(changes, opened, prefix.unwrap_or_default(), stop, report).await;
     }
     for change in changes {
         if stop.is_set() {
@@ -180,19 +185,40 @@ async fn store(plan: &Plan, opened: &Opened, stop: &StopFlag, report: &mut Repor
     }
 }
 
-/// A source with transactions takes all or nothing.
-async fn store_together(changes: &[&Move], opened: &Opened, stop: &StopFlag, report: &mut Report) {
+/// A source with transactions takes all or nothing. A setting that another program has stored since the plan was made is
+/// reported, and the others are tried again without it.
+async fn store_together(
+    mut changes: Vec<&Move>,
+    opened: &Opened,
+    prefix: &str,
+    stop: &StopFlag,
+    report: &mut Report,
+) {
+    while let Err(error) = put_all(&changes, opened, stop).await {
+        report.interrupted = stop.is_set();
+        let conflict = match &error {
+            SourceError::Conflict { name } if !report.interrupted => {
+                changes.iter().position(|change| format!("{prefix}{}", change.target) == name.as_str())
+            }
+            _ => None,
+        };
+        let Some(at) = conflict else {
+            report.forget_all();
+            if !report.interrupted {
+                changes.iter().for_each(|change| report.refuse(&change.name, &error));
+            }
+            return;
+        };
+        report.fail(changes.remove(at), &error);
+    }
+}
+
+async fn put_all(changes: &[&Move], opened: &Opened, stop: &StopFlag) -> Result<u64, SourceError> {
     let secrets = stream::iter(changes).map(|change| match stop.is_set() {
         true => Err(SourceError::Unavailable { operation: "continue after an interrupt", cause: None }),
         false => Ok::<NewSecret, SourceError>(change.secret()),
     });
-    if let Err(error) = opened.source.put_all(secrets.boxed()).await {
-        report.interrupted = stop.is_set();
-        report.forget_all();
-        if !report.interrupted {
-            changes.iter().for_each(|change| report.refuse(&change.name, &error));
-        }
-    }
+    opened.source.put_all(secrets.boxed()).await
 }
 
 /// Compares the values of the source with those of the file: a value counts as moved only if it comes back.

@@ -6,10 +6,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use envelope_core::DataKey;
 use secrecy::ExposeSecret as _;
-use secrets_cache::source::dotenv::{DotenvEntry, DotenvFile, Doubt};
-use secrets_cache::source::{ListRequest, list_all};
+use secrets_cache::source::dotenv::{DotenvEntry, DotenvFile, Doubt, Unreadable};
+use secrets_cache::source::{ListRequest, Replaces, list_all};
 use secrets_cache::typed::{has_same_members, is_json_object};
-use secrets_cache::{NewSecret, SecretName, SecretValue, SourceError};
+use secrets_cache::{NewSecret, SecretName, SecretValue, SourceError, Stage};
 use zeroize::Zeroizing;
 
 use super::report::{Listed, Report};
@@ -35,10 +35,11 @@ pub(super) struct Move {
     state: State,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 enum State {
     Missing,
-    Differs,
+    /// The source has another value, under this version.
+    Differs(String),
     Same,
 }
 
@@ -52,8 +53,14 @@ impl Move {
         there.same_as(&self.value) || &*opened.source.id() == "vault" && has_same_members(there, &self.value)
     }
 
+    /// The change, which only succeeds while the source is as it was when the plan was made.
     pub(super) fn secret(&self) -> NewSecret {
-        NewSecret::new(self.target.clone(), self.value.duplicate())
+        let replaces = match &self.state {
+            State::Missing => Replaces::Nothing,
+            State::Differs(version) => Replaces::Version(version.clone()),
+            State::Same => Replaces::Anything,
+        };
+        NewSecret::new(self.target.clone(), self.value.duplicate()).replacing(replaces)
     }
 }
 
@@ -75,8 +82,10 @@ pub(super) async fn make(
 ) -> Result<(Plan, Report), Failure> {
     refuse_unknown_names(args, file)?;
     let mut report = Report { dry_run: args.dry_run, ..Report::default() };
-    report.doubtful =
-        file.unreadable.iter().map(|line| Listed::new(line.name.as_ref(), line.line, line.doubt)).collect();
+    // A line whose name is not known may be a part of any setting.
+    let is_asked_for = |line: &&Unreadable| line.name.as_ref().is_none_or(|name| args.is_chosen(name));
+    let unreadable = file.unreadable.iter().filter(is_asked_for);
+    report.doubtful = unreadable.map(|line| Listed::new(line.name.as_ref(), line.line, line.doubt)).collect();
     let chosen = choose(args, settings, options, file, &mut report);
     let targets = targets(opened, &chosen, &mut report).await?;
     let mut wanted = Vec::new();
@@ -94,7 +103,8 @@ pub(super) async fn make(
 }
 
 fn refuse_unknown_names(args: &Args, file: &DotenvFile) -> Result<(), Failure> {
-    let known: HashSet<&SecretName> = file.entries.iter().map(|entry| &entry.name).collect();
+    let doubtful = file.unreadable.iter().filter_map(|line| line.name.as_ref());
+    let known: HashSet<&SecretName> = file.entries.iter().map(|entry| &entry.name).chain(doubtful).collect();
     let unknown = args.names.iter().chain(&args.except).find(|name| !known.contains(name));
     match unknown {
         Some(name) => Err(Failure::usage(
@@ -117,8 +127,7 @@ fn choose<'a>(
         file.entries.iter().map(|entry| (&entry.name, entry)).collect();
     let mut chosen = Vec::new();
     for entry in &file.entries {
-        if (!args.names.is_empty() && !args.names.contains(&entry.name)) || args.except.contains(&entry.name)
-        {
+        if !args.is_chosen(&entry.name) {
             continue;
         }
         if let Some(reason) = kept(entry, settings, options) {
@@ -216,15 +225,23 @@ async fn targets(
     };
     let spelling = |name: &SecretName| name.variable().to_ascii_uppercase();
     let exact: HashSet<&SecretName> = there.iter().collect();
-    let mut known: BTreeMap<String, SecretName> = BTreeMap::new();
+    let mut known: BTreeMap<String, Vec<SecretName>> = BTreeMap::new();
     for name in &there {
-        known.entry(spelling(name)).or_insert_with(|| name.clone());
+        known.entry(spelling(name)).or_default().push(name.clone());
     }
     let mut targets = HashMap::new();
     for entry in chosen {
+        let alike = known.entry(spelling(&entry.name)).or_default();
         let target = match exact.contains(&entry.name) {
             true => entry.name.clone(),
-            false => known.entry(spelling(&entry.name)).or_insert_with(|| entry.name.clone()).clone(),
+            // Of names that differ only in case, such as http_proxy and HTTP_PROXY, each is a setting of its own.
+            false => {
+                let there = alike.iter().find(|there| there.is_spelling_of(&entry.name)).cloned();
+                there.unwrap_or_else(|| {
+                    alike.push(entry.name.clone());
+                    entry.name.clone()
+                })
+            }
         };
         if target != entry.name {
             report.matched.insert(entry.name.to_string(), target.to_string());
@@ -232,6 +249,13 @@ async fn targets(
         targets.insert(entry.name.clone(), target);
     }
     Ok(targets)
+}
+
+/// A secret whose time is over: its value is not served, and its version still is the one to replace.
+async fn expired(opened: &Opened, target: &SecretName) -> Result<State, Failure> {
+    let known = opened.source.describe(target).await?;
+    let version = known.version(&Stage::Current).map(|current| current.version.clone());
+    Ok(version.map_or(State::Missing, State::Differs))
 }
 
 /// Compares with the values in the source.
@@ -251,7 +275,13 @@ async fn compare(
             // Two spellings of one secret in the file: the second moves nothing, and must not disagree.
             match moves[other].value.same_as(&entry.value) {
                 true => moves.push(entry),
-                false => report.conflicts.push(name),
+                false => report.keep_apart(
+                    name,
+                    format!(
+                        "is another spelling of {} with another value: rename one of them",
+                        moves[other].name
+                    ),
+                ),
             }
             continue;
         }
@@ -259,18 +289,17 @@ async fn compare(
             Ok(secret) if entry.is_in(&secret.value, opened) => State::Same,
             Ok(secret) if is_json_object(&secret.value) && !is_json_object(&entry.value) => {
                 // Other programs read its fields.
-                report.warnings.push(format!(
-                    "{name} is a JSON secret in the source, and the value in the file is not: import does not replace it, \
-                     also not with --overwrite; use `rotate --whole`"
-                ));
-                report.conflicts.push(name);
+                let reason = "is a JSON secret in the source, and the value in the file is not: import does not replace it, \
+                              also not with --overwrite; use `rotate --whole`";
+                report.keep_apart(name, reason.into());
                 continue;
             }
             Ok(_) if !args.overwrite => {
                 report.conflicts.push(name);
                 continue;
             }
-            Ok(_) => State::Differs,
+            Ok(secret) => State::Differs(secret.version),
+            Err(SourceError::Expired { .. }) if args.overwrite => expired(opened, &entry.target).await?,
             Err(SourceError::NotFound { .. } | SourceError::NoSuchStage { .. }) => State::Missing,
             Err(error) => {
                 report.refuse(&entry.name, &error);
@@ -279,7 +308,7 @@ async fn compare(
         };
         match entry.state {
             State::Missing => report.created.push(name),
-            State::Differs => report.updated.push(name),
+            State::Differs(_) => report.updated.push(name),
             State::Same => report.unchanged.push(name),
         }
         first.insert(entry.target.clone(), moves.len());

@@ -19,6 +19,9 @@ pub(super) struct Report {
     pub(super) unchanged: Vec<String>,
     /// In the source with another value, and left alone.
     pub(super) conflicts: Vec<String>,
+    /// Those of `conflicts` that `--overwrite` does not settle; a warning says why.
+    #[serde(skip)]
+    pub(super) not_overwritten: HashSet<String>,
     /// Without a value: there is nothing to move.
     pub(super) empty: Vec<String>,
     /// Neither moved nor taken out of the file.
@@ -89,6 +92,13 @@ impl Report {
         self.failures.push(failed(name.to_string(), error));
     }
 
+    /// A value that differs, and that `--overwrite` does not store either.
+    pub(super) fn keep_apart(&mut self, name: String, reason: String) {
+        self.warnings.push(format!("{name} {reason}"));
+        self.not_overwritten.insert(name.clone());
+        self.conflicts.push(name);
+    }
+
     /// A change that did not succeed.
     pub(super) fn fail(&mut self, change: &Move, error: &SourceError) {
         self.forget(change);
@@ -141,7 +151,10 @@ impl Report {
         lines.extend(self.created.iter().map(|name| format!("{create} {name}")));
         lines.extend(self.updated.iter().map(|name| format!("{update} {name}")));
         lines.extend(self.matched.iter().map(|(name, there)| format!("{name} is {there} in the source")));
-        let differs = |name| format!("differs, left alone: {name} (--overwrite replaces it)");
+        let differs = |name: &String| match self.not_overwritten.contains(name) {
+            true => format!("differs, left alone: {name}"),
+            false => format!("differs, left alone: {name} (--overwrite replaces it)"),
+        };
         lines.extend(self.conflicts.iter().map(differs));
         lines.extend(self.empty.iter().map(|name| format!("empty, nothing to move: {name}")));
         lines.extend(self.kept.iter().map(|listed| format!("kept in the file: {}", listed.show())));
