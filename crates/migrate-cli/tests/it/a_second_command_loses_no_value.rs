@@ -193,7 +193,7 @@ async fn fields_that_other_programs_read_stay_fields() {
     run(&["rotate", "db"], &fields("p3").to_string());
     assert_eq!(bao.call("GET", &path, Value::Null).await["data"], fields("p3"));
     // In another order than the server's, and with blanks: the same members.
-    write(&place, "DB='{\"user\": \"u1\", \"password\": \"p4\", \"n\": 5}'\n");
+    write(&place, "db='{\"user\": \"u1\", \"password\": \"p4\", \"n\": 5}'\n");
     let overwritten = tokio::task::block_in_place(|| place.json(&[&STRIP[..], &["--overwrite"]].concat(), 0));
     assert_eq!(
         (count(&overwritten, "updated"), &overwritten["stripped"]),
@@ -203,7 +203,7 @@ async fn fields_that_other_programs_read_stay_fields() {
     assert_eq!(bao.call("GET", &path, Value::Null).await["data"], fields("p4"));
     // The server also rewrites blanks and escapes inside members.
     let nested = "{\"user\": \"u1\", \"opts\": {\"url\": \"x?a=1&b=<2>\", \"list\": [1, 2]}}";
-    write(&place, &format!("DB='{nested}'\n"));
+    write(&place, &format!("db='{nested}'\n"));
     let overwritten = tokio::task::block_in_place(|| place.json(&[&STRIP[..], &["--overwrite"]].concat(), 0));
     assert_eq!(
         (count(&overwritten, "updated"), &overwritten["stripped"]),
@@ -228,17 +228,17 @@ async fn a_plain_value_does_not_flatten_a_json_secret_by_an_import() {
         for place in &places {
             let value = "{\"password\":\"p1\",\"user\":\"u1\"}";
             set(place, &["db"], value);
-            write(place, "DB=plain1234\n");
+            write(place, "db=plain1234\n");
             let report = place.json(&[&STRIP[..], &["--overwrite"]].concat(), 3);
             assert_eq!(
                 (&report["conflicts"], &report["stripped"]),
-                (&json!(["DB"]), &false.into()),
+                (&json!(["db"]), &false.into()),
                 "{report}"
             );
             assert!(report["warnings"][0].as_str().unwrap().contains("JSON"), "{report}");
             assert_eq!(
                 (read(place).as_str(), stored(place, "db").as_deref()),
-                ("DB=plain1234\n", Some(value))
+                ("db=plain1234\n", Some(value))
             );
         }
     });

@@ -1,9 +1,15 @@
 //! Several commands at once, a full disk, and values of any bytes: none is lost, and each command says how it ended.
 
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
 
+use kms_provider::keyring::Keyring;
+use secrets_cache::local::LocalStore;
+use secrets_cache::{NewSecret, SecretSource as _, SecretValue};
 use serde_json::{Value, json};
 use test_support::part;
+use time::OffsetDateTime;
 use tokio::task::block_in_place;
 
 use crate::support::place::{MASTER_KEY, Place, STRIP, count, read, stored, write};
@@ -143,17 +149,24 @@ fn a_conflict_that_overwrite_does_not_settle_does_not_advise_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_expired_secret_is_overwritten_by_an_import_that_says_so() {
-    let bao = part!(openbao);
-    let place = Place::on_openbao(&bao).await;
-    let mount = place.source()[1].trim_start_matches("vault:").split('/').next().unwrap().to_owned();
-    bao.call("POST", &format!("{mount}/metadata/app/A"), json!({ "delete_version_after": "1s" })).await;
+    let place = Place::new(None);
     block_in_place(|| assert!(place.run(&["set", "A"], "old").status.success()));
-    bao.call("POST", &format!("{mount}/metadata/app/A"), json!({ "delete_version_after": "1h" })).await;
-    tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
+    let keyring = place.path().join("store.db.keyring");
+    let ring = Arc::new(Keyring::open(keyring, &MASTER_KEY.parse().unwrap()).unwrap());
+    let store = LocalStore::open(place.path().join("store.db"), ring).await.unwrap();
+    let gone = OffsetDateTime::now_utc() - Duration::from_secs(60);
+    store
+        .put(&NewSecret::new("A".parse().unwrap(), SecretValue::text("old")).with_expiry(gone))
+        .await
+        .unwrap();
+    store.close().await;
     block_in_place(|| {
+        assert_eq!(stored(&place, "A"), None);
         write(&place, "A=new\n");
+        let left = place.json(&STRIP, 3);
+        assert_eq!(left["failures"][0]["class"], "expired", "{left}");
         let report = place.json(&[&STRIP[..], &["--overwrite"]].concat(), 0);
-        assert_eq!(report["stripped"], true, "{report}");
+        assert_eq!((count(&report, "updated"), &report["stripped"]), (1, &true.into()), "{report}");
         assert_eq!(stored(&place, "A").as_deref(), Some("new"));
     });
 }

@@ -97,7 +97,7 @@ fn a_doubtful_value_keeps_the_file_and_is_named_with_its_line() {
 #[test]
 fn everything_but_the_values_is_kept_to_the_byte() {
     let place = Place::new(None);
-    let before = "\u{feff}# first\r\n\r\nexport A = 'canary one'  # why\r\nB=\"canary\r\ntwo\"\r\n  C=canary three \r\n#D=old\r\nE=\n\
+    let before = "\u{feff}# first\r\n\r\nexport A = 'canary one'  # why\r\nB=\"canary\ntwo\"\r\n  C=canary three \r\n#D=old\r\nE=\n\
                   F=`canary four` # x\rG='canary five'\nH=pa$$w0rd=\tend";
     let after =
         "\u{feff}# first\r\n\r\nexport A = ''  # why\r\nB=\"\"\r\n  C= \r\n#D=old\r\nE=\nF=`` # x\rG=''\nH=";

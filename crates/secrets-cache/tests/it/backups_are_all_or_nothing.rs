@@ -206,7 +206,8 @@ async fn a_previous_value_that_is_refused_is_reported_and_an_outage_ends_the_bac
         memory.put(&new("a", "1")).await.unwrap();
         memory.rotate(&name("a"), &value("2")).await.unwrap();
         let source = NoPrevious(memory, failure.unwrap());
-        let written = backup::write(&source, StreamKey::new(key(), "test"), &file, Existing::Replace).await;
+        let written =
+            backup::write(&source, StreamKey::new(key(), "test"), &file, Existing::Replace, &|| false).await;
         if expected == Some("outage") {
             assert!(matches!(written, Err(BackupError::Source(_))), "{written:?}");
             continue;
@@ -223,10 +224,10 @@ async fn after_a_late_restore_a_new_value_lives_as_long_as_those_before() {
     let (from, file) = (local(directory.path(), "from.db").await, directory.path().join("backup"));
     let lifetime = Duration::from_secs(2);
     from.put(&new("short", "1").with_expiry(OffsetDateTime::now_utc() + lifetime)).await.unwrap();
-    backup::write(&from, StreamKey::new(key(), "test"), &file, Existing::Replace).await.unwrap();
+    backup::write(&from, StreamKey::new(key(), "test"), &file, Existing::Replace, &|| false).await.unwrap();
     tokio::time::sleep(lifetime + Duration::from_millis(100)).await;
     let to = local(directory.path(), "to.db").await;
-    let restored = backup::restore(&file, key(), Unlabelled::Refuse, &to).await.unwrap();
+    let restored = backup::restore(&file, key(), Unlabelled::Refuse, &to, &|| false).await.unwrap();
     assert_eq!(restored.plan.expired, [name("short")]);
     assert!(matches!(to.get(&name("short"), &Stage::Current).await, Err(SourceError::Expired { .. })));
     to.put(&new("short", "2")).await.unwrap();
