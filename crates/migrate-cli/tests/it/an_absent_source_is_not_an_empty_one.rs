@@ -20,7 +20,7 @@ async fn a_mount_that_is_not_there_replaces_no_backup_and_starts_no_program() {
         let saved = std::fs::read(place.path().join("saved")).unwrap();
         let run = |arguments: &[&str], namespace: Option<&str>, source: &str| {
             let mut command: Command = place.command(&[&["--source", source], arguments].concat());
-            namespace.into_iter().for_each(|namespace| drop(command.env("VAULT_NAMESPACE", namespace)));
+            command.envs(namespace.map(|namespace| ("VAULT_NAMESPACE", namespace)));
             command.stdin(Stdio::null()).output().unwrap()
         };
         let own = place.source()[1].clone();
