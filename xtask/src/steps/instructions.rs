@@ -17,7 +17,7 @@ use crate::tools;
 /// The part: the program that counts.
 const VALGRIND: &str = "valgrind";
 
-const STORED: &str = "crates/envelope-core/examples/hot_paths.json";
+const STORED: &str = "crates/envelope-core/examples/hot_paths/instructions.json";
 
 /// What is counted: a verb and a version of the envelope.
 const PATHS: [(&str, &str); 4] = [("seal", "v2"), ("open", "v2"), ("seal", "v3"), ("open", "v3")];

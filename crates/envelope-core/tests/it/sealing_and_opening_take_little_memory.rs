@@ -1,53 +1,18 @@
 //! Sealing and opening take a known number of pieces of memory from the allocator, whose cost is a large part of theirs.
 
+#[path = "../../examples/hot_paths/one_key.rs"]
+mod one_key;
+
 use std::sync::Arc;
 
 use allocation_counter::{AllocationInfo, measure};
-use async_trait::async_trait;
-use envelope_core::provider::{GeneratedDataKey, KeyDescription};
-use envelope_core::{
-    Binding, DataKey, EncryptionContext, EnvelopeFormat, KeyError, KeyProvider, Sealed, Sealer,
-    WrappedDataKey,
-};
+use envelope_core::{Binding, EnvelopeFormat, Sealed, Sealer};
 use secrecy::ExposeSecret;
 
-/// A key service with one key, which it has at hand at once: it takes two pieces for each data key that it gives, its future and
-/// the copy of the wrapped key, and one for the key id of that copy.
-struct OneKey {
-    key: Arc<DataKey>,
-    wrapped: WrappedDataKey,
-}
-
-#[async_trait]
-impl KeyProvider for OneKey {
-    async fn generate(&self, _: &EncryptionContext) -> Result<GeneratedDataKey, KeyError> {
-        Ok(GeneratedDataKey::new(self.key.clone(), self.wrapped.clone()))
-    }
-
-    async fn unwrap(&self, _: &WrappedDataKey, _: &EncryptionContext) -> Result<Arc<DataKey>, KeyError> {
-        Ok(self.key.clone())
-    }
-
-    async fn rewrap(
-        &self,
-        wrapped: &WrappedDataKey,
-        _: &EncryptionContext,
-    ) -> Result<WrappedDataKey, KeyError> {
-        Ok(wrapped.clone())
-    }
-
-    async fn describe(&self) -> Result<KeyDescription, KeyError> {
-        Ok(KeyDescription::new("one", "memory"))
-    }
-
-    fn unwrap_cached(&self, _: &WrappedDataKey, _: &EncryptionContext) -> Option<Arc<DataKey>> {
-        Some(self.key.clone())
-    }
-}
+use self::one_key::OneKey;
 
 fn sealer(format: EnvelopeFormat) -> Sealer {
-    let wrapped = WrappedDataKey::new(vec![7; 184], Some("arn:aws:kms:key")).unwrap();
-    let provider = OneKey { key: Arc::new(DataKey::generate()), wrapped };
+    let provider = OneKey::new();
     let base = [("Application", "vod-tender"), ("Purpose", "oauth-token")];
     let base = base.map(|(name, value)| (name.to_owned(), value.to_owned()));
     Sealer::new(Arc::new(provider), base.to_vec()).unwrap().with_format(format).unwrap()

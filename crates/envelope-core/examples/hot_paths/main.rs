@@ -5,51 +5,17 @@
     reason = "a program for measuring has nobody to return an error to"
 )]
 
+mod one_key;
+
 use std::hint::black_box;
 use std::sync::Arc;
 
-use async_trait::async_trait;
-use envelope_core::provider::{GeneratedDataKey, KeyDescription};
-use envelope_core::{
-    Binding, DataKey, EncryptionContext, EnvelopeFormat, KeyError, KeyProvider, Sealer, WrappedDataKey,
-};
+use envelope_core::{Binding, EnvelopeFormat, Sealer};
 
-/// A key service with one key at hand, and a cache that has it: what remains is the work of this crate.
-struct OneKey {
-    key: Arc<DataKey>,
-    wrapped: WrappedDataKey,
-}
-
-#[async_trait]
-impl KeyProvider for OneKey {
-    async fn generate(&self, _: &EncryptionContext) -> Result<GeneratedDataKey, KeyError> {
-        Ok(GeneratedDataKey::new(self.key.clone(), self.wrapped.clone()))
-    }
-
-    async fn unwrap(&self, _: &WrappedDataKey, _: &EncryptionContext) -> Result<Arc<DataKey>, KeyError> {
-        Ok(self.key.clone())
-    }
-
-    async fn rewrap(
-        &self,
-        wrapped: &WrappedDataKey,
-        _: &EncryptionContext,
-    ) -> Result<WrappedDataKey, KeyError> {
-        Ok(wrapped.clone())
-    }
-
-    async fn describe(&self) -> Result<KeyDescription, KeyError> {
-        Ok(KeyDescription::new("one", "memory"))
-    }
-
-    fn unwrap_cached(&self, _: &WrappedDataKey, _: &EncryptionContext) -> Option<Arc<DataKey>> {
-        Some(self.key.clone())
-    }
-}
+use crate::one_key::OneKey;
 
 fn sealer(format: EnvelopeFormat) -> Sealer {
-    let wrapped = WrappedDataKey::new(vec![7; 184], Some("arn:aws:kms:key")).expect("its length is allowed");
-    let provider = OneKey { key: Arc::new(DataKey::generate()), wrapped };
+    let provider = OneKey::new();
     let base = [("Application", "vod-tender"), ("Purpose", "oauth-token")];
     let base = base.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
     let sealer = Sealer::new(Arc::new(provider), base).expect("the pairs make a context");
