@@ -170,9 +170,6 @@ pub enum SealError {
     /// The row's identity does not make an encryption context.
     #[error("row identity does not make an encryption context")]
     Context(#[from] ContextError),
-    /// The sealer was asked for values that bind and must not.
-    #[error(transparent)]
-    UnboundV3(#[from] UnboundV3),
     /// The key service did not answer, or refused.
     #[error("key service did not make a data key")]
     Key(#[from] KeyError),
@@ -185,7 +182,6 @@ impl SealError {
         match self {
             Self::TooLong { .. } => "too_long",
             Self::Context(_) => "malformed",
-            Self::UnboundV3(_) => ErrorClass::Misconfigured.label(),
             Self::Key(error) => error.class().label(),
         }
     }

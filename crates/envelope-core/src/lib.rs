@@ -21,6 +21,7 @@ pub mod purpose;
 pub mod random;
 pub mod rewrap;
 pub mod sealer;
+pub mod stored;
 
 mod aead;
 mod message_key;
@@ -34,4 +35,4 @@ pub use format::{Format, detect};
 pub use key::{DataKey, WrappedDataKey};
 pub use provider::{ErrorClass, KeyError, KeyProvider};
 pub use purpose::Purpose;
-pub use sealer::{EnvelopeFormat, Opened, Sealed, Sealer};
+pub use sealer::{EnvelopeFormat, Opened, Sealed, Sealer, Writing};

@@ -1,6 +1,7 @@
 //! The sealer: what a service calls to seal and open a value for a cell.
 
 mod prepared;
+mod writing;
 
 use std::sync::Arc;
 
@@ -8,24 +9,16 @@ use secrecy::SecretString;
 
 use crate::binding::{Binding, BindingPolicy};
 use crate::context::{ContextError, EncryptionContext};
-use crate::error::{OpenError, SealError, UnboundV3};
+use crate::error::{OpenError, SealError};
 use crate::format::bound::{self, Suite};
-use crate::format::{MAX_PLAINTEXT_LEN, kms_envelope};
+use crate::format::{Format, MAX_PLAINTEXT_LEN, kms_envelope};
 use crate::key::{DataKey, WrappedDataKey};
-use crate::provider::{ErrorClass, KeyProvider};
-use crate::rewrap::{Rewrapped, StoredKey};
+use crate::provider::{ErrorClass, GeneratedDataKey, KeyProvider};
+use crate::rewrap::Rewrapped;
+use crate::stored::StoredEnvelope;
 
 pub use self::prepared::PreparedKey;
-
-/// Which envelope new values are written in. Both are always read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum EnvelopeFormat {
-    /// `kms:v2:…`: bound by the encryption context of its data key, which serves this one value.
-    #[default]
-    V2,
-    /// `kms:v3:…`: bound by associated data, under a data key that may serve many values.
-    V3,
-}
+pub use self::writing::{EnvelopeFormat, Writing};
 
 /// Is shown each value that does not open, so that it can be counted.
 pub type FailureObserver = Arc<dyn Fn(&OpenError) + Send + Sync>;
@@ -38,8 +31,8 @@ pub struct Sealer {
     base: Vec<(String, String)>,
     /// The context of `base` alone, which the data keys of version 3 are wrapped under.
     pub(crate) base_context: EncryptionContext,
-    policy: BindingPolicy,
-    format: EnvelopeFormat,
+    writing: Writing,
+    refuses_unbound: bool,
     pub(crate) suite: Suite,
     observer: Option<FailureObserver>,
 }
@@ -58,29 +51,26 @@ impl Sealer {
             provider,
             base,
             base_context,
-            policy: BindingPolicy::default(),
-            format: EnvelopeFormat::default(),
+            writing: Writing::default(),
+            refuses_unbound: false,
             suite: Suite::default(),
             observer: None,
         })
     }
 
-    /// Changes how values are bound to their cells. Set it before [`with_format`](Self::with_format), which checks
-    /// the two against each other.
+    /// Changes the form of new values.
     #[must_use]
-    pub fn with_policy(mut self, policy: BindingPolicy) -> Self {
-        self.policy = policy;
+    pub fn with_writing(mut self, writing: impl Into<Writing>) -> Self {
+        self.writing = writing.into();
         self
     }
 
-    /// Changes which envelope new values are written in.
-    ///
-    /// # Errors
-    /// [`UnboundV3`] for version 3 under [`BindingPolicy::Off`]: that version cannot leave a value unbound.
-    pub fn with_format(mut self, format: EnvelopeFormat) -> Result<Self, UnboundV3> {
-        self.format = format;
-        self.check_format()?;
-        Ok(self)
+    /// Refuses values that are not bound to their cells, or reads them again. A sealer that writes unbound values reads
+    /// them in either case.
+    #[must_use]
+    pub fn refusing_unbound(mut self, refuses: bool) -> Self {
+        self.refuses_unbound = refuses;
+        self
     }
 
     /// Changes the suite of new version 3 envelopes. Every suite is always read.
@@ -118,13 +108,17 @@ impl Sealer {
     /// How values are bound to their cells.
     #[must_use]
     pub fn policy(&self) -> BindingPolicy {
-        self.policy
+        match self.writing {
+            Writing::UnboundV2 => BindingPolicy::Off,
+            Writing::V2 | Writing::V3 if self.refuses_unbound => BindingPolicy::Require,
+            Writing::V2 | Writing::V3 => BindingPolicy::AcceptUnbound,
+        }
     }
 
-    /// Which envelope new values are written in.
+    /// The form of new values.
     #[must_use]
-    pub fn format(&self) -> EnvelopeFormat {
-        self.format
+    pub fn writing(&self) -> Writing {
+        self.writing
     }
 
     /// The context of this application for a row's owner, without the row's identity.
@@ -149,10 +143,13 @@ impl Sealer {
         if plaintext.is_empty() {
             return Ok(Sealed { text: String::new(), key_id: None });
         }
-        match self.format {
-            EnvelopeFormat::V2 => self.seal_v2(plaintext, binding).await,
-            EnvelopeFormat::V3 => self.seal_v3(plaintext, binding).await,
-        }
+        let generated = match self.writing {
+            Writing::UnboundV2 | Writing::V2 => {
+                self.provider.generate(&self.sealing_context(binding)?).await?
+            }
+            Writing::V3 => self.provider.generate_shared(&self.base_context, plaintext.len()).await?,
+        };
+        self.seal_under(generated, plaintext, binding)
     }
 
     /// Opens a value that is stored in this cell. `key_id` is the key that the row names, if it names one.
@@ -190,29 +187,40 @@ impl Sealer {
         if text.is_empty() {
             return Ok(Opened { plaintext: SecretString::default(), bound: true });
         }
-        if text.starts_with(bound::MARK) {
-            return self.open_v3(text, key_id, binding).await;
+        let stored = StoredEnvelope::parse(text, key_id)?;
+        let (key, bound) = self.unwrap_stored(&stored, binding).await?;
+        Ok(Opened { plaintext: stored.open(&key, binding)?, bound })
+    }
+
+    /// Unwraps the data key of a value, and returns whether the value is bound to its cell.
+    async fn unwrap_stored(
+        &self,
+        stored: &StoredEnvelope<'_>,
+        binding: &Binding<'_>,
+    ) -> Result<(Arc<DataKey>, bool), OpenError> {
+        let wrapped = stored.wrapped();
+        if stored.format() == Format::BoundEnvelope {
+            return match self.provider.unwrap_cached(wrapped, &self.base_context) {
+                Some(key) => Ok((key, true)),
+                None => Ok((self.provider.unwrap(wrapped, &self.base_context).await?, true)),
+            };
         }
-        let mut envelope = kms_envelope::Envelope::parse(text)?;
-        let wrapped = envelope.wrapped_data_key(key_id)?;
         let bound = binding.bound_context(&self.base)?;
-        if let Some(key) = self.single.unwrap_cached(&wrapped, &bound) {
-            return Ok(Opened { plaintext: envelope.open(&key)?, bound: true });
+        if let Some(key) = self.single.unwrap_cached(wrapped, &bound) {
+            return Ok((key, true));
         }
         let plain = binding.plain_context(&self.base)?;
-        let (key, bound) = match self.policy {
+        match self.policy() {
             BindingPolicy::Off => {
-                let (key, plain_first) = self.unwrap_either(&wrapped, &plain, &bound).await?;
-                (key, !plain_first)
+                let (key, plain_first) = self.unwrap_either(wrapped, &plain, &bound).await?;
+                Ok((key, !plain_first))
             }
-            BindingPolicy::AcceptUnbound | BindingPolicy::Require => {
-                self.unwrap_either(&wrapped, &bound, &plain).await?
-            }
-        };
-        if !bound && self.policy == BindingPolicy::Require {
-            return Err(OpenError::UnboundRefused);
+            BindingPolicy::AcceptUnbound => self.unwrap_either(wrapped, &bound, &plain).await,
+            BindingPolicy::Require => match self.unwrap_either(wrapped, &bound, &plain).await? {
+                (_, false) => Err(OpenError::UnboundRefused),
+                is_bound => Ok(is_bound),
+            },
         }
-        Ok(Opened { plaintext: envelope.open(&key)?, bound })
     }
 
     /// Whether [`rewrap`](Self::rewrap) can bring a stored value under the provider's current key. Where it cannot, another
@@ -224,7 +232,7 @@ impl Sealer {
         if text.is_empty() {
             return Ok(true);
         }
-        Ok(self.provider.can_rewrap(StoredKey::parse(text, key_id)?.wrapped()))
+        Ok(self.provider.can_rewrap(StoredEnvelope::parse(text, key_id)?.wrapped()))
     }
 
     /// Wraps a stored value's data key under the provider's current key, without opening the value.
@@ -242,9 +250,9 @@ impl Sealer {
         if text.is_empty() {
             return Ok(Rewrapped::unchanged(text, key_id));
         }
-        let stored = StoredKey::parse(text, key_id)?;
+        let stored = StoredEnvelope::parse(text, key_id)?;
         let mut refused = OpenError::NotAuthentic;
-        for context in stored.contexts(&self.base, binding, self.policy)? {
+        for context in stored.contexts(&self.base, binding, self.policy())? {
             match self.provider.rewrap(stored.wrapped(), &context).await.map_err(OpenError::from) {
                 Ok(wrapped) => return Ok(stored.replace(&wrapped)?),
                 Err(OpenError::NotAuthentic) => refused = OpenError::NotAuthentic,
@@ -254,46 +262,19 @@ impl Sealer {
         Err(refused)
     }
 
-    fn check_format(&self) -> Result<(), UnboundV3> {
-        match (self.format, self.policy) {
-            (EnvelopeFormat::V3, BindingPolicy::Off) => Err(UnboundV3),
-            _ => Ok(()),
-        }
-    }
-
-    async fn seal_v2(&self, plaintext: &str, binding: &Binding<'_>) -> Result<Sealed, SealError> {
-        let context = match self.policy {
-            BindingPolicy::Off => binding.plain_context(&self.base)?,
-            BindingPolicy::AcceptUnbound | BindingPolicy::Require => binding.bound_context(&self.base)?,
-        };
-        let generated = self.provider.generate(&context).await?;
-        let text = kms_envelope::seal(&generated.key.0, &generated.wrapped, plaintext);
-        Ok(Sealed { text, key_id: generated.wrapped.into_key_id() })
-    }
-
-    async fn seal_v3(&self, plaintext: &str, binding: &Binding<'_>) -> Result<Sealed, SealError> {
-        // Checked again, because the policy may have been changed after the format.
-        self.check_format()?;
-        let shared = self.provider.generate_shared(&self.base_context, plaintext.len());
-        let generated = shared.await?;
-        let text =
-            bound::seal(self.suite, &generated.key.0, &generated.wrapped, binding, plaintext.as_bytes())?;
-        Ok(Sealed { text, key_id: generated.wrapped.into_key_id() })
-    }
-
-    async fn open_v3(
+    /// Seals under a data key that was made for this form and cell.
+    fn seal_under(
         &self,
-        text: &str,
-        key_id: Option<&str>,
+        generated: GeneratedDataKey,
+        plaintext: &str,
         binding: &Binding<'_>,
-    ) -> Result<Opened, OpenError> {
-        let envelope = bound::Envelope::parse(text)?;
-        let wrapped = envelope.wrapped_data_key(key_id)?;
-        let key = match self.provider.unwrap_cached(&wrapped, &self.base_context) {
-            Some(key) => key,
-            None => self.provider.unwrap(&wrapped, &self.base_context).await?,
+    ) -> Result<Sealed, SealError> {
+        let GeneratedDataKey { key, wrapped } = generated;
+        let text = match self.writing {
+            Writing::UnboundV2 | Writing::V2 => kms_envelope::seal(&key.0, &wrapped, plaintext),
+            Writing::V3 => bound::seal(self.suite, &key.0, &wrapped, binding, plaintext.as_bytes())?,
         };
-        Ok(Opened { plaintext: envelope.open(&key, binding)?, bound: true })
+        Ok(Sealed { text, key_id: wrapped.into_key_id() })
     }
 
     /// Unwraps under one context or the other, and returns whether it was the first.

@@ -64,8 +64,7 @@ impl Setup {
         };
         let base = [("Application", "vod-tender"), ("Purpose", "oauth-token")];
         let base = base.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-        let sealer = Sealer::new(provider, base).map(|sealer| sealer.with_format(format));
-        let sealer = sealer.expect("the pairs make a context").expect("the format binds");
+        let sealer = Sealer::new(provider, base).expect("the pairs make a context").with_writing(format);
         Self { sealer, _directory: directory }
     }
 

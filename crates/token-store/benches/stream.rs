@@ -33,7 +33,7 @@ impl Setup {
         let provider = Arc::new(Caching::new(Arc::new(Memory::new())));
         let sealer = || {
             let sealer = Sealer::new(provider.clone(), profile.base_context()).expect("a context");
-            sealer.with_format(format).expect("a format that binds")
+            sealer.with_writing(format)
         };
         let cipher = TokenCipher::new().with_sealer(sealer());
         let database = Database::connect(db.url()).await.expect("a database");

@@ -9,9 +9,8 @@ use envelope_core::field::{self, FieldKeys};
 use envelope_core::format::node_json::{self, Accepted, DataKeyRing};
 use envelope_core::format::{FormatError, autonomous, direct_aes, pulseplan_kms};
 use envelope_core::ledger::refuses_unlabelled;
-use envelope_core::sealer::EnvelopeFormat;
 use envelope_core::{
-    Binding, BindingPolicy, DataKey, ErrorClass, Format, OpenError, Purpose, SealError, Sealer,
+    Binding, BindingPolicy, DataKey, ErrorClass, Format, OpenError, Purpose, SealError, Sealer, Writing,
 };
 use secrecy::{ExposeSecret, SecretString};
 
@@ -173,8 +172,8 @@ impl TokenCipher {
     pub(crate) fn for_profile(mut self, profile: &Profile) -> Self {
         let binding = self.sealer.as_ref().map_or(BindingPolicy::default(), Sealer::policy);
         self.rules = Rules::new(self.read_floor, profile, binding, self.plaintext, self.below_floor);
-        let opening = self.rules.opening();
-        self.sealer = self.sealer.map(|sealer| sealer.with_policy(opening));
+        let refuses_unbound = self.rules.opening() == BindingPolicy::Require;
+        self.sealer = self.sealer.map(|sealer| sealer.refusing_unbound(refuses_unbound));
         self
     }
 
@@ -341,8 +340,8 @@ impl TokenCipher {
     /// The format that a row must be in to count as moved.
     pub(crate) fn goal(&self, format: WriteFormat) -> Format {
         match format {
-            WriteFormat::KmsEnvelope => match self.sealer.as_ref().map(Sealer::format) {
-                Some(EnvelopeFormat::V3) => Format::BoundEnvelope,
+            WriteFormat::KmsEnvelope => match self.sealer.as_ref().map(Sealer::writing) {
+                Some(Writing::V3) => Format::BoundEnvelope,
                 _ => Format::KmsEnvelope,
             },
             WriteFormat::DirectAes => Format::DirectAes,

@@ -80,9 +80,8 @@ impl Tokenseal {
         let profile = self.store.profile().clone();
         let bound = Sealer::new(sealer.provider().clone(), profile.base_context())
             .map_err(|_| needs("does not fit ENCRYPTION_CONTEXT"))?
-            .with_policy(BindingPolicy::Require)
-            .with_format(sealer.format())
-            .map_err(|_| needs("cannot bind values"))?;
+            .with_writing(sealer.writing().bound())
+            .refusing_unbound(true);
         let cipher = TokenCipher::new().with_sealer(bound).with_read_floor(Floor::Bound);
         let cipher = match self.telemetry.failure_observer() {
             Some(observer) => cipher.with_failure_observer(observer),
@@ -348,9 +347,8 @@ fn cipher(
         let sealer = Sealer::new(service.provider.clone(), settings.profile.base_context())
             .map_err(|error| refused("ENCRYPTION_CONTEXT", &error))?;
         let mut sealer = sealer
-            .with_policy(settings.binding)
-            .with_format(settings.envelope)
-            .map_err(|error| refused("BINDING", &error))?;
+            .with_writing(settings.writing)
+            .refusing_unbound(settings.binding == BindingPolicy::Require);
         if let Some(uncached) = &service.uncached {
             sealer = sealer.with_uncached(uncached.clone());
         }

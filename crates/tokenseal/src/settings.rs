@@ -15,8 +15,7 @@ use std::fmt;
 use std::time::Duration;
 
 use envelope_core::format::autonomous::DevKey;
-use envelope_core::sealer::EnvelopeFormat;
-use envelope_core::{BindingPolicy, DataKey, Environment};
+use envelope_core::{BindingPolicy, DataKey, Environment, Writing};
 #[cfg(feature = "metrics")]
 use kms_provider::metrics::emf::EmfDimensions;
 use kms_provider::{KeyUri, ReuseLimits};
@@ -72,9 +71,9 @@ pub struct Settings {
     pub cache_max: u64,
     /// `DATA_KEY_REUSE`.
     pub reuse: ReuseLimits,
-    /// `ENVELOPE_FORMAT`: the form of new envelopes.
-    pub envelope: EnvelopeFormat,
-    /// `BINDING`.
+    /// `ENVELOPE_FORMAT` and `BINDING`: the form of new envelopes.
+    pub writing: Writing,
+    /// `BINDING`: whether unbound values are read.
     pub binding: BindingPolicy,
     /// `PLAINTEXT_POLICY`.
     pub plaintext: PlaintextPolicy,
@@ -140,6 +139,7 @@ impl Settings {
         ["VAULT_TOKEN", "VAULT_SECRET_ID"].into_iter().for_each(|name| reader.refuse_twice(name));
         let environment = reader.environment();
         let profile = reader.profile();
+        let (writing, binding) = reader.writing();
         let settings = Self {
             database_url: reader.database_url(),
             database_timeouts: reader.database_timeouts(),
@@ -153,16 +153,8 @@ impl Settings {
             cache_ttl: reader.duration("DEK_CACHE_TTL").unwrap_or(Duration::from_secs(300)),
             cache_max: reader.number("DEK_CACHE_MAX").unwrap_or(10_000),
             reuse: reader.reuse(),
-            envelope: reader
-                .choice("ENVELOPE_FORMAT", &[("v2", EnvelopeFormat::V2), ("v3", EnvelopeFormat::V3)]),
-            binding: reader.choice(
-                "BINDING",
-                &[
-                    ("accept-unbound", BindingPolicy::AcceptUnbound),
-                    ("require", BindingPolicy::Require),
-                    ("off", BindingPolicy::Off),
-                ],
-            ),
+            writing,
+            binding,
             plaintext: reader.choice(
                 "PLAINTEXT_POLICY",
                 &[
@@ -221,9 +213,6 @@ impl Settings {
 
     /// Refuses settings that are each right and contradict one another.
     fn check_together(&self, reader: &mut Reader<'_>) {
-        if self.envelope == EnvelopeFormat::V3 && self.binding == BindingPolicy::Off {
-            reader.problem("BINDING", "is off, and ENVELOPE_FORMAT=v3 always binds: change one of them");
-        }
         #[cfg(feature = "vault")]
         if self.needs_vault()
             && let Err(error) = &self.vault
@@ -258,7 +247,7 @@ impl Settings {
                 format_args!("is off, which writes below the floor ({floor}): {LOWER_FLOOR}"),
             );
         }
-        if !self.reuse.is_off() && self.envelope == EnvelopeFormat::V2 {
+        if !self.reuse.is_off() && self.writing != Writing::V3 {
             reader.problem(
                 "DATA_KEY_REUSE",
                 "needs ENVELOPE_FORMAT=v3: a version 2 data key is bound to one value and can serve no other",

@@ -19,7 +19,7 @@ fn sealer(format: EnvelopeFormat) -> Sealer {
     let base = [("Application", "vod-tender"), ("Purpose", "oauth-token")];
     let base = base.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
     let sealer = Sealer::new(Arc::new(provider), base).expect("the pairs make a context");
-    sealer.with_format(format).expect("the format binds")
+    sealer.with_writing(format)
 }
 
 /// The identity of a cell, made for each value as a store makes it.

@@ -2,14 +2,14 @@
 #![no_main]
 
 use envelope_core::WrappedDataKey;
-use envelope_core::rewrap::StoredKey;
+use envelope_core::stored::StoredEnvelope;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
-    let Ok(stored) = StoredKey::parse(text, None) else {
+    let Ok(stored) = StoredEnvelope::parse(text, None) else {
         return;
     };
     let other = WrappedDataKey::new(*b"another", None).unwrap();
     let replaced = stored.replace(&other).unwrap();
-    assert_eq!(StoredKey::parse(&replaced.text, None).unwrap().wrapped(), &other);
+    assert_eq!(StoredEnvelope::parse(&replaced.text, None).unwrap().wrapped(), &other);
 });

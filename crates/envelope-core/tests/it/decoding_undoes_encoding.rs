@@ -49,7 +49,7 @@ proptest! {
         let format = if version_3 { EnvelopeFormat::V3 } else { EnvelopeFormat::V2 };
         let suite = if chacha { Suite::ChaCha20Poly1305 } else { Suite::Aes256Gcm };
         let sealer = Sealer::new(Arc::new(MemoryKms::new()), pairs(&[("Application", "a")])).unwrap();
-        let sealer = sealer.with_format(format).unwrap().with_suite(suite);
+        let sealer = sealer.with_writing(format).with_suite(suite);
         let binding = Binding::new("t", "c").key("id", id);
         let sealed = now(sealer.seal(&value, &binding)).unwrap();
         let opened = now(sealer.open(&sealed.text, sealed.key_id.as_deref(), &binding)).unwrap();
@@ -127,7 +127,7 @@ fn the_empty_string_stays_the_empty_string() {
     assert_eq!(node_json::open(&ring, ANY, None, "").unwrap().expose_secret(), b"");
     let kms = Arc::new(MemoryKms::new());
     for format in [EnvelopeFormat::V2, EnvelopeFormat::V3] {
-        let sealer = Sealer::new(kms.clone(), pairs(&[])).unwrap().with_format(format).unwrap();
+        let sealer = Sealer::new(kms.clone(), pairs(&[])).unwrap().with_writing(format);
         let sealed = now(sealer.seal("", &Binding::new("t", "c"))).unwrap();
         assert_eq!((sealed.text.as_str(), sealed.key_id), ("", None));
     }

@@ -69,12 +69,12 @@ fn local_and_json_seals_under_one_key_repeat_no_iv() {
 fn without_reuse_every_value_has_its_own_data_key() {
     for format in [EnvelopeFormat::V2, EnvelopeFormat::V3] {
         let kms = Arc::new(MemoryKms::new());
-        let sealer = Sealer::new(kms.clone(), pairs(&[])).unwrap().with_format(format).unwrap();
+        let sealer = Sealer::new(kms.clone(), pairs(&[])).unwrap().with_writing(format);
         let binding = Binding::new("t", "c").key("id", "1");
         let mut wrapped = HashSet::new();
         for _ in 0..100 {
             let sealed = now(sealer.seal("token", &binding)).unwrap();
-            let stored = envelope_core::rewrap::StoredKey::parse(&sealed.text, None).unwrap();
+            let stored = envelope_core::stored::StoredEnvelope::parse(&sealed.text, None).unwrap();
             assert!(wrapped.insert(stored.wrapped().clone()));
         }
         assert_eq!(kms.calls(), 100);

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use envelope_core::error::UnboundV3;
 use envelope_core::format::{node_json, pulseplan_kms};
-use envelope_core::{Binding, BindingPolicy, EncryptionContext, EnvelopeFormat, OpenError, Sealer};
+use envelope_core::{Binding, BindingPolicy, EncryptionContext, EnvelopeFormat, OpenError, Sealer, Writing};
 use secrecy::ExposeSecret;
 
 use crate::support::memory::{KEY_ID, MemoryKms, OneKey};
@@ -41,8 +42,7 @@ fn sealer(format: EnvelopeFormat) -> Sealer {
     let kms = MemoryKms::new().caching().reusing();
     Sealer::new(Arc::new(kms), pairs(&[("Application", "vod-tender"), ("Purpose", "oauth-token")]))
         .unwrap()
-        .with_format(format)
-        .unwrap()
+        .with_writing(format)
 }
 
 #[test]
@@ -88,12 +88,12 @@ fn bound_envelopes_share_a_data_key_and_still_stay_at_home() {
 fn a_payload_moved_to_another_rows_data_key_does_not_open() {
     for format in [EnvelopeFormat::V2, EnvelopeFormat::V3] {
         let sealer = Sealer::new(Arc::new(MemoryKms::new().caching()), pairs(&[])).unwrap();
-        let sealer = sealer.with_format(format).unwrap();
+        let sealer = sealer.with_writing(format);
         let (_, row) = &elsewhere()[0];
         let (mine, yours) =
             (now(sealer.seal("mine", &home())).unwrap(), now(sealer.seal("yours", row)).unwrap());
-        let stored = envelope_core::rewrap::StoredKey::parse(&yours.text, None).unwrap();
-        let foreign = envelope_core::rewrap::StoredKey::parse(&mine.text, None).unwrap();
+        let stored = envelope_core::stored::StoredEnvelope::parse(&yours.text, None).unwrap();
+        let foreign = envelope_core::stored::StoredEnvelope::parse(&mine.text, None).unwrap();
         let mixed = foreign.replace(stored.wrapped()).unwrap();
         for binding in [&home(), row] {
             assert!(matches!(now(sealer.open(&mixed.text, None, binding)), Err(OpenError::NotAuthentic)));
@@ -104,23 +104,28 @@ fn a_payload_moved_to_another_rows_data_key_does_not_open() {
 #[test]
 fn an_unbound_value_opens_unless_that_is_refused() {
     let kms = Arc::new(MemoryKms::new().caching());
-    let sealer =
-        |policy| Sealer::new(kms.clone(), pairs(&[("Application", "a")])).unwrap().with_policy(policy);
-    let unbound = now(sealer(BindingPolicy::Off).seal("token", &home())).unwrap();
+    let sealer = || Sealer::new(kms.clone(), pairs(&[("Application", "a")])).unwrap();
+    let writes_unbound = sealer().with_writing(Writing::UnboundV2);
+    let unbound = now(writes_unbound.seal("token", &home())).unwrap();
     for _ in 0..2 {
-        let opened = now(sealer(BindingPolicy::AcceptUnbound).open(&unbound.text, None, &home())).unwrap();
+        let opened = now(sealer().open(&unbound.text, None, &home())).unwrap();
         assert!(!opened.bound);
-        let refused = now(sealer(BindingPolicy::Require).open(&unbound.text, None, &home()));
+        let refused = now(sealer().refusing_unbound(true).open(&unbound.text, None, &home()));
         assert!(matches!(refused, Err(OpenError::UnboundRefused)));
     }
+    let own = now(writes_unbound.refusing_unbound(true).open(&unbound.text, None, &home())).unwrap();
+    assert!(!own.bound, "what a sealer writes it reads");
 }
 
 #[test]
-fn bound_envelopes_without_binding_are_refused_when_configured() {
-    let make = || Sealer::new(Arc::new(MemoryKms::new()), pairs(&[])).unwrap();
-    assert!(make().with_policy(BindingPolicy::Off).with_format(EnvelopeFormat::V3).is_err());
-    let later = make().with_format(EnvelopeFormat::V3).unwrap().with_policy(BindingPolicy::Off);
-    assert!(now(later.seal("token", &home())).is_err());
+fn the_settings_of_an_operator_name_every_form_but_an_unbound_version_3() {
+    let policies = [BindingPolicy::AcceptUnbound, BindingPolicy::Require, BindingPolicy::Off];
+    for (format, forms) in [
+        (EnvelopeFormat::V2, [Ok(Writing::V2), Ok(Writing::V2), Ok(Writing::UnboundV2)]),
+        (EnvelopeFormat::V3, [Ok(Writing::V3), Ok(Writing::V3), Err(UnboundV3)]),
+    ] {
+        assert_eq!(policies.map(|policy| Writing::of(format, policy)), forms);
+    }
 }
 
 #[test]
@@ -147,7 +152,7 @@ fn a_kms_row_copied_to_another_user_is_refused_without_a_call() {
 fn a_key_that_is_not_allowed_is_refused_without_a_call() {
     let kms = Arc::new(MemoryKms::new());
     for format in [EnvelopeFormat::V2, EnvelopeFormat::V3] {
-        let sealer = Sealer::new(kms.clone(), pairs(&[])).unwrap().with_format(format).unwrap();
+        let sealer = Sealer::new(kms.clone(), pairs(&[])).unwrap().with_writing(format);
         let sealed = now(sealer.seal("token", &home())).unwrap();
         let calls = kms.calls();
         let refused = now(sealer.open(&sealed.text, Some("arn:aws:kms:eu-west-1:1:key/other"), &home()));

@@ -44,8 +44,7 @@ fn a_failing_key_service_seals_nothing_and_each_failure_has_its_class() {
     let sealed = now(good.seal("token", &binding)).unwrap();
     for class in ErrorClass::ALL {
         for format in [EnvelopeFormat::V2, EnvelopeFormat::V3] {
-            let sealer =
-                Sealer::new(Arc::new(Broken(class)), pairs(&[])).unwrap().with_format(format).unwrap();
+            let sealer = Sealer::new(Arc::new(Broken(class)), pairs(&[])).unwrap().with_writing(format);
             assert_eq!(now(sealer.seal("token", &binding)).unwrap_err().class(), class.label());
             assert_eq!(now(sealer.open(&sealed.text, None, &binding)).unwrap_err().class(), class.label());
             assert_eq!(now(sealer.rewrap(&sealed.text, None, &binding)).unwrap_err().class(), class.label());
@@ -68,7 +67,7 @@ fn a_value_over_the_limit_is_refused_not_cut() {
     let binding = Binding::new("t", "c");
     let limit = envelope_core::format::MAX_PLAINTEXT_LEN;
     for format in [EnvelopeFormat::V2, EnvelopeFormat::V3] {
-        let sealer = Sealer::new(sealer.provider().clone(), pairs(&[])).unwrap().with_format(format).unwrap();
+        let sealer = Sealer::new(sealer.provider().clone(), pairs(&[])).unwrap().with_writing(format);
         let sealed = now(sealer.seal(&"x".repeat(limit), &binding)).unwrap();
         assert!(now(sealer.open(&sealed.text, None, &binding)).is_ok());
         assert_eq!(now(sealer.seal(&"x".repeat(limit + 1), &binding)).unwrap_err().class(), "too_long");

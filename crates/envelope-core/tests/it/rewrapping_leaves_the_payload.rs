@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use envelope_core::provider::{GeneratedDataKey, KeyDescription};
-use envelope_core::rewrap::StoredKey;
+use envelope_core::stored::StoredEnvelope;
 use envelope_core::{
-    Binding, BindingPolicy, DataKey, EncryptionContext, EnvelopeFormat, KeyError, KeyProvider, OpenError,
-    Sealer, WrappedDataKey,
+    Binding, DataKey, EncryptionContext, EnvelopeFormat, KeyError, KeyProvider, OpenError, Sealer,
+    WrappedDataKey, Writing,
 };
 use secrecy::ExposeSecret;
 
@@ -58,15 +58,12 @@ fn binding() -> Binding<'static> {
 
 #[test]
 fn both_envelopes_are_rewrapped_without_being_opened() {
-    for (format, policy) in [
-        (EnvelopeFormat::V2, BindingPolicy::AcceptUnbound),
-        (EnvelopeFormat::V2, BindingPolicy::Off),
-        (EnvelopeFormat::V2, BindingPolicy::Require),
-        (EnvelopeFormat::V3, BindingPolicy::Require),
-    ] {
+    for (writing, refuses_unbound) in
+        [(Writing::V2, false), (Writing::UnboundV2, false), (Writing::V2, true), (Writing::V3, true)]
+    {
         let kms = Arc::new(Guarded::default());
         let sealer = Sealer::new(kms.clone(), pairs(&[("Application", "a")])).unwrap();
-        let sealer = sealer.with_policy(policy).with_format(format).unwrap();
+        let sealer = sealer.with_writing(writing).refusing_unbound(refuses_unbound);
         let sealed = now(sealer.seal("token", &binding())).unwrap();
 
         kms.sealed_off.store(true, Ordering::SeqCst);
@@ -87,7 +84,7 @@ fn both_envelopes_are_rewrapped_without_being_opened() {
 #[test]
 fn the_spelling_that_is_no_longer_written_stays_where_nothing_changes() {
     let vector = vectors::all().into_iter().find(|vector| vector.format == "kms-v2-twice").unwrap();
-    let stored = StoredKey::parse(&vector.stored, None).unwrap();
+    let stored = StoredEnvelope::parse(&vector.stored, None).unwrap();
     let same = stored.replace(stored.wrapped()).unwrap();
     assert_eq!((same.text.as_str(), same.changed), (vector.stored.as_str(), false));
     let other = stored.replace(&WrappedDataKey::new(*b"other", None).unwrap()).unwrap();
@@ -98,7 +95,7 @@ fn the_spelling_that_is_no_longer_written_stays_where_nothing_changes() {
 fn values_of_another_application_and_texts_that_are_no_envelope_are_not_rewrapped() {
     for format in [EnvelopeFormat::V2, EnvelopeFormat::V3] {
         let sealer = Sealer::new(Arc::new(MemoryKms::new()), pairs(&[("Application", "a")])).unwrap();
-        let sealer = sealer.with_format(format).unwrap();
+        let sealer = sealer.with_writing(format);
         let sealed = now(sealer.seal("token", &binding())).unwrap();
         let other = Sealer::new(sealer.provider().clone(), pairs(&[("Application", "b")])).unwrap();
         assert!(matches!(now(other.rewrap(&sealed.text, None, &binding())), Err(OpenError::NotAuthentic)));
@@ -111,7 +108,7 @@ fn values_of_another_application_and_texts_that_are_no_envelope_are_not_rewrappe
 
 /// The parts of a value other than its wrapped key.
 fn payload(text: &str) -> Vec<u8> {
-    let stored = StoredKey::parse(text, None).unwrap();
+    let stored = StoredEnvelope::parse(text, None).unwrap();
     let wrapped = stored.wrapped().bytes();
     let bytes = match text.strip_prefix("kms:v3:") {
         Some(encoded) => {

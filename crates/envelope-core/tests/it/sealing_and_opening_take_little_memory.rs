@@ -15,7 +15,7 @@ fn sealer(format: EnvelopeFormat) -> Sealer {
     let provider = OneKey::new();
     let base = [("Application", "vod-tender"), ("Purpose", "oauth-token")];
     let base = base.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    Sealer::new(Arc::new(provider), base.to_vec()).unwrap().with_format(format).unwrap()
+    Sealer::new(Arc::new(provider), base.to_vec()).unwrap().with_writing(format)
 }
 
 fn binding() -> Binding<'static> {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use envelope_core::{Binding, BindingPolicy, EnvelopeFormat, KeyProvider, Sealer};
+use envelope_core::{Binding, EnvelopeFormat, KeyProvider, Sealer, Writing};
 use kms_provider::{CacheOptions, Caching, Counting, Memory, Reuse, ReuseLimits};
 use secrecy::ExposeSecret as _;
 
@@ -16,11 +16,7 @@ fn run() -> (Arc<Counting>, Arc<Caching>) {
 
 fn sealer(cache: &Caching, provider: Arc<dyn KeyProvider>, format: EnvelopeFormat) -> Sealer {
     let sealer = Sealer::new(provider, vec![("Application".into(), "test".into())]).unwrap();
-    sealer
-        .with_policy(BindingPolicy::AcceptUnbound)
-        .with_format(format)
-        .unwrap()
-        .with_uncached(cache.uncached())
+    sealer.with_writing(format).with_uncached(cache.uncached())
 }
 
 async fn opens(sealer: &Sealer, text: &str, row: &str) {
@@ -69,7 +65,7 @@ async fn keys_of_version_3_are_kept() {
 #[tokio::test]
 async fn an_unbound_value_of_version_2_opens_too() {
     let (calls, cache) = run();
-    let unbound = sealer(&cache, cache.clone(), EnvelopeFormat::V2).with_policy(BindingPolicy::Off);
+    let unbound = sealer(&cache, cache.clone(), EnvelopeFormat::V2).with_writing(Writing::UnboundV2);
     let sealed = unbound.seal("a token", &Binding::new("users", "token").key("id", "1")).await.unwrap();
     opens(&sealer(&cache, cache.clone(), EnvelopeFormat::V2), &sealed.text, "1").await;
     assert_eq!(calls.counts().unwrap, 2, "bound first, then unbound");

@@ -44,7 +44,7 @@ async fn the_sealer_reuses_for_version_3_and_never_for_version_2() {
         let counting = Arc::new(Counting::new(shared(Memory::new())));
         let reuse = Reuse::new(counting.clone(), "messages=10".parse().unwrap());
         let sealer = Sealer::new(Arc::new(reuse), base.clone()).unwrap();
-        let sealer = sealer.with_format(format).unwrap();
+        let sealer = sealer.with_writing(format);
         for number in 0..30 {
             let binding = Binding::new("tokens", "access_token").key("id", number.to_string());
             let sealed = sealer.seal("token", &binding).await.unwrap();

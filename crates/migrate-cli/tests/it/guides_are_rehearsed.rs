@@ -5,7 +5,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use envelope_core::format::pulseplan_local::{MasterKey, derive_user_key, seal};
-use envelope_core::{BindingPolicy, EncryptionContext, KeyProvider, Sealer};
+use envelope_core::{EncryptionContext, KeyProvider, Sealer, Writing};
 use kms_provider::{Aws, Keyring};
 use serde_json::{Value, json};
 use test_support::moto::Moto;
@@ -44,7 +44,7 @@ async fn vod_tenders_own(db: &Sql, program: &Program, rows: usize) {
     let keyring = Keyring::open(program.path().join("keyring.json"), &MASTER_KEY.parse().unwrap()).unwrap();
     let profile = Profile::load("vod-tender").unwrap();
     let sealer =
-        Sealer::new(Arc::new(keyring), profile.base_context()).unwrap().with_policy(BindingPolicy::Off);
+        Sealer::new(Arc::new(keyring), profile.base_context()).unwrap().with_writing(Writing::UnboundV2);
     let database = Database::connect(db.url()).await.unwrap();
     let store = TokenStore::open(database, profile, TokenCipher::new().with_sealer(sealer)).await.unwrap();
     for number in 0..rows {

@@ -248,7 +248,7 @@ mod tests {
         for format in [EnvelopeFormat::V2, EnvelopeFormat::V3] {
             let sealer =
                 Sealer::new(Arc::new(Memory::new()), base.clone()).map_err(|_| SealFailure::NoUser)?;
-            let sealer = sealer.with_format(format).map_err(|_| SealFailure::NoUser)?;
+            let sealer = sealer.with_writing(format);
             let binding = Binding::new("table", "column").key("id", "1");
             let key = sealer.prepare(&binding).await?;
             let cells = Mutex::new(HashMap::from([("column".to_owned(), Cell::Key(key))]));

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use envelope_core::format::direct_aes;
-use envelope_core::{Binding, BindingPolicy, EnvelopeFormat, OpenError};
+use envelope_core::{Binding, EnvelopeFormat, OpenError, Writing};
 use token_store::error::Needed;
 use token_store::{StoreError, TokenKey};
 
@@ -50,8 +50,8 @@ async fn row_of(kind: &str, keys: &Keys, key: (&str, &str), token: &str) -> VodR
             let (method, key_id) = (Some("direct".into()), Some("default".into()));
             return VodRow { access, refresh, version: Some(1), method, key_id, ..plain };
         }
-        "plain context" | "twice encoded" => sealer = sealer.with_policy(BindingPolicy::Off),
-        "version 3 envelope" => sealer = sealer.with_format(EnvelopeFormat::V3).unwrap(),
+        "plain context" | "twice encoded" => sealer = sealer.with_writing(Writing::UnboundV2),
+        "version 3 envelope" => sealer = sealer.with_writing(EnvelopeFormat::V3),
         _ => {}
     }
     let (access, refresh) = (

@@ -5,7 +5,7 @@ use std::error::Error;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use envelope_core::format::direct_aes;
-use envelope_core::{Binding, BindingPolicy, EnvelopeFormat, ErrorClass};
+use envelope_core::{Binding, EnvelopeFormat, ErrorClass, Writing};
 use test_support::faults::Fault;
 use token_store::migration::{self, Ended, StopFlag};
 use token_store::{NewToken, StoreError, TokenKey, WriteFormat};
@@ -30,8 +30,8 @@ const FAILURES: [ErrorClass; 8] = [
 async fn envelopes(keys: &Keys) -> Vec<String> {
     let cell = Binding::new("oauth_tokens", "access_token").key("provider", "twitch").key("channel", "one");
     let bound = keys.sealer().seal("token", &cell).await.unwrap().text;
-    let plain = keys.sealer().with_policy(BindingPolicy::Off).seal("token", &cell).await.unwrap().text;
-    let v3 = keys.sealer().with_format(EnvelopeFormat::V3).unwrap().seal("token", &cell).await.unwrap().text;
+    let plain = keys.sealer().with_writing(Writing::UnboundV2).seal("token", &cell).await.unwrap().text;
+    let v3 = keys.sealer().with_writing(EnvelopeFormat::V3).seal("token", &cell).await.unwrap().text;
     vec![STANDARD.encode(&bound), bound, plain, v3]
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use envelope_core::format::autonomous::DevKey;
 use envelope_core::format::pulseplan_local::MasterKey;
-use envelope_core::{DataKey, Environment, duration};
+use envelope_core::{BindingPolicy, DataKey, EnvelopeFormat, Environment, Writing, duration};
 #[cfg(feature = "metrics")]
 use kms_provider::metrics::emf::EmfDimensions;
 use kms_provider::{KeyUri, ReuseLimits};
@@ -311,6 +311,23 @@ impl<'a> Reader<'a> {
             self.problem(name, format_args!("is {value:?}; must be a whole number"));
         }
         number
+    }
+
+    /// The form of new envelopes, and what is read.
+    pub(super) fn writing(&mut self) -> (Writing, BindingPolicy) {
+        let formats = [("v2", EnvelopeFormat::V2), ("v3", EnvelopeFormat::V3)];
+        let format = self.choice("ENVELOPE_FORMAT", &formats);
+        let policies = [
+            ("accept-unbound", BindingPolicy::AcceptUnbound),
+            ("require", BindingPolicy::Require),
+            ("off", BindingPolicy::Off),
+        ];
+        let policy = self.choice("BINDING", &policies);
+        let writing = Writing::of(format, policy).unwrap_or_else(|_| {
+            self.problem("BINDING", "is off, and ENVELOPE_FORMAT=v3 always binds: change one of them");
+            format.into()
+        });
+        (writing, policy)
     }
 
     pub(super) fn database_timeouts(&mut self) -> Timeouts {

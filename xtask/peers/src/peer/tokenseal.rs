@@ -52,7 +52,7 @@ impl Here {
         };
         let base = [("Application", "vod-tender"), ("Purpose", "oauth-token")];
         let base = base.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let sealer = Sealer::new(provider, base.to_vec())?.with_format(format)?;
+        let sealer = Sealer::new(provider, base.to_vec())?.with_writing(format);
         Ok(Self { sealer, _directory: directory })
     }
 }

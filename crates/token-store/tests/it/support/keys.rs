@@ -9,7 +9,7 @@ use envelope_core::format::pulseplan_local::MasterKey;
 use envelope_core::provider::{GeneratedDataKey, KeyDescription};
 use envelope_core::{
     BindingPolicy, DataKey, EncryptionContext, EnvelopeFormat, ErrorClass, KeyError, KeyProvider, Sealer,
-    WrappedDataKey,
+    WrappedDataKey, Writing,
 };
 use kms_provider::{Caching, Memory};
 use test_support::faults::{Faults, FaultyProvider};
@@ -97,7 +97,8 @@ impl Keys {
 
     pub(crate) fn sealer(&self) -> Sealer {
         let sealer = Sealer::new(self.provider.clone(), self.profile.base_context()).unwrap();
-        sealer.with_policy(self.policy).with_format(self.format).unwrap()
+        let writing = Writing::of(self.format, self.policy).unwrap();
+        sealer.with_writing(writing).refusing_unbound(self.policy == BindingPolicy::Require)
     }
 
     pub(crate) fn cipher(&self) -> TokenCipher {
