@@ -57,7 +57,15 @@ const UNNAMED: &str = "no-key";
 /// The method of rows without any token, where nothing else says how they are stored.
 const EMPTY: &str = "empty";
 
+/// What is between the methods of a row whose tokens are not all stored alike.
+const SEVERAL: &str = "+";
+
 impl Group {
+    /// The methods of its values: several where the tokens of a row are not all stored alike.
+    pub fn methods(&self) -> impl Iterator<Item = &str> {
+        self.encryption_method.iter().flat_map(|methods| methods.split(SEVERAL))
+    }
+
     fn is_empty(&self) -> bool {
         self.encryption_method.as_deref() == Some(EMPTY)
     }
@@ -155,7 +163,7 @@ fn kind_of(store: &TokenStore, layout: &Layout, row: &StoredRow) -> Kind {
         [(version, method, key_id)] => (*version, Some(method.clone()), key_id.clone()),
         several => {
             let methods: Vec<&str> = several.iter().map(|(_, method, _)| method.as_str()).collect();
-            (several.iter().map(|(version, ..)| *version).min().flatten(), Some(methods.join("+")), None)
+            (several.iter().map(|(version, ..)| *version).min().flatten(), Some(methods.join(SEVERAL)), None)
         }
     }
 }

@@ -36,3 +36,37 @@ impl WriteFormat {
         }
     }
 }
+
+/// What a row's version column says about its values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StoredVersion {
+    /// 0, or nothing: programs of before the column existed left it empty.
+    Plaintext,
+    /// 1.
+    DirectAes,
+    /// 2.
+    Envelope,
+    /// Anything else.
+    Unknown,
+}
+
+impl StoredVersion {
+    /// Reads the column.
+    pub(crate) fn of(column: Option<&str>) -> Self {
+        match column {
+            None | Some("0") => Self::Plaintext,
+            Some("1") => Self::DirectAes,
+            Some("2") => Self::Envelope,
+            Some(_) => Self::Unknown,
+        }
+    }
+
+    /// Whether values of this form are in such a row.
+    pub(crate) fn is_of(self, format: WriteFormat) -> bool {
+        self == match format.version() {
+            0 => Self::Plaintext,
+            1 => Self::DirectAes,
+            _ => Self::Envelope,
+        }
+    }
+}

@@ -4,6 +4,7 @@ use envelope_core::BindingPolicy;
 use serde::Serialize;
 use token_store::findings::Finding;
 use token_store::migration::{self, Failure, MigrationOptions, MigrationReport, RunOptions};
+use token_store::status::Group;
 use token_store::{Floor, WriteFormat, profile::LegacyFormat};
 
 use super::findings::{self, Where};
@@ -323,10 +324,8 @@ pub(super) async fn check_rows(services: &Tokenseal) -> Result<bool, CliError> {
             format!("set {variable} to what those rows were written with"),
         ))
     };
-    // A row whose tokens differ in kind is in one group, under the names of all of them.
     let mut need_key_service = false;
-    let methods = status.groups.iter().filter_map(|group| group.encryption_method.as_deref());
-    for method in methods.flat_map(|methods| methods.split('+')) {
+    for method in status.groups.iter().flat_map(Group::methods) {
         match method {
             "direct-aes" | "direct-aes-fallback" if !cipher.has_direct_key() => {
                 return missing("ENCRYPTION_KEY", method);

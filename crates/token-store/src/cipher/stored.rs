@@ -9,6 +9,7 @@ use super::TokenCipher;
 use crate::database::layout::Layout;
 use crate::database::row::StoredRow;
 use crate::profile::Unmarked;
+use crate::write_format::StoredVersion;
 
 /// How a row says that a cell is stored.
 #[derive(Clone, Copy)]
@@ -55,19 +56,21 @@ impl TokenCipher {
         let contradiction = Err(OpenError::Malformed(FormatError::ContradictsVersion));
         match recorded {
             _ if text.is_empty() => Ok(Format::Plaintext),
-            Recorded::Version { version: None | Some("0"), .. } => match detect(text) {
-                Ok(Format::Plaintext) => Ok(Format::Plaintext),
-                Ok(_) => contradiction,
-                Err(_) if is_broken_envelope(text) => contradiction,
-                // A mark (`kms:`, a brace, three hexadecimal parts) on a text that is nothing of the kind: the column is
-                // believed.
-                Err(_) => Ok(Format::Plaintext),
+            Recorded::Version { version, .. } => match StoredVersion::of(version) {
+                StoredVersion::Plaintext => match detect(text) {
+                    Ok(Format::Plaintext) => Ok(Format::Plaintext),
+                    Ok(_) => contradiction,
+                    Err(_) if is_broken_envelope(text) => contradiction,
+                    // A mark (`kms:`, a brace, three hexadecimal parts) on a text that is nothing of the kind: the column
+                    // is believed.
+                    Err(_) => Ok(Format::Plaintext),
+                },
+                StoredVersion::DirectAes if has_strong_mark(text) => contradiction,
+                StoredVersion::DirectAes => Ok(Format::DirectAes),
+                StoredVersion::Envelope if !has_strong_mark(text) => contradiction,
+                StoredVersion::Envelope => Ok(detect(text)?),
+                StoredVersion::Unknown => Err(FormatError::UnknownVersion.into()),
             },
-            Recorded::Version { version: Some("1"), .. } if has_strong_mark(text) => contradiction,
-            Recorded::Version { version: Some("1"), .. } => Ok(Format::DirectAes),
-            Recorded::Version { version: Some("2"), .. } if !has_strong_mark(text) => contradiction,
-            Recorded::Version { version: Some("2"), .. } => Ok(detect(text)?),
-            Recorded::Version { .. } => Err(FormatError::UnknownVersion.into()),
             Recorded::Unmarked(unmarked) => match (detect(text), unmarked) {
                 (Ok(Format::Plaintext), Unmarked::DirectAes) => Ok(Format::DirectAes),
                 (Err(FormatError::UnknownVersion), Unmarked::Plaintext)

@@ -15,7 +15,7 @@ use crate::database::row::StoredRow;
 use crate::error::{Needed, SealFailure};
 use crate::plan::{CellCause, CellFailure, RowPlan, bad_record, readable};
 use crate::profile::Unmarked;
-use crate::write_format::WriteFormat;
+use crate::write_format::{StoredVersion, WriteFormat};
 
 /// Which data keys are re-wrapped.
 #[derive(Clone, Debug, Default)]
@@ -70,7 +70,8 @@ pub(crate) async fn plan_rewrap(
 
 /// Whether a text is an envelope, or has to be one because its row says so: then it is opened, and named if it does not open.
 fn is_envelope(row: &StoredRow, layout: &Layout, text: &str) -> bool {
-    let says_so = layout.version().is_some() && row.version.as_deref() == Some("2");
+    let version = StoredVersion::of(row.version.as_deref());
+    let says_so = layout.version().is_some() && version == StoredVersion::Envelope;
     has_strong_mark(text) || says_so && !text.is_empty()
 }
 
@@ -98,14 +99,15 @@ fn can_rewrap(cipher: &TokenCipher, column: &str, text: &str, row: &StoredRow) -
 /// A row of version 2 without any token comes under the key like its neighbours, or `status` would name the old one for
 /// ever; every other row without an envelope stays as it is.
 fn without_envelopes(layout: &Layout, row: StoredRow, goal: &RewrapGoal) -> Result<RowPlan, CellFailure> {
+    let is_envelope = StoredVersion::of(row.version.as_deref()) == StoredVersion::Envelope;
     let holds_nothing = row.values.iter().flatten().all(|text| text.is_empty());
-    if layout.version().is_none() || row.version.as_deref() != Some("2") || !holds_nothing {
+    if layout.version().is_none() || !is_envelope || !holds_nothing {
         return Ok(RowPlan::Already);
     }
     if goal.dry_run {
         return Ok(RowPlan::WouldChange { sealed: 0, calls: 0 });
     }
-    let marks = Marks { version: 2, method: Some("kms-envelope".into()), key_id: Some(goal.to.clone()) };
+    let marks = Marks::of(WriteFormat::KmsEnvelope, Some(goal.to.clone()));
     let values = row.values.clone();
     let change = Change::new(layout, row, values, marks).map_err(|error| bad_record(layout, error))?;
     Ok(RowPlan::Change { change, sealed: 0 })
@@ -153,7 +155,7 @@ async fn rewrap_row(
     if rewrapped == 0 {
         return Ok(RowPlan::Already);
     }
-    let marks = Marks { version: 2, method: Some("kms-envelope".into()), key_id: new_key_id };
+    let marks = Marks::of(WriteFormat::KmsEnvelope, new_key_id);
     let change = Change::new(layout, row, values, marks).map_err(|error| bad_record(layout, error))?;
     Ok(RowPlan::Change { change, sealed: rewrapped })
 }

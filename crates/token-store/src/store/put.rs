@@ -20,7 +20,7 @@ use crate::database::swap::{Fate, Locked, Writing};
 use crate::database::within::Through;
 use crate::error::{DatabaseError, SealFailure, StoreError};
 use crate::plan::concerns_every_value;
-use crate::write_format::WriteFormat;
+use crate::write_format::{StoredVersion, WriteFormat};
 
 /// How often a write starts over because others changed the row between its read and its write.
 pub(super) const ATTEMPTS: u32 = 8;
@@ -352,7 +352,7 @@ pub(super) fn refused(layout: &Layout, row: &StoredRow, source: DatabaseError) -
 
 /// Whether a text that stays as it is still reads as what it is: by its row's version, or by its own mark.
 fn keeps_version(layout: &Layout, row: &StoredRow, format: WriteFormat) -> bool {
-    layout.version().is_none() || row.version.as_deref().unwrap_or("0") == format.version().to_string()
+    layout.version().is_none() || StoredVersion::of(row.version.as_deref()).is_of(format)
 }
 
 /// Whether the key that envelopes are unwrapped with stays the same; no other form is read by what stands in its column.
