@@ -32,7 +32,7 @@ pub mod verify;
 mod write_format;
 
 pub use cipher::{FailureObserver, PlaintextPolicy, TokenCipher, UserKeys};
-pub use database::{Database, InTransaction, Timeouts};
+pub use database::{Database, InTransaction, OpenOptions, Timeouts};
 pub use error::StoreError;
 pub use floor::Floor;
 pub use kind::ErrorKind;

@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use envelope_core::{BindingPolicy, KeyProvider, Sealer};
-use token_store::{Database, FailureObserver, Floor, TokenCipher, TokenStore};
+use token_store::{Database, FailureObserver, Floor, OpenOptions, TokenCipher, TokenStore};
 
 use crate::audit::{AuditTrail, events, user_and_host};
 use crate::database::{self, Access};
@@ -50,6 +51,7 @@ impl Tokenseal {
             load: Load::default(),
             telemetry: Telemetry::default(),
             database: None,
+            pool: OpenOptions::default(),
             key_service: None,
             with_secrets: true,
             reseal_on_read: false,
@@ -156,6 +158,7 @@ pub struct Builder {
     load: Load,
     telemetry: Telemetry,
     database: Option<Database>,
+    pool: OpenOptions,
     key_service: Option<Arc<dyn KeyProvider>>,
     with_secrets: bool,
     reseal_on_read: bool,
@@ -204,6 +207,21 @@ impl Builder {
         self
     }
 
+    /// How many connections to the database that `DATABASE_URL` names are kept at most; eight, four to a SQLite file, if
+    /// left out.
+    #[must_use]
+    pub fn max_connections(mut self, connections: u32) -> Self {
+        self.pool = self.pool.max_connections(connections);
+        self
+    }
+
+    /// How long a caller waits for one of them while all are in use; ten seconds, if left out.
+    #[must_use]
+    pub fn acquire_timeout(mut self, timeout: Duration) -> Self {
+        self.pool = self.pool.acquire_timeout(timeout);
+        self
+    }
+
     /// Uses this key service instead of the one that `KMS_KEY_ID` names. Deadline, retries, circuit, metrics and cache
     /// are put around it.
     #[must_use]
@@ -238,7 +256,7 @@ impl Builder {
             .unwrap_or_else(|| user_and_host().into());
         let database = match self.database {
             Some(database) => database,
-            None => database::open(&settings, access).await?,
+            None => database::open_with(&settings, access, self.pool).await?,
         };
         let keys = match self.key_service {
             Some(backend) => Some(KeyService::around(backend, &settings, load, &telemetry)),

@@ -1,7 +1,7 @@
 //! The database that `DATABASE_URL` names.
 
 use secrecy::ExposeSecret as _;
-use token_store::Database;
+use token_store::{Database, OpenOptions};
 
 use crate::error::ConnectError;
 use crate::settings::{Settings, SettingsError};
@@ -21,6 +21,15 @@ pub enum Access {
 /// # Errors
 /// [`ConnectError::Settings`] where it is not set, [`ConnectError::Store`] where nothing answers.
 pub async fn open(settings: &Settings, access: Access) -> Result<Database, ConnectError> {
+    open_with(settings, access, OpenOptions::default()).await
+}
+
+/// Opens it with other options; the timeouts of statements are those of the settings.
+pub(crate) async fn open_with(
+    settings: &Settings,
+    access: Access,
+    options: OpenOptions,
+) -> Result<Database, ConnectError> {
     let Some(url) = &settings.database_url else {
         return Err(SettingsError::of(
             "DATABASE_URL",
@@ -29,10 +38,6 @@ pub async fn open(settings: &Settings, access: Access) -> Result<Database, Conne
         )
         .into());
     };
-    let (url, timeouts) = (url.expose_secret(), settings.database_timeouts);
-    let database = match access {
-        Access::ReadOnly => Database::connect_read_only_with(url, timeouts).await,
-        Access::ReadWrite => Database::connect_with(url, timeouts).await,
-    };
-    Ok(database?)
+    let options = options.timeouts(settings.database_timeouts).read_only(access == Access::ReadOnly);
+    Ok(Database::open(url.expose_secret(), options).await?)
 }

@@ -1,44 +1,18 @@
 //! Opening a database by its address.
 
-use std::time::Duration;
-
+use super::options::OpenOptions;
 use super::{Database, Pool};
 use crate::error::StoreError;
 
-/// How long a statement that writes may take before the database gives it up. PostgreSQL only: SQLite waits ten seconds
-/// for another writer, and has no other limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Timeouts {
-    /// How long it waits for a lock that another transaction holds.
-    pub lock: Duration,
-    /// How long it runs in all.
-    pub statement: Duration,
-}
-
-impl Default for Timeouts {
-    /// Five seconds for a lock, a minute for a statement.
-    fn default() -> Self {
-        Self { lock: Duration::from_secs(5), statement: Duration::from_secs(60) }
-    }
-}
-
-impl Timeouts {
-    /// Other times; zero means no limit.
-    #[must_use]
-    pub fn new(lock: Duration, statement: Duration) -> Self {
-        Self { lock, statement }
-    }
-}
-
 impl Database {
-    /// Connects to `postgres://…` or `sqlite://file.db`. A SQLite file must exist; its journal mode is left as it is.
+    /// Connects to `postgres://…`, `mysql://…` or `sqlite://file.db`. A SQLite file must exist; its journal mode is left
+    /// as it is.
     ///
     /// # Errors
     /// [`StoreError::Address`] for another kind of address or a parameter that is not known, [`StoreError::Database`]
     /// if nothing answers.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
-        Self::open(url, false, Timeouts::default()).await
+        Self::open(url, OpenOptions::default()).await
     }
 
     /// Connects so that nothing can be written: a SQLite file is opened read-only, and every transaction of PostgreSQL
@@ -47,23 +21,7 @@ impl Database {
     /// # Errors
     /// As [`connect`](Self::connect).
     pub async fn connect_read_only(url: &str) -> Result<Self, StoreError> {
-        Self::open(url, true, Timeouts::default()).await
-    }
-
-    /// Connects with other limits of time for statements that write.
-    ///
-    /// # Errors
-    /// As [`connect`](Self::connect).
-    pub async fn connect_with(url: &str, timeouts: Timeouts) -> Result<Self, StoreError> {
-        Self::open(url, false, timeouts).await
-    }
-
-    /// Connects so that nothing can be written, with other limits of time.
-    ///
-    /// # Errors
-    /// As [`connect`](Self::connect).
-    pub async fn connect_read_only_with(url: &str, timeouts: Timeouts) -> Result<Self, StoreError> {
-        Self::open(url, true, timeouts).await
+        Self::open(url, OpenOptions::default().read_only(true)).await
     }
 
     /// Works on a pool that exists: `sqlx::PgPool`, `sqlx::SqlitePool` or `sqlx::MySqlPool`.
@@ -75,25 +33,23 @@ impl Database {
         pool.into()
     }
 
+    /// Connects with other options.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
     #[cfg_attr(
-        not(any(feature = "postgres", feature = "mysql")),
-        allow(
-            unreachable_code,
-            unused_variables,
-            reason = "SQLite has no such limits, and a build without a database opens none"
-        )
+        not(any(feature = "postgres", feature = "sqlite", feature = "mysql")),
+        allow(unreachable_code, unused_variables, reason = "a build without a database opens none")
     )]
-    async fn open(url: &str, read_only: bool, timeouts: Timeouts) -> Result<Self, StoreError> {
+    pub async fn open(url: &str, options: OpenOptions) -> Result<Self, StoreError> {
         let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
         let pool: Pool = match scheme {
             #[cfg(feature = "postgres")]
-            "postgres" | "postgresql" => {
-                Pool::Postgres(super::postgres::connect(url, read_only, timeouts).await?)
-            }
+            "postgres" | "postgresql" => Pool::Postgres(super::postgres::connect(url, options).await?),
             #[cfg(feature = "sqlite")]
-            "sqlite" => Pool::Sqlite(super::sqlite::connect(url, read_only).await?),
+            "sqlite" => Pool::Sqlite(super::sqlite::connect(url, options).await?),
             #[cfg(feature = "mysql")]
-            "mysql" | "mariadb" => Pool::MySql(super::mysql::connect(url, read_only, timeouts).await?),
+            "mysql" | "mariadb" => Pool::MySql(super::mysql::connect(url, options).await?),
             "" => return Err(address("it is none of postgres://…, mysql://… and sqlite://…")),
             other => return Err(address(format!("this build has no support for {other}://"))),
         };

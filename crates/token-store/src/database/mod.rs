@@ -12,6 +12,7 @@ pub(crate) mod insert;
 pub(crate) mod layout;
 #[cfg(feature = "mysql")]
 mod mysql;
+mod options;
 #[cfg(feature = "postgres")]
 mod postgres;
 pub(crate) mod row;
@@ -25,9 +26,9 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-pub use connect::Timeouts;
 pub(crate) use errors::read as read_error;
 pub(crate) use identity::Kind;
+pub use options::{OpenOptions, Timeouts};
 pub use within::InTransaction;
 
 use self::change::Change;

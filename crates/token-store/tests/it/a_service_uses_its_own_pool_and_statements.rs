@@ -1,13 +1,15 @@
 //! A service needs more than `get` and `put`: its own pool, its own statements, many rows, some columns, and
 //! a write that cannot fail for the key service.
 
+use std::time::Duration;
+
 use envelope_core::ErrorClass;
 use futures_util::StreamExt as _;
 use secrecy::{ExposeSecret as _, SecretString};
 use test_support::faults::Fault;
-use token_store::{Database, ErrorKind, NewToken, StoredText, TokenKey, TokenStore};
+use token_store::{Database, ErrorKind, NewToken, OpenOptions, StoredText, TokenKey, TokenStore};
 
-use crate::support::{Keys, Sql, VodRow, create_vod_tender, insert_vod, shown};
+use crate::support::{Keys, Sql, VodRow, create_vod_tender, eventually, insert_vod, shown};
 
 fn key(channel: &str) -> TokenKey {
     TokenKey::new("twitch", channel)
@@ -188,5 +190,33 @@ on_each_database! {
         let token = store.get(&key("one")).await.unwrap();
         let tokens = (shown(token.access_token()), shown(token.refresh_token()));
         assert_eq!(tokens, (Some("mine"), Some("their refresh")));
+    }
+}
+
+/// A write that waits for a lock keeps its connection.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_opens_as_many_connections_as_it_may_and_waits_for_one_as_long_as_it_may() {
+    let db = Sql::postgres(test_support::part!(postgres)).await;
+    create_vod_tender(&db).await;
+    let (keys, key) = (Keys::new("vod-tender"), TokenKey::new("twitch", "one"));
+    keys.store(&db).await.put(&key, NewToken::new().access_token("old")).await.unwrap();
+    for connections in [1, 2] {
+        let options =
+            OpenOptions::default().max_connections(connections).acquire_timeout(Duration::from_millis(200));
+        let database = Database::open(db.url(), options).await.unwrap();
+        let store = TokenStore::open(database, keys.profile.clone(), keys.cipher()).await.unwrap();
+        let pool = sqlx::PgPool::connect(db.url()).await.unwrap();
+        let mut lock = pool.begin().await.unwrap();
+        sqlx::query("SELECT 1 FROM oauth_tokens FOR UPDATE").execute(&mut *lock).await.unwrap();
+        let (its_store, its_key) = (store.clone(), key.clone());
+        let write =
+            tokio::spawn(async move { its_store.put(&its_key, NewToken::new().access_token("new")).await });
+        const WAITING: &str = "SELECT pid::text FROM pg_stat_activity \
+                               WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        eventually("the write waits", async || db.rows(WAITING).await.len() == 1).await;
+        let read = store.get(&key).await.map(drop).map_err(|error| error.kind());
+        assert_eq!(read, if connections == 1 { Err(ErrorKind::Unavailable) } else { Ok(()) });
+        lock.rollback().await.unwrap();
+        write.await.unwrap().unwrap();
     }
 }

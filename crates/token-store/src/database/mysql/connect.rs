@@ -5,7 +5,8 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, R
 
 use super::{Connections, bind, text};
 use crate::database::WAIT;
-use crate::database::connect::{Timeouts, address, parameters};
+use crate::database::connect::{address, parameters};
+use crate::database::options::{OpenOptions, Timeouts};
 use crate::error::{DatabaseError, StoreError};
 
 /// The parameters of an address that the driver reads.
@@ -28,11 +29,7 @@ const SSL_MODES: &str = "DISABLED, PREFERRED, REQUIRED, VERIFY_CA, VERIFY_IDENTI
 /// Further settings of a session: values that do not fit are refused, and rows are read as they are stored.
 const MODE: &str = "STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION";
 
-pub(in crate::database) async fn connect(
-    url: &str,
-    read_only: bool,
-    timeouts: Timeouts,
-) -> Result<Connections, StoreError> {
+pub(in crate::database) async fn connect(url: &str, open: OpenOptions) -> Result<Connections, StoreError> {
     check_parameters(url)?;
     let url = url.replacen("mariadb://", "mysql://", 1);
     // The parser's own message may quote the address, and with it a password.
@@ -41,11 +38,11 @@ pub(in crate::database) async fn connect(
         return Err(address("it names no database: mysql://user:password@host/database"));
     }
     let options = options.charset("utf8mb4").disable_statement_logging();
-    let session = session(&options, timeouts).await?;
+    let session = session(&options, open.timeouts).await?;
     // Without idle timeout and lifetime: see the pool of PostgreSQL.
     let pool = MySqlPoolOptions::new()
-        .max_connections(8)
-        .acquire_timeout(WAIT)
+        .max_connections(open.connections_or(8))
+        .acquire_timeout(open.acquire_timeout)
         .idle_timeout(None)
         .max_lifetime(None)
         .after_connect(move |connection, _| {
@@ -53,7 +50,7 @@ pub(in crate::database) async fn connect(
             Box::pin(async move { connection.execute(AssertSqlSafe(session)).await.map(drop) })
         })
         .connect_lazy_with(options);
-    Ok(Connections { pool, read_only })
+    Ok(Connections { pool, read_only: open.read_only })
 }
 
 /// A pool of the caller's, whose sessions are checked before each write.

@@ -5,7 +5,8 @@ use sqlx::{ConnectOptions as _, Connection as _, Row as _};
 
 use super::Connections;
 use crate::database::WAIT;
-use crate::database::connect::{Timeouts, address, parameters};
+use crate::database::connect::{address, parameters};
+use crate::database::options::{OpenOptions, Timeouts};
 use crate::error::{DatabaseError, StoreError};
 
 /// The parameters of an address that the driver reads.
@@ -32,11 +33,7 @@ const PARAMETERS: [&str; 17] = [
 /// A setting that a server accepts from a connection of ours and a pooler does not pass on.
 const PROBE: &str = "tokenseal.direct";
 
-pub(in crate::database) async fn connect(
-    url: &str,
-    read_only: bool,
-    timeouts: Timeouts,
-) -> Result<Connections, StoreError> {
+pub(in crate::database) async fn connect(url: &str, open: OpenOptions) -> Result<Connections, StoreError> {
     check_parameters(url)?;
     // The parser's own message may quote the address, and with it a password.
     let options: PgConnectOptions = url.parse().map_err(|_| address("it cannot be parsed"))?;
@@ -57,12 +54,12 @@ pub(in crate::database) async fn connect(
     // number can be read between a `pop` and the `add` it belongs to, wrapped around, and the task then never ends, nor
     // does the runtime that it keeps busy.
     let pool = PgPoolOptions::new()
-        .max_connections(8)
-        .acquire_timeout(WAIT)
+        .max_connections(open.connections_or(8))
+        .acquire_timeout(open.acquire_timeout)
         .idle_timeout(None)
         .max_lifetime(None)
         .connect_lazy_with(options);
-    Ok(Connections { pool, read_only, pooled, timeouts })
+    Ok(Connections { pool, read_only: open.read_only, pooled, timeouts: open.timeouts })
 }
 
 /// A pool of the caller's. Whether it leads through a pooler is not known, so it is used as if it did.

@@ -23,7 +23,7 @@ use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{AssertSqlSafe, Postgres, Row as _, Transaction, ValueRef as _};
 use zeroize::Zeroizing;
 
-use super::connect::Timeouts;
+use super::options::Timeouts;
 use super::row::{Cell, NoText};
 use crate::error::DatabaseError;
 

@@ -8,11 +8,12 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use super::Connections;
 use crate::database::WAIT;
 use crate::database::connect::{address, parameters};
+use crate::database::options::OpenOptions;
 use crate::error::{DatabaseError, StoreError};
 
 const PARAMETERS: [&str; 4] = ["mode", "cache", "immutable", "vfs"];
 
-pub(in crate::database) async fn connect(url: &str, read_only: bool) -> Result<Connections, StoreError> {
+pub(in crate::database) async fn connect(url: &str, open: OpenOptions) -> Result<Connections, StoreError> {
     if let Some((name, _)) = parameters(url).find(|(name, _)| !PARAMETERS.contains(&name.as_str())) {
         let known = PARAMETERS.join(", ");
         return Err(address(format!("parameter {name:?} is not known: use one of {known}")));
@@ -21,11 +22,11 @@ pub(in crate::database) async fn connect(url: &str, read_only: bool) -> Result<C
     check_file(url, options.get_filename())?;
     // Rows wait in a buffer until they are taken: few of them, because each may be large.
     let options =
-        options.read_only(read_only).create_if_missing(false).busy_timeout(WAIT).row_buffer_size(16);
+        options.read_only(open.read_only).create_if_missing(false).busy_timeout(WAIT).row_buffer_size(16);
     // Without idle timeout and lifetime, because the task that they need may never end in sqlx 0.9.
     let pool = SqlitePoolOptions::new()
-        .max_connections(4)
-        .acquire_timeout(WAIT)
+        .max_connections(open.connections_or(4))
+        .acquire_timeout(open.acquire_timeout)
         .idle_timeout(None)
         .max_lifetime(None)
         .connect_with(options.disable_statement_logging())
