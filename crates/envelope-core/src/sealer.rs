@@ -187,8 +187,19 @@ impl Sealer {
         if text.is_empty() {
             return Ok(Opened { plaintext: SecretString::default(), bound: true });
         }
-        let stored = StoredEnvelope::parse(text, key_id)?;
-        let (key, bound) = self.unwrap_stored(&stored, binding).await?;
+        self.open_stored(&StoredEnvelope::parse(text, key_id)?, binding).await
+    }
+
+    /// Opens a value that is parsed already; a failure is not shown to the observer.
+    ///
+    /// # Errors
+    /// [`OpenError`], as for [`open`](Self::open).
+    pub async fn open_stored(
+        &self,
+        stored: &StoredEnvelope<'_>,
+        binding: &Binding<'_>,
+    ) -> Result<Opened, OpenError> {
+        let (key, bound) = self.unwrap_stored(stored, binding).await?;
         Ok(Opened { plaintext: stored.open(&key, binding)?, bound })
     }
 

@@ -1,4 +1,4 @@
-//! A stored value of version 2 or 3, parsed once for whatever is done with it.
+//! A stored value, recognized and parsed once for whatever is done with it.
 
 use std::fmt;
 
@@ -7,9 +7,44 @@ use secrecy::SecretString;
 use crate::binding::{Binding, BindingPolicy};
 use crate::context::{ContextError, EncryptionContext};
 use crate::error::OpenError;
-use crate::format::{Format, FormatError, bound, kms_envelope};
+use crate::format::{self, Format, FormatError, bound, kms_envelope};
 use crate::key::{DataKey, WrappedDataKey};
 use crate::rewrap::Rewrapped;
+
+/// A stored text whose format is known.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Stored<'a> {
+    /// An envelope of version 2 or 3.
+    Envelope(StoredEnvelope<'a>),
+    /// A well-formed text of another format.
+    Other(Format),
+}
+
+impl<'a> Stored<'a> {
+    /// Finds out the format by the rules of [`detect`](crate::detect). `key_id` is the key that the row names, if it
+    /// names one.
+    ///
+    /// # Errors
+    /// [`FormatError`] where the text carries a mark but is not well-formed.
+    pub fn detect(text: &'a str, key_id: Option<&str>) -> Result<Self, FormatError> {
+        match format::claimed(text)? {
+            Format::KmsEnvelope | Format::BoundEnvelope => {
+                StoredEnvelope::parse(text, key_id).map(Self::Envelope)
+            }
+            other => format::check(other, text).map(|()| Self::Other(other)),
+        }
+    }
+
+    /// The format of the text.
+    #[must_use]
+    pub fn format(&self) -> Format {
+        match self {
+            Self::Envelope(envelope) => envelope.format(),
+            Self::Other(format) => *format,
+        }
+    }
+}
 
 /// A stored value of version 2 or 3: its wrapped data key, its payload, and the text that they came from.
 pub struct StoredEnvelope<'a> {

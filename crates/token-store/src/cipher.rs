@@ -9,6 +9,7 @@ use envelope_core::field::{self, FieldKeys};
 use envelope_core::format::node_json::{self, Accepted, DataKeyRing};
 use envelope_core::format::{FormatError, autonomous, direct_aes, pulseplan_kms};
 use envelope_core::ledger::refuses_unlabelled;
+use envelope_core::stored::Stored;
 use envelope_core::{
     Binding, BindingPolicy, DataKey, ErrorClass, Format, OpenError, Purpose, SealError, Sealer, Writing,
 };
@@ -272,11 +273,18 @@ impl TokenCipher {
         recorded: Recorded<'_>,
         binding: &Binding<'_>,
     ) -> Result<OpenedCell, OpenError> {
-        let format = Self::classify(text, recorded)?;
+        let stored = Self::recognize(text, recorded)?;
+        let format = stored.format();
         if !text.is_empty() {
             self.rules.decide(format, None)?;
         }
         let unbound = |plaintext| Ok(OpenedCell { plaintext, format, bound: false });
+        if let Stored::Envelope(envelope) = &stored {
+            let opened = self.sealer(format)?.open_stored(envelope, binding).await;
+            let opened = opened.map_err(|error| self.rules.unbound(format, error))?;
+            self.rules.decide(format, Some(opened.bound))?;
+            return Ok(OpenedCell { plaintext: opened.plaintext, format, bound: opened.bound });
+        }
         match format {
             Format::Plaintext if text.is_empty() => unbound(SecretString::default()),
             Format::Plaintext => unbound(SecretString::from(text)),
@@ -302,16 +310,6 @@ impl TokenCipher {
                 unbound(autonomous::open_dev(key, text)?)
             }
             Format::NodeJson => unbound(self.open_node_json(text, binding)?),
-            Format::KmsEnvelope | Format::BoundEnvelope => {
-                let key_id = match recorded {
-                    Recorded::Version { key_id, .. } => key_id,
-                    Recorded::Unmarked(_) => None,
-                };
-                let opened = self.sealer(format)?.open_unobserved(text, key_id, binding).await;
-                let opened = opened.map_err(|error| self.rules.unbound(format, error))?;
-                self.rules.decide(format, Some(opened.bound))?;
-                Ok(OpenedCell { plaintext: opened.plaintext, format, bound: opened.bound })
-            }
             _ => Err(FormatError::UnknownVersion.into()),
         }
     }

@@ -4,6 +4,7 @@ mod by_index;
 mod find;
 mod insert;
 mod made;
+mod pages;
 mod prepared;
 mod put;
 pub mod refresh;
@@ -381,7 +382,7 @@ impl TokenStore {
 /// The table of index keys is as needed as the columns of the indexes.
 async fn require_index_keys(database: &Database, layout: &Layout) -> Result<(), StoreError> {
     let schema = layout.facts.schema.clone().or_else(|| layout.table.schema.clone());
-    let keys = Table { name: KEYS_TABLE.into(), schema, ..layout.table.clone() };
+    let keys = Table { name: KEYS_TABLE.into(), schema, ..(*layout.table).clone() };
     match database.describe(&keys).await? {
         Some(_) => Ok(()),
         None => {

@@ -8,6 +8,7 @@ use serde::de::{IgnoredAny, MapAccess, Visitor};
 use crate::format::{
     Format, FormatError, autonomous, bound, kms_envelope, node_json, pulseplan_kms, pulseplan_local,
 };
+use crate::stored::{Stored, StoredEnvelope};
 
 /// Every mark that begins with this, whatever follows, claims to be an envelope.
 const KMS: &str = "kms:";
@@ -37,25 +38,30 @@ const DEV_MARK: &str = "ZGV2f";
 /// # Errors
 /// [`FormatError`] where the text carries a mark but is not well-formed: it is never taken for plaintext.
 pub fn detect(text: &str) -> Result<Format, FormatError> {
+    Stored::detect(text, None).map(|stored| stored.format())
+}
+
+/// The format that a text has if it is well-formed; plaintext where it has the mark of no other.
+pub(crate) fn claimed(text: &str) -> Result<Format, FormatError> {
     let trimmed = text.trim_matches(|c: char| c.is_whitespace() || c.is_control() || c == '\u{feff}');
     // Plaintext may be surrounded by white space, an envelope never is.
     if trimmed.len() < text.len() && !matches!(claim(trimmed), Ok(None)) {
         return Err(FormatError::WhiteSpace);
     }
-    let Some(format) = claim(text)? else {
-        return Ok(Format::Plaintext);
-    };
+    Ok(claim(text)?.unwrap_or(Format::Plaintext))
+}
+
+/// Checks that a text is well-formed in the format that it claims. Envelopes of version 2 and 3 have a type of their own.
+pub(crate) fn check(format: Format, text: &str) -> Result<(), FormatError> {
     match format {
-        Format::KmsEnvelope => kms_envelope::Envelope::parse(text).map(drop),
-        Format::BoundEnvelope => bound::Envelope::parse(text).map(drop),
+        Format::KmsEnvelope | Format::BoundEnvelope => StoredEnvelope::parse(text, None).map(drop),
         Format::PulseplanKms => pulseplan_kms::Envelope::parse(text).map(drop),
         Format::Autonomous => autonomous::Envelope::parse(text).map(drop),
         Format::AutonomousDev => autonomous::DevEnvelope::parse(text).map(drop),
         Format::PulseplanLocal => pulseplan_local::Envelope::parse(text).map(drop),
         Format::NodeJson => node_json::Envelope::parse(text).map(drop),
         Format::Plaintext | Format::DirectAes => Ok(()),
-    }?;
-    Ok(format)
+    }
 }
 
 /// Whether a text carries a mark that no token has by accident: it is an envelope even in a row that says it is

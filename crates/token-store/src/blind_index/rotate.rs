@@ -139,7 +139,7 @@ async fn begin(store: &TokenStore, layout: &Layout, index: &Index) -> Result<boo
 /// across keys. It can do so for whole indexes over the index column, key and owner columns.
 async fn check_uniqueness(store: &TokenStore, layout: &Layout, index: &Index) -> Result<(), StoreError> {
     let facts = store.database().describe(&layout.table).await?.unwrap_or_default();
-    let table = &layout.table;
+    let table = &*layout.table;
     let is_known =
         |name: &String| *name == index.into || table.key.contains(name) || table.owner.contains(name);
     let compared = |object: &str| {
@@ -152,7 +152,7 @@ async fn check_uniqueness(store: &TokenStore, layout: &Layout, index: &Index) ->
         lost_indexes: LostIndexes::Refuse,
         ..table.clone()
     };
-    let found = store.database().obstacles(&Layout { table: as_token, ..layout.clone() }).await?;
+    let found = store.database().obstacles(&Layout { table: as_token.into(), ..layout.clone() }).await?;
     let objects = found.into_iter().filter(|found| found.kind == Kind::UniqueIndex);
     let mut objects = objects.filter_map(|found| found.object);
     match objects.find(|object| !compared(object)) {
@@ -177,8 +177,8 @@ async fn rewrite(
     progress: &mut impl FnMut(&MigrationReport),
     report: &mut RotateReport,
 ) -> Result<(), Ended> {
-    let table = Table { filter: None, ..layout.table.clone() };
-    let whole = store.over(vec![Layout { table, only: Vec::new(), ..layout.clone() }]);
+    let table = Table { filter: None, ..(*layout.table).clone() };
+    let whole = store.over(vec![Layout { table: table.into(), only: Vec::new(), ..layout.clone() }]);
     let Outcome { report: run, ended_by, .. } = reindex(&whole, options, stop, progress).await;
     report.scanned += run.scanned;
     report.rewritten += run.migrated;

@@ -3,6 +3,7 @@
 use envelope_core::format::{
     FormatError, direct_aes, has_strong_mark, node_json, pulseplan_kms, pulseplan_local,
 };
+use envelope_core::stored::Stored;
 use envelope_core::{Format, OpenError, detect};
 
 use super::TokenCipher;
@@ -53,32 +54,39 @@ fn names_a_version(text: &str) -> bool {
 impl TokenCipher {
     /// Finds out how a cell is stored, without opening it.
     pub(crate) fn classify(text: &str, recorded: Recorded<'_>) -> Result<Format, OpenError> {
+        Self::recognize(text, recorded).map(|stored| stored.format())
+    }
+
+    /// Finds out how a cell is stored, and parses it where it is an envelope.
+    pub(crate) fn recognize<'a>(text: &'a str, recorded: Recorded<'_>) -> Result<Stored<'a>, OpenError> {
         let contradiction = Err(OpenError::Malformed(FormatError::ContradictsVersion));
+        let plaintext = Ok(Stored::Other(Format::Plaintext));
+        let direct_aes = Ok(Stored::Other(Format::DirectAes));
         match recorded {
-            _ if text.is_empty() => Ok(Format::Plaintext),
-            Recorded::Version { version, .. } => match StoredVersion::of(version) {
+            _ if text.is_empty() => plaintext,
+            Recorded::Version { version, key_id } => match StoredVersion::of(version) {
                 StoredVersion::Plaintext => match detect(text) {
-                    Ok(Format::Plaintext) => Ok(Format::Plaintext),
+                    Ok(Format::Plaintext) => plaintext,
                     Ok(_) => contradiction,
                     Err(_) if is_broken_envelope(text) => contradiction,
                     // A mark (`kms:`, a brace, three hexadecimal parts) on a text that is nothing of the kind: the column
                     // is believed.
-                    Err(_) => Ok(Format::Plaintext),
+                    Err(_) => plaintext,
                 },
                 StoredVersion::DirectAes if has_strong_mark(text) => contradiction,
-                StoredVersion::DirectAes => Ok(Format::DirectAes),
+                StoredVersion::DirectAes => direct_aes,
                 StoredVersion::Envelope if !has_strong_mark(text) => contradiction,
-                StoredVersion::Envelope => Ok(detect(text)?),
+                StoredVersion::Envelope => Ok(Stored::detect(text, key_id)?),
                 StoredVersion::Unknown => Err(FormatError::UnknownVersion.into()),
             },
-            Recorded::Unmarked(unmarked) => match (detect(text), unmarked) {
-                (Ok(Format::Plaintext), Unmarked::DirectAes) => Ok(Format::DirectAes),
+            Recorded::Unmarked(unmarked) => match (Stored::detect(text, None), unmarked) {
+                (Ok(Stored::Other(Format::Plaintext)), Unmarked::DirectAes) => direct_aes,
                 (Err(FormatError::UnknownVersion), Unmarked::Plaintext)
                     if is_mere_words(text) && !names_a_version(text) =>
                 {
-                    Ok(Format::Plaintext)
+                    plaintext
                 }
-                (format, _) => Ok(format?),
+                (stored, _) => Ok(stored?),
             },
         }
     }

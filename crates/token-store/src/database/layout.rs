@@ -1,5 +1,7 @@
 //! A profile's table as it is in a database: its columns, and what the database guarantees of its key.
 
+use std::sync::Arc;
+
 use super::Database;
 use super::identity::Kind;
 use super::leases::LEASES;
@@ -10,7 +12,7 @@ use crate::profile::{Record, Table, VersionColumns};
 /// A table of the profile, resolved against the database.
 #[derive(Clone, Debug)]
 pub(crate) struct Layout {
-    pub(crate) table: Table,
+    pub(crate) table: Arc<Table>,
     pub(crate) facts: Facts,
     /// The profile's name, which blind indexes are bound to.
     pub(crate) profile: String,
@@ -98,7 +100,7 @@ impl Layout {
     ) -> Result<Option<Self>, StoreError> {
         let Some(facts) = database.describe(table).await? else { return Ok(None) };
         let layout = Self {
-            table: table.clone(),
+            table: Arc::new(table.clone()),
             facts,
             profile: String::new(),
             is_of_fields: false,
@@ -122,9 +124,9 @@ impl Layout {
             record: None,
             plain: Vec::new(),
             updated: None,
-            ..self.table.clone()
+            ..(*self.table).clone()
         };
-        Some(Self { table, is_of_fields: true, ..self.clone() })
+        Some(Self { table: Arc::new(table), is_of_fields: true, ..self.clone() })
     }
 
     pub(crate) fn column(&self, name: &str) -> Option<&Column> {

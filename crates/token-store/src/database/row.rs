@@ -115,7 +115,7 @@ fn take<'a>(
 }
 
 fn shown(cells: Vec<Option<Text>>) -> Vec<Option<String>> {
-    cells.into_iter().map(|cell| cell.map(|text| text.to_string())).collect()
+    cells.into_iter().map(|cell| cell.map(|mut text| std::mem::take(&mut *text))).collect()
 }
 
 impl StoredRow {

@@ -10,7 +10,7 @@ use crate::database::change::Change;
 use crate::database::layout::Layout;
 use crate::database::row::StoredRow;
 use crate::error::StoreError;
-use crate::profile::Unmarked;
+use crate::profile::{Table, Unmarked};
 
 /// The beginning of the digest's input, so that it is no digest of anything else.
 const DOMAIN: &[u8] = b"tokenseal row revision 1";
@@ -67,10 +67,10 @@ pub(super) struct Content {
 
 impl Content {
     /// The contents of a row.
-    pub(super) fn of_row(layout: &Layout, row: &StoredRow, unmarked: Unmarked) -> Self {
+    pub(super) fn of_row(table: &Table, row: &StoredRow, unmarked: Unmarked) -> Self {
         let values = row.values.iter().map(|value| value.as_ref().map(|text| text.as_str()));
         let marks = [row.version.as_deref(), row.method.as_deref(), row.key_id.as_deref()];
-        Self::of(layout, row, values, marks, unmarked)
+        Self::of(table, row, values, marks, unmarked)
     }
 
     /// The contents of a row after a change.
@@ -83,23 +83,23 @@ impl Content {
                 [Some(marks.version_text()), marks.method.as_deref(), marks.key_id.as_deref()]
             }
         };
-        Self::of(layout, &change.old, values, marks, unmarked)
+        Self::of(&layout.table, &change.old, values, marks, unmarked)
     }
 
     fn of<'a>(
-        layout: &Layout,
+        table: &Table,
         row: &StoredRow,
         values: impl Iterator<Item = Option<&'a str>> + Clone,
         marks: [Option<&str>; 3],
         unmarked: Unmarked,
     ) -> Self {
         let [version, _, key_id] = marks;
-        let recorded = match layout.version() {
+        let recorded = match &table.version {
             Some(_) => Recorded::Version { version, key_id },
             None => Recorded::Unmarked(unmarked),
         };
         let mut hash = Sha256::new_with_prefix(DOMAIN);
-        add(&mut hash, Some(layout.table.bound_name()));
+        add(&mut hash, Some(table.bound_name()));
         row.key.iter().for_each(|part| add(&mut hash, Some(part)));
         row.owner.iter().for_each(|owner| add(&mut hash, owner.as_deref()));
         values.clone().for_each(|value| add(&mut hash, value));
@@ -143,7 +143,7 @@ fn add(hash: &mut Sha256, part: Option<&str>) {
 
 impl TokenStore {
     pub(super) fn content(&self, layout: &Layout, row: &StoredRow) -> Content {
-        Content::of_row(layout, row, self.profile().unmarked)
+        Content::of_row(&layout.table, row, self.profile().unmarked)
     }
 
     /// Refuses a row that is at another revision than the one that the caller expects.

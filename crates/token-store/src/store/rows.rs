@@ -1,53 +1,50 @@
 //! Rows whose tokens open one by one: some columns of one row, many rows, or all rows of a table.
 
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 
-use futures_util::future::join_all;
+use futures_util::FutureExt as _;
+use futures_util::future::{Either, join_all, ready};
 use futures_util::stream::{self, Stream, StreamExt as _};
 use secrecy::SecretString;
 
 use super::revision::{Content, Revision};
 use super::{TokenKey, TokenStore};
 use crate::database::layout::Layout;
-use crate::database::row::StoredRow;
-use crate::database::select::Walk;
+use crate::database::row::{StoredRow, row_name};
 use crate::error::StoreError;
+use crate::profile::{Table, Unmarked};
 
-/// Rows that are read from the database at once.
-const PAGE: usize = 500;
 /// Rows that are opened at once.
 const AT_ONCE: usize = 32;
 
 /// A row with some of its tokens opened. One that does not open is its own error, and spoils no other.
 pub struct TokenRow {
-    key: Vec<String>,
-    name: String,
-    owner: Vec<(String, Option<String>)>,
-    tokens: Vec<(String, Result<Option<SecretString>, StoreError>)>,
-    plain: Vec<(String, Option<String>)>,
-    version: Option<String>,
-    method: Option<String>,
-    key_id: Option<String>,
-    content: Content,
+    table: Arc<Table>,
+    row: StoredRow,
+    /// Those that were asked for, by their places among the table's tokens.
+    tokens: Vec<(usize, Result<Option<SecretString>, StoreError>)>,
+    unmarked: Unmarked,
+    name: OnceLock<String>,
 }
 
 impl TokenRow {
     /// The primary key's values, as text.
     #[must_use]
     pub fn key(&self) -> &[String] {
-        &self.key
+        &self.row.key
     }
 
     /// The primary key as `column=value,…`.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.name
+        self.name.get_or_init(|| row_name(&self.table.key, &self.row.key))
     }
 
     /// An owner column; `None` for NULL and for a column that is none.
     #[must_use]
     pub fn owner(&self, column: &str) -> Option<&str> {
-        named(&self.owner, column)?.as_deref()
+        named(&self.table.owner, &self.row.owner, column)
     }
 
     /// A token: `None` for NULL.
@@ -55,9 +52,8 @@ impl TokenRow {
     /// # Errors
     /// [`StoreError::Open`] for one that does not open. A column that was not asked for is `None`.
     pub fn token(&self, column: &str) -> Result<Option<&SecretString>, &StoreError> {
-        match named(&self.tokens, column) {
-            Some(Ok(token)) => Ok(token.as_ref()),
-            Some(Err(error)) => Err(error),
+        match self.opened(column) {
+            Some(index) => self.tokens[index].1.as_ref().map(Option::as_ref),
             None => Ok(None),
         }
     }
@@ -67,7 +63,7 @@ impl TokenRow {
     /// # Errors
     /// As [`token`](Self::token).
     pub fn take(&mut self, column: &str) -> Result<Option<SecretString>, StoreError> {
-        match self.tokens.iter().position(|(name, _)| name == column) {
+        match self.opened(column) {
             Some(index) => self.tokens.swap_remove(index).1,
             None => Ok(None),
         }
@@ -77,37 +73,41 @@ impl TokenRow {
     /// [`rows`](TokenStore::rows) have none.
     #[must_use]
     pub fn plain(&self, column: &str) -> Option<&str> {
-        named(&self.plain, column)?.as_deref()
+        named(&self.table.plain, &self.row.plain, column)
     }
 
     /// The value of `encryption_version`, where the table has it.
     #[must_use]
     pub fn encryption_version(&self) -> Option<i64> {
-        self.version.as_ref()?.parse().ok()
+        self.row.version.as_ref()?.parse().ok()
     }
 
     /// The value of `encryption_method`, where the table has it.
     #[must_use]
     pub fn encryption_method(&self) -> Option<&str> {
-        self.method.as_deref()
+        self.row.method.as_deref()
     }
 
     /// The value of `encryption_key_id`, where the table has it.
     #[must_use]
     pub fn encryption_key_id(&self) -> Option<&str> {
-        self.key_id.as_deref()
+        self.row.key_id.as_deref()
     }
 
-    /// The revision of the row as it was read, whichever of its tokens were opened.
+    /// The revision of the row as it was read, whichever of its tokens were opened. It is computed when it is asked for.
     #[must_use]
     pub fn revision(&self) -> Revision {
-        self.content.revision()
+        Content::of_row(&self.table, &self.row, self.unmarked).revision()
+    }
+
+    fn opened(&self, column: &str) -> Option<usize> {
+        self.tokens.iter().position(|(place, _)| self.table.tokens[*place] == column)
     }
 }
 
 impl fmt::Debug for TokenRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TokenRow").field("row", &self.name).finish_non_exhaustive()
+        f.debug_struct("TokenRow").field("row", &self.name()).finish_non_exhaustive()
     }
 }
 
@@ -145,7 +145,7 @@ impl TokenStore {
     }
 
     /// Reads every row of a table in key order, a page at a time, and opens these tokens of each; of the profile's first
-    /// table, if none is named.
+    /// table, if none is named. The next page is read while the rows of the one before are opened and taken.
     ///
     /// The stream ends after an error of the database. A row that cannot be read is an error of its own.
     ///
@@ -158,29 +158,27 @@ impl TokenStore {
     ) -> Result<impl Stream<Item = Result<TokenRow, StoreError>> + 'a, StoreError> {
         let layout = self.layout_named(table)?;
         check_tokens(layout, columns)?;
-        let walk = Walk::new(self.database(), layout, PAGE);
-        let pages = stream::unfold(Some(walk), |walk: Option<Walk<'a>>| async move {
-            let mut walk = walk?;
-            match walk.next().await {
-                Ok(page) if page.is_empty() => None,
-                Ok(page) => Some((Ok(page), Some(walk))),
-                Err(error) => Some((Err(error), None)),
-            }
+        let rows = self.pages(layout).flat_map(|page| match page {
+            Ok(page) => Either::Left(stream::iter(page).map(Ok)),
+            Err(error) => Either::Right(stream::iter([Err(error)])),
         });
-        let rows = pages.flat_map(|page| match page {
-            Ok(page) => stream::iter(page.into_iter().map(Ok).collect::<Vec<_>>()),
-            Err(error) => stream::iter(vec![Err(error)]),
-        });
-        let opened = rows.map(move |row: Result<StoredRow, StoreError>| async move {
-            let row = row?;
-            match &row.unreadable {
-                Some(unreadable) => Err(StoreError::Unreadable {
-                    table: layout.table.name.clone(),
-                    row: row.name(layout),
-                    column: unreadable.column.clone(),
-                    reason: unreadable.reason.to_string(),
-                }),
-                None => Ok(self.open_columns(layout, row, columns).await),
+        let opened = rows.map(move |row: Result<StoredRow, StoreError>| {
+            let mut opening = Box::pin(async move {
+                let row = row?;
+                match &row.unreadable {
+                    Some(unreadable) => Err(StoreError::Unreadable {
+                        table: layout.table.name.clone(),
+                        row: row.name(layout),
+                        column: unreadable.column.clone(),
+                        reason: unreadable.reason.to_string(),
+                    }),
+                    None => Ok(self.open_columns(layout, row, columns).await),
+                }
+            });
+            // A row whose data keys are in the cache needs no place among those that wait.
+            match opening.as_mut().now_or_never() {
+                Some(opened) => Either::Left(ready(opened)),
+                None => Either::Right(opening),
             }
         });
         Ok(opened.buffered(AT_ONCE))
@@ -188,34 +186,37 @@ impl TokenStore {
 
     pub(super) async fn open_columns(&self, layout: &Layout, row: StoredRow, columns: &[&str]) -> TokenRow {
         let trail = self.trail("read");
-        let cells = layout.table.tokens.iter().zip(&row.values);
-        let wanted = cells.filter(|(column, _)| columns.contains(&column.as_str()));
-        let opened = wanted.map(async |(column, value)| {
-            let opened = match value {
-                None => Ok(None),
-                Some(text) => self.open_cell(trail, layout, &row, column, text).await.map(Some),
+        let asked = |column: &String| columns.contains(&column.as_str());
+        let places = (0..layout.table.tokens.len()).filter(|place| asked(&layout.table.tokens[*place]));
+        let open = async |place: usize| {
+            let opened = match row.values.get(place) {
+                Some(Some(text)) => {
+                    let column = &layout.table.tokens[place];
+                    self.open_cell(trail, layout, &row, column, text).await.map(Some)
+                }
+                _ => Ok(None),
             };
-            (column.clone(), opened)
-        });
-        let tokens = join_all(opened).await;
-        let content = self.content(layout, &row);
+            (place, opened)
+        };
+        let tokens = match columns {
+            [_] => {
+                let mut tokens = Vec::with_capacity(1);
+                for place in places {
+                    tokens.push(open(place).await);
+                }
+                tokens
+            }
+            _ => join_all(places.map(open)).await,
+        };
         trail.read(layout, &row);
-        TokenRow {
-            name: row.name(layout),
-            owner: layout.table.owner.iter().cloned().zip(row.owner).collect(),
-            tokens,
-            plain: layout.table.plain.iter().cloned().zip(row.plain).collect(),
-            version: row.version,
-            method: row.method,
-            key_id: row.key_id,
-            key: row.key.to_vec(),
-            content,
-        }
+        let (table, unmarked) = (layout.table.clone(), self.profile().unmarked);
+        TokenRow { table, row, tokens, unmarked, name: OnceLock::new() }
     }
 }
 
-fn named<'a, T>(list: &'a [(String, T)], name: &str) -> Option<&'a T> {
-    list.iter().find(|(column, _)| column == name).map(|(_, value)| value)
+/// A value by the name of its column.
+fn named<'a>(columns: &[String], values: &'a [Option<String>], name: &str) -> Option<&'a str> {
+    values.get(columns.iter().position(|column| column == name)?)?.as_deref()
 }
 
 pub(super) fn check_tokens(layout: &Layout, columns: &[&str]) -> Result<(), StoreError> {

@@ -233,7 +233,7 @@ fn key_columns(layout: &Layout) -> String {
 
 fn stored_key(layout: &Layout, row: &PgRow) -> Result<StoredKey, DatabaseError> {
     let texts = layout.table.key.iter().enumerate().map(|(index, column)| match cell(row, index) {
-        Ok(text) => Ok(text.map_or_else(String::new, |text| text.to_string())),
+        Ok(text) => Ok(text.map_or_else(String::new, |mut text| std::mem::take(&mut *text))),
         Err(_) => {
             Err(DatabaseError::of_row(format!("key column {column} holds bytes that are not UTF-8 text")))
         }
