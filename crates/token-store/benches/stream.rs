@@ -5,6 +5,7 @@
 
 use std::hint::black_box;
 use std::sync::Arc;
+use std::time::Instant;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use envelope_core::{Binding, EnvelopeFormat, Sealer};
@@ -15,6 +16,9 @@ use test_support::sql::Sql;
 use token_store::{Database, NewToken, Profile, TokenCipher, TokenKey, TokenStore};
 
 const ROWS: usize = 2_000;
+
+/// How often each way is timed for their ratio.
+const TURNS: usize = 101;
 
 const PROFILE: &str = "name = \"customers\"\n[context]\nApplication = \"crm\"\n[[tables]]\nname = \"customers\"\n\
                        key = [\"id\"]\ntokens = [\"email\"]\n";
@@ -122,6 +126,26 @@ fn compare(
     });
     group.bench_function("TokenStore::rows", |bencher| bencher.iter(|| runtime.block_on(setup.by_stream())));
     group.finish();
+    print_ratio(runtime, name, setup, pool);
+}
+
+/// Both by turns, so that a machine that is busy for a while is busy for both.
+fn print_ratio(runtime: &tokio::runtime::Runtime, name: &str, setup: &Setup, pool: &Pool) {
+    let time = |list: &dyn Fn() -> usize| {
+        let start = Instant::now();
+        assert_eq!(list(), ROWS);
+        start.elapsed()
+    };
+    let (mut by_stream, mut by_hand) = (Vec::new(), Vec::new());
+    for _ in 0..TURNS {
+        by_hand.push(time(&|| runtime.block_on(setup.by_hand(pool))));
+        by_stream.push(time(&|| runtime.block_on(setup.by_stream())));
+    }
+    by_hand.sort_unstable();
+    by_stream.sort_unstable();
+    let (by_hand, by_stream) = (by_hand[TURNS / 2], by_stream[TURNS / 2]);
+    let ratio = by_stream.as_secs_f64() / by_hand.as_secs_f64();
+    println!("{name}: {by_stream:.1?} by the stream, {by_hand:.1?} by hand: {ratio:.2} times (limit 1.3)");
 }
 
 criterion_group!(benches, lists);

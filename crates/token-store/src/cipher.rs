@@ -50,6 +50,19 @@ pub(crate) fn is_fallback(method: &str) -> bool {
     method.ends_with(FALLBACK)
 }
 
+/// What values of a method are opened with; none where that is nothing, or not known.
+pub(crate) fn needed_by_method(method: &str) -> Option<Needed> {
+    match Format::from_name(method.strip_suffix(FALLBACK).unwrap_or(method))? {
+        Format::DirectAes => Some(Needed::DirectKey),
+        Format::PulseplanLocal => Some(Needed::UserKeys),
+        Format::NodeJson => Some(Needed::Keyring),
+        Format::KmsEnvelope | Format::BoundEnvelope | Format::PulseplanKms | Format::Autonomous => {
+            Some(Needed::KeyService)
+        }
+        _ => None,
+    }
+}
+
 /// The keys and policies that a store reads and writes with.
 ///
 /// Reading uses the method that a row was written with; writing uses the first that is configured of the key

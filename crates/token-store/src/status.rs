@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use envelope_core::Format;
 use serde::{Deserialize, Serialize};
 
-use crate::cipher::{Recorded, TokenCipher};
+use crate::cipher::{Recorded, TokenCipher, needed_by_method};
 use crate::database::index::StoredIndexKey;
 use crate::database::layout::Layout;
 use crate::database::row::StoredRow;
 use crate::database::select::Walk;
-use crate::error::StoreError;
+use crate::error::{Needed, StoreError};
 use crate::floor::Floor;
 use crate::store::TokenStore;
 use crate::write_format::WriteFormat;
@@ -61,9 +61,11 @@ const EMPTY: &str = "empty";
 const SEVERAL: &str = "+";
 
 impl Group {
-    /// The methods of its values: several where the tokens of a row are not all stored alike.
-    pub fn methods(&self) -> impl Iterator<Item = &str> {
-        self.encryption_method.iter().flat_map(|methods| methods.split(SEVERAL))
+    /// The methods of its values, several where the tokens of a row are not all stored alike, and what each is opened with:
+    /// none where that is nothing, or not known.
+    pub fn methods(&self) -> impl Iterator<Item = (&str, Option<Needed>)> {
+        let methods = self.encryption_method.iter().flat_map(|methods| methods.split(SEVERAL));
+        methods.map(|method| (method, needed_by_method(method)))
     }
 
     fn is_empty(&self) -> bool {

@@ -17,6 +17,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let routes = customers::routes(&tokenseal, pool);
     // Requests that have begun are answered after SIGTERM or Ctrl-C, and no others are taken.
     axum::serve(listener, routes).with_graceful_shutdown(shutdown).await?;
+    tokenseal.store().database().close().await;
     tokenseal.telemetry().finish();
     Ok(())
 }

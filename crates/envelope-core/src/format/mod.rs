@@ -43,6 +43,25 @@ pub enum Format {
 }
 
 impl Format {
+    /// Every format.
+    const ALL: [Self; 9] = [
+        Self::Plaintext,
+        Self::DirectAes,
+        Self::KmsEnvelope,
+        Self::PulseplanLocal,
+        Self::PulseplanKms,
+        Self::Autonomous,
+        Self::AutonomousDev,
+        Self::NodeJson,
+        Self::BoundEnvelope,
+    ];
+
+    /// The format of a [`name`](Self::name).
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|format| format.name() == name)
+    }
+
     /// The name used in reports and profiles.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -2,6 +2,7 @@
 
 use envelope_core::BindingPolicy;
 use serde::Serialize;
+use token_store::error::Needed;
 use token_store::findings::Finding;
 use token_store::migration::{self, Failure, MigrationOptions, MigrationReport, RunOptions};
 use token_store::status::Group;
@@ -325,13 +326,13 @@ pub(super) async fn check_rows(services: &Tokenseal) -> Result<bool, CliError> {
         ))
     };
     let mut need_key_service = false;
-    for method in status.groups.iter().flat_map(Group::methods) {
-        match method {
-            "direct-aes" | "direct-aes-fallback" if !cipher.has_direct_key() => {
-                return missing("ENCRYPTION_KEY", method);
+    for (method, needed) in status.groups.iter().flat_map(Group::methods) {
+        match needed {
+            Some(Needed::DirectKey) if !cipher.has_direct_key() => return missing("ENCRYPTION_KEY", method),
+            Some(Needed::UserKeys) if !cipher.has_user_keys() => {
+                return missing("TOKEN_ENCRYPTION_KEY", method);
             }
-            "pulseplan-local" if !cipher.has_user_keys() => return missing("TOKEN_ENCRYPTION_KEY", method),
-            "kms-envelope" | "bound-envelope" | "pulseplan-kms" | "autonomous" => {
+            Some(Needed::KeyService) => {
                 if cipher.key_service().is_none() {
                     return missing("KMS_KEY_ID", method);
                 }

@@ -159,7 +159,7 @@ impl TokenStore {
         let layout = self.layout_named(table)?;
         check_tokens(layout, columns)?;
         let rows = self.pages(layout).flat_map(|page| match page {
-            Ok(page) => Either::Left(stream::iter(page).map(Ok)),
+            Ok(page) => Either::Left(stream::iter(page).map(Ok::<_, StoreError>)),
             Err(error) => Either::Right(stream::iter([Err(error)])),
         });
         let opened = rows.map(move |row: Result<StoredRow, StoreError>| {

@@ -117,6 +117,33 @@ on_each_database! {
         assert_eq!(texts.collect::<Vec<_>>(), [Some("access 7"), Some("access 3"), None, Some("access 5")]);
     }
 
+    async fn the_reader_of_a_list_writes_through_the_same_single_connection(db) {
+        const ROWS: usize = 1_203;
+        create_vod_tender(&db).await;
+        let values = (0..ROWS).map(|number| format!("('twitch', '{number:05}', 'access {number}', 'r', 0)"));
+        let columns = "provider, channel, access_token, refresh_token, encryption_version";
+        let values = values.collect::<Vec<_>>().join(", ");
+        db.execute(&format!("INSERT INTO oauth_tokens ({columns}) VALUES {values}")).await;
+        let keys = Keys::new("vod-tender");
+        let options = OpenOptions::default().max_connections(1).acquire_timeout(Duration::from_secs(5));
+        let database = Database::open(db.url(), options).await.unwrap();
+        let store = TokenStore::open(database, keys.profile.clone(), keys.cipher()).await.unwrap();
+        let (columns, mut seen) = (["access_token"], 0);
+        let mut rows = std::pin::pin!(store.rows(None, &columns).unwrap());
+        while let Some(row) = rows.next().await {
+            let row = row.unwrap();
+            assert_eq!(shown(row.token("access_token").unwrap()), Some(format!("access {seen}").as_str()));
+            if seen % 100 == 0 {
+                let again = NewToken::new().access_token("changed").if_revision(row.revision());
+                store.put(&key(&row.key()[1]), again).await.unwrap();
+            }
+            seen += 1;
+        }
+        assert_eq!(seen, ROWS);
+        let changed = db.rows("SELECT channel FROM oauth_tokens WHERE encryption_version = 2").await;
+        assert_eq!(changed.len(), ROWS.div_ceil(100));
+    }
+
     async fn texts_of_the_services_own_statements_open_and_are_sealed(db) {
         create_vod_tender(&db).await;
         let keys = Keys::new("vod-tender");

@@ -20,9 +20,9 @@ pub(in crate::database) async fn connect(url: &str, open: OpenOptions) -> Result
     }
     let options: SqliteConnectOptions = url.parse().map_err(|_| address("it cannot be parsed"))?;
     check_file(url, options.get_filename())?;
-    // Rows wait in a buffer until they are taken: few of them, because each may be large.
+    // Rows wait in a buffer until they are taken. Each may be large, and a buffer that is full costs a switch of threads.
     let options =
-        options.read_only(open.read_only).create_if_missing(false).busy_timeout(WAIT).row_buffer_size(16);
+        options.read_only(open.read_only).create_if_missing(false).busy_timeout(WAIT).row_buffer_size(64);
     // Without idle timeout and lifetime, because the task that they need may never end in sqlx 0.9.
     let pool = SqlitePoolOptions::new()
         .max_connections(open.connections_or(4))
