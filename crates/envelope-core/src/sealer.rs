@@ -3,6 +3,7 @@
 mod prepared;
 mod writing;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use secrecy::SecretString;
@@ -199,35 +200,45 @@ impl Sealer {
         stored: &StoredEnvelope<'_>,
         binding: &Binding<'_>,
     ) -> Result<Opened, OpenError> {
-        let (key, bound) = self.unwrap_stored(stored, binding).await?;
+        let context = match stored.format() {
+            Format::BoundEnvelope => Cow::Borrowed(&self.base_context),
+            _ => Cow::Owned(binding.bound_context(&self.base)?),
+        };
+        let (key, bound) = match self.provider_of(stored).unwrap_cached(stored.wrapped(), &context) {
+            Some(key) => (key, true),
+            // In a box, because every future that opens a value would be as large as this one.
+            None => Box::pin(self.unwrap_by_call(stored, binding, &context)).await?,
+        };
         Ok(Opened { plaintext: stored.open(&key, binding)?, bound })
     }
 
-    /// Unwraps the data key of a value, and returns whether the value is bound to its cell.
-    async fn unwrap_stored(
+    fn provider_of(&self, stored: &StoredEnvelope<'_>) -> &Arc<dyn KeyProvider> {
+        match stored.format() {
+            Format::BoundEnvelope => &self.provider,
+            _ => &self.single,
+        }
+    }
+
+    /// Unwraps the data key of a value that is not held under its bound context, and returns whether the value is bound to
+    /// its cell.
+    async fn unwrap_by_call(
         &self,
         stored: &StoredEnvelope<'_>,
         binding: &Binding<'_>,
+        bound: &EncryptionContext,
     ) -> Result<(Arc<DataKey>, bool), OpenError> {
         let wrapped = stored.wrapped();
         if stored.format() == Format::BoundEnvelope {
-            return match self.provider.unwrap_cached(wrapped, &self.base_context) {
-                Some(key) => Ok((key, true)),
-                None => Ok((self.provider.unwrap(wrapped, &self.base_context).await?, true)),
-            };
-        }
-        let bound = binding.bound_context(&self.base)?;
-        if let Some(key) = self.single.unwrap_cached(wrapped, &bound) {
-            return Ok((key, true));
+            return Ok((self.provider.unwrap(wrapped, bound).await?, true));
         }
         let plain = binding.plain_context(&self.base)?;
         match self.policy() {
             BindingPolicy::Off => {
-                let (key, plain_first) = self.unwrap_either(wrapped, &plain, &bound).await?;
+                let (key, plain_first) = self.unwrap_either(wrapped, &plain, bound).await?;
                 Ok((key, !plain_first))
             }
-            BindingPolicy::AcceptUnbound => self.unwrap_either(wrapped, &bound, &plain).await,
-            BindingPolicy::Require => match self.unwrap_either(wrapped, &bound, &plain).await? {
+            BindingPolicy::AcceptUnbound => self.unwrap_either(wrapped, bound, &plain).await,
+            BindingPolicy::Require => match self.unwrap_either(wrapped, bound, &plain).await? {
                 (_, false) => Err(OpenError::UnboundRefused),
                 is_bound => Ok(is_bound),
             },
