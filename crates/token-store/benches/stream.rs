@@ -1,7 +1,11 @@
 //! A list of 2,000 rows: by the store's stream, and by one SELECT and a `Sealer::open` for each row.
 //!
 //! PostgreSQL is measured where `TOKENSEAL_TEST_POSTGRES_URL` names a server.
-#![expect(clippy::expect_used, reason = "a bench has no caller to return an error to")]
+#![expect(
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a bench has no caller to return an error to, and talks to people"
+)]
 
 use std::hint::black_box;
 use std::sync::Arc;
