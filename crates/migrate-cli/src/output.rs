@@ -1,6 +1,7 @@
 //! Standard output: a table or lines for people, or exactly one JSON document for machines.
 
 use std::io::Write as _;
+#[cfg(feature = "secrets")]
 use std::path::Path;
 
 use comfy_table::{ContentArrangement, Table, presets};
@@ -35,6 +36,7 @@ pub(crate) fn printable(text: &str) -> String {
 }
 
 /// Serializes a path. It need not be UTF-8, and a report is not lost for that.
+#[cfg(feature = "secrets")]
 pub(crate) fn path<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&path.to_string_lossy())
 }
@@ -77,6 +79,7 @@ pub(crate) fn print_value(text: &str) -> Result<(), CliError> {
 }
 
 /// Writes a value as it is: all of its bytes, and nothing else.
+#[cfg(feature = "secrets")]
 pub(crate) fn write_bytes(bytes: &[u8]) -> Result<(), CliError> {
     let mut out = std::io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {

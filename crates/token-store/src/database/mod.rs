@@ -140,7 +140,7 @@ impl Database {
         let own = format!("({filter})");
         // The first one fails where the filter is not to blame.
         for condition in ["1 = 0", &own, filter] {
-            let asked =
+            let asked: Result<(), DatabaseError> =
                 in_room!(self, room, connections => room::select::ask(connections, layout, condition).await);
             match asked {
                 Ok(()) => {}
