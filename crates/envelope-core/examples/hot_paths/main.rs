@@ -2,7 +2,7 @@
 #![expect(
     clippy::expect_used,
     clippy::panic,
-    reason = "a program for measuring has nobody to return an error to"
+    reason = "a program for measuring has no caller to return an error to"
 )]
 
 mod one_key;

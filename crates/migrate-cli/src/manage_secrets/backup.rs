@@ -209,12 +209,15 @@ fn files_in_use(settings: &Settings, source: &SourceUri) -> Vec<PathBuf> {
                 Some(KeyUri::Keyring(file)) => file.clone(),
                 _ => LocalStore::keyring_beside(path),
             };
-            let beside = |file: &Path, suffixes: &[&str]| -> Vec<PathBuf> {
+            let with_suffixes = |file: &Path, suffixes: &[&str]| -> Vec<PathBuf> {
                 suffixes.iter().map(|suffix| with_suffix(file, suffix)).collect()
             };
             // SQLite keeps its log next to the file, and the keyring its lock.
-            [beside(path, &["", "-wal", "-shm", "-journal"]), beside(&keyring, &["", ".lock", ".tmp"])]
-                .concat()
+            [
+                with_suffixes(path, &["", "-wal", "-shm", "-journal"]),
+                with_suffixes(&keyring, &["", ".lock", ".tmp"]),
+            ]
+            .concat()
         }
     }
 }

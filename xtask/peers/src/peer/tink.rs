@@ -6,7 +6,7 @@ use tink_core::keyset::Handle;
 
 use crate::measure::{Contest, Peer};
 
-/// The associated data, which stands for the cell.
+/// The associated data, which identifies the cell.
 const CELL: &[u8] = b"oauth_tokens/access_token/twitch/my-channel";
 
 struct Tink(Box<dyn Aead>);
