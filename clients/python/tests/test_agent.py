@@ -8,6 +8,7 @@ import enum
 import http.server
 import json
 import select
+import socket
 import socketserver
 import threading
 import time
@@ -312,6 +313,20 @@ def test_a_connection_that_was_idle_for_long_is_not_used_again(stub: Stub, monke
         monkeypatch.setattr("tokenseal._agent_connection._MAX_IDLE", -1.0)
         agent.get(ROW)
         assert agent._connection.sock is not first
+
+
+def test_a_request_over_tcp_is_sent_without_waiting_for_acknowledgements() -> None:
+    server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), RawHandler)
+    server.daemon_threads = True
+    server.answers, server.pause, server.requests = [WHOLE], 0.0, 0  # type: ignore[attr-defined]
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    try:
+        with AgentClient(f"127.0.0.1:{server.server_address[1]}", token="t" * 43) as agent:
+            assert agent.get(ROW) == {"tokens": {}}
+            assert agent._connection.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def test_an_agent_that_is_not_there_is_an_error(tmp_path: Path) -> None:

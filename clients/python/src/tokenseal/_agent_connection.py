@@ -42,6 +42,8 @@ class AgentConnection(http.client.HTTPConnection):
         if self._path is None:
             opened = socket.create_connection((self.host, self.port), within)
             self.sock: Any = _TimedSocket(fileno=opened.detach())
+            # A request is two writes, and the second would wait until the first is acknowledged.
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         else:
             self.sock = _TimedSocket(socket.AF_UNIX, socket.SOCK_STREAM)
             self.sock.settimeout(within)
