@@ -25,7 +25,7 @@ var (
 		`^(?:(?:[0-9a-fA-F]{4}-?){7}[0-9a-fA-F]{4}|\{(?:[0-9a-fA-F]{4}-?){7}[0-9a-fA-F]{4}\})$`)
 	// Padded text, numbers, bytea, dates and times.
 	ambiguous = regexp.MustCompile(
-		`(?s)^[` + anySpace + `]|[` + anySpace + `]$|^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$|^\\x[0-9a-fA-F]*$|^[0-9]{4}-[0-9]{2}-[0-9]{2}`)
+		`(?s)^[` + anySpace + `]|[` + anySpace + `]$|^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?$|^\\x[0-9a-fA-F]*$|^[0-9]{4}-[0-9]{2}-[0-9]{2}`)
 )
 
 // canonicalText is the text that the database has for a value of a column; declared is the profile's type of it.

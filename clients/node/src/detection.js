@@ -2,7 +2,7 @@
 
 import { isUtf8 } from "node:buffer";
 
-import { decodeBase64 } from "./encoding.js";
+import { decodeBase64, trimmed } from "./encoding.js";
 import {
   MAX_PLAINTEXT_LEN, MAX_WRAPPED_LEN, NONCE_LEN, TAG_LEN, TWICE_MARK, V2_MARK, V3_MARK, isEnvelope, parseV2, parseV3,
 } from "./envelopes.js";
@@ -14,11 +14,11 @@ const PULSEPLAN = ["ciphertext", "algorithm", "encryption_context", "key_id", "e
 const NODE = ["alg", "keyId", "iv", "tag", "aad", "timestamp", "ciphertext"];
 /** As many characters of an alphabet of base64 as no text has by accident. */
 const ENCODED = /[A-Za-z0-9+/=_-]{24}/;
-const STRING = /"(?:[^"\\]|\\[^])*"/g;
+/** A string without an end reaches to the end of the text: so no character is read twice. */
+const STRING = /"(?:[^"\\]|\\[^])*(?:"|\\?$)/g;
 /** Deeper nesting is a text that some languages' parsers read and others do not: all clients refuse it. */
 const MAX_DEPTH = 128;
-const INVISIBLE = "[\\s\\u0000-\\u0020\\u007f-\\u00a0\\ufeff]";
-const SURROUNDED = new RegExp(`^${INVISIBLE}+|${INVISIBLE}+$`, "g");
+const INVISIBLE = /[\s\u0000-\u0020\u007f-\u00a0\ufeff]/;
 
 /**
  * `envelope`, `other` (a form that this client does not open) or `plaintext`. Throws `Malformed` where the text carries
@@ -28,8 +28,8 @@ const SURROUNDED = new RegExp(`^${INVISIBLE}+|${INVISIBLE}+$`, "g");
  * @returns {"envelope" | "other" | "plaintext"}
  */
 export function detect(text) {
-  const trimmed = text.replace(SURROUNDED, "");
-  if (trimmed !== text && (claim(trimmed) !== "plaintext" || isDamaged(trimmed))) {
+  const bare = trimmed(text, INVISIBLE);
+  if (bare !== text && (claim(bare) !== "plaintext" || isDamaged(bare))) {
     throw new Malformed("white space or control characters surround an envelope");
   }
   const claimed = claim(text);
@@ -61,7 +61,7 @@ export function isBrokenEnvelope(text) {
 export function onlyBeginsLikeOne(text) {
   const isMarked = [V2_MARK, V3_MARK, "kms:{"].some((mark) => text.startsWith(mark));
   const namesAVersion = /^[vV][0-9]+$/.test(text.split(":")[1] ?? "");
-  return beginsAsEnvelope(text) && !isMarked && !ENCODED.test(text) && !namesAVersion && text.replace(SURROUNDED, "") === text;
+  return beginsAsEnvelope(text) && !isMarked && !ENCODED.test(text) && !namesAVersion && trimmed(text, INVISIBLE) === text;
 }
 
 /** @param {string} text */

@@ -7,7 +7,7 @@ export const MAX_CONTEXT_LEN = 8192;
 
 /** The white space of Unicode, as the programs know it; `\s` is another set in each language. */
 export const SPACE = "\\x09-\\x0d\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000";
-const AROUND = new RegExp(`^[${SPACE}]+|[${SPACE}]+$`, "g");
+const WHITE = new RegExp(`[${SPACE}]`);
 
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
@@ -26,12 +26,16 @@ export function decodeBase64(text, alphabet = "base64") {
 }
 
 /**
- * A text without the white space around it.
+ * A text without the white space around it. By index, because a pattern would begin again at each space inside.
  *
  * @param {string} text
+ * @param {RegExp} white Matches one character to leave out.
  */
-export function trimmed(text) {
-  return text.replace(AROUND, "");
+export function trimmed(text, white = WHITE) {
+  let [start, end] = [0, text.length];
+  while (start < end && white.test(text.charAt(start))) start += 1;
+  while (end > start && white.test(text.charAt(end - 1))) end -= 1;
+  return text.slice(start, end);
 }
 
 /**

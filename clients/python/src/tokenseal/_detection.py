@@ -31,7 +31,8 @@ _DAMAGED_LOCAL = re.compile(rb"[0-9a-fA-F]{32}:[0-9a-fA-F]+\Z")
 _HEXADECIMAL = frozenset(b"0123456789abcdefABCDEF")
 # As many characters of an alphabet of base64 as no text has by accident.
 _ENCODED = re.compile(r"[A-Za-z0-9+/=_-]{24}")
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+# A string without an end reaches to the end of the text: so no character is read twice.
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\\?\Z)', re.DOTALL)
 _BRACKET = re.compile(r"[\[\]{}]")
 # Deeper nesting is a text that some languages' parsers read and others do not: all clients refuse it.
 _MAX_DEPTH = 128

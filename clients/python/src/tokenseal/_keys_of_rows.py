@@ -26,7 +26,7 @@ _UUID = re.compile(r"(\{)?([0-9a-fA-F]{4}-?){7}[0-9a-fA-F]{4}(?(1)\})")
 _SPACE = r"[\x09-\x0d\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff]"
 _AMBIGUOUS = re.compile(
     rf"{_SPACE}.*|.*{_SPACE}"  # padded text
-    r"|[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"  # numbers
+    r"|[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?"  # numbers
     r"|\\x[0-9a-fA-F]*"  # bytea
     r"|[0-9]{4}-[0-9]{2}-[0-9]{2}.*",  # dates and times
     re.DOTALL,
