@@ -30,7 +30,9 @@ impl FormerKey {
     /// # Errors
     /// [`CliError`] if one does not open, or the rows of a table name no keys.
     pub(super) fn read(text: &str, settings: &Settings) -> Result<Self, CliError> {
-        if let Some(table) = settings.profile.tables.iter().find(|table| table.version.is_none()) {
+        if let Some(table) =
+            settings.profile.tables.iter().find(|table| table.version.is_none() && !table.tokens.is_empty())
+        {
             let problem =
                 format!("--from chooses by the key that a row names, and rows of {:?} name none", table.name);
             return Err(CliError::usage_with_hint(problem, "leave out --from"));
@@ -54,12 +56,12 @@ impl FormerKey {
         Ok(Self { text: text.to_owned(), uri, in_file, in_keyrings })
     }
 
-    /// The names, among those in the database, of this key: it may be given by its ARN, id or alias, by the file of a keyring, as
-    /// a key of Transit without its version, or by the name itself.
+    /// The names that rows may have for this key: it may be given by its ARN, id or alias, by the file of a keyring, as a key of
+    /// Transit without its version, or by the name itself.
     ///
     /// # Errors
-    /// [`CliError`] if the text names no key that is known: a run would move nothing and look complete.
-    pub(super) async fn names(&self, store: &TokenStore) -> Result<Vec<String>, CliError> {
+    /// [`CliError`] if the text names no key that is known, or the key to rewrap to: a run would move nothing and look complete.
+    pub(super) async fn names(&self, store: &TokenStore, to: &KeyUri) -> Result<Vec<String>, CliError> {
         let recorded = store.recorded_keys().await?;
         if recorded.contains(&self.text) {
             return Ok(vec![self.text.clone()]);
@@ -68,20 +70,28 @@ impl FormerKey {
             CliError::usage_with_hint(format!("--from names no key: {error}"), "give it as in KMS_KEY_ID")
         })?;
         match (uri, &self.in_file) {
-            (_, Some(ids)) => Ok(recorded.intersection(ids).cloned().collect()),
-            // After a complete run, no row names it any more.
-            (KeyUri::Keyring(_), None) if self.in_keyrings.contains(&self.text) => Ok(Vec::new()),
-            (KeyUri::Vault(key), None) => {
-                let is_of =
-                    |name: &String| TransitKey::parse_stored(name).is_some_and(|(stored, _)| stored == *key);
-                Ok(recorded.into_iter().filter(is_of).collect())
+            // All of them, also those that no row names yet: a service may be writing.
+            (_, Some(ids)) => Ok(ids.iter().cloned().collect()),
+            (KeyUri::Keyring(_), None) if self.in_keyrings.contains(&self.text) => {
+                Ok(vec![self.text.clone()])
             }
-            (uri, None) if !uri.aws_keys().is_empty() => of_aws(uri, &recorded).await,
+            (KeyUri::Vault(key), None) => Ok(vec![key.to_string()]),
+            (uri, None) if !uri.aws_keys().is_empty() => of_aws(uri, to, &recorded).await,
             _ => Err(CliError::usage_with_hint(
                 "--from names neither a keyring's file nor a key that a row names",
                 "check the path; `migrate-tokens status --keys` shows the keys that rows name",
             )),
         }
+    }
+
+    /// Whether any row names one of these keys. After a complete run, none does.
+    pub(super) async fn is_recorded(&self, store: &TokenStore, names: &[String]) -> Result<bool, CliError> {
+        let is_of = |recorded: &String, name: &String| {
+            recorded == name
+                || TransitKey::parse_stored(recorded).is_some_and(|(key, _)| key.to_string() == *name)
+        };
+        let recorded = store.recorded_keys().await?;
+        Ok(recorded.iter().any(|recorded| names.iter().any(|name| is_of(recorded, name))))
     }
 }
 
@@ -91,7 +101,7 @@ fn keys_in(file: &Path, settings: &Settings) -> Result<BTreeSet<String>, CliErro
 }
 
 /// Rows name a key of AWS KMS by its ARN.
-async fn of_aws(uri: &KeyUri, recorded: &BTreeSet<String>) -> Result<Vec<String>, CliError> {
+async fn of_aws(uri: &KeyUri, to: &KeyUri, recorded: &BTreeSet<String>) -> Result<Vec<String>, CliError> {
     let mut names = Vec::new();
     for key in uri.aws_keys() {
         let is_arn_of_a_key = key.starts_with("arn:") && key.contains(":key/");
@@ -99,7 +109,16 @@ async fn of_aws(uri: &KeyUri, recorded: &BTreeSet<String>) -> Result<Vec<String>
         let of_id = recorded.iter().filter(|name| name.ends_with(&end));
         let known: Vec<String> = if is_arn_of_a_key { vec![key.clone()] } else { of_id.cloned().collect() };
         if known.is_empty() {
-            names.push(described(key).await?);
+            let described = described(key).await?;
+            for to in to.aws_keys() {
+                if *to == described || self::described(to).await? == described {
+                    return Err(CliError::usage_with_hint(
+                        "--from and --to name one key",
+                        "an alias may have been given the new key already: give the ARN of the former key to --from",
+                    ));
+                }
+            }
+            names.push(described);
         }
         names.extend(known);
     }

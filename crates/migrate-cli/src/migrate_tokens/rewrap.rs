@@ -53,9 +53,9 @@ pub(super) async fn run(args: Args, mut settings: Settings, options: Options) ->
     let services = connect(settings, access, args.how.load(), &options).await?;
     let mut rewrap = RewrapOptions::default();
     if let Some(former) = former {
-        let names = former.names(services.store()).await?;
-        if names.is_empty() {
-            note("no row names the key of --from: nothing is to be rewrapped");
+        let names = former.names(services.store(), &args.to).await?;
+        if !former.is_recorded(services.store(), &names).await? {
+            note("no row names the key of --from");
         }
         rewrap.from = Some(names);
     }
@@ -129,7 +129,7 @@ fn lines(report: &RewrapReport) -> String {
     )];
     lines.extend(failure_lines(&report.failures));
     if report.left > 0 && !report.dry_run {
-        lines.push(format!("{} rows are under other keys", report.left));
+        lines.push(format!("{} rows are under other keys, or have no key that names them", report.left));
     }
     lines.join("\n")
 }

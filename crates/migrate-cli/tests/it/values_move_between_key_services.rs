@@ -175,6 +175,18 @@ async fn the_former_key_is_found_by_every_name_that_it_has() {
         let unknown = program.run(&["rewrap", "--to", &new, "--from", "alias/never-made"]);
         assert_ne!(unknown.code, Some(0), "{unknown:?}");
     }
+    // An alias that was given the new key already, and a key that no row names.
+    kms.update_alias().alias_name(&alias).target_key_id(&new).send().await.unwrap();
+    let db = Sql::sqlite().await;
+    insert(&db, 3).await;
+    let mut program = Program::on_aws(&db, moto.endpoint(), &old);
+    program.run(&["migrate"]).expect(0);
+    program.set("KMS_KEY_ID", &new).set("KMS_ALLOWED_KEYS", &old);
+    let rewrap = |from| ["rewrap", "--to", new.as_str(), "--from", from];
+    program.run(&rewrap(&alias)).expect(2).says(&["--from and --to name one key"]);
+    let stranger = old.replace("key/", "key/0");
+    program.run(&rewrap(&stranger)).expect(0).says(&["no row names the key of --from"]);
+
     let db = Sql::sqlite().await;
     insert(&db, 3).await;
     let mut program = Program::on(&db);

@@ -7,6 +7,7 @@ use super::keys::failed;
 use crate::database::index::StoredIndexKey;
 use crate::database::layout::Layout;
 use crate::error::StoreError;
+use crate::migration::is_chosen;
 use crate::store::TokenStore;
 
 /// Wraps the index keys of every table again, and returns how many were.
@@ -25,7 +26,7 @@ pub(crate) async fn rewrap_keys(
     for layout in store.layouts().iter().filter(|layout| !layout.table.index.is_empty()) {
         for key in store.database().index_keys(layout).await? {
             let is_there = key.key_id.as_deref() == Some(to);
-            let is_other = from.is_some_and(|from| !key.key_id.as_ref().is_some_and(|id| from.contains(id)));
+            let is_other = !is_chosen(from, key.key_id.as_deref());
             if !is_there && !is_other && (dry_run || rewrap_key(store, layout, &key).await?) {
                 rewrapped += 1;
             }

@@ -34,7 +34,7 @@ pub(super) async fn under_other_keys(
     let is_left = |count: &&MarkCount| {
         StoredVersion::of(count.version.as_deref()) == StoredVersion::Envelope
             && count.key_id.as_ref().is_none_or(|key| *key != goal.to && !goal.also.contains(key))
-            && goal.chooses(count.key_id.as_ref())
+            && goal.chooses(layout, count.key_id.as_deref())
     };
     Ok(unnamed + counts.iter().filter(is_left).map(|count| count.rows).sum::<u64>())
 }

@@ -27,6 +27,7 @@ pub(crate) use left::pending;
 pub use relocate::{Former, relocate};
 pub use report::{Failure, MAX_LISTED, MigrationReport, RelocateReport, RewrapReport};
 use rewrap::RewrapGoal;
+pub(crate) use rewrap::is_chosen;
 
 use crate::blind_index::rewrap_keys;
 use crate::error::StoreError;
@@ -58,8 +59,9 @@ impl MigrationOptions {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct RewrapOptions {
-    /// Only those of rows that name one of these keys, as they are stored next to the rows; all, if left out. Rows of tables
-    /// without version columns name none.
+    /// Only those of rows that name one of these keys, as they are stored next to the rows; all, if left out. A key of Transit
+    /// without its version is each of its versions. Tables without version columns and fields name no key, and are rewrapped
+    /// in either case.
     pub from: Option<Vec<String>>,
     /// Further keys that a row may come under, as they are stored next to it: those of other Regions.
     pub also: Vec<String>,
@@ -139,7 +141,7 @@ impl Ended {
     }
 }
 
-/// Moves every row of the store's tables. `progress` is called after each batch.
+/// Moves every row of the store's tables. `progress` is called as rows are decided and written.
 pub async fn run(
     store: &TokenStore,
     options: &MigrationOptions,
@@ -155,7 +157,7 @@ pub async fn run(
     Run::new(store, &work, &options.run, stop, progress).finish().await
 }
 
-/// Rewrites the blind indexes of the store's tables under their active keys. `progress` is called after each batch.
+/// Rewrites the blind indexes of the store's tables under their active keys. `progress` is called as rows are decided and written.
 pub(crate) async fn reindex(
     store: &TokenStore,
     options: &RunOptions,
@@ -167,7 +169,7 @@ pub(crate) async fn reindex(
 }
 
 /// Wraps the data keys of every row again, without opening a token; one whose data key is another service's is opened and
-/// sealed again. `progress` is called after each batch.
+/// sealed again. `progress` is called as rows are decided and written.
 pub async fn rewrap(
     store: &TokenStore,
     options: &RewrapOptions,

@@ -20,7 +20,7 @@ use crate::write_format::{StoredVersion, WriteFormat};
 /// Which data keys are re-wrapped.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RewrapGoal {
-    /// Only those of rows that name one of these keys.
+    /// Only those of rows that name one of these keys, see [`is_chosen`].
     pub(crate) from: Option<Vec<String>>,
     /// The key that they come under, as rows name it; where a row names it, nothing is left to do.
     pub(crate) to: String,
@@ -34,10 +34,21 @@ pub(crate) struct RewrapGoal {
 }
 
 impl RewrapGoal {
-    /// Whether rows that name this key are re-wrapped.
-    pub(super) fn chooses(&self, key: Option<&String>) -> bool {
-        self.from.as_ref().is_none_or(|from| key.is_some_and(|key| from.contains(key)))
+    /// Whether a row is re-wrapped that names this key. Rows of tables without version columns, and fields, name none, and
+    /// always are.
+    pub(super) fn chooses(&self, layout: &Layout, key: Option<&str>) -> bool {
+        layout.version().is_none() || is_chosen(self.from.as_deref(), key)
     }
+}
+
+/// Whether a recorded key is one of those that are asked for. A key of Transit without its version is each of its versions.
+pub(crate) fn is_chosen(from: Option<&[String]>, key: Option<&str>) -> bool {
+    let is_version =
+        |rest: &str| rest.strip_prefix(":v").is_some_and(|version| version.parse::<u32>().is_ok());
+    let is_one = |key: &str, asked: &String| {
+        key.strip_prefix(asked.as_str()).is_some_and(|rest| rest.is_empty() || is_version(rest))
+    };
+    from.is_none_or(|from| key.is_some_and(|key| from.iter().any(|asked| is_one(key, asked))))
 }
 
 /// Plans one row. Rows under another key than `from`, and values of other versions than 2, are left as they are.
@@ -51,7 +62,7 @@ pub(crate) async fn plan_rewrap(
     goal: &RewrapGoal,
 ) -> Result<RowPlan, CellFailure> {
     readable(&row)?;
-    if !goal.chooses(row.key_id.as_ref()) || row.key_id.as_deref() == Some(&goal.to) {
+    if !goal.chooses(layout, row.key_id.as_deref()) || row.key_id.as_deref() == Some(&goal.to) {
         return Ok(RowPlan::Already);
     }
     let envelopes = row.values.iter().flatten().filter(|text| is_envelope(&row, layout, text)).count() as u64;
@@ -158,4 +169,27 @@ async fn rewrap_row(
     let marks = Marks::of(WriteFormat::KmsEnvelope, new_key_id);
     let change = Change::new(layout, row, values, marks).map_err(|error| bad_record(layout, error))?;
     Ok(RowPlan::Change { change, sealed: rewrapped })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_chosen;
+
+    #[test]
+    fn a_key_is_chosen_by_its_name_and_a_key_of_transit_also_without_its_version() {
+        let from = ["keyring:a".to_owned(), "vault:transit/k".to_owned()];
+        for (key, chosen) in [
+            (Some("keyring:a"), true),
+            (Some("vault:transit/k"), true),
+            (Some("vault:transit/k:v12"), true),
+            (Some("vault:transit/k2:v1"), false),
+            (Some("vault:transit/k:vx"), false),
+            (Some("keyring:ab"), false),
+            (Some(""), false),
+            (None, false),
+        ] {
+            assert_eq!(is_chosen(Some(&from), key), chosen, "{key:?}");
+            assert!(is_chosen(None, key) && !is_chosen(Some(&[]), key), "{key:?}");
+        }
+    }
 }
