@@ -43,6 +43,13 @@ impl DatabaseError {
         self.scope == Scope::Transient
     }
 
+    /// Whether the database does not take the statement as it is written: not for the moment, the connection, or a missing
+    /// privilege.
+    pub(crate) fn is_about_the_statement(&self) -> bool {
+        let lacks_privilege = matches!(self.code.as_deref(), Some("42501" | "1142" | "1143"));
+        self.code.is_some() && !self.is_transient() && !self.unreachable && !lacks_privilege
+    }
+
     /// Whether another row holds a value that must be unique.
     pub(crate) fn is_duplicate(&self) -> bool {
         matches!(self.code.as_deref(), Some("23505" | "1062" | "1586" | "2067" | "1555"))

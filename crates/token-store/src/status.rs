@@ -87,6 +87,7 @@ impl Group {
 /// # Errors
 /// [`StoreError::Database`].
 pub async fn status(store: &TokenStore) -> Result<Status, StoreError> {
+    store.check_filters().await?;
     let mut status = Status { floor: store.cipher().floor(), ..Status::default() };
     for layout in store.layouts() {
         let mut kinds = match layout.version() {
@@ -196,6 +197,7 @@ pub struct KeyCount {
 /// # Errors
 /// [`StoreError::Database`].
 pub async fn key_use(store: &TokenStore) -> Result<KeyUse, StoreError> {
+    store.check_filters().await?;
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
     let mut unreadable = 0;
     let store = &store.with_fields();
@@ -252,6 +254,7 @@ pub struct Workload {
 /// # Errors
 /// [`StoreError::Database`].
 pub async fn workload(store: &TokenStore) -> Result<Workload, StoreError> {
+    store.check_filters().await?;
     let mut work = Workload::default();
     let goal = store.cipher().goal(WriteFormat::KmsEnvelope);
     for layout in store.layouts() {

@@ -249,11 +249,26 @@ impl TokenStore {
         Ok(keys)
     }
 
+    /// Refuses filters of the profile that are no condition, before a statement takes them for something else.
+    ///
+    /// # Errors
+    /// [`StoreError::Unsuitable`], [`StoreError::Database`].
+    pub(crate) async fn check_filters(&self) -> Result<(), StoreError> {
+        for layout in self.layouts() {
+            if !self.database().takes_filter(layout).await? {
+                let reason = "the database does not take the profile's `filter` as a condition".to_owned();
+                return Err(StoreError::Unsuitable { table: layout.table.name.clone(), reason });
+            }
+        }
+        Ok(())
+    }
+
     /// The number of rows in a sample of at most so many of each table.
     ///
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn count_sampled(&self, size: u64) -> Result<u64, StoreError> {
+        self.check_filters().await?;
         let mut rows = 0;
         for layout in self.layouts() {
             rows += self.database().count(layout, Range::default()).await?.min(size);

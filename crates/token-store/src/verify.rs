@@ -133,6 +133,7 @@ async fn check_tables(
     stop: &StopFlag,
     tally: &mut Tally<impl FnMut(&VerifyReport), impl FnMut(Found, &Failure)>,
 ) -> Result<(), Ended> {
+    store.check_filters().await?;
     for layout in store.layouts() {
         let unnamed = store.database().count_unnamed(layout).await.map_err(StoreError::from)?;
         tally.report.unnamed += unnamed;

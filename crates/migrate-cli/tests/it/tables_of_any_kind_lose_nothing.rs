@@ -34,6 +34,23 @@ fn kinds(report: &Value) -> Vec<(&str, &str)> {
 const TABLE: &str = "CREATE TABLE users (id varchar(32) PRIMARY KEY, tenant text, email text)";
 
 on_each_database! {
+    async fn a_filter_that_is_no_condition_stops_every_command(db) {
+        let row = "INSERT INTO users (id, tenant, email) VALUES ('1', 'a', 'a@x.org')";
+        let filter = "filter = \"tenant = 'a') OR (1 = 1\"";
+        let program = program(&db, &[TABLE, row], filter).await;
+        let before = db.fingerprint("users").await;
+        for command in [["profile", "check"].as_slice(), &["doctor"], &["migrate", "--dry-run"], &["migrate"]] {
+            assert_eq!(kinds(&program.json(6, command)), [("filter", "refuse")], "{command:?}");
+        }
+        for command in [["status"].as_slice(), &["status", "--keys"], &["verify"], &["estimate"],
+                        &["rewrap", "--to", "keyring:keyring.json"]] {
+            program.run(command).expect(6).says(&["filter"]);
+        }
+        assert_eq!(db.fingerprint("users").await, before);
+    }
+}
+
+on_each_database! {
     async fn an_index_over_a_token_stops_a_migration_until_it_is_accepted(db) {
         let row = "INSERT INTO users (id, email) VALUES ('1', 'a@x.org')";
         let program = program(&db, &[TABLE, "CREATE UNIQUE INDEX by_email ON users (email)", row], "").await;

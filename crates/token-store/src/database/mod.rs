@@ -144,7 +144,7 @@ impl Database {
                 in_room!(self, room, connections => room::select::ask(connections, layout, condition).await);
             match asked {
                 Ok(()) => {}
-                Err(error) if condition == "1 = 0" || error.code.is_none() || error.is_transient() => {
+                Err(error) if condition == "1 = 0" || !error.is_about_the_statement() => {
                     return Err(error);
                 }
                 Err(_) => return Ok(false),
