@@ -148,7 +148,15 @@ pub(crate) async fn swap<S: Session>(
 ) -> Result<Vec<Fate>, DatabaseError> {
     let mut fates = Vec::with_capacity(changes.len());
     for chunk in changes.chunks(S::most(layout).max(1)) {
-        fates.extend(swap_chunk::<S>(connections, layout, chunk, writing).await?);
+        match swap_chunk::<S>(connections, layout, chunk, writing).await {
+            Ok(chunk) => fates.extend(chunk),
+            Err(error) if fates.is_empty() => return Err(error),
+            // The caller learns what is committed, and meets the error again when it looks at the others.
+            Err(_) => {
+                fates.resize(changes.len(), Fate::Unmatched);
+                break;
+            }
+        }
     }
     Ok(fates)
 }
@@ -225,11 +233,18 @@ async fn with_care<S: Session>(
 ) -> Result<Vec<Fate>, DatabaseError> {
     let mut fates = vec![Fate::Unmatched; changes.len()];
     let mut ranges: Vec<_> = std::iter::once(0..changes.len()).collect();
+    let mut is_committed = false;
     while let Some(range) = ranges.pop() {
-        match in_one_transaction::<S>(connections, layout, &changes[range.clone()], writing).await? {
-            Together::Done(done) => fates[range].clone_from_slice(&done),
-            Together::Ended(error) if range.len() == 1 => fates[range.start] = Fate::Refused(error),
-            Together::Ended(_) => {
+        match in_one_transaction::<S>(connections, layout, &changes[range.clone()], writing).await {
+            Ok(Together::Done(done)) => {
+                is_committed = true;
+                fates[range].clone_from_slice(&done);
+            }
+            Ok(Together::Ended(error)) if range.len() == 1 => fates[range.start] = Fate::Refused(error),
+            // As for chunks: others of these changes are committed.
+            Err(error) if is_committed && !error.is_transient() => break,
+            Err(error) => return Err(error),
+            Ok(Together::Ended(_)) => {
                 let middle = range.start + range.len() / 2;
                 ranges.extend([middle..range.end, range.start..middle]);
             }

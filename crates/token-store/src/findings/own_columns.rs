@@ -9,7 +9,7 @@ const METHOD: u64 = 12;
 /// Characters of `keyring:` and a UUID. An ARN has about 80; a key of OpenBao or Vault may have fewer.
 const KEY_ID: u64 = 44;
 
-/// Problems of these columns. Without this check, every row would fail.
+/// Problems of these columns, because of which most rows would fail one by one.
 pub(super) fn of_own(layout: &Layout) -> Vec<Finding> {
     let mut found = Vec::new();
     if let Some(names) = layout.version() {

@@ -19,8 +19,9 @@ impl<'a, P: FnMut(&super::MigrationReport)> Run<'a, P> {
     /// Where the database has refused every row so far in the same way, it is not single rows that are at fault.
     pub(super) fn all_refused(&self) -> Option<String> {
         const FIRST: usize = 100;
-        let takes_envelopes = self.report.migrated > 0 || self.are_others_done;
-        let first = self.report.failures.get(..FIRST).filter(|_| !takes_envelopes)?;
+        let takes_envelopes = self.report.migrated > self.before.migrated || self.are_others_done;
+        let of_table = self.report.failures.get(self.before.listed..)?;
+        let first = of_table.get(..FIRST).filter(|_| !takes_envelopes)?;
         let one = first.first().filter(|failure| failure.class == DATABASE)?;
         let alike = first.iter().all(|failure| failure.class == one.class && failure.error == one.error);
         alike.then(|| format!("its first {FIRST} rows all failed alike: {}", one.error))
@@ -65,7 +66,7 @@ impl<'a, P: FnMut(&super::MigrationReport)> Run<'a, P> {
         let rows = self.store.database().count(layout, rest.range()).await.map_err(StoreError::from)?;
         if rows == 0 {
             // The walk has passed all of them.
-            self.are_others_done = self.report.already > 0;
+            self.are_others_done = self.report.already > self.before.already;
             return Ok(self.are_others_done);
         }
         let last = rows.saturating_sub(ROWS as u64);
@@ -78,6 +79,7 @@ impl<'a, P: FnMut(&super::MigrationReport)> Run<'a, P> {
                     return Ok(true);
                 }
                 let key = row.key.clone();
+                let holds_a_value = row.values.iter().flatten().any(|text| !text.is_empty());
                 let mut batch = self.worker(layout).try_once(row).await?;
                 if let Some(error) = batch.outage.take() {
                     return Err(Ended::KeyService(error));
@@ -87,7 +89,7 @@ impl<'a, P: FnMut(&super::MigrationReport)> Run<'a, P> {
                     self.ahead = Some(key);
                     return Ok(true);
                 }
-                already += batch.report.already;
+                already += if holds_a_value { batch.report.already } else { 0 };
                 refused += batch.report.failed;
             }
             if last == 0 {

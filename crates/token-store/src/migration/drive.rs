@@ -50,7 +50,7 @@ impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
                 }
                 // Rows that were read before are finished.
                 Event::Read(Err(error)) => {
-                    pipeline.halt();
+                    pipeline.end_reading();
                     Some(error.into())
                 }
                 Event::Planned(planned) => self.planned(worker, pipeline, planned),

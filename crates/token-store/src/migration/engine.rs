@@ -92,6 +92,23 @@ pub(super) struct Run<'a, P> {
     pub(super) ahead: Option<StoredKey>,
     /// Whether rows further on were found to be at the target already, and none to be refused.
     pub(super) are_others_done: bool,
+    /// What was counted before the current table.
+    pub(super) before: Before,
+}
+
+/// What a run had counted before a table.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Before {
+    pub(super) migrated: u64,
+    pub(super) already: u64,
+    /// Failures that are listed.
+    pub(super) listed: usize,
+}
+
+impl Before {
+    fn of(report: &MigrationReport) -> Self {
+        Self { migrated: report.migrated, already: report.already, listed: report.failures.len() }
+    }
 }
 
 impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
@@ -103,8 +120,8 @@ impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
         progress: P,
     ) -> Self {
         let report = MigrationReport { dry_run: options.dry_run, ..MigrationReport::default() };
-        let (locked, ahead, are_others_done) = (Vec::new(), None, false);
-        Self { store, work, options, stop, progress, report, locked, ahead, are_others_done }
+        let (locked, ahead, are_others_done, before) = (Vec::new(), None, false, Before::default());
+        Self { store, work, options, stop, progress, report, locked, ahead, are_others_done, before }
     }
 
     pub(super) async fn finish(mut self) -> Outcome<MigrationReport> {
@@ -170,9 +187,12 @@ impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
 
     async fn tables(&mut self) -> Result<(), Ended> {
         let store = self.store;
+        store.check_filters().await?;
         for layout in store.layouts() {
-            // Another table may have a row of the same key.
+            // Another table may have a row of the same key, and other rows.
             self.ahead = None;
+            self.are_others_done = false;
+            self.before = Before::of(&self.report);
             let mut spans = vec![Span::default()];
             while let Some(span) = spans.pop() {
                 spans.extend(self.span(layout, span).await?);

@@ -225,6 +225,11 @@ impl<'a> Pipeline<'a> {
         }
     }
 
+    /// Reads no further page, and finishes the rows that were read.
+    pub(super) fn end_reading(&mut self) {
+        self.is_at_end = true;
+    }
+
     /// Begins no further row of the walk, and finishes those that were begun.
     pub(super) fn halt(&mut self) {
         self.is_halted = true;

@@ -42,7 +42,7 @@ pub struct MigrationReport {
     pub interrupted: bool,
     /// How long it took, in seconds.
     pub elapsed_seconds: f64,
-    /// The rows that could not be moved, at most [`MAX_LISTED`].
+    /// The rows that could not be moved, at most [`MAX_LISTED`], in the order in which that turned out.
     pub failures: Vec<Failure>,
 }
 

@@ -145,7 +145,8 @@ impl TokenStore {
     }
 
     /// Reads every row of a table in key order, a page at a time, and opens these tokens of each; of the profile's first
-    /// table, if none is named. The next page is read while the rows of the one before are opened and taken.
+    /// table, if none is named. The next page is read while the rows of the one before are opened and taken. A row holds all of
+    /// its stored texts as long as it lives, for its revision.
     ///
     /// The stream ends after an error of the database. A row that cannot be read is an error of its own.
     ///

@@ -200,8 +200,8 @@ on_each_database! {
         assert_all_read(&store, &truth).await;
     }
 
-    async fn a_run_that_is_stopped_ends_after_the_batch_in_hand(db) {
-        let truth = mixture(&db, 10).await;
+    async fn a_stopped_run_writes_what_is_sealed_and_the_next_run_completes_it(db) {
+        let truth = mixture(&db, 60).await;
         let store = Keys::new("vod-tender").store(&db).await;
         let stop = StopFlag::default();
         let outcome = migration::run(&store, &to(WriteFormat::KmsEnvelope, 2), &stop, |_| stop.stop()).await;
@@ -209,7 +209,7 @@ on_each_database! {
         assert!((1..10).contains(&outcome.report.migrated), "{}", outcome.report.migrated);
         assert_all_read(&store, &truth).await;
         let rest = migrate(&store, WriteFormat::KmsEnvelope).await;
-        assert_eq!(rest.migrated + outcome.report.migrated, 10);
+        assert_eq!(rest.migrated + outcome.report.migrated, 60);
         assert_all_read(&store, &truth).await;
     }
 
