@@ -74,16 +74,18 @@ func failure(operation string, err error) error {
 		}
 		return tokenseal.ErrorOfCode(operation, answered.ErrorCode(), status)
 	}
-	if isMisconfigured(err) {
-		return tokenseal.NewKeyServiceError("misconfigured", "AWS KMS: "+operation+" needs credentials and a Region, and one is missing")
-	}
+	// Before the others: fetching the credentials may be what did not end in time.
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		return tokenseal.NewKeyServiceError("timeout", "AWS KMS: "+operation+" did not end in time")
+	}
+	if isMisconfigured(err) {
+		return tokenseal.NewKeyServiceError("misconfigured", "AWS KMS: "+operation+" needs credentials and a Region, and one is missing")
 	}
 	return tokenseal.NewKeyServiceError("unavailable", "AWS KMS: "+operation+" could not be sent or was not answered")
 }
 
-// isMisconfigured: no Region, or no credentials. The SDK has no types for most of these errors.
+// isMisconfigured: no Region, or no credentials. The SDK has no types for most of these errors. Credentials that could not be
+// fetched are not among them: the service that gives them may be away.
 func isMisconfigured(err error) bool {
 	var noRegion *aws.MissingRegionError
 	var empty *credentials.StaticCredentialsEmptyError
@@ -92,7 +94,6 @@ func isMisconfigured(err error) bool {
 	}
 	for _, words := range []string{
 		"an AWS region is required", "Missing Region", "Invalid Configuration: Missing", "no EC2 IMDS role found",
-		"failed to refresh cached credentials", "get credentials: ", "retrieve credentials",
 	} {
 		if strings.Contains(err.Error(), words) {
 			return true

@@ -4,8 +4,11 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"net"
 	"os"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -90,6 +93,35 @@ func TestAKeyThatIsNotThereAndAServiceThatIsAwayAreDistinguished(t *testing.T) {
 		var failed *tokenseal.KeyServiceError
 		if _, err := sealer.Seal(ctx, "x", cell("me")); !errors.As(err, &failed) || failed.Kind != kind {
 			t.Fatal(err)
+		}
+	}
+}
+
+func TestCredentialsThatAServiceDoesNotGiveInTimeMayComeLater(t *testing.T) {
+	refused := &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
+	for kind, provider := range map[string]aws.CredentialsProviderFunc{
+		"unavailable": func(context.Context) (aws.Credentials, error) { return aws.Credentials{}, refused },
+		"timeout": func(ctx context.Context) (aws.Credentials, error) {
+			time.Sleep(500 * time.Millisecond)
+			return aws.Credentials{}, ctx.Err()
+		},
+	} {
+		for _, credentials := range []aws.CredentialsProvider{provider, aws.NewCredentialsCache(provider)} {
+			client := kms.New(kms.Options{
+				Region: "us-east-1", Credentials: credentials, RetryMaxAttempts: 1,
+				EndpointResolver: kms.EndpointResolverFromURL("http://127.0.0.1:9"),
+			})
+			sealer, err := tokenseal.New(awskms.New(client), tokenseal.Config{KeyID: "alias/any"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ending, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+			_, err = sealer.Seal(ending, "x", cell("me"))
+			cancel()
+			var failed *tokenseal.KeyServiceError
+			if !errors.As(err, &failed) || failed.Kind != kind || !failed.IsRetryable() {
+				t.Fatal(kind, err)
+			}
 		}
 	}
 }
