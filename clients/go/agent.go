@@ -285,19 +285,13 @@ func (a *AgentClient) callBy(ctx context.Context, client *http.Client, path stri
 		request.Header["Idempotency-Key"] = []string{}
 	}
 	response, err := client.Do(request)
-	if errors.Is(ctx.Err(), context.Canceled) {
-		return &AgentError{Class: "canceled", Message: "the caller canceled the call", cause: context.Canceled}
-	}
 	if err != nil {
-		return &AgentError{Class: "unavailable", Message: "the agent cannot be reached"}
+		return unanswered(ctx, err, "the agent cannot be reached")
 	}
 	defer response.Body.Close()
 	data, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
-	if errors.Is(ctx.Err(), context.Canceled) {
-		return &AgentError{Class: "canceled", Message: "the caller canceled the call", cause: context.Canceled}
-	}
 	if err != nil {
-		return &AgentError{Class: "unavailable", Message: "the agent's answer broke off"}
+		return unanswered(ctx, err, "the agent's answer broke off")
 	}
 	if response.StatusCode == http.StatusOK {
 		if !bytes.HasPrefix(bytes.TrimSpace(data), []byte("{")) || json.Unmarshal(data, answer) != nil {
@@ -308,6 +302,18 @@ func (a *AgentClient) callBy(ctx context.Context, client *http.Client, path stri
 	var failure agentFailure
 	_ = json.Unmarshal(data, &failure) // an answer that is no JSON leaves only the status
 	return agentError(response.StatusCode, failure, response.Header.Get("Retry-After"))
+}
+
+// unanswered is the error of a call that ended without a whole answer.
+func unanswered(ctx context.Context, err error, message string) error {
+	switch {
+	case errors.Is(ctx.Err(), context.Canceled):
+		return &AgentError{Class: "canceled", Message: "the caller canceled the call", cause: context.Canceled}
+	// The time of the client itself ends a call without ending its context.
+	case errors.Is(ctx.Err(), context.DeadlineExceeded) || errors.Is(err, context.DeadlineExceeded):
+		return &AgentError{Class: "unavailable", Message: "the agent did not answer in time", cause: context.DeadlineExceeded}
+	}
+	return &AgentError{Class: "unavailable", Message: message}
 }
 
 func agentError(status int, failure agentFailure, retryAfter string) error {
@@ -340,7 +346,7 @@ func agentError(status int, failure agentFailure, retryAfter string) error {
 // statusOfItem is in the place of the status of an item of a batch, which its error names.
 const statusOfItem = -1
 
-// itemStatus is the status of an item's error; an agent of before names none, and its class has one.
+// itemStatus is the status of an item's error; agents before this version send no status; it follows from the class.
 func itemStatus(named int, class string) int {
 	if named >= 400 && named <= 599 {
 		return named

@@ -2,6 +2,7 @@ package tokenseal
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -196,6 +197,66 @@ func TestACallThatItsCallerEndsSaysSo(t *testing.T) {
 	time.AfterFunc(50*time.Millisecond, cancel)
 	if _, err := client.Get(ending, RowKey{}); !errors.Is(err, context.Canceled) || !errors.Is(err, ErrAgent) {
 		t.Fatal(err)
+	}
+}
+
+func TestACallThatDoesNotEndInTimeSaysSo(t *testing.T) {
+	stub, client := startAgent(t, "")
+	stub.latency = 300 * time.Millisecond
+	ending, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+	defer cancel()
+	_, ofContext := client.Get(ending, RowKey{})
+	client.client.Timeout = 50 * time.Millisecond
+	_, ofClient := client.Get(ctx, RowKey{})
+	for _, err := range []error{ofContext, ofClient} {
+		var failed *AgentError
+		if !errors.Is(err, context.DeadlineExceeded) || !errors.As(err, &failed) || failed.Status != 0 {
+			t.Fatal(err)
+		}
+	}
+	gone, err := NewAgentClient("/nonexistent/agent.sock", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := gone.Get(ctx, RowKey{}); !errors.Is(err, ErrAgent) || errors.Is(err, context.DeadlineExceeded) {
+		t.Fatal(err)
+	}
+}
+
+// endsAfter ends the context when the answer has arrived whole.
+type endsAfter struct {
+	within http.RoundTripper
+	end    func()
+}
+
+func (e endsAfter) RoundTrip(request *http.Request) (*http.Response, error) {
+	response, err := e.within.RoundTrip(request)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	data, err := io.ReadAll(response.Body)
+	response.Body = io.NopCloser(bytes.NewReader(data))
+	e.end()
+	return response, err
+}
+
+func TestAnAnswerThatArrivedWholeIsReturnedAlthoughTheContextEnded(t *testing.T) {
+	stub, client := startAgent(t, "")
+	stub.answer = `{"written": "kms-envelope", "revision": "r2"}`
+	within := client.client.Transport
+	for range 2 {
+		ending, cancel := context.WithCancel(ctx)
+		client.client.Transport = endsAfter{within, cancel}
+		if written, err := client.Put(ending, Put{}); err != nil || written.Revision != "r2" || ending.Err() == nil {
+			t.Fatal(written, err)
+		}
+		overdue, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+		client.client.Transport = endsAfter{within, func() { <-overdue.Done() }}
+		if written, err := client.Put(overdue, Put{}); err != nil || written.Revision != "r2" {
+			t.Fatal(written, err)
+		}
+		cancel()
 	}
 }
 

@@ -81,13 +81,14 @@ type AgentError struct {
 	NeedsConsent bool
 	// Expires is the end of another's lease (status 423).
 	Expires string
-	// cause is context.Canceled where the caller ended the call.
+	// cause is context.Canceled where the caller ended the call, and context.DeadlineExceeded where its time was over.
 	cause error
 }
 
 func (e *AgentError) Error() string { return e.Message }
 
-// Unwrap makes the error [ErrAgent] and [ErrTokenseal], and context.Canceled where the caller canceled the call.
+// Unwrap makes the error [ErrAgent] and [ErrTokenseal]; also context.Canceled where the caller canceled the call, and
+// context.DeadlineExceeded where it did not end in time.
 func (e *AgentError) Unwrap() []error {
 	if e.cause != nil {
 		return []error{ErrTokenseal, ErrAgent, e.cause}
