@@ -2,6 +2,8 @@ package tokenseal
 
 import (
 	"context"
+	"database/sql/driver"
+	"encoding/hex"
 	"errors"
 	"strings"
 	"testing"
@@ -99,5 +101,33 @@ func TestAKeyThatMayHaveTwoSpellingsIsRefused(t *testing.T) {
 		if _, err := canonicalText("id", declared, value); !errors.Is(err, ErrRefused) {
 			t.Fatal(declared, err)
 		}
+	}
+}
+
+type valuer struct{ value any }
+
+func (v valuer) Value() (driver.Value, error) { return v.value, nil }
+
+// textID is as libraries have UUIDs: an array whose value for a database is text.
+type textID [16]byte
+
+func (t textID) Value() (driver.Value, error) { return hyphenated(hex.EncodeToString(t[:])), nil }
+
+func TestAnArrayIsNoTextHoweverItIsReached(t *testing.T) {
+	id := [16]byte{0x6f, 0x96}
+	pointer := &id
+	for _, value := range []any{id, pointer, &pointer, valuer{id}, &valuer{pointer}, textID(id), (*textID)(pointer)} {
+		if text, err := canonicalText("id", "text", value); !errors.Is(err, ErrRefused) {
+			t.Fatalf("%T %s %v", value, text, err)
+		}
+		if text, err := canonicalText("id", "uuid", value); err != nil || text != "6f960000-0000-0000-0000-000000000000" {
+			t.Fatalf("%T %s %v", value, text, err)
+		}
+		if text, ok := storedText(value); ok {
+			t.Fatalf("%T %s", value, text)
+		}
+	}
+	if text, ok := storedText((*[16]byte)(nil)); !ok || text != "" {
+		t.Fatal(text)
 	}
 }

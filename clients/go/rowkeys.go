@@ -33,7 +33,7 @@ func canonicalText(column, declared string, value any) (string, error) {
 	if text, ok := value.(FromDatabase); ok {
 		return string(text), nil
 	}
-	isUUID := reflect.ValueOf(value).Kind() == reflect.Array
+	isUUID := isArray(value)
 	value = normalized(value)
 	family := strings.ToLower(strings.TrimSpace(declared))
 	switch {
@@ -53,25 +53,9 @@ func canonicalText(column, declared string, value any) (string, error) {
 
 // normalized reduces values of drivers and services to nil, bool, int64, uint64, string or a UUID's text; others stay as they are.
 func normalized(value any) any {
-	if valuer, ok := value.(driver.Valuer); ok {
-		if of := reflect.ValueOf(value); of.Kind() == reflect.Pointer && of.IsNil() {
-			return nil
-		}
-		inner, err := valuer.Value()
-		if err != nil {
-			return struct{}{}
-		}
-		value = inner
-	}
-	of := reflect.ValueOf(value)
-	for of.Kind() == reflect.Pointer {
-		if of.IsNil() {
-			return nil
-		}
-		of = of.Elem()
-	}
+	of := pointedTo(valued(value))
 	switch {
-	case !of.IsValid():
+	case !of.IsValid() || of.Kind() == reflect.Pointer:
 		return nil
 	case of.CanInt():
 		return of.Int()
@@ -90,6 +74,37 @@ func normalized(value any) any {
 	default:
 		return of.Interface()
 	}
+}
+
+// isArray says whether a value, or what normalized takes for it, is an array. Its text is a UUID's, which a column of text
+// may have in another spelling.
+func isArray(value any) bool {
+	return pointedTo(value).Kind() == reflect.Array || pointedTo(valued(value)).Kind() == reflect.Array
+}
+
+// valued is the value of a driver.Valuer, and any other value itself.
+func valued(value any) any {
+	valuer, ok := value.(driver.Valuer)
+	if !ok {
+		return value
+	}
+	if of := reflect.ValueOf(value); of.Kind() == reflect.Pointer && of.IsNil() {
+		return nil
+	}
+	inner, err := valuer.Value()
+	if err != nil {
+		return struct{}{}
+	}
+	return inner
+}
+
+// pointedTo follows pointers to their end, which is a pointer itself if it is nil.
+func pointedTo(value any) reflect.Value {
+	of := reflect.ValueOf(value)
+	for of.Kind() == reflect.Pointer && !of.IsNil() {
+		of = of.Elem()
+	}
+	return of
 }
 
 func integer(column string, value any) (string, error) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -290,7 +289,7 @@ func (w *writer) old(column string) any {
 
 // storedText is a token as it is stored, empty for NULL. Anything but text would stay as it is and not open any more.
 func storedText(value any) (string, bool) {
-	if kind := reflect.ValueOf(value).Kind(); kind == reflect.Array {
+	if isArray(value) {
 		return "", false
 	}
 	switch text := normalized(value).(type) {
