@@ -327,6 +327,36 @@ func TestAReadIsSentOnceMoreWhereAUsedConnectionEndsWithoutAnAnswerAndAWriteIsNo
 	}
 }
 
+func TestEachReadIsSentOnceMoreAndNoOtherCallIs(t *testing.T) {
+	value, items := "x", []Item{{Text: "x"}}
+	calls := map[string]struct {
+		requests int32
+		call     func(*AgentClient) error
+	}{
+		"get":      {3, func(c *AgentClient) error { _, err := c.Get(ctx, RowKey{}); return err }},
+		"find":     {3, func(c *AgentClient) error { _, err := c.Find(ctx, "", "c", "x"); return err }},
+		"open":     {3, func(c *AgentClient) error { _, err := c.Open(ctx, items[0]); return err }},
+		"openMany": {3, func(c *AgentClient) error { _, err := c.OpenMany(ctx, items); return err }},
+		"seal":     {3, func(c *AgentClient) error { _, err := c.Seal(ctx, Item{Value: &value}); return err }},
+		"sealMany": {3, func(c *AgentClient) error { _, err := c.SealMany(ctx, []Item{{Value: &value}}); return err }},
+		"secret":   {3, func(c *AgentClient) error { _, err := c.Secret(ctx, "name", ""); return err }},
+		"put":      {2, func(c *AgentClient) error { _, err := c.Put(ctx, Put{}); return err }},
+		"delete":   {2, func(c *AgentClient) error { return c.Delete(ctx, RowKey{}, "") }},
+		"fresh":    {2, func(c *AgentClient) error { _, err := c.Fresh(ctx, RowKey{}, 60); return err }},
+		"lease":    {2, func(c *AgentClient) error { _, _, err := c.Lease(ctx, RowKey{}, 5); return err }},
+		"release":  {2, func(c *AgentClient) error { return c.Release(ctx, RowKey{}, "l") }},
+	}
+	for name, each := range calls {
+		client, requests := rawAgent(t, whole, "")
+		if _, err := client.Get(ctx, RowKey{}); err != nil {
+			t.Fatal(err)
+		}
+		if err := each.call(client); !errors.Is(err, ErrAgent) || requests.Load() != each.requests {
+			t.Errorf("%s: %d requests, %v", name, requests.Load(), err)
+		}
+	}
+}
+
 func TestAnAnswerThatBreaksOffIsNoAnswerAndIsNotAskedForAgain(t *testing.T) {
 	client, requests := rawAgent(t, whole, whole[:len(whole)-2])
 	if _, err := client.Get(ctx, RowKey{}); err != nil {

@@ -1,7 +1,7 @@
-/** The agent's client sends requests as in the agent's contract, and turns its answers into values or errors.
-*/
+/** The agent's client sends requests as in the agent's contract, and turns its answers into values or errors. */
 
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { mkdtempSync } from "node:fs";
 import { createServer } from "node:http";
 import net from "node:net";
@@ -18,7 +18,7 @@ const CELL = { table: "oauth_tokens", column: "access_token", row: ROW };
 /** Answers one status and body to everything, and keeps the requests. */
 async function stub(context) {
   const socket = join(mkdtempSync(join(tmpdir(), "tokenseal-")), "agent.sock");
-  const state = { status: 200, answer: {}, headers: {}, requests: [], latency: 0, socket };
+  const state = { status: 200, answer: {}, headers: {}, requests: [], latency: 0, socket, connections: [] };
   state.closeIdle = () => server.closeIdleConnections();
   const server = createServer(async (request, response) => {
     let body = "";
@@ -28,6 +28,8 @@ async function stub(context) {
     response.writeHead(state.status, state.headers);
     response.end(typeof state.answer === "string" ? state.answer : JSON.stringify(state.answer));
   });
+  server.keepAliveTimeout = 60_000; // longer than any test, so that only the client closes idle connections
+  server.on("connection", (connection) => state.connections.push(connection));
   await new Promise((resolve) => server.listen(socket, resolve));
   const client = new AgentClient(`unix:${socket}`);
   context.after(() => {
@@ -36,6 +38,16 @@ async function stub(context) {
     server.close();
   });
   return { state, client };
+}
+
+/** Until the agent has so many requests. */
+async function received({ requests }, count) {
+  while (requests.length < count) await new Promise((resolve) => setTimeout(resolve, 5));
+}
+
+/** Until the client has closed a connection; an error if it stays open, before the client's own limit for idle ones closes it. */
+async function closed(connection) {
+  if (!connection.closed) await once(connection, "close", { signal: AbortSignal.timeout(5_000) });
 }
 
 test("each call has its route, its body and the header", async (context) => {
@@ -161,6 +173,31 @@ test("a read is sent once more where a used connection ends without an answer, a
   assert.equal(state.requests, 4);
 });
 
+test("each read is sent once more, and no other call is", async (context) => {
+  const calls = {
+    get: [3, (client) => client.get(ROW)],
+    find: [3, (client) => client.find("c", "x")],
+    open: [3, (client) => client.open("x", CELL)],
+    openMany: [3, (client) => client.openMany([{ text: "x" }])],
+    seal: [3, (client) => client.seal("x", CELL)],
+    sealMany: [3, (client) => client.sealMany([{ value: "x" }])],
+    secret: [3, (client) => client.secret("name")],
+    put: [2, (client) => client.put(ROW, { a: "x" })],
+    delete: [2, (client) => client.delete(ROW)],
+    fresh: [2, (client) => client.fresh(ROW, { validFor: 60 })],
+    lease: [2, (client) => client.lease(ROW, { seconds: 5 })],
+    release: [2, (client) => client.release(ROW, { lease: "l" })],
+  };
+  for (const [name, [requests, call]] of Object.entries(calls)) {
+    const state = await raw(context, [WHOLE, ""]);
+    const client = new AgentClient(state.socket);
+    context.after(() => client.close());
+    await client.get(ROW);
+    await assert.rejects(call(client), { status: 0, errorClass: "unavailable" }, name);
+    assert.equal(state.requests, requests, name);
+  }
+});
+
 test("a call ends by its time however slowly the answer comes, and is not repeated", async (context) => {
   const state = await raw(context, [WHOLE], 50);
   const client = new AgentClient(state.socket, { timeout: 300 });
@@ -186,10 +223,32 @@ test("a client that is closed lets its running calls end, and opens again", asyn
   state.latency = 100;
   state.answer = { tokens: {} };
   const running = client.get(ROW);
-  await new Promise((resolve) => setTimeout(resolve, 30));
+  await received(state, 1);
   client.close();
   assert.deepEqual(await running, { tokens: {} });
+  await closed(state.connections[0]);
   assert.deepEqual(await client.get(ROW), { tokens: {} });
+});
+
+test("a client that is opened again while a call runs closes that call's connection with it, and no other", async (context) => {
+  const { state, client } = await stub(context);
+  state.latency = 100;
+  const running = client.get(ROW);
+  await received(state, 1);
+  client.close();
+  state.latency = 0;
+  await client.get(ROW);
+  await running;
+  await closed(state.connections[0]);
+  await client.get(ROW);
+  assert.equal(state.connections.length, 2);
+});
+
+test("a client that is closed while no call runs closes its connections", async (context) => {
+  const { state, client } = await stub(context);
+  await client.get(ROW);
+  client.close();
+  await closed(state.connections[0]);
 });
 
 test("the error of a single value has the status of its kind", async (context) => {

@@ -220,6 +220,32 @@ def test_a_read_is_sent_once_more_where_a_used_connection_ends_without_an_answer
     assert raw.requests == 4
 
 
+@pytest.mark.parametrize(
+    ("call", "requests"),
+    [
+        (lambda c: c.get(ROW), 3),
+        (lambda c: c.find("c", "x"), 3),
+        (lambda c: c.open("x", **CELL), 3),
+        (lambda c: c.open_many([{"text": "x"}]), 3),
+        (lambda c: c.seal("x", **CELL), 3),
+        (lambda c: c.seal_many([{"value": "x"}]), 3),
+        (lambda c: c.secret("name"), 3),
+        (lambda c: c.put(ROW, {"a": "x"}), 2),
+        (lambda c: c.delete(ROW), 2),
+        (lambda c: c.fresh(ROW, valid_for=60), 2),
+        (lambda c: c.lease(ROW, seconds=5), 2),
+        (lambda c: c.release(ROW, lease="l"), 2),
+    ],
+)
+def test_each_read_is_sent_once_more_and_no_other_call_is(raw: Raw, call: Any, requests: int) -> None:
+    raw.answers = [WHOLE, b""]
+    agent = AgentClient(str(raw.server_address))
+    assert agent.get(ROW) == {"tokens": {}}
+    with pytest.raises(AgentError):
+        call(agent)
+    assert raw.requests == requests
+
+
 def test_a_call_ends_by_its_time_however_slowly_the_answer_comes(raw: Raw) -> None:
     raw.answers, raw.pause = [WHOLE], 0.05
     agent = AgentClient(str(raw.server_address), timeout=0.3)
