@@ -135,8 +135,8 @@ export class Sealer {
   open(text: string | null, cell: Cell): Promise<string | null>;
   /** Seals a value for a cell under a data key of its own. */
   seal(value: string, cell: Cell): Promise<Sealed>;
-  /** The `UPDATE … WHERE` that writes values into a row if it is unchanged since it was read
-  (compare-and-swap). */ update(options: UpdateOptions): Promise<Statement>;
+  /** The `UPDATE … WHERE` that writes values into a row if it is unchanged since it was read (compare-and-swap). */
+  update(options: UpdateOptions): Promise<Statement>;
   /** Forgets every unwrapped data key. */
   clearCache(): void;
 }

@@ -31,7 +31,7 @@ export function textIn(item, name) {
 }
 
 /**
- * The status of an item's error; an agent of before names none, and its class has one.
+ * The status of an item's error; agents before this version send no status; it follows from the class.
  *
  * @param {Record<string, unknown>} error
  * @returns {number}

@@ -116,8 +116,7 @@ export class Sealer {
   }
 
   /**
-   * The `UPDATE … WHERE` that writes values into a row if it is unchanged since it was read
-     (compare-and-swap).
+   * The `UPDATE … WHERE` that writes values into a row if it is unchanged since it was read (compare-and-swap).
    *
    * @param {import("../index.d.ts").UpdateOptions} options
    * @returns {Promise<{sql: string, params: unknown[]}>}

@@ -1,5 +1,4 @@
-/** Forms that are read under each setting, and the spelling of settings: the same tables in every language.
-*/
+/** Forms that are read under each setting, and the spelling of settings: the same tables in every language. */
 
 import assert from "node:assert/strict";
 import { createCipheriv, randomBytes } from "node:crypto";

@@ -51,11 +51,14 @@ test("a key without a type that may have two spellings is refused", async () => 
   for (const id of keys) await assert.rejects(words().seal("v", { ...CELL, row: { id } }), Refused, JSON.stringify(id));
 });
 
-test("a floor that is none is refused, whatever else is configured", () => {
+test("an unknown floor is refused under every other setting", () => {
   process.env.READ_FLOOR = "bogus";
   try {
-    const options = { binding: "require", plaintextPolicy: "forbid" };
-    assert.throws(() => vod(new MemoryKms(), options), ConfigurationError);
+    for (const binding of ["accept-unbound", "require", "off"]) {
+      for (const plaintextPolicy of ["allow", "allow-read", "forbid"]) {
+        assert.throws(() => vod(new MemoryKms(), { binding, plaintextPolicy }), ConfigurationError);
+      }
+    }
   } finally {
     delete process.env.READ_FLOOR;
   }

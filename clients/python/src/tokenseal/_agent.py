@@ -240,7 +240,7 @@ def _text(item: Json, name: str) -> str:
 
 
 def _item_status(error: Json) -> int:
-    """The status of an item's error; an agent of before names none, and its class has one."""
+    """The status of an item's error; agents before this version send no status; it follows from the class."""
     status = error.get("status")
     if isinstance(status, int) and not isinstance(status, bool) and 400 <= status <= 599:
         return status
