@@ -8,14 +8,12 @@ import {
 } from "./envelopes.js";
 import { Malformed } from "./errors.js";
 
-const LOCAL = /^(v[1-9][0-9]*:)?[0-9a-f]{32}:[0-9a-f]{32}:([0-9a-f]{2})+$/;
+const LOCAL = /^(v[1-9][0-9]*:)?[0-9a-f]{32}:[0-9a-f]{32}:(?:[0-9a-f]{2})+$/;
 const LOCAL_MARK = /^(v[0-9+-]+:|[0-9a-fA-F]{32}:|[0-9a-fA-F]+:[0-9a-fA-F]+:[0-9a-fA-F]+$)/;
 const PULSEPLAN = ["ciphertext", "algorithm", "encryption_context", "key_id", "encrypted_at"];
 const NODE = ["alg", "keyId", "iv", "tag", "aad", "timestamp", "ciphertext"];
 /** As many characters of an alphabet of base64 as no text has by accident. */
 const ENCODED = /[A-Za-z0-9+/=_-]{24}/;
-/** A string without an end reaches to the end of the text: so no character is read twice. */
-const STRING = /"(?:[^"\\]|\\[^])*(?:"|\\?$)/g;
 /** Deeper nesting is a text that some languages' parsers read and others do not: all clients refuse it. */
 const MAX_DEPTH = 128;
 const INVISIBLE = /[\s\u0000-\u0020\u007f-\u00a0\ufeff]/;
@@ -99,11 +97,7 @@ function fieldsClaim(names) {
  * @returns {Set<string> | undefined}
  */
 function fieldNames(text) {
-  let depth = 0;
-  for (const bracket of text.replace(STRING, "").match(/[[\]{}]/g) ?? []) {
-    depth += "[{".includes(bracket) ? 1 : -1;
-    if (depth > MAX_DEPTH) return undefined;
-  }
+  if (isNestedTooDeeply(text)) return undefined;
   try {
     const parsed = JSON.parse(text);
     return typeof parsed === "object" && parsed !== null && !Array.isArray(parsed)
@@ -112,6 +106,24 @@ function fieldNames(text) {
   } catch {
     return undefined;
   }
+}
+
+/**
+ * By index: a pattern for strings would keep each of their characters to go back to, and a long text has too many.
+ *
+ * @param {string} text
+ */
+function isNestedTooDeeply(text) {
+  let [depth, isInString] = [0, false];
+  for (let at = 0; at < text.length; at += 1) {
+    const character = text[at];
+    if (character === '"') isInString = !isInString;
+    else if (isInString) at += character === "\\" ? 1 : 0;
+    else if (character === "[" || character === "{") depth += 1;
+    else if (character === "]" || character === "}") depth -= 1;
+    if (depth > MAX_DEPTH) return true;
+  }
+  return false;
 }
 
 /** @param {string} text */
@@ -194,10 +206,9 @@ function differsInOneByte(bytes, mark) {
  * @param {string} bytes One character for each byte.
  */
 function isDamagedLocal(bytes) {
-  const end = /[0-9a-fA-F]{32}:[0-9a-fA-F]+$/.exec(bytes);
-  if (end === null) return false;
   // The tag is the last 32 digits before the last colon, however many digits there are.
   const at = bytes.lastIndexOf(":") - 32;
+  if (at < 0 || !/^[0-9a-fA-F]{32}:[0-9a-fA-F]+$/.test(bytes.slice(at))) return false;
   const [iv, separator] = [bytes.slice(Math.max(at - 33, 0), at - 1), bytes[at - 1]];
   const wrong = [...iv].filter((character) => !/[0-9a-fA-F]/.test(character)).length + (separator === ":" ? 0 : 1);
   return iv.length === 32 && wrong <= 1;

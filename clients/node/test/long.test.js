@@ -33,3 +33,8 @@ test("a long key of any shape is taken or refused", () => {
 test("a long duration of any shape is read or refused", () => {
   for (const shape of LONG.durations) assert.equal(parseDuration(textOf(shape)) !== undefined, shape.is_one, JSON.stringify(shape));
 });
+
+test("a text of 32 MiB is detected, although a pattern would keep too many of its characters to go back to", () => {
+  assert.equal(detect(`x"${'\\"'.repeat(1 << 24)}`), "plaintext");
+  assert.equal(detect(`${"0".repeat(32)}:${"0".repeat(32)}:${"00".repeat(1 << 24)}`), "other");
+});

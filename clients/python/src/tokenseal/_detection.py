@@ -24,15 +24,15 @@ ENVELOPE = "envelope"
 OTHER = "other"
 PLAINTEXT = "plaintext"
 
-_LOCAL = re.compile(r"(v[1-9][0-9]*:)?[0-9a-f]{32}:[0-9a-f]{32}:([0-9a-f]{2})+")
+_LOCAL = re.compile(r"(v[1-9][0-9]*:)?[0-9a-f]{32}:[0-9a-f]{32}:(?:[0-9a-f]{2})++")
 _LOCAL_MARK = re.compile(r"v[0-9+-]+:|[0-9a-fA-F]{32}:|[0-9a-fA-F]+:[0-9a-fA-F]+:[0-9a-fA-F]+\Z")
 _BEGINNING = re.compile("[kK][mM][sS]:")
-_DAMAGED_LOCAL = re.compile(rb"[0-9a-fA-F]{32}:[0-9a-fA-F]+\Z")
+_DAMAGED_LOCAL = re.compile(rb"[0-9a-fA-F]{32}:[0-9a-fA-F]+")
 _HEXADECIMAL = frozenset(b"0123456789abcdefABCDEF")
 # As many characters of an alphabet of base64 as no text has by accident.
 _ENCODED = re.compile(r"[A-Za-z0-9+/=_-]{24}")
-# A string without an end reaches to the end of the text: so no character is read twice.
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\\?\Z)', re.DOTALL)
+# A string without an end reaches to the end of the text: so no character is read twice, and none is kept to go back to.
+_STRING = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 _BRACKET = re.compile(r"[\[\]{}]")
 # Deeper nesting is a text that some languages' parsers read and others do not: all clients refuse it.
 _MAX_DEPTH = 128
@@ -167,7 +167,7 @@ def _is_damaged(text: str) -> bool:
     data = text.encode("utf-8", "surrogatepass")
     if any(_differs_in_one_byte(data, mark.encode()) for mark in (V2_MARK, V3_MARK, 'kms:{"', TWICE_MARK)):
         return True
-    if _DAMAGED_LOCAL.search(data) and _is_damaged_local(data):
+    if _DAMAGED_LOCAL.fullmatch(data, max(data.rfind(b":") - 32, 0)) and _is_damaged_local(data):
         return True
     fields = _fields(_mended(data, "{"))
     is_json = fields is not None and _fields_claim(fields)
