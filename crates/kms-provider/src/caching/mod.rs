@@ -160,7 +160,7 @@ impl Caching {
         let GeneratedDataKey { key, wrapped, .. } = generated;
         let wanted = Wanted { wrapped, context };
         // A reused key is used again with every message.
-        if !self.shared.options.remember_generated || self.shared.store.contains(&wanted) {
+        if !self.shared.options.remember_generated || self.shared.store.contains_fresh(&wanted) {
             return;
         }
         self.ensure_janitor();

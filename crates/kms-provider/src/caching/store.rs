@@ -25,6 +25,13 @@ const HEAVIEST: u64 = 16 << 10;
 /// Most entries that room is planned for at the start. More fit in, if the options say so.
 const MOST_PLANNED: u64 = 1 << 20;
 
+/// Fewest entries planned for a shard. Each shard has its own part of the room, and a fuller one evicts while others have
+/// room left: with so many entries about 2 % of the room stays empty.
+const LEAST_IN_SHARD: u64 = 512;
+
+/// Most shards, whatever the number of entries and of processors.
+const MOST_SHARDS: u64 = 64;
+
 /// Up to this number of entries, one entry may be more than the 3 % of the room that the cache below keeps for new ones.
 const FEW_ENTRIES: u64 = 100;
 
@@ -81,6 +88,7 @@ impl Store {
         let planned = (bytes / share.max(OVERHEAD)).min(MOST_PLANNED);
         let mut room = OptionsBuilder::new();
         room.weight_capacity(bytes).estimated_items_capacity(usize::try_from(planned).unwrap_or(usize::MAX));
+        room.shards(shards(planned));
         if options.max_entries < FEW_ENTRIES {
             room.hot_allocation(1.0);
         }
@@ -108,8 +116,9 @@ impl Store {
         self.entries.get(wanted)
     }
 
-    pub(super) fn contains(&self, wanted: &Wanted<'_>) -> bool {
-        self.entries.contains_key(wanted)
+    /// Whether a key is kept that answers the next read.
+    pub(super) fn contains_fresh(&self, wanted: &Wanted<'_>) -> bool {
+        self.entries.peek(wanted).is_some_and(|kept| kept.is_fresh(Instant::now()))
     }
 
     /// Must be read before a key is fetched, and passed to [`keep`](Self::keep) with it.
@@ -120,9 +129,11 @@ impl Store {
     /// Keeps a key that was unwrapped, unless anything was invalidated since it was asked for.
     pub(super) fn keep(&self, entry: Entry, key: Arc<DataKey>, key_id: Option<&str>, generation: u64) {
         if self.generation() == generation {
-            // Also a generated key that is found by the same name: it would hide the newer one.
-            self.remove(&entry);
-            self.insert(entry, key, key_id, generation);
+            // Also a generated key that is found by the same name: it would hide the newer one, which takes both of its
+            // names instead.
+            let entry = self.remove(&entry).unwrap_or(entry);
+            let known = entry.wrapped.key_id().map(str::to_owned);
+            self.insert(entry, key, key_id.or(known.as_deref()), generation);
         }
     }
 
@@ -130,6 +141,8 @@ impl Store {
     pub(super) fn keep_generated(&self, made: &Wanted<'_>, key: Arc<DataKey>, generation: u64) {
         if self.generation() == generation {
             let entry = Entry { generated: true, ..made.to_entry() };
+            // One that expired gives way first: replaced, it would count as evicted.
+            self.remove(&entry);
             self.insert(entry, key, made.wrapped.key_id(), generation);
         }
     }
@@ -142,10 +155,15 @@ impl Store {
         }
     }
 
-    pub(super) fn remove(&self, entry: &Entry) {
-        // A generated key and one that was unwrapped may go by the same name.
-        // Not `remove`, which takes an evicted entry's trace for the entry where their wrapped bytes are the same.
-        while self.entries.remove_if(&entry.wanted(), |_| true).is_some() {}
+    /// Removes every key that goes by this name: a generated one, one that was unwrapped, or both. Returns the entry of the
+    /// generated one.
+    pub(super) fn remove(&self, entry: &Entry) -> Option<Entry> {
+        let mut generated = None;
+        // Not `remove`, which also drops the trace of an evicted entry: a key that is needed again stays longer for it.
+        while let Some((removed, _)) = self.entries.remove_if(&entry.wanted(), |_| true) {
+            generated = generated.or(removed.generated.then_some(removed));
+        }
+        generated
     }
 
     pub(super) fn invalidate_all(&self) {
@@ -273,6 +291,12 @@ impl Lifecycle<Entry, Arc<Kept>> for Evictions {
     fn on_evict(&self, (): &mut (), _: Entry, _: Arc<Kept>) {
         Counters::add(&self.0.evictions);
     }
+}
+
+/// The shards for so many entries, as a power of two. Not by the number of processors: with many of them, small shards would
+/// leave room unused.
+fn shards(planned: u64) -> usize {
+    1 << (planned / LEAST_IN_SHARD).clamp(1, MOST_SHARDS).ilog2()
 }
 
 fn drop_expired(entries: &Entries, counters: &Counters) {

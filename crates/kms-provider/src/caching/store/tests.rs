@@ -33,11 +33,11 @@ fn an_entry_is_found_by_its_bytes_its_key_id_and_its_context_and_by_no_two_of_th
         let same: Vec<_> = entries.iter().map(|entry| wanted.wanted().equivalent(entry)).collect();
         assert!(same.iter().enumerate().all(|(other, same)| *same == (other == at)), "{at}: {same:?}");
         assert!(Arc::ptr_eq(&store.find(&wanted.wanted()).unwrap().key, &keys[at]));
-        assert!(store.contains(&wanted.wanted()));
+        assert!(store.contains_fresh(&wanted.wanted()));
         assert!(wanted.wanted().to_entry() == *wanted);
     }
     let missing = entry(b"c", Some("k"), "1");
-    assert!(store.find(&missing.wanted()).is_none() && !store.contains(&missing.wanted()));
+    assert!(store.find(&missing.wanted()).is_none() && !store.contains_fresh(&missing.wanted()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -134,17 +134,81 @@ fn a_generated_key_is_found_by_its_key_id_and_without_one_and_by_no_other() {
 }
 
 #[test]
-fn a_key_that_is_unwrapped_again_takes_the_place_of_the_generated_one_under_either_name() {
-    for key_id in [Some("k"), None] {
+fn a_key_that_is_unwrapped_again_takes_the_place_and_both_names_of_the_generated_one() {
+    let names = [Some("k"), None].map(|key_id| entry(b"a", key_id, "1"));
+    for again in &names {
         let store = store(CacheOptions::default());
-        let named = entry(b"a", Some("k"), "1");
-        store.keep_generated(&named.wanted(), Arc::new(DataKey::generate()), store.generation());
-        let (again, key) = (entry(b"a", key_id, "1"), Arc::new(DataKey::generate()));
-        store.keep(again.clone(), key.clone(), Some("k"), store.generation());
-        assert!(Arc::ptr_eq(&store.find(&again.wanted()).unwrap().key, &key), "{key_id:?}");
-        store.keep_generated(&named.wanted(), key, store.generation());
-        store.remove(&again);
-        assert!(store.find(&again.wanted()).is_none(), "{key_id:?}");
+        store.keep_generated(&names[0].wanted(), Arc::new(DataKey::generate()), store.generation());
+        let key = Arc::new(DataKey::generate());
+        store.keep(again.clone(), key.clone(), again.wrapped.key_id(), store.generation());
+        assert_eq!(store.len(), 1);
+        for name in &names {
+            let kept = store.find(&name.wanted()).unwrap();
+            assert!(Arc::ptr_eq(&kept.key, &key));
+            // The one that it was made with, also where it was unwrapped without a name.
+            assert_eq!(kept.key_id.as_deref(), Some("k"));
+        }
+        store.invalidate_key("another");
+        assert_eq!(store.len(), 1);
+        store.remove(again);
+        assert!(names.iter().all(|name| store.find(&name.wanted()).is_none()));
+    }
+}
+
+#[test]
+fn a_key_that_was_only_unwrapped_keeps_its_one_name() {
+    let (store, [named, unnamed]) =
+        (store(CacheOptions::default()), [Some("k"), None].map(|key_id| entry(b"a", key_id, "1")));
+    for _ in 0..2 {
+        store.keep(named.clone(), Arc::new(DataKey::generate()), Some("k"), store.generation());
+        assert!(store.find(&named.wanted()).is_some() && store.find(&unnamed.wanted()).is_none());
+    }
+}
+
+#[test]
+fn a_generated_key_takes_the_place_of_an_expired_one_and_counts_no_eviction() {
+    let store = store(CacheOptions::default().with_ttl(Duration::ZERO).with_stale_for(MINUTE));
+    let one = entry(b"a", Some("k"), "1");
+    for _ in 0..2 {
+        store.keep_generated(&one.wanted(), Arc::new(DataKey::generate()), store.generation());
+        assert!(store.find(&one.wanted()).is_some(), "it is there");
+        assert!(!store.contains_fresh(&one.wanted()), "and is not fresh");
+    }
+    assert_eq!((store.len(), store.counters.snapshot().evictions), (1, 0));
+}
+
+#[test]
+fn as_many_keys_are_kept_as_may_be_on_any_number_of_processors() {
+    // All of them in one shard, and nearly all where several share the room.
+    for (most, least) in [(2, 2), (10, 10), (64, 64), (99, 99), (100, 100), (900, 900), (10_000, 9_700)] {
+        let store = store(CacheOptions::default().with_max_entries(most));
+        let key = Arc::new(DataKey::generate());
+        for number in 0..most {
+            store.keep(entry(&number.to_be_bytes(), Some("k"), "1"), key.clone(), None, store.generation());
+        }
+        assert!(store.len() >= least && store.len() <= most, "{} of {most}", store.len());
+    }
+}
+
+#[test]
+fn a_key_that_is_needed_again_after_its_eviction_outlasts_keys_that_are_needed_once() {
+    let store = store(CacheOptions::default().with_max_entries(100));
+    let numbered = |number: u32| entry(&number.to_be_bytes(), Some("k"), "1");
+    let keep = |number| {
+        store.keep(numbered(number), Arc::new(DataKey::generate()), None, store.generation());
+    };
+    (0..110).for_each(keep);
+    let evicted = (0..110).rev().find(|number| store.find(&numbered(*number).wanted()).is_none()).unwrap();
+    keep(evicted);
+    (200..220).for_each(keep);
+    assert!(store.find(&numbered(evicted).wanted()).is_some());
+    assert!(store.find(&numbered(200).wanted()).is_none());
+}
+
+#[test]
+fn the_number_of_shards_follows_the_number_of_entries_up_to_64() {
+    for (planned, number) in [(0, 1), (1_023, 1), (1_024, 2), (10_000, 16), (32_768, 64), (u64::MAX, 64)] {
+        assert_eq!(shards(planned), number, "{planned}");
     }
 }
 
