@@ -1,12 +1,12 @@
 //! A decorator that keeps unwrapped data keys for a while.
 
+mod counts;
 mod options;
 mod refusals;
 mod store;
 mod uncached;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,12 +17,14 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
+use self::counts::Counters;
 use self::refusals::{Refusals, is_refusal, is_state_of_key};
 use self::store::{Entry, Kept, Store, Wanted};
 use self::uncached::Uncached;
 use crate::flight::SingleFlight;
 use crate::janitor::Janitor;
 
+pub use self::counts::CacheCounts;
 pub use self::options::{CacheOptions, MAX_NEGATIVE_TTL};
 
 /// Most keys that are fetched again in the background at a time, so that waiting callers are not delayed.
@@ -51,10 +53,9 @@ const REFRESH_TIMEOUT: Duration = Duration::from_secs(20);
 /// [`stale_for`]: CacheOptions::stale_for
 pub struct Caching {
     shared: Arc<Shared>,
-    janitor: Janitor,
 }
 
-/// The parts that background fetches need too.
+/// The parts that background fetches and [`Caching::uncached`] need too.
 struct Shared {
     inner: Arc<dyn KeyProvider>,
     options: CacheOptions,
@@ -64,28 +65,7 @@ struct Shared {
     flights: SingleFlight<(u64, Entry), Arc<DataKey>>,
     refreshes: Arc<Semaphore>,
     counters: Arc<Counters>,
-}
-
-/// A cache's counts so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct CacheCounts {
-    /// Keys that were there.
-    pub hits: u64,
-    /// Keys that were missing when a caller needed them.
-    pub misses: u64,
-    /// Calls made to fetch them; fewer than misses where callers shared one, and those made ahead of time included.
-    pub loads: u64,
-    /// Those of the calls that failed.
-    pub load_failures: u64,
-    /// Keys dropped because of their age, their number or their size.
-    pub evictions: u64,
-    /// Keys fetched again ahead of their expiry, whether it succeeded or not.
-    pub refreshes: u64,
-    /// Misses answered with an expired key because the key service did not answer.
-    pub stale_served: u64,
-    /// Remembered refusals that were returned without a call. They are neither hits nor misses.
-    pub refused_again: u64,
+    janitor: Janitor,
 }
 
 impl Caching {
@@ -108,8 +88,8 @@ impl Caching {
                 flights: SingleFlight::new(),
                 refreshes: Arc::new(Semaphore::new(MAX_REFRESHES)),
                 counters,
+                janitor: Janitor::default(),
             }),
-            janitor: Janitor::default(),
         }
     }
 
@@ -163,12 +143,8 @@ impl Caching {
         if !self.shared.options.remember_generated || self.shared.store.contains_fresh(&wanted) {
             return;
         }
-        self.ensure_janitor();
+        self.shared.ensure_janitor();
         self.shared.store.keep_generated(&wanted, key.0.clone(), generation);
-    }
-
-    fn ensure_janitor(&self) {
-        self.janitor.ensure(|| self.shared.store.sweep());
     }
 }
 
@@ -261,11 +237,23 @@ impl Shared {
         }
         let kept = self.store.find(&entry.wanted());
         self.store.remove(entry);
-        self.refusals.remember(entry, error);
+        if self.refusals.remember(entry, error) {
+            self.ensure_janitor();
+        }
         if is_about_the_key(error) {
             let known = kept.as_ref().and_then(|kept| kept.key_id.as_deref());
             self.refusals.note(entry.wrapped.key_id().or(known));
         }
+    }
+
+    fn ensure_janitor(&self) {
+        self.janitor.ensure(|| {
+            let (mut keys, mut answers) = (self.store.sweep(), self.refusals.sweep());
+            move || {
+                keys();
+                answers();
+            }
+        });
     }
 }
 
@@ -315,7 +303,7 @@ impl KeyProvider for Caching {
             return Err(refusal);
         }
         Counters::add(&self.shared.counters.misses);
-        self.ensure_janitor();
+        self.shared.ensure_janitor();
         self.shared.fetch(&wanted).await
     }
 
@@ -364,37 +352,5 @@ impl Caching {
             Err(_) => {}
         }
         outcome
-    }
-}
-
-#[derive(Default)]
-struct Counters {
-    hits: AtomicU64,
-    misses: AtomicU64,
-    loads: AtomicU64,
-    load_failures: AtomicU64,
-    evictions: AtomicU64,
-    refreshes: AtomicU64,
-    stale_served: AtomicU64,
-    refused_again: AtomicU64,
-}
-
-impl Counters {
-    fn add(counter: &AtomicU64) {
-        counter.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn snapshot(&self) -> CacheCounts {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        CacheCounts {
-            hits: read(&self.hits),
-            misses: read(&self.misses),
-            loads: read(&self.loads),
-            load_failures: read(&self.load_failures),
-            evictions: read(&self.evictions),
-            refreshes: read(&self.refreshes),
-            stale_served: read(&self.stale_served),
-            refused_again: read(&self.refused_again),
-        }
     }
 }

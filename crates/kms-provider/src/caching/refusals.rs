@@ -1,8 +1,8 @@
 //! Refusals of the key service: briefly remembered as an answer, and for good as a reason not to serve stale keys.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant as SystemInstant};
 
 use envelope_core::KeyError;
 use envelope_core::provider::ErrorClass;
@@ -14,15 +14,17 @@ use tokio::time::Instant;
 use super::options::MAX_NEGATIVE_TTL;
 use super::store::{Entry, Kept, Wanted};
 
-/// Most refusals remembered as answers. They hold no key, so nothing needs to wipe them.
+/// Most refusals remembered as answers. They hold no key.
 const MAX_ANSWERS: usize = 1_000;
 
 /// Most keys of the key service that are counted separately.
 const MAX_KEYS: usize = 1_000;
 
+type Answers = Cache<Entry, (Instant, KeyError), UnitWeighter, RandomState>;
+
 pub(super) struct Refusals {
     ttl: Duration,
-    answers: Cache<Entry, (Instant, KeyError), UnitWeighter, RandomState>,
+    answers: Arc<Answers>,
     keys: Mutex<Keys>,
 }
 
@@ -51,13 +53,13 @@ impl Refusals {
         let ttl = ttl.min(MAX_NEGATIVE_TTL);
         Self {
             ttl,
-            answers: Cache::with(
+            answers: Arc::new(Cache::with(
                 MAX_ANSWERS,
                 MAX_ANSWERS as u64,
                 UnitWeighter,
                 RandomState::default(),
                 DefaultLifecycle::default(),
-            ),
+            )),
             keys: Mutex::default(),
         }
     }
@@ -71,11 +73,25 @@ impl Refusals {
         (since.elapsed() < self.ttl).then_some(error)
     }
 
-    /// Remembers a refusal of a value as the answer, if it is one that would be the same again.
-    pub(super) fn remember(&self, entry: &Entry, error: &KeyError) {
+    /// Remembers a refusal of a value as the answer, if it is one that would be the same again. Returns whether it is.
+    pub(super) fn remember(&self, entry: &Entry, error: &KeyError) -> bool {
         let class = error.class();
-        if !self.ttl.is_zero() && (is_state_of_key(class) || class == ErrorClass::ContextMismatchOrCorrupt) {
+        let is_permanent = is_state_of_key(class) || class == ErrorClass::ContextMismatchOrCorrupt;
+        let remembers = is_permanent && !self.ttl.is_zero();
+        if remembers {
             self.answers.insert(entry.clone(), (Instant::now(), error.clone()));
+        }
+        remembers
+    }
+
+    /// Drops the answers that are too old to be given, even without any read.
+    pub(super) fn sweep(&self) -> impl FnMut() + Send + 'static {
+        let (answers, ttl) = (Arc::downgrade(&self.answers), self.ttl);
+        move || {
+            if let Some(answers) = answers.upgrade() {
+                let now = SystemInstant::now();
+                answers.retain(|_, (since, _)| now.saturating_duration_since(since.into_std()) < ttl);
+            }
         }
     }
 
@@ -116,3 +132,6 @@ impl Refusals {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ use quick_cache::sync::Cache;
 use quick_cache::{Equivalent, Lifecycle, OptionsBuilder, Weighter};
 use tokio::time::Instant;
 
-use super::Counters;
+use super::counts::Counters;
 use super::options::CacheOptions;
 use crate::jitter::Jitter;
 

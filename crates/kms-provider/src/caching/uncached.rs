@@ -7,8 +7,9 @@ use envelope_core::provider::{GeneratedDataKey, KeyDescription};
 use envelope_core::{DataKey, EncryptionContext, KeyError, KeyProvider, WrappedDataKey};
 use secrecy::SecretSlice;
 
+use super::Shared;
+use super::counts::Counters;
 use super::store::Wanted;
-use super::{Counters, Shared};
 
 pub(super) struct Uncached {
     pub(super) shared: Arc<Shared>,

@@ -22,6 +22,7 @@ mod openbao_fails;
 mod outages;
 mod pacing;
 mod readers;
+mod refusals_count_for_the_cache_and_for_a_run_without_it;
 mod regions;
 mod resilience;
 mod reuse;
