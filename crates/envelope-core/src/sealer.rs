@@ -27,7 +27,7 @@ pub type FailureObserver = Arc<dyn Fn(&OpenError) + Send + Sync>;
 /// Seals and opens values under data keys of one provider.
 pub struct Sealer {
     provider: Arc<dyn KeyProvider>,
-    /// For data keys of version 2, each of which serves one value.
+    /// For data keys that serve one value each: all but those of version 3.
     single: Arc<dyn KeyProvider>,
     base: Vec<(String, String)>,
     /// The context of `base` alone, which the data keys of version 3 are wrapped under.
@@ -81,11 +81,13 @@ impl Sealer {
         self
     }
 
-    /// Unwraps the data keys of version 2 through another way to the same key service, one without a cache.
+    /// Unwraps data keys that serve one value through another way to the same key service, one without a cache.
     ///
-    /// Each of those keys serves one value. A run that opens every value once finds none of them in a cache, and keeping
-    /// them there costs more than opening the value. The data keys of version 3 serve many values, and go on through
-    /// [`provider`](Self::provider).
+    /// A run that opens every value once finds none of those keys in a cache, and keeping them there costs more than opening
+    /// the value. They are the data keys of version 2, and through [`single_use`](Self::single_use) the callers of
+    /// [`autonomous::open`](crate::format::autonomous::open) and
+    /// [`pulseplan_kms::open`](crate::format::pulseplan_kms::open) take the same way. The data keys of version 3 serve many
+    /// values, and go on through [`provider`](Self::provider).
     #[must_use]
     pub fn with_uncached(mut self, provider: Arc<dyn KeyProvider>) -> Self {
         self.single = provider;
@@ -104,6 +106,13 @@ impl Sealer {
     #[must_use]
     pub fn provider(&self) -> &Arc<dyn KeyProvider> {
         &self.provider
+    }
+
+    /// The provider for values whose data key serves no other value, and for those that the key service opens itself: the
+    /// one of [`with_uncached`](Self::with_uncached), else [`provider`](Self::provider).
+    #[must_use]
+    pub fn single_use(&self) -> &Arc<dyn KeyProvider> {
+        &self.single
     }
 
     /// How values are bound to their cells.

@@ -313,10 +313,10 @@ impl TokenCipher {
             Format::PulseplanKms => {
                 let sealer = self.sealer(format)?;
                 let expected = sealer.plain_context(binding)?;
-                unbound(pulseplan_kms::open(sealer.provider().as_ref(), text, &expected).await?)
+                unbound(pulseplan_kms::open(sealer.single_use().as_ref(), text, &expected).await?)
             }
             Format::Autonomous => {
-                unbound(autonomous::open(self.sealer(format)?.provider().as_ref(), text).await?)
+                unbound(autonomous::open(self.sealer(format)?.single_use().as_ref(), text).await?)
             }
             Format::AutonomousDev => {
                 let key = self.development.as_ref().ok_or(OpenError::DevelopmentToken)?;

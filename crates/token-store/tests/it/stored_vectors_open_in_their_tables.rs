@@ -94,8 +94,13 @@ impl DataKeyRing for Ring {
 /// A store that has the keys of one vector.
 async fn store(db: &Sql, profile: Profile, vector: &Vector) -> TokenStore {
     let service = Arc::new(VectorService(vectors::all()));
+    let sealer = Sealer::new(service, profile.base_context()).unwrap();
+    store_with(db, profile, vector, sealer).await
+}
+
+async fn store_with(db: &Sql, profile: Profile, vector: &Vector, sealer: Sealer) -> TokenStore {
     let mut cipher = TokenCipher::new()
-        .with_sealer(Sealer::new(service, profile.base_context()).unwrap())
+        .with_sealer(sealer)
         .with_data_key_ring(Arc::new(Ring(vectors::of(StoredFormat::NodeJson))));
     if let Some(key) = &vector.encryption_key {
         cipher = cipher.with_direct_key(key.parse().unwrap());
@@ -176,6 +181,25 @@ on_each_database! {
                 assert_eq!(store.absent_tables(), ["gh_connection", "jira_connection", "confluence_connection"]);
                 assert_opens(&store, &TokenKey::from_values([id]).in_table("slack_connection"), &vector).await;
             }
+        }
+    }
+
+    async fn values_that_share_no_data_key_open_without_the_cache(db) {
+        create_tables(&db).await;
+        let cases = [
+            (StoredFormat::PulseplanKms, "pulseplan", "oauth_tokens", "user_id"),
+            (StoredFormat::Autonomous, "autonomous", "slack_connection", "org_id"),
+        ];
+        for (format, profile, table, owner) in cases {
+            let vector = &vectors::of(format)[0];
+            let user = vector.user_id.as_deref().unwrap_or("somebody");
+            db.insert(table, &[("id", Some("1")), (owner, Some(user)), ("access_token", Some(&vector.stored))]).await;
+            let profile = Profile::load(profile).unwrap();
+            // The cached way knows no key at all.
+            let sealer = Sealer::new(Arc::new(VectorService(vec![])), profile.base_context()).unwrap();
+            let sealer = sealer.with_uncached(Arc::new(VectorService(vectors::all())));
+            let store = store_with(&db, profile, vector, sealer).await;
+            assert_opens(&store, &TokenKey::from_values(["1"]).in_table(table), vector).await;
         }
     }
 

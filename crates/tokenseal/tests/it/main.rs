@@ -1,6 +1,7 @@
 //! The promises of the crate to services and programs.
 #![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test reports by panicking")]
 
+mod a_run_over_every_row_keeps_no_data_key_of_one_value;
 #[cfg(feature = "local-store")]
 mod each_purpose_refuses_what_was_made_for_another;
 mod every_variable_is_read_in_one_place;
