@@ -55,6 +55,29 @@ fn impossible_bindings_are_typed_errors() {
     assert!(matches!(error(long), ContextError::TooLong { .. }));
 }
 
+/// Contexts of more pairs than usual are sorted in another place.
+#[test]
+fn contexts_of_many_pairs_keep_each_of_them() {
+    let names: Vec<String> = (0..40).map(|number| format!("name {number:02}")).collect();
+    for count in [12, 13, 14, 25, 40] {
+        let mut pairs: Vec<(&str, &str)> =
+            names[..count].iter().map(|name| (name.as_str(), "same")).collect();
+        let one = context(&pairs);
+        assert_eq!(one.pairs().collect::<Vec<_>>(), pairs);
+        pairs.reverse();
+        assert_eq!(context(&pairs), one);
+        pairs.reverse();
+        pairs[count - 1].1 = "other";
+        let other = context(&pairs);
+        assert_ne!(other, one, "{count}");
+        assert_eq!(other.pairs().last(), Some((names[count - 1].as_str(), "other")));
+        assert_ne!(context(&pairs[..count - 1]), other, "{count}");
+        pairs[count - 1].0 = pairs[count - 2].0;
+        let repeated = EncryptionContext::new(pairs.iter().copied()).unwrap_err();
+        assert_eq!(repeated, ContextError::Repeated { name: names[count - 2].clone() });
+    }
+}
+
 /// Few letters, so that names and values run into each other as often as possible.
 fn text() -> impl Strategy<Value = String> {
     "[ab\0|:=é]{0,4}"
@@ -62,6 +85,11 @@ fn text() -> impl Strategy<Value = String> {
 
 fn set() -> impl Strategy<Value = BTreeMap<String, String>> {
     proptest::collection::btree_map("[ab\0|:=é]{1,3}", "[ab\0|:=é]{1,3}", 0..4)
+}
+
+/// Few pairs or many: the latter are sorted in another place.
+fn large_set() -> impl Strategy<Value = BTreeMap<String, String>> {
+    proptest::collection::btree_map("[abc|]{1,4}", "[ab]{1,2}", 0..40)
 }
 
 fn of(pairs: &BTreeMap<String, String>) -> EncryptionContext {
@@ -104,6 +132,29 @@ proptest! {
         let context = of(&pairs);
         let back: BTreeMap<String, String> = context.pairs().map(|(name, value)| (name.into(), value.into())).collect();
         prop_assert_eq!(back, pairs);
+    }
+
+    #[test]
+    fn many_pairs_come_back_whatever_their_order(
+        (pairs, given) in large_set().prop_flat_map(|pairs| {
+            let given: Vec<_> = pairs.clone().into_iter().collect();
+            (Just(pairs), Just(given).prop_shuffle())
+        }),
+    ) {
+        let context = EncryptionContext::new(given.iter().map(|(name, value)| (&**name, &**value))).unwrap();
+        let back: Vec<_> = context.pairs().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        prop_assert_eq!(back, pairs.into_iter().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_context_of_many_pairs_differs_where_one_pair_does(pairs in large_set(), at in any::<prop::sample::Index>()) {
+        prop_assume!(!pairs.is_empty());
+        let name = pairs.keys().nth(at.index(pairs.len())).unwrap().clone();
+        let (mut without, mut changed) = (pairs.clone(), pairs.clone());
+        without.remove(&name);
+        changed.get_mut(&name).unwrap().push('c');
+        prop_assert_ne!(of(&without), of(&pairs));
+        prop_assert_ne!(of(&changed), of(&pairs));
     }
 
     #[test]
