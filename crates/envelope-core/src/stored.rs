@@ -7,7 +7,9 @@ use secrecy::SecretString;
 use crate::binding::{Binding, BindingPolicy};
 use crate::context::{ContextError, EncryptionContext};
 use crate::error::OpenError;
-use crate::format::{self, Format, FormatError, bound, kms_envelope};
+use crate::format::{
+    self, Format, FormatError, autonomous, bound, kms_envelope, node_json, pulseplan_kms, pulseplan_local,
+};
 use crate::key::{DataKey, WrappedDataKey};
 use crate::rewrap::Rewrapped;
 
@@ -28,12 +30,19 @@ impl<'a> Stored<'a> {
     /// # Errors
     /// [`FormatError`] where the text carries a mark but is not well-formed.
     pub fn detect(text: &'a str, key_id: Option<&str>) -> Result<Self, FormatError> {
-        match format::claimed(text)? {
+        let claimed = format::claimed(text)?;
+        let is_well_formed = match claimed {
             Format::KmsEnvelope | Format::BoundEnvelope => {
-                StoredEnvelope::parse(text, key_id).map(Self::Envelope)
+                return StoredEnvelope::parse(text, key_id).map(Self::Envelope);
             }
-            other => format::check(other, text).map(|()| Self::Other(other)),
-        }
+            Format::PulseplanKms => pulseplan_kms::Envelope::parse(text).map(drop),
+            Format::Autonomous => autonomous::Envelope::parse(text).map(drop),
+            Format::AutonomousDev => autonomous::DevEnvelope::parse(text).map(drop),
+            Format::PulseplanLocal => pulseplan_local::Envelope::parse(text).map(drop),
+            Format::NodeJson => node_json::Envelope::parse(text).map(drop),
+            Format::Plaintext | Format::DirectAes => Ok(()),
+        };
+        is_well_formed.map(|()| Self::Other(claimed))
     }
 
     /// The format of the text.

@@ -5,10 +5,8 @@ use std::fmt;
 use serde::Deserializer;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 
-use crate::format::{
-    Format, FormatError, autonomous, bound, kms_envelope, node_json, pulseplan_kms, pulseplan_local,
-};
-use crate::stored::{Stored, StoredEnvelope};
+use crate::format::{Format, FormatError, autonomous, bound, kms_envelope};
+use crate::stored::Stored;
 
 /// Every mark that begins with this, whatever follows, claims to be an envelope.
 const KMS: &str = "kms:";
@@ -49,19 +47,6 @@ pub(crate) fn claimed(text: &str) -> Result<Format, FormatError> {
         return Err(FormatError::WhiteSpace);
     }
     Ok(claim(text)?.unwrap_or(Format::Plaintext))
-}
-
-/// Checks that a text is well-formed in the format that it claims. Envelopes of version 2 and 3 have a type of their own.
-pub(crate) fn check(format: Format, text: &str) -> Result<(), FormatError> {
-    match format {
-        Format::KmsEnvelope | Format::BoundEnvelope => StoredEnvelope::parse(text, None).map(drop),
-        Format::PulseplanKms => pulseplan_kms::Envelope::parse(text).map(drop),
-        Format::Autonomous => autonomous::Envelope::parse(text).map(drop),
-        Format::AutonomousDev => autonomous::DevEnvelope::parse(text).map(drop),
-        Format::PulseplanLocal => pulseplan_local::Envelope::parse(text).map(drop),
-        Format::NodeJson => node_json::Envelope::parse(text).map(drop),
-        Format::Plaintext | Format::DirectAes => Ok(()),
-    }
 }
 
 /// Whether a text carries a mark that no token has by accident: it is an envelope even in a row that says it is

@@ -12,7 +12,7 @@ mod detection;
 
 use std::fmt;
 
-pub(crate) use detection::{check, claimed};
+pub(crate) use detection::claimed;
 pub use detection::{detect, has_strong_mark};
 
 /// Longest plaintext that is sealed, in bytes: one MiB.
