@@ -27,23 +27,33 @@ fn binding() -> Binding<'static> {
     Binding::new("oauth_tokens", "access_token").key("provider", "twitch").key("channel", "my-channel")
 }
 
+const USAGE: &str = "usage: hot_paths seal|open v2|v3 TIMES";
+
 /// `seal` or `open`, `v2` or `v3`, and how often.
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let [verb, version, times] = args.as_slice() else {
-        panic!("usage: hot_paths seal|open v2|v3 TIMES");
+    let [verb, version, times] = args.as_slice() else { panic!("{USAGE}") };
+    let seals = match verb.as_str() {
+        "seal" => true,
+        "open" => false,
+        _ => panic!("{USAGE}"),
     };
-    let format = if version == "v2" { EnvelopeFormat::V2 } else { EnvelopeFormat::V3 };
-    let times: u32 = times.parse().expect("a number");
+    let format = match version.as_str() {
+        "v2" => EnvelopeFormat::V2,
+        "v3" => EnvelopeFormat::V3,
+        _ => panic!("{USAGE}"),
+    };
+    let times: u32 = times.parse().expect("TIMES must be a number");
     let (sealer, value) = (sealer(format), "x".repeat(256));
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     runtime.block_on(async {
         let sealed = sealer.seal(&value, &binding()).await.expect("seals");
         let key_id = sealed.key_id.as_deref();
         for _ in 0..times {
-            match verb.as_str() {
-                "seal" => drop(black_box(sealer.seal(black_box(&value), &binding()).await.expect("seals"))),
-                _ => drop(black_box(sealer.open(&sealed.text, key_id, &binding()).await.expect("opens"))),
+            if seals {
+                drop(black_box(sealer.seal(black_box(&value), &binding()).await.expect("seals")));
+            } else {
+                drop(black_box(sealer.open(&sealed.text, key_id, &binding()).await.expect("opens")));
             }
         }
     });

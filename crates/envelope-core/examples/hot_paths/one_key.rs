@@ -6,8 +6,10 @@ use async_trait::async_trait;
 use envelope_core::provider::{GeneratedDataKey, KeyDescription};
 use envelope_core::{DataKey, EncryptionContext, KeyError, KeyProvider, WrappedDataKey};
 
-/// What it takes from the allocator for each data key that it gives: its future, the copy of the wrapped key, and the key id of
-/// that copy.
+/// Returns one data key for every context, wrapped in as many bytes as AWS KMS wraps one.
+///
+/// Its own share of the counts: for opening, a copy of the pointer to the key; for sealing, the future, in version 3 another
+/// one around it, and the copies of the wrapped bytes and their key id.
 pub(crate) struct OneKey {
     key: Arc<DataKey>,
     wrapped: WrappedDataKey,
