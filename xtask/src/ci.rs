@@ -16,9 +16,18 @@ pub(crate) fn run(name: &str, args: &[String]) -> anyhow::Result<ExitCode> {
         bail!("unknown command `{name}`: see `cargo xtask help`");
     }
     let options = Options { all_steps: name == "ci", ..Options::parse(args)? };
+    check_options(name, &options)?;
     let done = run_steps(&steps, &options);
     let skipped: Vec<&str> = steps[done.len()..].iter().map(|step| step.name).collect();
     Ok(if summary::print(&done, &skipped, &options) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Refuses what only one step does: in another one, and in a run of all, it would do nothing or too much.
+fn check_options(name: &str, options: &Options) -> anyhow::Result<()> {
+    if options.renew && name != "instructions" {
+        bail!("`--renew` is an option of `cargo xtask instructions` alone");
+    }
+    Ok(())
 }
 
 fn run_steps(steps: &[&Step], options: &Options) -> Vec<Done> {
@@ -37,4 +46,18 @@ fn run_steps(steps: &[&Step], options: &Options) -> Vec<Done> {
         }
     }
     done
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn new_counts_are_stored_by_their_own_step_alone() {
+        let renew = Options { renew: true, ..Options::default() };
+        let refusing = STEPS.iter().map(|step| step.name).filter(|name| check_options(name, &renew).is_err());
+        assert_eq!(refusing.count(), STEPS.len() - 1);
+        assert!(check_options("instructions", &renew).is_ok() && check_options("ci", &renew).is_err());
+        assert!(check_options("ci", &Options::default()).is_ok());
+    }
 }

@@ -33,13 +33,9 @@ const TOLERANCE: u64 = 5;
 type Counts = BTreeMap<String, u64>;
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<Report> {
-    let part = |outcome| vec![PartOutcome { name: VALGRIND.to_owned(), outcome }];
     let version = match available() {
         Ok(version) => version,
-        Err(reason) => {
-            println!("not run: {VALGRIND}: {reason}");
-            return Ok(Report { parts: part(Err(reason)), ..Report::default() });
-        }
+        Err(reason) => return Ok(not_counted(reason, options.renew)),
     };
     let counts = count()?;
     if options.renew {
@@ -57,6 +53,17 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Report> {
     });
     let tally = Tally { passed: counts.len().saturating_sub(failed), failed, ignored: 0 };
     Ok(Report { failure, tally, failed_tests: differences, parts: part(Ok(version)), ..Report::default() })
+}
+
+/// Where nothing can be counted, the step passes, unless new counts are to be stored.
+fn not_counted(reason: String, renew: bool) -> Report {
+    println!("not run: {VALGRIND}: {reason}");
+    let failure = renew.then(|| format!("no counts to store: {VALGRIND}: {reason}"));
+    Report { failure, parts: part(Err(reason)), ..Report::default() }
+}
+
+fn part(outcome: Result<String, String>) -> Vec<PartOutcome> {
+    vec![PartOutcome { name: VALGRIND.to_owned(), outcome }]
 }
 
 /// The version of valgrind, or why it does not count here.
@@ -131,6 +138,15 @@ mod tests {
             assert_eq!(!differences(&counts(&[("seal v2", count)]), &stored).is_empty(), differs, "{count}");
         }
         assert_eq!(differences(&counts(&[("open v2", 1)]), &stored).len(), 1);
+    }
+
+    #[test]
+    fn new_counts_are_never_silently_left_out() {
+        for renew in [true, false] {
+            let report = not_counted("valgrind is not installed".to_owned(), renew);
+            assert_eq!(report.failure.is_some(), renew);
+            assert!(report.parts.iter().all(|part| part.name == VALGRIND && part.outcome.is_err()));
+        }
     }
 
     #[test]
