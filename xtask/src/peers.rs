@@ -15,7 +15,7 @@ pub(crate) fn run(args: &[String]) -> anyhow::Result<ExitCode> {
         bail!("usage: cargo xtask peers");
     }
     let mut command = cargo();
-    command.args(["run", "--release", "--manifest-path", MANIFEST, "--target-dir"]);
+    command.args(["run", "--release", "--locked", "--manifest-path", MANIFEST, "--target-dir"]);
     command.arg(target_dir()?.join("peers")).args(["--", &machine()?]);
     run_command(&mut command)?;
     Ok(ExitCode::SUCCESS)

@@ -5,8 +5,9 @@ use std::process::Command;
 use anyhow::bail;
 use serde_json::Value;
 
-use crate::cargo::{array, cargo, metadata, run as run_command, text, workspace_packages};
+use crate::cargo::{array, capture, cargo, metadata, run as run_command, text, workspace_packages};
 use crate::options::Options;
+use crate::peers::MANIFEST as PEERS;
 use crate::report::Report;
 
 const DENY_WARNINGS: [&str; 3] = ["--", "-D", "warnings"];
@@ -24,9 +25,9 @@ pub(crate) fn run(_options: &Options) -> anyhow::Result<Report> {
     }
     // All of them, so that one run shows everything that needs fixing.
     let failures = builds.iter_mut().filter_map(|build| run_command(build.args(DENY_WARNINGS)).err());
-    let failures: Vec<String> = failures.map(|error| error.to_string()).collect();
+    let failures: Vec<String> = failures.chain(check_peers().err()).map(|error| error.to_string()).collect();
     if !failures.is_empty() {
-        bail!("{} of {} builds:\n  {}", failures.len(), builds.len(), failures.join("\n  "));
+        bail!("{} of {} checks:\n  {}", failures.len(), builds.len() + 1, failures.join("\n  "));
     }
     Ok(Report::default())
 }
@@ -35,6 +36,13 @@ fn everything() -> Command {
     let mut command = clippy();
     command.args(["--workspace", "--all-targets", "--all-features"]);
     command
+}
+
+/// Whether the program that measures other libraries, which is outside the workspace, locks what it depends on. Compiling it
+/// takes minutes, and is left to `cargo xtask peers`.
+fn check_peers() -> anyhow::Result<()> {
+    capture(cargo().args(["metadata", "--format-version", "1", "--locked", "--manifest-path", PEERS]))
+        .map(drop)
 }
 
 fn each_feature_alone(package: &Value) -> Vec<Command> {
