@@ -15,7 +15,7 @@ import common
 IMAGE = "localhost/tokenseal-check"
 USER = "65532:65532"
 PROGRAMS = ("migrate-tokens", "manage-secrets", "tokenseal-agent")
-# Without the programs, whose debug builds are large: libraries, certificates, three files of /etc.
+# Without the programs: libraries, certificates, three files of /etc.
 MEBIBYTES_BESIDE_PROGRAMS = 20
 
 
@@ -32,7 +32,8 @@ def build(programs):
     shutil.rmtree(place, ignore_errors=True)
     (place / "target" / "release").mkdir(parents=True)
     for name in PROGRAMS:
-        shutil.copy(programs[name], place / "target" / "release" / name)
+        # Without symbols, as release builds are: the engine keeps several copies.
+        common.run(["strip", "-o", place / "target" / "release" / name, programs[name]])
     collect, last = stages()
     root = place / "root-file-system"
     common.run(["bash", "-c", collect.replace("root=/root-file-system", f"root={root}")], cwd=place)
@@ -83,6 +84,7 @@ def main():
         check_running(report)
     finally:
         common.run(["docker", "image", "rm", "--force", IMAGE], check=False)
+        shutil.rmtree(common.TARGET / "image", ignore_errors=True)
     report.finish()
 
 

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use anyhow::bail;
 
+use crate::cargo::{program, target_dir};
 use crate::options::Options;
 use crate::report::{Done, Report};
 use crate::steps::{STEPS, Step};
@@ -40,7 +41,8 @@ fn run_steps(steps: &[&Step], options: &Options) -> Vec<Done> {
             eprintln!("{} failed: {failure}", step.name);
         }
         let failed = report.failure.is_some();
-        done.push(Done { name: step.name, report, seconds: start.elapsed().as_secs_f64() });
+        let seconds = start.elapsed().as_secs_f64();
+        done.push(Done { name: step.name, report, seconds, free_gigabytes: free_gigabytes() });
         if failed && options.fail_fast {
             break;
         }
@@ -48,9 +50,28 @@ fn run_steps(steps: &[&Step], options: &Options) -> Vec<Done> {
     done
 }
 
+/// A full disk fails steps in many ways, and few of them say so.
+fn free_gigabytes() -> Option<f64> {
+    let said = program("df").args(["-P", "-k"]).arg(target_dir().ok()?).output().ok()?;
+    available(&String::from_utf8_lossy(&said.stdout))
+}
+
+/// What `df -P -k` says of one file system: a heading, and a line whose fourth word counts kibibytes.
+fn available(said: &str) -> Option<f64> {
+    let kibibytes: f64 = said.lines().nth(1)?.split_whitespace().nth(3)?.parse().ok()?;
+    Some(kibibytes * 1024.0 / 1e9)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_free_part_of_a_disk_is_in_gigabytes() {
+        let said = "Filesystem 1024-blocks Used Available Capacity Mounted on\n/dev/vda 263174212 64113208 31250000 68% /\n";
+        assert_eq!(available(said), Some(32.0));
+        assert_eq!(available("df: /x: No such file or directory\n"), None);
+    }
 
     #[test]
     fn new_counts_are_stored_by_their_own_step_alone() {

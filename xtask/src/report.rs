@@ -57,4 +57,6 @@ pub(crate) struct Done {
     pub(crate) name: &'static str,
     pub(crate) report: Report,
     pub(crate) seconds: f64,
+    /// What the disk of the build directory had left at its end, in GB, where `df` says it.
+    pub(crate) free_gigabytes: Option<f64>,
 }

@@ -18,11 +18,12 @@ pub(crate) fn print(done: &[Done], skipped_steps: &[&str], options: &Options) ->
 }
 
 fn print_steps(done: &[Done], skipped_steps: &[&str]) {
-    println!("\n{:<12} | {:<6} | {:>8}", "step", "result", "time");
-    println!("{:-<12}-+-{:-<6}-+-{:->8}", "", "", "");
-    for Done { name, report, seconds } in done {
+    println!("\n{:<12} | {:<6} | {:>8} | disk left", "step", "result", "time");
+    println!("{:-<12}-+-{:-<6}-+-{:->8}-+-{:-<9}", "", "", "", "");
+    for Done { name, report, seconds, free_gigabytes } in done {
         let result = if report.failure.is_some() { "FAILED" } else { "ok" };
-        println!("{name:<12} | {result:<6} | {seconds:>6.1} s");
+        let free = free_gigabytes.map_or_else(|| "unknown".to_owned(), |free| format!("{free:.0} GB"));
+        println!("{name:<12} | {result:<6} | {seconds:>6.1} s | {free:>9}");
     }
     for name in skipped_steps {
         println!("{name:<12} | not reached");
@@ -99,7 +100,7 @@ mod tests {
     use crate::report::Report;
 
     fn step(report: Report) -> Done {
-        Done { name: "test", report, seconds: 0.0 }
+        Done { name: "test", report, seconds: 0.0, free_gigabytes: None }
     }
 
     #[test]
