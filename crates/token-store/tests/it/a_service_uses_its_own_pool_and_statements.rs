@@ -45,6 +45,29 @@ async fn a_store_works_on_the_sqlite_pool_of_its_service() {
     works_on(Database::from_pool(sqlx::SqlitePool::connect(db.url()).await.unwrap()), &db).await;
 }
 
+/// On a full disk, SQLite ends a transaction itself, and the driver does not notice it.
+#[tokio::test]
+async fn a_transaction_that_sqlite_has_ended_itself_stops_no_later_write() {
+    let db = Sql::sqlite().await;
+    create_vod_tender(&db).await;
+    let keys = Keys::new("vod-tender");
+    let pool = sqlx::SqlitePool::connect(db.url()).await.unwrap();
+    let store = TokenStore::open(Database::from_pool(pool.clone()), keys.profile.clone(), keys.cipher())
+        .await
+        .unwrap();
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        let mut transaction = pool.begin().await.unwrap();
+        sqlx::query("ROLLBACK").execute(&mut *transaction).await.unwrap();
+        held.push(transaction);
+    }
+    drop(held);
+    for access in ["1", "2", "3", "4"] {
+        store.put(&key("one"), both(access, "refresh")).await.unwrap();
+        assert_eq!(shown(store.get(&key("one")).await.unwrap().access_token()), Some(access));
+    }
+}
+
 #[tokio::test]
 async fn a_store_works_on_the_postgresql_pool_of_its_service() {
     let db = Sql::postgres(test_support::part!(postgres)).await;

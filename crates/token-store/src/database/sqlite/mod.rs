@@ -19,7 +19,7 @@ pub(super) mod swap;
 pub(super) mod write;
 
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
-use sqlx::{AssertSqlSafe, Row as _, Sqlite, Transaction, TypeInfo as _, ValueRef as _};
+use sqlx::{AssertSqlSafe, Connection as _, Row as _, Sqlite, Transaction, TypeInfo as _, ValueRef as _};
 use zeroize::Zeroizing;
 
 use super::row::{Cell, Class, NoText};
@@ -30,6 +30,8 @@ pub(super) use swap::Session;
 
 /// How many transactions of one run write at once. A file has one writer at a time.
 pub(super) const WRITERS: usize = 1;
+
+const BEGIN: &str = "BEGIN IMMEDIATE";
 
 /// A pool of connections to a file.
 #[derive(Clone)]
@@ -69,7 +71,18 @@ impl Connections {
 
     /// Begins a transaction that writes, and so waits for its turn now and not in its middle.
     async fn begin(&self) -> Result<Transaction<'static, Sqlite>, DatabaseError> {
-        Ok(self.pool.begin_with("BEGIN IMMEDIATE").await?)
+        match self.pool.begin_with(BEGIN).await {
+            Err(sqlx::Error::InvalidSavePointStatement) => {}
+            begun => return Ok(begun?),
+        }
+        // SQLite ended a transaction itself, as on a full disk, and the driver counts it as open as long as its connection is.
+        for _ in 0..self.pool.size() {
+            let connection = self.pool.acquire().await?;
+            if connection.is_in_transaction() {
+                connection.close().await?;
+            }
+        }
+        Ok(self.pool.begin_with(BEGIN).await?)
     }
 }
 
