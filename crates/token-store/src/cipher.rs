@@ -36,33 +36,6 @@ pub enum PlaintextPolicy {
     Forbid,
 }
 
-/// The suffix of the method of a row that was written in an older form because the key service was
-/// unavailable.
-const FALLBACK: &str = "-fallback";
-
-/// The method of a row that falls back to this form.
-pub(crate) fn fallback_method(format: WriteFormat) -> String {
-    format!("{}{FALLBACK}", format.method().unwrap_or("plaintext"))
-}
-
-/// Whether a method is that of a row that fell back to an older form.
-pub(crate) fn is_fallback(method: &str) -> bool {
-    method.ends_with(FALLBACK)
-}
-
-/// What values of a method are opened with; none where that is nothing, or not known.
-pub(crate) fn needed_by_method(method: &str) -> Option<Needed> {
-    match Format::from_name(method.strip_suffix(FALLBACK).unwrap_or(method))? {
-        Format::DirectAes => Some(Needed::DirectKey),
-        Format::PulseplanLocal => Some(Needed::UserKeys),
-        Format::NodeJson => Some(Needed::Keyring),
-        Format::KmsEnvelope | Format::BoundEnvelope | Format::PulseplanKms | Format::Autonomous => {
-            Some(Needed::KeyService)
-        }
-        _ => None,
-    }
-}
-
 /// The keys and policies that a store reads and writes with.
 ///
 /// Reading uses the method that a row was written with; writing uses the first that is configured of the key

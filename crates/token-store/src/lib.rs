@@ -19,6 +19,7 @@ pub mod error;
 pub mod findings;
 pub mod floor;
 pub mod kind;
+mod marks;
 pub mod metrics;
 pub mod migration;
 mod plan;

@@ -1,6 +1,6 @@
 //! The change of one row, decided and sealed without a transaction.
 
-use envelope_core::format::kms_envelope;
+use envelope_core::format::{FormatError, kms_envelope};
 use envelope_core::{Binding, BindingPolicy, ErrorClass, Format, KeyError, OpenError, SealError};
 use tokio::sync::OnceCell;
 use zeroize::Zeroizing;
@@ -9,13 +9,14 @@ use std::sync::Arc;
 
 use crate::audit::Trail;
 use crate::blind_index::{Draft, LayoutKeys};
-use crate::cipher::{OpenedCell, Recorded, TokenCipher, is_fallback};
+use crate::cipher::{OpenedCell, Recorded, TokenCipher};
 use crate::database::Text;
-use crate::database::change::{Change, Marks};
+use crate::database::change::Change;
 use crate::database::index::IndexEntries;
 use crate::database::layout::Layout;
 use crate::database::row::{NoText, StoredRow, Unreadable};
 use crate::error::{CorrelationId, DatabaseError, Needed, SealFailure, StoreError};
+use crate::marks::{Marks, is_named};
 use crate::profile::Unmarked;
 use crate::record::{self, RecordError};
 use crate::write_format::WriteFormat;
@@ -154,6 +155,12 @@ pub(crate) fn bad_record(layout: &Layout, error: RecordError) -> CellFailure {
     CellFailure { column, cause: SealFailure::from(error).into() }
 }
 
+/// A row whose version no program of this project writes is left as it is.
+fn unknown_version(layout: &Layout) -> CellFailure {
+    let column = layout.version().map(|columns| columns.version.clone()).unwrap_or_default();
+    CellFailure { column, cause: OpenError::from(FormatError::UnknownVersion).into() }
+}
+
 /// A row with a column that is no text is left as it is.
 pub(crate) fn readable(row: &StoredRow) -> Result<(), CellFailure> {
     match row.unreadable.as_deref() {
@@ -193,7 +200,8 @@ pub(crate) fn reindexed(
     if indexes.values == row.indexes {
         return Ok(RowPlan::Already);
     }
-    let (values, marks) = (row.values.clone(), Marks::kept(&row));
+    let marks = Marks::read(&row).ok_or_else(|| unknown_version(layout))?;
+    let values = row.values.clone();
     let change = Change::new(layout, row, values, marks).map_err(|error| bad_record(layout, error))?;
     Ok(RowPlan::Change { change: change.with_indexes(indexes), sealed: 0 })
 }
@@ -316,10 +324,7 @@ impl Planner<'_> {
 
     /// A row that is there: what its column calls the method is corrected, where older programs left another name, or none.
     fn name_method(&self, row: StoredRow) -> Result<RowPlan, CellFailure> {
-        let method = self.goal.format.method();
-        let is_named = self.layout.version().is_none()
-            || row.method.as_deref().is_some_and(|named| Some(named) == method || is_fallback(named));
-        if is_named {
+        if self.layout.version().is_none() || is_named(row.method.as_deref(), self.goal.format) {
             return Ok(RowPlan::Already);
         }
         if self.goal.dry_run {

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use envelope_core::Format;
 use serde::{Deserialize, Serialize};
 
-use crate::cipher::{Recorded, TokenCipher, needed_by_method};
+use crate::cipher::{Recorded, TokenCipher};
 use crate::database::index::StoredIndexKey;
 use crate::database::layout::Layout;
 use crate::database::row::StoredRow;
 use crate::database::select::Walk;
 use crate::error::{Needed, StoreError};
 use crate::floor::Floor;
+use crate::marks::{Version, method_by_version, needed_by_method};
 use crate::store::TokenStore;
 use crate::write_format::WriteFormat;
 
@@ -123,23 +124,12 @@ pub async fn status(store: &TokenStore) -> Result<Status, StoreError> {
 async fn by_columns(store: &TokenStore, layout: &Layout) -> Result<BTreeMap<Kind, u64>, StoreError> {
     let mut kinds = BTreeMap::new();
     for counted in store.database().count_by_marks(layout).await? {
+        let method = method_by_version(Version::read(counted.version.as_deref()), counted.method);
         let version = counted.version.map_or(Some(0), |text| text.parse::<i64>().ok());
-        let method = canonical_method(version, counted.method);
         let key_id = counted.key_id.filter(|text| !text.is_empty());
         *kinds.entry((version, method, key_id)).or_insert(0) += counted.rows;
     }
     Ok(kinds)
-}
-
-/// The version governs how a row is read; older programs left `direct`, nothing or something stale in these columns.
-fn canonical_method(version: Option<i64>, method: Option<String>) -> Option<String> {
-    match (version, method.as_deref()) {
-        (Some(0), _) => Some("plaintext".into()),
-        (Some(1), Some(fallback)) if fallback.starts_with("direct-aes-") => method,
-        (Some(1), _) => Some("direct-aes".into()),
-        (Some(2), _) => Some("kms-envelope".into()),
-        _ => method,
-    }
 }
 
 async fn by_text(store: &TokenStore, layout: &Layout) -> Result<BTreeMap<Kind, u64>, StoreError> {

@@ -1,4 +1,6 @@
-//! The forms that tokens are written in, and the marks that are stored with them.
+//! The forms that tokens are written in.
+
+use crate::marks::Version;
 
 /// The form that a token is written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,11 +20,7 @@ impl WriteFormat {
     /// The number in `encryption_version`.
     #[must_use]
     pub fn version(self) -> i32 {
-        match self {
-            Self::Plaintext => 0,
-            Self::DirectAes | Self::PulseplanLocal => 1,
-            Self::KmsEnvelope => 2,
-        }
+        Version::from(self).number()
     }
 
     /// The text in `encryption_method`; none for plaintext.
@@ -33,40 +31,6 @@ impl WriteFormat {
             Self::DirectAes => Some("direct-aes"),
             Self::PulseplanLocal => Some("pulseplan-local"),
             Self::KmsEnvelope => Some("kms-envelope"),
-        }
-    }
-}
-
-/// What a row's version column says about its values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum StoredVersion {
-    /// 0, or nothing: programs of before the column existed left it empty.
-    Plaintext,
-    /// 1.
-    DirectAes,
-    /// 2.
-    Envelope,
-    /// Anything else.
-    Unknown,
-}
-
-impl StoredVersion {
-    /// Reads the column.
-    pub(crate) fn of(column: Option<&str>) -> Self {
-        match column {
-            None | Some("0") => Self::Plaintext,
-            Some("1") => Self::DirectAes,
-            Some("2") => Self::Envelope,
-            Some(_) => Self::Unknown,
-        }
-    }
-
-    /// Whether values of this form are in such a row.
-    pub(crate) fn is_of(self, format: WriteFormat) -> bool {
-        self == match format.version() {
-            0 => Self::Plaintext,
-            1 => Self::DirectAes,
-            _ => Self::Envelope,
         }
     }
 }

@@ -7,12 +7,13 @@ use super::{
     RUN_FINISHED, RUN_STARTED, SCHEMA_CHANGED, TARGET, TOKEN_DELETED, TOKEN_READ, TOKEN_SEARCHED,
     TOKEN_WRITE_FAILED, TOKEN_WRITTEN, VERIFICATION_FINISHED,
 };
-use crate::cipher::{Recorded, TokenCipher, is_fallback};
+use crate::cipher::{Recorded, TokenCipher};
 use crate::database::change::Change;
 use crate::database::index::StoredIndexKey;
 use crate::database::layout::Layout;
 use crate::database::row::StoredRow;
 use crate::error::CorrelationId;
+use crate::marks::Version;
 use crate::profile::Unmarked;
 
 /// The subject of an event.
@@ -108,7 +109,7 @@ impl<'a> Trail<'a> {
         let name = change.old.name(layout);
         let record = self.of_change(layout, change, &name);
         emit!(info, TOKEN_WRITTEN, record);
-        if change.marks.method.as_deref().is_some_and(is_fallback) {
+        if change.marks.is_fallback() {
             emit!(warn, FALLBACK_WRITE, record);
         }
         self.weaker(record);
@@ -127,7 +128,7 @@ impl<'a> Trail<'a> {
     /// A migration wrote a row.
     pub(crate) fn migrated(&self, layout: &Layout, change: &Change) {
         if is_heard(change) {
-            let falls = self.stored_version(layout, &change.old) > Some(change.marks.version.into());
+            let falls = self.stored_version(layout, &change.old) > Some(change.marks.version.number().into());
             self.changed(if falls { ROW_ROLLED_BACK } else { ROW_MIGRATED }, layout, change);
         }
     }
@@ -225,7 +226,7 @@ impl<'a> Trail<'a> {
     {
         Record {
             from_version: self.stored_version(layout, &change.old),
-            to_version: Some(change.marks.version.into()),
+            to_version: Some(change.marks.version.number().into()),
             method: change.marks.method.as_deref().or(Some("plaintext")),
             key: change.marks.key_id.as_deref().map(shown),
             outcome: Some("ok"),
@@ -252,7 +253,7 @@ impl<'a> Trail<'a> {
 
 /// Whether a subscriber may receive the writing of a row; if not, nothing is prepared for it.
 fn is_heard(change: &Change) -> bool {
-    change.marks.version == 0 || tracing::enabled!(target: TARGET, tracing::Level::INFO)
+    change.marks.version == Version::Plaintext || tracing::enabled!(target: TARGET, tracing::Level::INFO)
 }
 
 /// A statement changed the schema.

@@ -9,8 +9,8 @@ use envelope_core::{Format, OpenError, detect};
 use super::TokenCipher;
 use crate::database::layout::Layout;
 use crate::database::row::StoredRow;
+use crate::marks::Version;
 use crate::profile::Unmarked;
-use crate::write_format::StoredVersion;
 
 /// How a row says that a cell is stored.
 #[derive(Clone, Copy)]
@@ -64,8 +64,8 @@ impl TokenCipher {
         let direct_aes = Ok(Stored::Other(Format::DirectAes));
         match recorded {
             _ if text.is_empty() => plaintext,
-            Recorded::Version { version, key_id } => match StoredVersion::of(version) {
-                StoredVersion::Plaintext => match detect(text) {
+            Recorded::Version { version, key_id } => match Version::read(version) {
+                Some(Version::Plaintext) => match detect(text) {
                     Ok(Format::Plaintext) => plaintext,
                     Ok(_) => contradiction,
                     Err(_) if is_broken_envelope(text) => contradiction,
@@ -73,11 +73,11 @@ impl TokenCipher {
                     // is believed.
                     Err(_) => plaintext,
                 },
-                StoredVersion::DirectAes if has_strong_mark(text) => contradiction,
-                StoredVersion::DirectAes => direct_aes,
-                StoredVersion::Envelope if !has_strong_mark(text) => contradiction,
-                StoredVersion::Envelope => Ok(Stored::detect(text, key_id)?),
-                StoredVersion::Unknown => Err(FormatError::UnknownVersion.into()),
+                Some(Version::DirectAes) if has_strong_mark(text) => contradiction,
+                Some(Version::DirectAes) => direct_aes,
+                Some(Version::Envelope) if !has_strong_mark(text) => contradiction,
+                Some(Version::Envelope) => Ok(Stored::detect(text, key_id)?),
+                None => Err(FormatError::UnknownVersion.into()),
             },
             Recorded::Unmarked(unmarked) => match (Stored::detect(text, None), unmarked) {
                 (Ok(Stored::Other(Format::Plaintext)), Unmarked::DirectAes) => direct_aes,

@@ -4,11 +4,8 @@ use super::Text;
 use super::index::IndexEntries;
 use super::layout::Layout;
 use super::row::StoredRow;
+use crate::marks::{Marks, Version};
 use crate::record::{self, RecordError};
-use crate::write_format::WriteFormat;
-
-/// The method of a row that is not sealed.
-const PLAINTEXT: &str = "plaintext";
 
 /// The new tokens and version columns of a row, if it is unchanged since it was read.
 pub(crate) struct Change {
@@ -18,14 +15,6 @@ pub(crate) struct Change {
     /// The row's new record, where the table has one.
     record: Option<String>,
     pub(crate) indexes: IndexEntries,
-}
-
-/// The contents of a row's version columns.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Marks {
-    pub(crate) version: i32,
-    pub(crate) method: Option<String>,
-    pub(crate) key_id: Option<String>,
 }
 
 /// Number of values that a change consists of: key, owner, old and new tokens, old version, new marks, old and new record, old and
@@ -60,7 +49,7 @@ pub(crate) fn change_values<'a>(layout: &Layout, change: &'a Change) -> Vec<Opti
     values.extend(change.values.iter().map(|value| value.as_ref().map(|text| text.as_str())));
     if layout.version().is_some() {
         values.push(change.old.version.as_deref());
-        values.push(Some(change.marks.version_text()));
+        values.push(Some(change.marks.version.text()));
         values.push(change.marks.method.as_deref());
         values.push(change.marks.key_id.as_deref());
     }
@@ -85,7 +74,8 @@ impl Change {
     pub(crate) fn none(old: StoredRow) -> Self {
         let values = vec![None; old.values.len()];
         let indexes = IndexEntries::unchanged(&old);
-        Self { old, values, marks: Marks { version: 0, method: None, key_id: None }, record: None, indexes }
+        let marks = Marks { version: Version::Plaintext, method: None, key_id: None };
+        Self { old, values, marks, record: None, indexes }
     }
 
     /// A change that keeps the row's record true.
@@ -145,30 +135,7 @@ impl Change {
         now.values == self.values
             && now.owner == self.old.owner
             && now.indexes == self.indexes.values
-            && (layout.version().is_none() || now.version.as_deref() == Some(self.marks.version_text()))
+            && (layout.version().is_none() || now.version.as_deref() == Some(self.marks.version.text()))
             && record::is_same(now.record_text().unwrap_or_default(), self.record())
-    }
-}
-
-impl Marks {
-    /// The version columns for values of a form.
-    pub(crate) fn of(format: WriteFormat, key_id: Option<String>) -> Self {
-        let method = format.method().unwrap_or(PLAINTEXT);
-        Self { version: format.version(), method: Some(method.into()), key_id }
-    }
-
-    /// The row's current version columns.
-    pub(crate) fn kept(row: &StoredRow) -> Self {
-        let version = row.version.as_deref().and_then(|version| version.parse().ok()).unwrap_or(0);
-        Self { version, method: row.method.clone(), key_id: row.key_id.clone() }
-    }
-
-    /// The number of the form, as text.
-    pub(crate) fn version_text(&self) -> &'static str {
-        match self.version {
-            0 => "0",
-            1 => "1",
-            _ => "2",
-        }
     }
 }

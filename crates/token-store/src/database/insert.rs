@@ -41,7 +41,7 @@ impl<'a> NewRow<'a> {
             tokens.map(|(column, value)| (column.as_str(), value.as_ref().map(|text| text.as_str()))),
         );
         if let Some(names) = layout.version() {
-            columns.push((&names.version, Some(change.marks.version_text())));
+            columns.push((&names.version, Some(change.marks.version.text())));
             columns.push((&names.method, change.marks.method.as_deref()));
             columns.push((&names.key_id, change.marks.key_id.as_deref()));
         }

@@ -8,8 +8,9 @@ use crate::database::layout::Layout;
 use crate::database::row::StoredRow;
 use crate::database::select::{Mark, MarkCount, Walk};
 use crate::error::StoreError;
+use crate::marks::Version;
 use crate::store::TokenStore;
-use crate::write_format::{StoredVersion, WriteFormat};
+use crate::write_format::WriteFormat;
 
 /// The number of rows of a table that are not in a form, the profile's filter and the store's conditions respected.
 pub(crate) async fn pending(store: &TokenStore, layout: &Layout, to: WriteFormat) -> Result<u64, StoreError> {
@@ -32,7 +33,7 @@ pub(super) async fn under_other_keys(
     }
     let counts = store.database().count_by_marks(layout).await?;
     let is_left = |count: &&MarkCount| {
-        StoredVersion::of(count.version.as_deref()) == StoredVersion::Envelope
+        Version::read(count.version.as_deref()) == Some(Version::Envelope)
             && count.key_id.as_ref().is_none_or(|key| *key != goal.to && !goal.also.contains(key))
             && goal.chooses(layout, count.key_id.as_deref())
     };

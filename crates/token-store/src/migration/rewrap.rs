@@ -9,13 +9,14 @@ use envelope_core::format::has_strong_mark;
 use zeroize::Zeroizing;
 
 use crate::cipher::{Recorded, TokenCipher};
-use crate::database::change::{Change, Marks};
+use crate::database::change::Change;
 use crate::database::layout::Layout;
 use crate::database::row::StoredRow;
 use crate::error::{Needed, SealFailure};
+use crate::marks::{Marks, Version};
 use crate::plan::{CellCause, CellFailure, RowPlan, bad_record, readable};
 use crate::profile::Unmarked;
-use crate::write_format::{StoredVersion, WriteFormat};
+use crate::write_format::WriteFormat;
 
 /// Which data keys are re-wrapped.
 #[derive(Clone, Debug, Default)]
@@ -81,8 +82,8 @@ pub(crate) async fn plan_rewrap(
 
 /// Whether a text is an envelope, or has to be one because its row says so: then it is opened, and named if it does not open.
 fn is_envelope(row: &StoredRow, layout: &Layout, text: &str) -> bool {
-    let version = StoredVersion::of(row.version.as_deref());
-    let says_so = layout.version().is_some() && version == StoredVersion::Envelope;
+    let version = Version::read(row.version.as_deref());
+    let says_so = layout.version().is_some() && version == Some(Version::Envelope);
     has_strong_mark(text) || says_so && !text.is_empty()
 }
 
@@ -110,7 +111,7 @@ fn can_rewrap(cipher: &TokenCipher, column: &str, text: &str, row: &StoredRow) -
 /// A row of version 2 without any token comes under the key like its neighbours, or `status` would name the old one for
 /// ever; every other row without an envelope stays as it is.
 fn without_envelopes(layout: &Layout, row: StoredRow, goal: &RewrapGoal) -> Result<RowPlan, CellFailure> {
-    let is_envelope = StoredVersion::of(row.version.as_deref()) == StoredVersion::Envelope;
+    let is_envelope = Version::read(row.version.as_deref()) == Some(Version::Envelope);
     let holds_nothing = row.values.iter().flatten().all(|text| text.is_empty());
     if layout.version().is_none() || !is_envelope || !holds_nothing {
         return Ok(RowPlan::Already);

@@ -10,17 +10,17 @@ use zeroize::Zeroizing;
 use super::revision::{Content, changed};
 use super::{NewToken, TokenKey, TokenStore, Written, all_at_once};
 use crate::blind_index::{Draft, LayoutKeys, Make};
-use crate::cipher::{fallback_method, is_fallback};
 use crate::database::Text;
-use crate::database::change::{Change, Marks};
+use crate::database::change::Change;
 use crate::database::index::IndexEntries;
 use crate::database::layout::Layout;
 use crate::database::row::{StoredRow, row_name};
 use crate::database::swap::{Fate, Locked, Writing};
 use crate::database::within::Through;
 use crate::error::{DatabaseError, SealFailure, StoreError};
+use crate::marks::{Marks, Version};
 use crate::plan::concerns_every_value;
-use crate::write_format::{StoredVersion, WriteFormat};
+use crate::write_format::WriteFormat;
 
 /// How often a write starts over because others changed the row between its read and its write.
 pub(super) const ATTEMPTS: u32 = 8;
@@ -156,7 +156,7 @@ impl TokenStore {
     }
 
     pub(super) fn wrote(&self, layout: &Layout, change: &Change) -> Written {
-        if change.marks.method.as_deref().is_some_and(is_fallback) {
+        if change.marks.is_fallback() {
             self.inner.fallback_writes.fetch_add(1, Ordering::Relaxed);
         }
         let in_callers = self.prepared.as_ref().is_some_and(|prepared| prepared.is_all);
@@ -186,11 +186,9 @@ impl TokenStore {
         let (values, marks, indexes) = match (sealed, fallback) {
             (Err(StoreError::Seal { source, .. }), Some(format)) => {
                 let draft = Draft::new(layout, &row, keys);
-                let (values, mut marks, indexes) =
-                    self.seal_values(layout, &row, token, format, draft).await?;
+                let (values, marks, indexes) = self.seal_values(layout, &row, token, format, draft).await?;
                 warn_of_fallback(layout, &row, &source);
-                marks.method = Some(fallback_method(format));
-                (values, marks, indexes)
+                (values, marks.as_fallback(), indexes)
             }
             (sealed, _) => sealed?,
         };
@@ -352,7 +350,7 @@ pub(super) fn refused(layout: &Layout, row: &StoredRow, source: DatabaseError) -
 
 /// Whether a text that stays as it is still reads as what it is: by its row's version, or by its own mark.
 fn keeps_version(layout: &Layout, row: &StoredRow, format: WriteFormat) -> bool {
-    layout.version().is_none() || StoredVersion::of(row.version.as_deref()).is_of(format)
+    layout.version().is_none() || Version::read(row.version.as_deref()) == Some(format.into())
 }
 
 /// Whether the key that envelopes are unwrapped with stays the same; no other form is read by what stands in its column.

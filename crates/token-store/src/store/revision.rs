@@ -80,7 +80,7 @@ impl Content {
             None => [None; 3],
             Some(_) => {
                 let Change { marks, .. } = change;
-                [Some(marks.version_text()), marks.method.as_deref(), marks.key_id.as_deref()]
+                [Some(marks.version.text()), marks.method.as_deref(), marks.key_id.as_deref()]
             }
         };
         Self::of(&layout.table, &change.old, values, marks, unmarked)

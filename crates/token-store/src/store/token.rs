@@ -5,9 +5,9 @@ use std::fmt;
 use secrecy::SecretString;
 
 use super::revision::{Content, Revision};
-use crate::database::change::Marks;
 use crate::database::layout::Layout;
 use crate::database::row::{StoredRow, row_name};
+use crate::marks::Marks;
 
 /// Names a row by its primary key, in the first table of the profile unless another is named.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -208,7 +208,7 @@ pub struct Written {
 
 impl Written {
     pub(super) fn new(marks: &Marks, content: Content) -> Self {
-        Self { encryption_version: marks.version, encryption_method: marks.method.clone(), content }
+        Self { encryption_version: marks.version.number(), encryption_method: marks.method.clone(), content }
     }
 
     /// The revision of the row as it was written.
