@@ -450,3 +450,6 @@ fn without(places: Vec<usize>, left_out: &[usize]) -> Vec<usize> {
     let kept = places.into_iter().enumerate().filter(|(index, _)| !left_out.contains(index));
     kept.map(|(_, place)| place).collect()
 }
+
+#[cfg(test)]
+mod tests;

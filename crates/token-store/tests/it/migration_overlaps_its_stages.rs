@@ -161,3 +161,42 @@ on_each_database! {
         assert_eq!((named, report.rows, report.failed), (expected.iter().map(String::as_str).collect(), 30, 30));
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_were_read_are_written_although_the_next_page_cannot_be_read() {
+    let db = Sql::postgres(test_support::part!(postgres)).await;
+    table(&db, 300).await;
+    // 58030 is an error of the system, not of a row.
+    db.execute(
+        "CREATE FUNCTION public.is_readable(id text) RETURNS boolean LANGUAGE plpgsql AS \
+         $$ BEGIN IF id > 'r150' THEN RAISE EXCEPTION 'x' USING ERRCODE = '58030'; END IF; RETURN true; END $$",
+    )
+    .await;
+    let filter = "filter = \"public.is_readable(id)\"";
+    let keys = Keys::toml(&profile_of("users", &["id"], &["token"], filter));
+    // The next page is read, and fails, while most rows of the first one wait for their turn.
+    keys.faults().always_for("generate", Fault::Delay(Duration::from_millis(20)));
+    let outcome =
+        ends(&keys.store(&db).await, &to(WriteFormat::KmsEnvelope, 100), &StopFlag::default()).await;
+    assert!(matches!(outcome.ended_by, Some(Ended::Store(StoreError::Database(_)))), "{outcome:?}");
+    assert_eq!((outcome.report.migrated, sealed(&db).await), (100, 100));
+}
+
+/// Two transactions of one run could wait for each other in what triggers lock. Without triggers they write at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_with_triggers_is_written_by_one_transaction_at_a_time() {
+    let db = Sql::postgres(test_support::part!(postgres)).await;
+    let keys = table(&db, 200).await;
+    db.execute("CREATE SEQUENCE overlap").await;
+    // The lock of a transaction that is still at work keeps another one from getting it.
+    db.execute(
+        "CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+         IF NOT pg_catalog.pg_try_advisory_xact_lock(1) THEN PERFORM pg_catalog.nextval('public.overlap'); END IF; \
+         PERFORM pg_catalog.pg_sleep(0.005); RETURN NEW; END $$",
+    )
+    .await;
+    db.execute("CREATE TRIGGER note BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION note()").await;
+    let report = carry_out(&keys.store(&db).await, &to(WriteFormat::KmsEnvelope, 10)).await;
+    assert_eq!((report.migrated, sealed(&db).await), (200, 200));
+    assert_eq!(db.rows("SELECT is_called::text FROM overlap").await, [[Some("false".to_owned())]]);
+}
