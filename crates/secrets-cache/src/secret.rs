@@ -9,6 +9,7 @@ use std::time::Duration;
 use time::OffsetDateTime;
 
 use crate::name::SecretName;
+use crate::typed;
 use crate::value::SecretValue;
 
 /// Which version of a secret is meant, in AWS Secrets Manager's terms (its "staging labels").
@@ -75,6 +76,8 @@ pub struct Secret {
     pub expires: Option<OffsetDateTime>,
     /// The source that it came from.
     pub source: Arc<str>,
+    /// Whether the source keeps the members of the JSON object, and not its text.
+    members_only: bool,
 }
 
 impl Secret {
@@ -89,6 +92,7 @@ impl Secret {
             created: None,
             expires: None,
             source: source.into(),
+            members_only: false,
         }
     }
 
@@ -98,6 +102,27 @@ impl Secret {
         self.version = version.into();
         self.stages = stages;
         self
+    }
+
+    /// The source keeps the members of the JSON object apart from each other, and returns them in an order and notation of
+    /// its own.
+    #[cfg(feature = "vault")]
+    pub(crate) fn of_members(mut self) -> Self {
+        self.members_only = true;
+        self
+    }
+
+    /// Whether its source keeps the members of a JSON object, and not its text.
+    #[cfg(feature = "vault")]
+    pub(crate) fn is_of_members(&self) -> bool {
+        self.members_only
+    }
+
+    /// Whether it has this value. The members of a JSON object count where the source keeps only those; elsewhere every byte
+    /// of the text does.
+    #[must_use]
+    pub fn holds(&self, value: &SecretValue) -> bool {
+        self.value.same_as(value) || self.members_only && typed::has_same_members(&self.value, value)
     }
 
     /// Adds when it was made and when it stops being served.

@@ -8,7 +8,7 @@ use envelope_core::DataKey;
 use secrecy::ExposeSecret as _;
 use secrets_cache::source::dotenv::{DotenvEntry, DotenvFile, Doubt, Unreadable};
 use secrets_cache::source::{ListRequest, Replaces, list_all};
-use secrets_cache::typed::{has_same_members, is_json_object};
+use secrets_cache::typed::is_json_object;
 use secrets_cache::{NewSecret, SecretName, SecretValue, SourceError, Stage};
 use zeroize::Zeroizing;
 
@@ -46,11 +46,6 @@ enum State {
 impl Move {
     pub(super) fn is_change(&self) -> bool {
         self.state != State::Same
-    }
-
-    /// Whether a value of the source is the one of the file. KV returns the fields of a secret in an order of its own.
-    pub(super) fn is_in(&self, there: &SecretValue, opened: &Opened) -> bool {
-        there.same_as(&self.value) || &*opened.source.id() == "vault" && has_same_members(there, &self.value)
     }
 
     /// The change, which only succeeds while the source is as it was when the plan was made.
@@ -286,7 +281,7 @@ async fn compare(
             continue;
         }
         entry.state = match there {
-            Ok(secret) if entry.is_in(&secret.value, opened) => State::Same,
+            Ok(secret) if secret.holds(&entry.value) => State::Same,
             Ok(secret) if is_json_object(&secret.value) && !is_json_object(&entry.value) => {
                 // Other programs read its fields.
                 let reason = "is a JSON secret in the source, and the value in the file is not: import does not replace it, \

@@ -179,15 +179,17 @@ impl Metadata {
 
 /// The value of a version: the field of this source where it is the only one, otherwise the whole object.
 pub(super) fn secret(name: &SecretName, read: &Read<'_>, stages: Vec<Stage>) -> Option<Secret> {
-    let value = value(read.data)?;
+    let (value, shape) = value(read.data)?;
     let metadata = &read.metadata;
     let secret = Secret::new(name.clone(), value, ID).with_version(metadata.version.to_string(), stages);
-    Some(secret.with_times(time(&metadata.created_time), metadata.deleted()))
+    let secret = secret.with_times(time(&metadata.created_time), metadata.deleted());
+    Some(if shape == Shape::Fields { secret.of_members() } else { secret })
 }
 
-fn value(data: &RawValue) -> Option<SecretValue> {
+fn value(data: &RawValue) -> Option<(SecretValue, Shape)> {
     let fields: BTreeMap<String, &RawValue> = serde_json::from_str(data.get()).ok()?;
-    own_value(&fields).or_else(|| Some(SecretValue::text(data.get().to_owned())))
+    let own = own_value(&fields).map(|value| (value, Shape::Value));
+    own.or_else(|| Some((SecretValue::text(data.get().to_owned()), Shape::Fields)))
 }
 
 /// The value, where its fields are those of this source.
@@ -211,12 +213,12 @@ pub(super) enum Shape {
 
 impl Shape {
     /// The layout of a new value: that of the value before it, where the new one can have it.
-    pub(super) fn of(value: &SecretValue, before: &Read<'_>) -> Self {
+    pub(super) fn of(value: &SecretValue, before: &Secret) -> Self {
         let is_of_others = |data: &str| {
             let fields = serde_json::from_str::<BTreeMap<String, &RawValue>>(data);
             fields.is_ok_and(|fields| own_value(&fields).is_none())
         };
-        let is_kept = is_of_others(before.data.get()) && value.expose_text().is_some_and(is_of_others);
+        let is_kept = before.is_of_members() && value.expose_text().is_some_and(is_of_others);
         if is_kept { Self::Fields } else { Self::Value }
     }
 }
@@ -274,7 +276,7 @@ mod tests {
 
     fn value_of(json: &str) -> Option<(bool, Vec<u8>)> {
         let raw: &RawValue = serde_json::from_str(json).ok()?;
-        value(raw).map(|value| (value.is_binary(), value.expose_bytes().to_vec()))
+        value(raw).map(|(value, _)| (value.is_binary(), value.expose_bytes().to_vec()))
     }
 
     #[test]
@@ -316,8 +318,10 @@ mod tests {
         ] {
             let text = before(there);
             let read: Option<Read<'_>> = serde_json::from_str(&text).ok();
+            let name = SecretName::new("a").ok();
+            let before = name.zip(read).and_then(|(name, read)| secret(&name, &read, Vec::new()));
             let value = SecretValue::text(new);
-            assert_eq!(read.map(|read| Shape::of(&value, &read)), Some(expected), "{there} {new}");
+            assert_eq!(before.map(|before| Shape::of(&value, &before)), Some(expected), "{there} {new}");
             let body = write_body(&value, 1, expected);
             let body: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
             let read = value_of(&body["data"].to_string()).map(|(_, bytes)| bytes).unwrap_or_default();

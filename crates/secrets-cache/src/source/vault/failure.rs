@@ -64,6 +64,9 @@ fn refused(operation: &'static str, refusal: &Refusal) -> SourceError {
     match status {
         403 => SourceError::Denied { operation, cause: cause(Reason::Denied) },
         404 if !refusal.is_the_servers() => no_answer(operation),
+        404 if refusal.is_nothing_there() => {
+            SourceError::Unavailable { operation, cause: cause(Reason::Status(status)) }
+        }
         404 => SourceError::Unavailable { operation, cause: cause(Reason::NoMount) },
         405 => not_kv(operation),
         429 => SourceError::Throttled { operation, cause: cause(Reason::Status(status)) },

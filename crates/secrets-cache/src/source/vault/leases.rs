@@ -192,9 +192,11 @@ impl SecretSource for VaultLeases {
     /// The roles of the mount.
     async fn list(&self, request: &ListRequest) -> Result<ListPage, SourceError> {
         let (mount, _) = self.path.split();
-        let answer = self.client.list(&format!("{mount}/roles")).await;
-        let answer = answer.map_err(|error| failure::of_many(error::LIST, error))?;
-        let listed: convert::Listed = answer.data().map_err(|_| failure::no_answer(error::LIST))?;
+        let listed: convert::Listed = match self.client.list(&format!("{mount}/roles")).await {
+            Ok(answer) => answer.data().map_err(|_| failure::no_answer(error::LIST))?,
+            Err(VaultError::Refused(refusal)) if refusal.is_nothing_there() => return Ok(ListPage::default()),
+            Err(error) => return Err(failure::of_many(error::LIST, error)),
+        };
         let names = listed.keys.iter().filter_map(|name| SecretName::new(name).ok());
         let secrets = names.map(SecretMetadata::new).filter(|secret| request.matches(secret)).collect();
         Ok(ListPage::new(secrets, None))

@@ -289,10 +289,8 @@ impl SecretSource for VaultKv {
         }
         let before = self.metadata(&secret.name, error::PUT).await?;
         let current = before.as_ref().map_or(0, Metadata::current);
-        let shape = self.shape(&secret.name, &secret.value, current, error::PUT).await?;
-        if before.is_some()
-            && let Some(version) = self.version_with(&secret.name, &secret.value, shape).await?
-        {
+        let there = self.before(&secret.name, &secret.value, current).await?;
+        if let Some(version) = there.version_with(&secret.value) {
             self.tag(&secret.name, before.as_ref(), &secret.tags).await?;
             return Ok(Stored::as_before(version));
         }
@@ -304,7 +302,7 @@ impl SecretSource for VaultKv {
         if !is_allowed {
             return Err(SourceError::Conflict { name: secret.name.clone() });
         }
-        let version = self.write_as(shape, &secret.name, &secret.value, current, error::PUT).await?;
+        let version = self.write_as(there.shape, &secret.name, &secret.value, current, error::PUT).await?;
         self.tag(&secret.name, before.as_ref(), &secret.tags).await?;
         Ok(Stored::new(version.to_string(), before.is_none()))
     }

@@ -3,18 +3,31 @@
 use std::collections::BTreeMap;
 
 use serde_json::json;
-use vault_client::VaultError;
 use zeroize::Zeroizing;
 
 use super::VaultKv;
-use super::convert::{self, Metadata, Read, Shape, Written};
+use super::convert::{self, Metadata, Shape, Written};
 use super::failure::{self, Asked};
 use crate::error::{self, SourceError};
 use crate::name::SecretName;
-use crate::secret::Stage;
+use crate::secret::{Secret, Stage};
 use crate::source::{SecretSource as _, Stored, readable};
 use crate::typed;
 use crate::value::SecretValue;
+
+/// The current version, as far as it can be read, and the layout of the value after it.
+pub(super) struct Before {
+    secret: Option<Secret>,
+    pub(super) shape: Shape,
+}
+
+impl Before {
+    /// The current version, if it has this value.
+    pub(super) fn version_with(&self, value: &SecretValue) -> Option<String> {
+        let there = self.secret.as_ref().filter(|there| there.holds(value));
+        there.map(|there| there.version.clone())
+    }
+}
 
 impl VaultKv {
     /// Stores a value as the version after `current`, unless it is the value of that one.
@@ -24,27 +37,12 @@ impl VaultKv {
         value: &SecretValue,
         current: u64,
     ) -> Result<Stored, SourceError> {
-        let shape = self.shape(name, value, current, error::ROTATE).await?;
-        if let Some(version) = self.version_with(name, value, shape).await? {
+        let before = self.before(name, value, current).await?;
+        if let Some(version) = before.version_with(value) {
             return Ok(Stored::as_before(version));
         }
-        let version = self.write_as(shape, name, value, current, error::ROTATE).await?;
+        let version = self.write_as(before.shape, name, value, current, error::ROTATE).await?;
         Ok(Stored::new(version.to_string(), false))
-    }
-
-    /// The current version, if it has this value.
-    pub(super) async fn version_with(
-        &self,
-        name: &SecretName,
-        value: &SecretValue,
-        shape: Shape,
-    ) -> Result<Option<String>, SourceError> {
-        // The server returns the fields of a secret in an order of its own.
-        let is_same = |there: &SecretValue| {
-            there.same_as(value) || shape == Shape::Fields && typed::has_same_members(there, value)
-        };
-        let there = readable(self.get(name, &Stage::Current).await)?;
-        Ok(there.filter(|there| is_same(&there.value)).map(|there| there.version))
     }
 
     pub(super) async fn write_as(
@@ -63,26 +61,26 @@ impl VaultKv {
         Ok(written.version)
     }
 
-    /// The layout of a new value. Only for an object does the one that is there matter.
-    pub(super) async fn shape(
+    /// Reads the current version once. That it cannot be read is an error only where its layout matters, for an object.
+    pub(super) async fn before(
         &self,
         name: &SecretName,
         value: &SecretValue,
         current: u64,
-        operation: &'static str,
-    ) -> Result<Shape, SourceError> {
-        if current == 0 || !typed::is_json_object(value) {
-            return Ok(Shape::Value);
+    ) -> Result<Before, SourceError> {
+        if current == 0 {
+            return Ok(Before { secret: None, shape: Shape::Value });
         }
-        let path = self.place("data", name, operation).await?;
-        match self.client.get(&path).await {
-            Ok(answer) => {
-                let read: Read<'_> = answer.data().map_err(|_| failure::no_answer(operation))?;
-                Ok(Shape::of(value, &read))
-            }
-            Err(VaultError::Refused(refusal)) if refusal.is_nothing_there() => Ok(Shape::Value),
-            Err(error) => Err(failure::of(&Asked { operation, name }, error)),
-        }
+        let answer = self.get(name, &Stage::Current).await;
+        let is_gone =
+            matches!(answer, Err(SourceError::PendingDeletion { .. } | SourceError::Expired { .. }))
+                || answer.as_ref().is_err_and(SourceError::is_not_found);
+        let secret = match answer {
+            Err(error) if !is_gone && typed::is_json_object(value) => return Err(error),
+            answer => readable(answer)?,
+        };
+        let shape = secret.as_ref().map_or(Shape::Value, |secret| Shape::of(value, secret));
+        Ok(Before { secret, shape })
     }
 
     /// Adds tags to those that are there.
