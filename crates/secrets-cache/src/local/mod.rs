@@ -13,6 +13,7 @@
 //! may use the file at once.
 
 mod cleanup;
+mod file;
 mod head;
 mod present;
 mod read;
@@ -33,8 +34,9 @@ use async_trait::async_trait;
 use envelope_core::format::node_json::DataKeyRing;
 use envelope_core::ledger::{StoreRecord, refuses_unlabelled};
 use futures_util::stream::BoxStream;
-use sqlx::SqlitePool;
+use sqlx::{Sqlite, Transaction};
 
+use self::file::File;
 use self::writing::Writing;
 use crate::audit::{self, Record};
 use crate::error::SourceError;
@@ -76,7 +78,7 @@ pub enum Imported {
 /// A store in a SQLite file.
 #[derive(Clone)]
 pub struct LocalStore {
-    pool: SqlitePool,
+    file: Arc<File>,
     ring: Arc<dyn DataKeyRing>,
     /// The file's path, as the ring remembers it.
     path: Arc<str>,
@@ -100,10 +102,10 @@ impl LocalStore {
     /// # Errors
     /// [`SourceError::Storage`] if there is no such file, it cannot be opened, or is something else.
     pub async fn open(path: impl AsRef<Path>, ring: Arc<dyn DataKeyRing>) -> Result<Self, SourceError> {
-        let pool = schema::connect(path.as_ref()).await?;
+        let file = Arc::new(File::open(path.as_ref()).await?);
         audit::done(audit::KMS_INITIALIZED, Record::default().source(ID).key(&ring.active().0));
-        let store = Self { pool, ring, path: writing::shown(path.as_ref()).into() };
-        if schema::is_empty(&store.pool).await? {
+        let store = Self { file, ring, path: writing::shown(path.as_ref()).into() };
+        if schema::is_empty(&store.file.to_read().await.map_err(schema::storage)?).await? {
             Writing::begin(&store, OPEN).await?.commit().await?;
         }
         Ok(store)
@@ -119,7 +121,12 @@ impl LocalStore {
 
     /// Closes the file. Dropping the store does so as well, a little later.
     pub async fn close(&self) {
-        self.pool.close().await;
+        self.file.close().await;
+    }
+
+    /// A transaction to read in.
+    async fn begin(&self) -> Result<Transaction<'static, Sqlite>, sqlx::Error> {
+        self.file.to_read().await?.begin().await
     }
 
     /// Whether values that do not carry their purpose are refused everywhere under the ring, because a

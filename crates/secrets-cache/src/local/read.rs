@@ -19,7 +19,7 @@ pub(super) async fn get(store: &LocalStore, name: &SecretName, stage: &Stage) ->
     let failed = |error| SourceError::storage(error::GET, error);
     let known = store.remembered()?;
     // A transaction, so that a secret and the data that it is checked against are of one moment.
-    let mut transaction = store.pool.begin().await.map_err(failed)?;
+    let mut transaction = store.begin().await.map_err(failed)?;
     let trust = Trust::read(store, &mut transaction, &known).await?;
     let record = find(&mut transaction, name, &trust).await.map_err(failed)?;
     if let Some(record) = &record {
@@ -35,7 +35,7 @@ pub(super) async fn get_many(
 ) -> Result<Vec<Result<Secret, SourceError>>, SourceError> {
     let failed = |error| SourceError::storage(error::GET_MANY, error);
     let known = store.remembered()?;
-    let mut transaction = store.pool.begin().await.map_err(failed)?;
+    let mut transaction = store.begin().await.map_err(failed)?;
     let trust = Trust::read(store, &mut transaction, &known).await?;
     let wanted = serde_json::json!(names.iter().map(SecretName::as_str).collect::<Vec<_>>()).to_string();
     let query = "SELECT id FROM secrets WHERE name IN (SELECT value FROM json_each(?))";
@@ -55,7 +55,7 @@ pub(super) async fn get_many(
 pub(super) async fn describe(store: &LocalStore, name: &SecretName) -> Result<SecretMetadata, SourceError> {
     let failed = |error| SourceError::storage(error::DESCRIBE, error);
     let known = store.remembered()?;
-    let mut transaction = store.pool.begin().await.map_err(failed)?;
+    let mut transaction = store.begin().await.map_err(failed)?;
     let trust = Trust::read(store, &mut transaction, &known).await?;
     let record = find(&mut transaction, name, &trust).await.map_err(failed)?;
     if let Some(record) = &record {
@@ -68,7 +68,7 @@ pub(super) async fn describe(store: &LocalStore, name: &SecretName) -> Result<Se
 pub(super) async fn list(store: &LocalStore, request: &ListRequest) -> Result<ListPage, SourceError> {
     let failed = |error| SourceError::storage(error::LIST, error);
     let known = store.remembered()?;
-    let mut transaction = store.pool.begin().await.map_err(failed)?;
+    let mut transaction = store.begin().await.map_err(failed)?;
     let trust = Trust::read(store, &mut transaction, &known).await?;
     if request.cursor.is_none() {
         trust.check_all(&mut transaction).await?;

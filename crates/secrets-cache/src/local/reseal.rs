@@ -80,7 +80,7 @@ impl LocalStore {
     /// Whether there is nothing to do.
     async fn is_resealed(&self, active: &str) -> Result<bool, SourceError> {
         let known = self.remembered()?;
-        let mut transaction = self.pool.begin().await.map_err(failed(RESEAL))?;
+        let mut transaction = self.begin().await.map_err(failed(RESEAL))?;
         let trust = Trust::read(self, &mut transaction, &known).await?;
         if !trust.is_complete() || !trust.was_resealed() || trust.key_id() != Some(active) {
             return Ok(false);

@@ -1,19 +1,15 @@
-//! The file: how it is made, opened and recognized.
+//! The file: how it is made and recognized.
 
 use std::fs::OpenOptions;
 use std::io;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions as _, Row, SqliteConnection, SqlitePool};
+use sqlx::{Row, SqliteConnection, SqlitePool};
 
 use super::head::bucket;
 use crate::error::SourceError;
 
 const OPEN: &str = "open the store";
-/// How long one process waits for another's transaction.
-const BUSY: Duration = Duration::from_secs(15);
 /// "TKSL", so that `file` and this program can distinguish a store from other SQLite files.
 const APPLICATION_ID: i64 = 0x544b_534c;
 const VERSION: i64 = 2;
@@ -91,90 +87,11 @@ pub(super) fn create_file(path: &Path) -> Result<(), SourceError> {
     }
 }
 
-/// Opens the file for reading and writing, or for reading alone where it may not be written or the disk is full.
-pub(super) async fn connect(path: &Path) -> Result<SqlitePool, SourceError> {
-    let options = SqliteConnectOptions::new().filename(path).create_if_missing(false).foreign_keys(true);
-    // The driver's own log quotes slow statements.
-    let options = options.busy_timeout(BUSY).disable_statement_logging();
-    let writable = options
-        .clone()
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
-        // Deleted data is overwritten, so that the file does not keep an old envelope longer than its data
-        // key.
-        .pragma("secure_delete", "ON");
-    // No idle or lifetime limit: sqlx 0.9's task for them can spin for ever once its count of idle connections wraps.
-    let pool = SqlitePoolOptions::new().max_connections(4).idle_timeout(None).max_lifetime(None);
-    let pool = pool.acquire_timeout(BUSY * 2);
-    let opened = loop_while_busy(|| pool.clone().connect_with(writable.clone())).await;
-    let refused = match opened {
-        Ok(opened) => return recognized(opened).await,
-        Err(error) => error,
-    };
-    if is_writable(path) && !is_out_of_space(&refused) {
-        return Err(storage(refused));
-    }
-    // The log and its index may be there, so that SQLite can follow what others write.
-    if let Ok(opened) = pool.clone().connect_with(options.clone().read_only(true)).await
-        && let Ok(opened) = recognized(opened).await
-    {
-        return Ok(opened);
-    }
-    if has_log(path) {
-        return Err(storage(refused));
-    }
-    // Without a log no program is writing, and SQLite need not make the files that coordinate with writers. A connection
-    // serves one request, so that it never answers from pages that have been replaced since.
-    let pool = pool.after_release(|_, _| Box::pin(async { Ok(false) }));
-    recognized(pool.connect_with(options.read_only(true).immutable(true)).await.map_err(storage)?).await
-}
-
-/// Whether this process may write the file, and make others next to it.
-#[cfg(unix)]
-fn is_writable(path: &Path) -> bool {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    [path, directory].iter().all(|path| rustix::fs::access(*path, rustix::fs::Access::WRITE_OK).is_ok())
-}
-
-#[cfg(not(unix))]
-fn is_writable(path: &Path) -> bool {
-    OpenOptions::new().write(true).open(path).is_ok()
-}
-
-/// Whether there is a write-ahead log with something in it.
-fn has_log(path: &Path) -> bool {
-    std::fs::metadata(side_file(path, "-wal")).is_ok_and(|log| log.len() > 0)
-}
-
-/// A file that SQLite keeps next to the store.
-fn side_file(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
-}
-
 /// Refuses a file that is not a store, without writing to it. An empty file becomes a store with the
 /// first change.
-async fn recognized(pool: SqlitePool) -> Result<SqlitePool, SourceError> {
+pub(super) async fn recognized(pool: SqlitePool) -> Result<SqlitePool, SourceError> {
     found(&pool).await?;
     Ok(pool)
-}
-
-/// Switching a new file to its write-ahead log does not wait for another process that does the same.
-async fn loop_while_busy<F>(connect: impl Fn() -> F) -> Result<SqlitePool, sqlx::Error>
-where
-    F: Future<Output = Result<SqlitePool, sqlx::Error>>,
-{
-    let mut attempts = 0;
-    loop {
-        match connect().await {
-            Err(error) if is_busy(&error) && attempts < 50 => {
-                attempts += 1;
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-            outcome => return outcome,
-        }
-    }
 }
 
 /// The kind of a file.
@@ -250,22 +167,6 @@ enum Unknown {
     Version(i64),
 }
 
-/// Whether a file could not be made or extended: SQLITE_IOERR, SQLITE_FULL and SQLITE_CANTOPEN, in any of their extended forms.
-fn is_out_of_space(error: &sqlx::Error) -> bool {
-    primary_code(error).is_some_and(|code| matches!(code, 10 | 13 | 14))
-}
-
-fn is_busy(error: &sqlx::Error) -> bool {
-    // SQLITE_BUSY and SQLITE_LOCKED, in any of their extended forms.
-    primary_code(error).is_some_and(|code| matches!(code, 5 | 6))
-}
-
-/// The low byte of the code.
-fn primary_code(error: &sqlx::Error) -> Option<u32> {
-    let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
-    code.map(|code| code & 0xff)
-}
-
-fn storage(error: sqlx::Error) -> SourceError {
+pub(super) fn storage(error: sqlx::Error) -> SourceError {
     SourceError::storage(OPEN, error)
 }

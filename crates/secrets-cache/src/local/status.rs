@@ -52,7 +52,7 @@ impl LocalStore {
     /// [`SourceError::Storage`].
     pub async fn status(&self) -> Result<StoreStatus, SourceError> {
         let known = self.remembered()?;
-        let mut transaction = self.pool.begin().await.map_err(failed(STATUS))?;
+        let mut transaction = self.begin().await.map_err(failed(STATUS))?;
         let trusted = match Trust::read(self, &mut transaction, &known).await {
             Ok(trust) => trust.check_all(&mut transaction).await.map(|()| trust),
             Err(error) => Err(error),

@@ -58,7 +58,8 @@ impl<'a> Writing<'a> {
     ) -> Result<Self, SourceError> {
         let failed = failed(operation);
         // Immediate: a transaction that reads first and writes later would fail, not wait, when another wrote between.
-        let mut transaction = store.pool.begin_with("BEGIN IMMEDIATE").await.map_err(&failed)?;
+        let pool = store.file.to_write().await.map_err(&failed)?;
+        let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await.map_err(&failed)?;
         let is_new = schema::prepare(&mut transaction).await?;
         let (mut touched, mut is_fresh) = (BTreeSet::new(), false);
         let head = match Head::read(&mut transaction).await.map_err(&failed)? {
