@@ -346,7 +346,7 @@ fn denied_hint(operation: &str) -> &'static str {
         DESCRIBE => "allow secretsmanager:DescribeSecret on the secret",
         LIST => "allow secretsmanager:ListSecrets",
         PUT | ROTATE => {
-            "allow secretsmanager:CreateSecret, PutSecretValue and TagResource, and kms:GenerateDataKey on its key"
+            "allow secretsmanager:CreateSecret, PutSecretValue, UpdateSecretVersionStage and TagResource, and kms:GenerateDataKey on its key"
         }
         PROMOTE => "allow secretsmanager:DescribeSecret and UpdateSecretVersionStage on the secret",
         DELETE => "allow secretsmanager:DeleteSecret on the secret",

@@ -3,6 +3,8 @@
 
 mod support;
 
+#[cfg(all(feature = "local-store", target_os = "linux"))]
+mod a_full_disk_is_read_and_written_again_later;
 mod a_warm_cache_asks_nobody;
 mod an_outage_is_bounded;
 #[cfg(all(feature = "local-store", feature = "dotenv"))]
@@ -38,3 +40,5 @@ mod the_local_store_is_as_it_was_left;
 mod typed_reads_never_show_values;
 #[cfg(feature = "vault")]
 mod vault_versions_are_kept_apart;
+#[cfg(feature = "secrets-manager")]
+mod writes_through_a_faulty_network_lose_nothing;

@@ -124,7 +124,8 @@ async fn a_restore_does_all_it_can_and_lists_the_rest() {
     let target = SecretsManager::new(aws.secrets_manager());
     target.put(&new("gone", "old")).await.unwrap();
     target.delete(&name("gone")).await.unwrap();
-    let planned = backup::plan(&file, Arc::clone(&key), Unlabelled::Refuse, &target).await.unwrap();
+    let planned =
+        backup::plan(&file, Arc::clone(&key), Unlabelled::Refuse, &target, &|| false).await.unwrap();
     let restored =
         backup::restore(&file, Arc::clone(&key), Unlabelled::Refuse, &target, &|| false).await.unwrap();
     let failed = |plan: &backup::Plan| {

@@ -104,6 +104,12 @@ impl SecretsManager {
         Ok(Stored::new(answer.version_id().unwrap_or_default(), true))
     }
 
+    /// Gives a secret that has no current version a value. It needs no right to create secrets.
+    async fn fill(&self, secret: &NewSecret) -> Result<Stored, SourceError> {
+        let stored = self.swap(&secret.name, &secret.value, None, error::PUT).await?;
+        self.tag(secret).await.map(|()| stored)
+    }
+
     /// Stores a secret that is not there yet, or has no current version.
     async fn store_new(&self, secret: &NewSecret) -> Result<Stored, SourceError> {
         let conflict = match self.create(secret).await {
@@ -115,10 +121,7 @@ impl SecretsManager {
                 self.tag(secret).await.map(|()| Stored::as_before(there.version))
             }
             // Made by other means, for instance by Terraform, and still without a value.
-            Err(SourceError::NoSuchStage { .. }) => {
-                let stored = self.swap(&secret.name, &secret.value, None).await?;
-                self.tag(secret).await.map(|()| stored)
-            }
+            Err(SourceError::NoSuchStage { .. }) => self.fill(secret).await,
             Err(error) if error.is_outage() => Err(error),
             _ => Err(conflict),
         }
@@ -243,14 +246,17 @@ impl SecretSource for SecretsManager {
             return Err(unsupported(self.id(), "keep a rotation policy without a rotation function"));
         }
         if secret.stage == Stage::Current {
-            if let Some(version) = self.version_with(&secret.name, &secret.value).await? {
-                return self.tag(secret).await.map(|()| Stored::as_before(version));
+            let there = self.get(&secret.name, &Stage::Current).await;
+            let has_no_value = matches!(there, Err(SourceError::NoSuchStage { .. }));
+            if let Some(there) = super::readable(there)?.filter(|there| there.holds(&secret.value)) {
+                return self.tag(secret).await.map(|()| Stored::as_before(there.version));
             }
             match &secret.replaces {
                 Replaces::Anything => {}
+                Replaces::Nothing if has_no_value => return self.fill(secret).await,
                 Replaces::Nothing => return self.store_new(secret).await,
                 Replaces::Version(version) => {
-                    let stored = self.swap(&secret.name, &secret.value, Some(version)).await?;
+                    let stored = self.swap(&secret.name, &secret.value, Some(version), error::PUT).await?;
                     return self.tag(secret).await.map(|()| stored);
                 }
             }
@@ -279,7 +285,7 @@ impl SecretSource for SecretsManager {
         self.check(name, value)?;
         match self.version_with(name, value).await? {
             Some(there) if there == version => Ok(Stored::as_before(there)),
-            _ => self.swap(name, value, Some(version)).await,
+            _ => self.swap(name, value, Some(version), error::ROTATE).await,
         }
     }
 

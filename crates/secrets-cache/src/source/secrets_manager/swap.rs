@@ -8,7 +8,7 @@ use envelope_core::random;
 
 use super::failure::{self, Asked};
 use super::{SecretsManager, Stored};
-use crate::error::{self, SourceError};
+use crate::error::SourceError;
 use crate::name::SecretName;
 use crate::secret::Stage;
 use crate::value::SecretValue;
@@ -23,17 +23,19 @@ impl SecretsManager {
         name: &SecretName,
         value: &SecretValue,
         version: Option<&str>,
+        operation: &'static str,
     ) -> Result<Stored, SourceError> {
+        let asked = Asked { operation, name, stage: None };
         let label = format!("tokenseal-{}", hex::encode(random::bytes::<LABEL_LEN>()));
         let own = Stage::Other(label.into());
-        let new = self.put_version(name, value, &own, error::ROTATE).await?;
-        let moved = self.move_current(name, version, &new.version).await;
+        let new = self.put_version(name, value, &own, operation).await?;
+        let moved = self.move_current(&asked, version, &new.version).await;
         let moved = match moved {
             Err(error) => self.is_moved(name, version, &new.version, error).await,
             Ok(()) => Ok(()),
         };
         // A version without a label is removed by the service. With it, it is in no one's way.
-        if let Err(error) = self.remove_label(name, &own, &new.version).await {
+        if let Err(error) = self.remove_label(&asked, &own, &new.version).await {
             tracing::warn!(
                 class = error.class(),
                 label = own.label(),
@@ -43,19 +45,17 @@ impl SecretsManager {
         moved.map(|()| new)
     }
 
-    async fn move_current(&self, name: &SecretName, from: Option<&str>, to: &str) -> Result<(), SourceError> {
-        let request = self.client.update_secret_version_stage().secret_id(name.as_str());
+    async fn move_current(&self, asked: &Asked<'_>, from: Option<&str>, to: &str) -> Result<(), SourceError> {
+        let request = self.client.update_secret_version_stage().secret_id(asked.name.as_str());
         let request = request.version_stage(Stage::Current.label());
         let request = request.set_remove_from_version_id(from.map(Into::into)).move_to_version_id(to);
-        let asked = Asked { operation: error::ROTATE, name, stage: None };
-        request.send().await.map(drop).map_err(|e| failure::of_write(&asked, e))
+        request.send().await.map(drop).map_err(|e| failure::of_write(asked, e))
     }
 
-    async fn remove_label(&self, name: &SecretName, label: &Stage, from: &str) -> Result<(), SourceError> {
-        let request = self.client.update_secret_version_stage().secret_id(name.as_str());
+    async fn remove_label(&self, asked: &Asked<'_>, label: &Stage, from: &str) -> Result<(), SourceError> {
+        let request = self.client.update_secret_version_stage().secret_id(asked.name.as_str());
         let request = request.version_stage(label.label()).remove_from_version_id(from);
-        let asked = Asked { operation: error::ROTATE, name, stage: None };
-        request.send().await.map(drop).map_err(|e| failure::of_write(&asked, e))
+        request.send().await.map(drop).map_err(|e| failure::of_write(asked, e))
     }
 
     /// Whether the new version is current after all: an answer can be lost. The service has no error of its own for a label
