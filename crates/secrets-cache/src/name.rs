@@ -49,6 +49,12 @@ impl SecretName {
         if is_variable(&made) { made } else { format!("_{made}") }
     }
 
+    /// The variables that a name can be: first the one that is asked for, then the one that it is written as, and that in
+    /// upper case.
+    pub(crate) fn spellings(&self) -> [String; 3] {
+        [self.to_string(), self.variable(), self.variable().to_ascii_uppercase()]
+    }
+
     /// Whether two names are the same variable in two spellings, as `database-url` and `DATABASE_URL` are. Two names that
     /// are variables are so only if they are equal: programs read `http_proxy` and `HTTP_PROXY` as two settings.
     #[must_use]

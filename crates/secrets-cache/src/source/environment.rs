@@ -42,8 +42,8 @@ impl SecretSource for EnvironmentVariables {
 
     /// The variable that answers, or the one that would.
     fn own_name(&self, name: &SecretName) -> SecretName {
-        let [.., last] = spellings(name);
-        let answers = spellings(name).into_iter().find(|spelling| std::env::var_os(spelling).is_some());
+        let [.., last] = name.spellings();
+        let answers = name.spellings().into_iter().find(|spelling| std::env::var_os(spelling).is_some());
         SecretName::new(&answers.unwrap_or(last)).unwrap_or_else(|_| name.clone())
     }
 
@@ -61,16 +61,11 @@ impl SecretSource for EnvironmentVariables {
 }
 
 fn variable(name: &SecretName) -> Result<SecretValue, SourceError> {
-    let value = spellings(name).iter().find_map(std::env::var_os);
+    // A name with `=` cannot be a variable, and is only reported as not set.
+    let value = name.spellings().iter().find_map(std::env::var_os);
     let value = value.ok_or_else(|| SourceError::NotFound { name: name.clone() })?;
     Ok(match value.into_string() {
         Ok(text) => SecretValue::text(SecretString::from(text)),
         Err(bytes) => SecretValue::binary(bytes.into_encoded_bytes()),
     })
-}
-
-/// The variables that a name can be, first the one that is asked for. A name with `=` cannot be a variable, and `var_os`
-/// only reports that it is not set.
-fn spellings(name: &SecretName) -> [String; 3] {
-    [name.to_string(), name.variable(), name.variable().to_ascii_uppercase()]
 }

@@ -139,3 +139,30 @@ fn an_unquoted_backslash_and_a_carriage_return_in_quotes_are_doubtful() {
     assert_eq!(doubt("A='x\ry'\n"), Some(Doubt::CarriageReturn));
     assert_eq!(doubt("A=\"x\\r\\ny\"\r\n"), None);
 }
+
+#[tokio::test]
+async fn a_name_is_a_variable_in_any_spelling_as_in_the_environment() {
+    let file = file("CRM_KEY=1\nhttp_proxy=2\nHTTP_PROXY=3\nno_proxy=4\nDb_Url=5\n");
+    let source = Dotenv::open(file.path(), Environment::Development).unwrap();
+    for (asked, expected) in [
+        ("CRM_KEY", Some("1")),
+        ("crm/key", Some("1")),
+        ("crm-key", Some("1")),
+        ("crm_key", Some("1")),
+        ("Crm_Key", Some("1")),
+        ("http_proxy", Some("2")),
+        ("HTTP_PROXY", Some("3")),
+        ("Http_Proxy", Some("3")),
+        ("http-proxy", Some("3")),
+        ("no_proxy", Some("4")),
+        ("no-proxy", Some("4")),
+        ("NO_PROXY", None),
+        ("db-url", Some("5")),
+        ("crm", None),
+    ] {
+        let found = source.get(&name(asked), &Stage::Current).await.ok();
+        assert_eq!(found.as_ref().map(text), expected, "{asked}");
+    }
+    assert_eq!(source.own_name(&name("crm_key")), name("CRM_KEY"));
+    assert_eq!(list_all(&source, &ListRequest::default()).await.unwrap().len(), 5);
+}

@@ -60,10 +60,12 @@ impl Dotenv {
         Self { settings: entries.into_iter().map(|entry| (entry.name, entry.value)).collect() }
     }
 
-    /// The setting of this name, or the one that is another spelling of it: `TEST_SECRET` is `test-secret`.
+    /// The setting of this name, or the one that is another spelling of it, as for a variable of the environment:
+    /// `TEST_SECRET` is `test-secret` and `test_secret`.
     fn find(&self, name: &SecretName) -> Option<(&SecretName, &SecretString)> {
-        let spelled = || self.settings.iter().find(|(there, _)| there.is_spelling_of(name));
-        self.settings.get_key_value(name).or_else(spelled)
+        let spelled = |spelling: &String| self.settings.get_key_value(spelling.as_str());
+        let in_any_case = || self.settings.iter().find(|(there, _)| there.is_spelling_of(name));
+        name.spellings().iter().find_map(spelled).or_else(in_any_case)
     }
 }
 
