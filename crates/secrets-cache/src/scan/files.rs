@@ -13,6 +13,8 @@ use super::shown;
 pub(super) const MAX_LEN: u64 = 64 << 20;
 /// Bytes that are read to distinguish text from other content.
 const SAMPLE: usize = 8 << 10;
+/// The byte order mark of UTF-8.
+const UTF8_MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
 /// Directories of tools, which hold copies of other files.
 const PASSED_OVER: [&str; 6] = [".git", ".hg", ".svn", "node_modules", ".venv", "__pycache__"];
 /// Files in them that hold credentials of their own.
@@ -181,11 +183,11 @@ pub(super) fn read(path: &Path, named: bool) -> Result<String, Reason> {
 /// UTF-8 and UTF-16 with or without their marks, UTF-32 with its mark, or text of an older encoding, whose other characters
 /// are replaced.
 pub(super) fn text(bytes: &[u8], is_forced: bool) -> Option<String> {
+    let bytes = bytes.strip_prefix(&UTF8_MARK).unwrap_or(bytes);
     let sample = &bytes[..bytes.len().min(SAMPLE)];
     match bytes {
         [0xff, 0xfe, 0, 0, rest @ ..] => return Some(utf32(rest, u32::from_le_bytes)),
         [0, 0, 0xfe, 0xff, rest @ ..] => return Some(utf32(rest, u32::from_be_bytes)),
-        [0xef, 0xbb, 0xbf, rest @ ..] => return text(rest, is_forced),
         [0xff, 0xfe, rest @ ..] => return Some(utf16(rest, u16::from_le_bytes)),
         [0xfe, 0xff, rest @ ..] => return Some(utf16(rest, u16::from_be_bytes)),
         _ => {}
@@ -212,4 +214,16 @@ fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> String {
 fn utf32(bytes: &[u8], unit: fn([u8; 4]) -> u32) -> String {
     let units = bytes.chunks_exact(4).map(|four| unit([four[0], four[1], four[2], four[3]]));
     units.map(|unit| char::from_u32(unit).unwrap_or(char::REPLACEMENT_CHARACTER)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_one_mark_is_taken_off_and_a_file_of_marks_ends() {
+        assert_eq!(text(b"\xef\xbb\xbfA=1", false).as_deref(), Some("A=1"));
+        let many = UTF8_MARK.repeat(1 << 20);
+        assert_eq!(text(&many, false).map(|text| text.len()), Some(many.len() - UTF8_MARK.len()));
+    }
 }

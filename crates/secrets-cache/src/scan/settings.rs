@@ -100,9 +100,8 @@ impl Kind {
             ".netrc" | "_netrc" => Self::Netrc,
             ".pgpass" | "pgpass.conf" => Self::Pgpass,
             _ if is_env_like(&name) || name.ends_with("_history") => Self::Env,
-            _ if name.starts_with("dockerfile") || name == "containerfile" || extension == "dockerfile" => {
-                Self::Dockerfile
-            }
+            "dockerfile" | "containerfile" => Self::Dockerfile,
+            _ if name.starts_with("dockerfile.") || extension == "dockerfile" => Self::Dockerfile,
             _ if CONFIGURATION.contains(&extension) => Self::Configuration,
             _ if SHELLS.contains(&extension) => Self::Script,
             _ => Self::Code,
@@ -236,6 +235,21 @@ mod tests {
     fn every_pattern_compiles() {
         for pattern in [&ASSIGNMENT, &OF_SHELL, &OF_DOCKER, &MEMBER, &NETRC, &QUOTED] {
             assert!(pattern.is_some());
+        }
+    }
+
+    #[test]
+    fn a_name_that_begins_with_dockerfile_need_not_be_one() {
+        for (name, expected) in [
+            ("Dockerfile", Kind::Dockerfile),
+            ("Dockerfile.prod", Kind::Dockerfile),
+            ("prod.Dockerfile", Kind::Dockerfile),
+            ("Containerfile", Kind::Dockerfile),
+            ("dockerfile_test.go", Kind::Code),
+            ("dockerfiles.yaml", Kind::Configuration),
+            ("dockerfile-lint.sh", Kind::Script),
+        ] {
+            assert_eq!(Kind::of(Path::new(name)), expected, "{name}");
         }
     }
 }
