@@ -9,14 +9,14 @@ use secrets_cache::local::LocalStore;
 use secrets_cache::sealed_stream::{Existing, StreamKind};
 use serde::Serialize;
 
-use super::Options;
 use super::failure::Failure;
 use super::file_key::FileKeys;
 use super::source::{Opened, SourceUri};
+use super::{Options, unless_stopped};
 use crate::exit::{Exit, failures_exit};
 use crate::input;
 use crate::output::emit;
-use crate::startup;
+use token_store::migration::StopFlag;
 use tokenseal::Settings;
 
 #[derive(clap::Args)]
@@ -84,11 +84,12 @@ pub(super) async fn write(
     settings: &Settings,
     opened: &Opened,
     options: &Options,
+    stop: &StopFlag,
 ) -> Result<Exit, Failure> {
     let in_use = files_in_use(settings, &options.source);
     check_target(&args.file, args.overwrite, in_use.iter().map(PathBuf::as_path))?;
-    let key = FileKeys::open(settings, options).await?.for_new(StreamKind::Backup).await?;
-    let stop = startup::stop_on_signals();
+    let key = async { FileKeys::open(settings, options).await?.for_new(StreamKind::Backup).await };
+    let key = unless_stopped(stop, key).await?;
     let written =
         backup::write(&*opened.source, key, &args.file, existing(args.overwrite), &|| stop.is_set()).await?;
     let left_out = |stage| {
@@ -124,18 +125,20 @@ pub(super) async fn restore(
     settings: &Settings,
     opened: &Opened,
     options: &Options,
+    stop: &StopFlag,
 ) -> Result<Exit, Failure> {
     input::check(&args.file)?;
     let unlabelled = unlabelled(&args, opened)?;
-    let key = FileKeys::open(settings, options).await?.of(&args.file).await?;
-    let stop = startup::stop_on_signals();
+    let key = async { FileKeys::open(settings, options).await?.of(&args.file).await };
+    let key = unless_stopped(stop, key).await?;
+    let is_stopped = || stop.is_set();
     let Restored { plan, versions, interrupted, .. } = match args.dry_run {
         true => {
             let mut planned = Restored::default();
-            planned.plan = backup::plan(&args.file, key, unlabelled, &*opened.source).await?;
+            planned.plan = backup::plan(&args.file, key, unlabelled, &*opened.source, &is_stopped).await?;
             planned
         }
-        false => backup::restore(&args.file, key, unlabelled, &*opened.source, &|| stop.is_set()).await?,
+        false => backup::restore(&args.file, key, unlabelled, &*opened.source, &is_stopped).await?,
     };
     let names = |names: &[SecretName]| names.iter().map(ToString::to_string).collect();
     let report = RestoreReport {

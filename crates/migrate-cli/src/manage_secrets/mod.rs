@@ -34,6 +34,8 @@ use self::failure::Failure;
 use self::source::{IfMissing, Opened, SourceUri};
 use crate::exit::Exit;
 use crate::{cli, startup};
+use secrets_cache::sealed_stream::StreamError;
+use token_store::migration::StopFlag;
 use tokenseal::Settings;
 use tokenseal::audit::events;
 use tokenseal::telemetry::Readiness;
@@ -145,23 +147,43 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
 
 /// Every change is one transaction or one request, so stopping between two of them leaves nothing half-written.
 async fn interruptible(cli: Cli) -> Result<Exit, Failure> {
-    // Commands that run a program leave signals to it; the others finish the current item, and report.
-    if cli.command.hears_signals() {
-        return dispatch(cli.command, cli.options).await;
+    // A program that is run gets the signals itself.
+    if matches!(cli.command, Command::Exec(_)) {
+        return dispatch(cli.command, cli.options, &StopFlag::default()).await;
     }
     let stop = startup::stop_on_signals();
-    let stopped = async {
-        while !stop.is_set() {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
+    // These finish the current item, and report.
+    if cli.command.ends_between_items() {
+        return dispatch(cli.command, cli.options, &stop).await;
+    }
     tokio::select! {
-        outcome = dispatch(cli.command, cli.options) => outcome,
-        () = stopped => Ok(Exit::Interrupted),
+        outcome = dispatch(cli.command, cli.options, &stop) => outcome,
+        () = stopped(&stop) => Ok(Exit::Interrupted),
     }
 }
 
-async fn dispatch(command: Command, options: Options) -> Result<Exit, Failure> {
+/// Returns after a signal to stop.
+async fn stopped(stop: &StopFlag) {
+    while !stop.is_set() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Prepares work that ends between two items: a signal in the meantime ends the command, since nothing is changed yet.
+async fn unless_stopped<T, E>(
+    stop: &StopFlag,
+    preparation: impl Future<Output = Result<T, E>>,
+) -> Result<T, Failure>
+where
+    Failure: From<E>,
+{
+    tokio::select! {
+        prepared = preparation => Ok(prepared?),
+        () = stopped(stop) => Err(StreamError::Stopped.into()),
+    }
+}
+
+async fn dispatch(command: Command, options: Options, stop: &StopFlag) -> Result<Exit, Failure> {
     // None of these needs a source.
     let command = match command {
         Command::Completions { shell } => return Ok(cli::completions::<Cli>(shell)?),
@@ -172,16 +194,17 @@ async fn dispatch(command: Command, options: Options) -> Result<Exit, Failure> {
     let settings = Settings::from_environment()?;
     events::configuration_loaded(&options.common.actor(&settings), &settings.profile.name);
     let command = match command {
-        Command::SealFile(args) => return seal::seal_file(args, &settings, &options).await,
-        Command::OpenFile(args) => return seal::open_file(args, &settings, &options).await,
+        Command::SealFile(args) => return seal::seal_file(args, &settings, &options, stop).await,
+        Command::OpenFile(args) => return seal::open_file(args, &settings, &options, stop).await,
         Command::ResealJson(args) => return reseal_json::run(args, &settings, &options).await,
         Command::RotationStep(args) => return rotation::step(args, &settings, &options).await,
         Command::RotationFunction(args) => return rotation::function(args, &settings, &options).await,
         other => other,
     };
-    let opened = Opened::open(&settings, &options, command.if_missing()).await?;
+    let opened = Opened::open(&settings, &options, command.if_missing());
+    let opened = unless_stopped(stop, opened).await?;
     options.common.telemetry.set_ready(Readiness::default());
-    let outcome = with_source(command, &settings, &opened, &options).await;
+    let outcome = with_source(command, &settings, &opened, &options, stop).await;
     opened.close().await;
     outcome
 }
@@ -191,6 +214,7 @@ async fn with_source(
     settings: &Settings,
     opened: &Opened,
     options: &Options,
+    stop: &StopFlag,
 ) -> Result<Exit, Failure> {
     match command {
         Command::Get(args) => one::get(args, opened, options).await,
@@ -202,11 +226,11 @@ async fn with_source(
         Command::CleanUp(args) => list::clean_up(args, opened, options).await,
         Command::Reseal => list::reseal(opened, options).await,
         Command::AcceptRestore => list::accept_restore(opened, options).await,
-        Command::Import(args) => import::run(args, settings, opened, options).await,
+        Command::Import(args) => import::run(args, settings, opened, options, stop).await,
         Command::ImportNode(args) => node::run(args, opened, options).await,
         Command::Exec(args) => exec::run(args, opened, options).await,
-        Command::Backup(args) => backup::write(args, settings, opened, options).await,
-        Command::Restore(args) => backup::restore(args, settings, opened, options).await,
+        Command::Backup(args) => backup::write(args, settings, opened, options, stop).await,
+        Command::Restore(args) => backup::restore(args, settings, opened, options, stop).await,
         // Answered without a source.
         Command::Completions { .. }
         | Command::Scan(_)
@@ -220,16 +244,11 @@ async fn with_source(
 }
 
 impl Command {
-    /// Whether the command deals with signals itself.
-    fn hears_signals(&self) -> bool {
+    /// Whether the command deals with a signal itself: it finishes the current item.
+    fn ends_between_items(&self) -> bool {
         matches!(
             self,
-            Self::Exec(_)
-                | Self::Import(_)
-                | Self::Backup(_)
-                | Self::Restore(_)
-                | Self::SealFile(_)
-                | Self::OpenFile(_)
+            Self::Import(_) | Self::Backup(_) | Self::Restore(_) | Self::SealFile(_) | Self::OpenFile(_)
         )
     }
 

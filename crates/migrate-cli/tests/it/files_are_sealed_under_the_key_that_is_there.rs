@@ -136,15 +136,38 @@ fn a_termination_leaves_nothing_half_written() {
     fs::File::create(program.path().join("large")).unwrap().set_len(LEN).unwrap();
     program.secrets(&["seal-file", "large", "sealed"], "").expect(0);
     for command in [["seal-file", "large", "out"], ["open-file", "sealed", "out"]] {
-        let mut child = program.secrets_command(&command).spawn().unwrap();
-        let limit = Instant::now() + Duration::from_secs(60);
-        while !names(&program).iter().any(|name| name.ends_with(".part")) {
-            assert!(Instant::now() < limit && child.try_wait().unwrap().is_none(), "{:?}", names(&program));
-        }
-        signal(&child, "TERM");
-        assert_eq!(child.wait().unwrap().code(), Some(130), "{command:?}");
-        assert_eq!(names(&program), ["large", "sealed"], "{command:?}");
+        let is_stopped = |_: &usize| is_stopped(&program, &command);
+        // On a machine that is busy with other work, the signal can come after the end.
+        assert!((0..20).find(is_stopped).is_some(), "{command:?} ends before every signal");
     }
+}
+
+/// Runs a command, and stops it while it writes: then nothing is left. False if it was done before, with the whole file.
+fn is_stopped(program: &Program, command: &[&str]) -> bool {
+    let mut child = program.secrets_command(command).spawn().unwrap();
+    let limit = Instant::now() + Duration::from_secs(60);
+    while !names(program).iter().any(|name| name.ends_with(".part")) && child.try_wait().unwrap().is_none() {
+        assert!(Instant::now() < limit, "{:?}", names(program));
+    }
+    signal(&child, "TERM");
+    let code = child.wait().unwrap().code();
+    if code == Some(130) {
+        assert_eq!(names(program), ["large", "sealed"], "{command:?}");
+        return true;
+    }
+    assert_eq!(
+        (code, names(program).as_slice()),
+        (Some(0), &["large".into(), "out".into(), "sealed".into()][..])
+    );
+    let out = program.path().join("out");
+    if command[0] == "seal-file" {
+        program.secrets(&["open-file", "out", "opened"], "").expect(0);
+        fs::remove_file(&out).unwrap();
+        fs::rename(program.path().join("opened"), &out).unwrap();
+    }
+    assert!(fs::read(program.path().join("large")).unwrap() == fs::read(&out).unwrap(), "{command:?}");
+    fs::remove_file(out).unwrap();
+    false
 }
 
 #[test]

@@ -5,7 +5,9 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use test_support::part;
+use tokio::task::block_in_place;
 
 use crate::support::place::{MASTER_KEY, Place, STRIP, count, read, stored, write};
 
@@ -38,7 +40,7 @@ fn what_opens_the_store_is_neither_moved_nor_stripped() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_opens_secrets_manager_is_neither_moved_nor_stripped() {
     let moto = test_support::part!(moto);
-    tokio::task::block_in_place(|| {
+    block_in_place(|| {
         let place = Place::new(Some(moto));
         let kept = "AWS_ACCESS_KEY_ID=canary-1\nAWS_SECRET_ACCESS_KEY=canary-2\nAWS_REGION=eu-west-1\n";
         write(&place, &format!("{kept}DB_PASSWORD=canary-3\n"));
@@ -216,4 +218,30 @@ fn ten_thousand_lines_take_a_time_that_grows_with_their_number() {
     write(&place, &(0..10_000).map(|n| format!("A{n}=canary-{n}\n")).collect::<String>());
     assert_eq!(count(&place.json(&STRIP, 0), "created"), 10_000);
     assert_eq!(stored(&place, "A9999").unwrap(), "canary-9999");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn json_of_another_text_counts_as_moved_only_where_the_source_keeps_its_members() {
+    let bao = part!(openbao);
+    let places = [Place::new(None), Place::on_openbao(&bao).await];
+    let text = "DB='{\"a\": 2, \"b\":1}'\n";
+    block_in_place(|| {
+        for place in &places {
+            assert!(place.run(&["set", "DB"], "{\"b\":1,\"a\":2}").status.success());
+            write(place, text);
+            let report = place.json(&STRIP, 3);
+            assert_eq!(report["conflicts"], json!(["DB"]), "{report}");
+            assert_eq!(read(place), text, "the text is nowhere else");
+            assert_eq!(stored(place, "DB").unwrap(), "{\"b\":1,\"a\":2}");
+        }
+    });
+    let fields = &places[1];
+    let path = fields.source()[1].trim_start_matches("vault:").replacen("/app", "/data/app/DB", 1);
+    bao.call("POST", &path, json!({ "data": { "b": 1, "a": 2 } })).await;
+    block_in_place(|| {
+        let report = fields.json(&STRIP, 0);
+        assert_eq!((&report["unchanged"], &report["stripped"]), (&json!(["DB"]), &json!(true)));
+    });
+    let read = bao.call("GET", &path, Value::Null).await;
+    assert_eq!((&read["data"], &read["metadata"]["version"]), (&json!({ "b": 1, "a": 2 }), &json!(2)));
 }

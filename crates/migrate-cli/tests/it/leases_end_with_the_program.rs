@@ -115,3 +115,19 @@ async fn without_watch_it_stays_as_well_and_a_role_that_is_not_there_is_named() 
         assert_eq!(missing.document()["error"]["class"], "not_found");
     });
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mount_without_roles_is_an_empty_list_and_no_mount_is_a_failure() {
+    let bao = part!(openbao);
+    let mount = bao.mount("database", json!({})).await;
+    let program = program(&bao);
+    let list = |mount: &str| {
+        let source = format!("vault-lease:{mount}/creds");
+        program.secrets_command(&["--source", &source, "list", "--format", "json"]).output().unwrap()
+    };
+    let empty = block_in_place(|| list(&mount));
+    assert_eq!(empty.status.code(), Some(0), "{empty:?}");
+    let absent = block_in_place(|| list("no-such-mount"));
+    assert_eq!(absent.status.code(), Some(5), "{absent:?}");
+    assert!(String::from_utf8_lossy(&absent.stdout).contains("VAULT_NAMESPACE"), "{absent:?}");
+}

@@ -60,14 +60,15 @@ impl Unlabelled {
 /// Reads a whole backup, and returns the changes that restoring it would make.
 ///
 /// # Errors
-/// [`BackupError`].
+/// [`BackupError`], [`StreamError::Stopped`] among them.
 pub async fn plan(
     path: &Path,
     key: Arc<DataKey>,
     unlabelled: Unlabelled,
     target: &dyn SecretSource,
+    is_stopped: IsStopped<'_>,
 ) -> Result<Plan, BackupError> {
-    restore::plan(path, key, unlabelled, target).await
+    restore::plan(path, key, unlabelled, target, is_stopped).await
 }
 
 /// Restores a backup: secrets that differ get the value from the backup as their new version, and those that are
@@ -75,10 +76,10 @@ pub async fn plan(
 ///
 /// The whole file is authenticated before anything is changed. A source that has transactions gets all of it or
 /// nothing; another gets all that it takes, the rest is in [`Plan::failed`], and a restore that was stopped is repeated: it
-/// ends between two secrets, with [`Restored::interrupted`].
+/// ends between two secrets, with [`Restored::interrupted`], or with [`StreamError::Stopped`] before the first.
 ///
 /// # Errors
-/// [`BackupError`]; [`StreamError::Stopped`] where a source with transactions took nothing.
+/// [`BackupError`]; [`StreamError::Stopped`] where nothing was stored.
 pub async fn restore(
     path: &Path,
     key: Arc<DataKey>,

@@ -1,6 +1,6 @@
 //! Restoring a backup.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::error::Error as _;
 use std::fs::File;
 use std::io::BufReader;
@@ -14,13 +14,12 @@ use time::OffsetDateTime;
 use tokio::sync::mpsc;
 
 use super::record::Records;
-use super::{BackupError, Unlabelled, blocking};
+use super::{BackupError, Unlabelled};
 use crate::error::SourceError;
 use crate::name::SecretName;
 use crate::sealed_stream::{IsStopped, StreamReader, go_on, regular};
-use crate::secret::Stage;
+use crate::secret::{Secret, Stage};
 use crate::source::{NewSecret, SecretSource};
-use crate::value::SecretValue;
 
 /// Secrets compared together.
 const PAGE: usize = 200;
@@ -84,9 +83,15 @@ pub(super) async fn plan(
     key: Arc<DataKey>,
     unlabelled: Unlabelled,
     target: &dyn SecretSource,
+    is_stopped: IsStopped<'_>,
 ) -> Result<Plan, BackupError> {
     let mut differences = Differences::new(path, key, unlabelled, target);
-    while differences.next().await?.is_some() {}
+    loop {
+        go_on(is_stopped)?;
+        if differences.next().await?.is_none() {
+            break;
+        }
+    }
     Ok(differences.plan)
 }
 
@@ -97,7 +102,7 @@ pub(super) async fn restore(
     target: &dyn SecretSource,
     is_stopped: IsStopped<'_>,
 ) -> Result<Restored, BackupError> {
-    authenticate(path, Arc::clone(&key), unlabelled).await?;
+    authenticate(path, Arc::clone(&key), unlabelled, is_stopped).await?;
     let mut differences = Differences::new(path, key, unlabelled, target);
     if !target.is_transactional() {
         return one_by_one(differences, is_stopped).await;
@@ -165,14 +170,30 @@ async fn one_by_one(
 }
 
 /// Reads the whole file and keeps nothing.
-async fn authenticate(path: &Path, key: Arc<DataKey>, unlabelled: Unlabelled) -> Result<(), BackupError> {
+async fn authenticate(
+    path: &Path,
+    key: Arc<DataKey>,
+    unlabelled: Unlabelled,
+    is_stopped: IsStopped<'_>,
+) -> Result<(), BackupError> {
+    let mut records = reading(path, key, unlabelled);
+    while let Some(record) = records.recv().await {
+        record?;
+        go_on(is_stopped)?;
+    }
+    Ok(go_on(is_stopped)?)
+}
+
+/// The records of a backup, as another thread reads them; it ends when the receiver is dropped.
+fn reading(
+    path: &Path,
+    key: Arc<DataKey>,
+    unlabelled: Unlabelled,
+) -> mpsc::Receiver<Result<NewSecret, BackupError>> {
+    let (send, read) = mpsc::channel(16);
     let path = path.to_owned();
-    blocking(move || {
-        let mut records = open(&path, &key, unlabelled)?;
-        while records.next()?.is_some() {}
-        Ok(())
-    })
-    .await
+    tokio::task::spawn_blocking(move || read_records(&path, &key, unlabelled, &send));
+    read
 }
 
 fn open(
@@ -189,16 +210,23 @@ struct Differences<'a> {
     read: mpsc::Receiver<Result<NewSecret, BackupError>>,
     page: Vec<NewSecret>,
     ready: VecDeque<NewSecret>,
+    /// Those of the page that lose their expiry or rotation policy.
+    without_schedule: HashSet<SecretName>,
     is_done: bool,
     plan: Plan,
 }
 
 impl<'a> Differences<'a> {
     fn new(path: &Path, key: Arc<DataKey>, unlabelled: Unlabelled, target: &'a dyn SecretSource) -> Self {
-        let (send, read) = mpsc::channel(16);
-        let path = path.to_owned();
-        tokio::task::spawn_blocking(move || read_records(&path, &key, unlabelled, &send));
-        Self { target, read, page: Vec::new(), ready: VecDeque::new(), is_done: false, plan: Plan::default() }
+        Self {
+            target,
+            read: reading(path, key, unlabelled),
+            page: Vec::new(),
+            ready: VecDeque::new(),
+            without_schedule: HashSet::new(),
+            is_done: false,
+            plan: Plan::default(),
+        }
     }
 
     async fn next(&mut self) -> Result<Option<NewSecret>, BackupError> {
@@ -221,17 +249,24 @@ impl<'a> Differences<'a> {
         let left: Vec<&SecretName> = self.ready.iter().chain([next]).map(|secret| &secret.name).collect();
         self.plan.added.retain(|name| !left.contains(&name));
         self.plan.changed.retain(|name| !left.contains(&name));
+        self.plan.expired.retain(|name| !left.contains(&name));
+        let left: HashSet<&SecretName> = left.into_iter().collect();
+        let kept = left.iter().filter(|name| self.without_schedule.contains(**name)).count();
+        self.plan.without_schedule -= kept as u64;
     }
 
     async fn compare(&mut self) -> Result<(), BackupError> {
         let page = std::mem::take(&mut self.page);
+        self.without_schedule.clear();
         let current = page.iter().filter(|secret| secret.stage == Stage::Current);
         let names: Vec<SecretName> = current.map(|secret| secret.name.clone()).collect();
         let mut there = self.target.get_many(&names).await?.into_iter();
         let mut versions = Vec::new();
         for mut secret in page {
             if !self.target.keeps_schedule() && (secret.expires.is_some() || secret.rotation.is_some()) {
-                self.plan.without_schedule += u64::from(secret.stage == Stage::Current);
+                if secret.stage == Stage::Current && self.without_schedule.insert(secret.name.clone()) {
+                    self.plan.without_schedule += 1;
+                }
                 (secret.expires, secret.lifetime, secret.rotation) = (None, None, None);
             }
             let is_current = secret.stage == Stage::Current;
@@ -241,7 +276,7 @@ impl<'a> Differences<'a> {
             if is_current {
                 let there =
                     there.next().unwrap_or_else(|| Err(SourceError::Timeout { operation: "compare" }));
-                self.settle(std::mem::take(&mut versions), there.map(|secret| secret.value))?;
+                self.settle(std::mem::take(&mut versions), there)?;
             }
         }
         Ok(())
@@ -250,7 +285,7 @@ impl<'a> Differences<'a> {
     fn settle(
         &mut self,
         versions: Vec<NewSecret>,
-        there: Result<SecretValue, SourceError>,
+        there: Result<Secret, SourceError>,
     ) -> Result<(), BackupError> {
         let Some(current) = versions.last() else {
             return Ok(());
@@ -264,7 +299,7 @@ impl<'a> Differences<'a> {
         // Over a value that is there only the current version is stored: that value becomes the previous one, and is not lost.
         let replaces = matches!(there, Ok(_) | Err(SourceError::Expired { .. }));
         match there {
-            Ok(value) if value.same_as(&current.value) => {
+            Ok(there) if there.holds(&current.value) => {
                 self.plan.unchanged += 1;
                 return Ok(());
             }

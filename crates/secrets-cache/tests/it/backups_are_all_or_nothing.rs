@@ -2,16 +2,17 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use envelope_core::DataKey;
-use futures_util::StreamExt;
+use futures_util::{FutureExt as _, StreamExt};
 use secrets_cache::backup::{self, BackupError, Unlabelled};
 use secrets_cache::local::LocalStore;
 use secrets_cache::sealed_stream::{Existing, StreamError, StreamKey, StreamKind, seal_file};
 use secrets_cache::secret::RotationPolicy;
 use secrets_cache::source::memory::MemorySource;
-use secrets_cache::source::{ListPage, ListRequest};
+use secrets_cache::source::{ListPage, ListRequest, Stored, list_all};
 use secrets_cache::{NewSecret, Secret, SecretName, SecretSource, SecretValue, SourceError, Stage};
 use time::OffsetDateTime;
 
@@ -54,7 +55,7 @@ async fn all_of_it_comes_back_elsewhere_and_twice_is_once() {
     let (local, memory) = (local(directory.path(), "to.db").await, MemorySource::new());
     let targets: [&dyn SecretSource; 2] = [&local, &memory];
     for target in targets {
-        let plan = backup::plan(&file, key(), Unlabelled::Refuse, target).await.unwrap();
+        let plan = backup::plan(&file, key(), Unlabelled::Refuse, target, &|| false).await.unwrap();
         assert_eq!((plan.added.len(), plan.changed.len(), plan.unchanged), (702, 0, 0));
         let restored = backup::restore(&file, key(), Unlabelled::Refuse, target, &|| false).await.unwrap();
         assert_eq!((restored.versions, restored.plan), (703, plan));
@@ -80,7 +81,7 @@ async fn a_dry_run_says_what_would_change_and_changes_nothing() {
     store.delete(&name("many/2")).await.unwrap();
     store.put(&new("only here", "stays")).await.unwrap();
     let before = store.status().await.unwrap();
-    let plan = backup::plan(&file, key(), Unlabelled::Refuse, &store).await.unwrap();
+    let plan = backup::plan(&file, key(), Unlabelled::Refuse, &store, &|| false).await.unwrap();
     assert_eq!(
         (plan.added.as_slice(), plan.changed.as_slice()),
         (&[name("many/2")][..], &[name("many/1")][..])
@@ -111,7 +112,7 @@ async fn a_wrong_key_and_damage_are_told_and_restore_nothing() {
             matches!(refused, Err(BackupError::Stream(StreamError::Damaged | StreamError::Truncated))),
             "{refused:?}"
         );
-        backup::plan(&file, key(), Unlabelled::Refuse, &target).await.unwrap_err();
+        backup::plan(&file, key(), Unlabelled::Refuse, &target, &|| false).await.unwrap_err();
     }
     std::fs::write(directory.path().join("other"), "a sealed file of something else").unwrap();
     seal_file(
@@ -234,7 +235,6 @@ async fn after_a_late_restore_a_new_value_lives_as_long_as_those_before() {
     assert_eq!(text(&to.get(&name("short"), &Stage::Current).await.unwrap()), "2");
     let known = to.describe(&name("short")).await.unwrap();
     assert!(known.lifetime.unwrap().abs_diff(lifetime) < Duration::from_millis(50), "{known:?}");
-    assert!(known.expires.unwrap() > OffsetDateTime::now_utc());
 }
 
 #[tokio::test]
@@ -246,4 +246,81 @@ async fn a_value_that_follows_one_without_any_time_left_is_served() {
     store.put(&new("a", "2")).await.unwrap();
     assert_eq!(text(&store.get(&name("a"), &Stage::Current).await.unwrap()), "2");
     assert_eq!(store.describe(&name("a")).await.unwrap().expires, None);
+}
+
+#[tokio::test]
+async fn a_restore_and_its_rehearsal_stop_when_they_are_asked_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, file) = (filled(directory.path()).await, directory.path().join("backup"));
+    backup::write(&store, StreamKey::new(key(), "test"), &file, Existing::Replace, &|| false).await.unwrap();
+    let (transactional, other) = (local(directory.path(), "to.db").await, MemorySource::new());
+    let targets: [&dyn SecretSource; 2] = [&transactional, &other];
+    for target in targets {
+        for after in [0, 300] {
+            let asked = AtomicU64::new(0);
+            let is_stopped = || asked.fetch_add(1, Ordering::SeqCst) >= after;
+            let planned = backup::plan(&file, key(), Unlabelled::Refuse, target, &is_stopped).await;
+            assert!(
+                matches!(planned, Err(BackupError::Stream(StreamError::Stopped))),
+                "{after}: {planned:?}"
+            );
+            // The whole file is read before anything is stored.
+            asked.store(0, Ordering::SeqCst);
+            let restored = backup::restore(&file, key(), Unlabelled::Refuse, target, &is_stopped).await;
+            assert!(
+                matches!(restored, Err(BackupError::Stream(StreamError::Stopped))),
+                "{after}: {restored:?}"
+            );
+            assert_eq!(list_all(target, &ListRequest::default()).await.unwrap().len(), 0);
+        }
+    }
+}
+
+/// A source that keeps no expiry, and ends nothing by itself.
+struct WithoutSchedule(MemorySource);
+
+#[async_trait::async_trait]
+impl SecretSource for WithoutSchedule {
+    fn id(&self) -> Arc<str> {
+        "without schedule".into()
+    }
+
+    fn keeps_schedule(&self) -> bool {
+        false
+    }
+
+    async fn get(&self, name: &SecretName, stage: &Stage) -> Result<Secret, SourceError> {
+        self.0.get(name, stage).await
+    }
+
+    async fn put(&self, secret: &NewSecret) -> Result<Stored, SourceError> {
+        self.0.put(secret).await
+    }
+}
+
+#[tokio::test]
+async fn an_interrupted_restore_reports_only_what_it_did() {
+    let directory = tempfile::tempdir().unwrap();
+    let (from, file) = (local(directory.path(), "from.db").await, directory.path().join("backup"));
+    let soon = OffsetDateTime::now_utc() + Duration::from_secs(1);
+    for secret in ["a", "b", "c"] {
+        from.put(&new(secret, "1").with_expiry(soon)).await.unwrap();
+    }
+    backup::write(&from, StreamKey::new(key(), "test"), &file, Existing::Replace, &|| false).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    for keeps_schedule in [true, false] {
+        let (with, without) = (MemorySource::new(), WithoutSchedule(MemorySource::new()));
+        let target: &dyn SecretSource = if keeps_schedule { &with } else { &without };
+        let is_stored = || match keeps_schedule {
+            true => with.get(&name("a"), &Stage::Current).now_or_never(),
+            false => without.0.get(&name("a"), &Stage::Current).now_or_never(),
+        };
+        let is_stopped = || !matches!(is_stored(), Some(Err(SourceError::NotFound { .. })));
+        let restored = backup::restore(&file, key(), Unlabelled::Refuse, target, &is_stopped).await.unwrap();
+        assert!(restored.interrupted);
+        assert_eq!((restored.versions, restored.plan.added.as_slice()), (1, &[name("a")][..]));
+        let expired: &[SecretName] = if keeps_schedule { &[name("a")] } else { &[] };
+        assert_eq!(restored.plan.expired, expired);
+        assert_eq!(restored.plan.without_schedule, u64::from(!keeps_schedule));
+    }
 }

@@ -21,7 +21,6 @@ use super::failure::Failure;
 use super::source::Opened;
 use crate::exit::{Exit, chain};
 use crate::output::{emit, note};
-use crate::startup;
 use tokenseal::Settings;
 
 #[derive(clap::Args)]
@@ -54,8 +53,8 @@ pub(super) async fn run(
     settings: &Settings,
     opened: &Opened,
     options: &Options,
+    stop: &StopFlag,
 ) -> Result<Exit, Failure> {
-    let stop = startup::stop_on_signals();
     let content = match &args.file {
         Some(path) => Some(Content::read(path, Links::Follow, dotenv::MAX_FILE_LEN)?),
         None => None,
@@ -74,7 +73,7 @@ pub(super) async fn run(
         }
     }
     if !args.dry_run {
-        store(&plan, opened, options.prefix.as_deref(), &stop, &mut report).await;
+        store(&plan, opened, options.prefix.as_deref(), stop, &mut report).await;
         if !report.interrupted {
             read_back(&plan, opened, &mut report).await?;
         }
@@ -173,10 +172,10 @@ async fn store(plan: &Plan, opened: &Opened, prefix: Option<&str>, stop: &StopFl
     if opened.source.is_transactional() {
         return store_together(changes, opened, prefix.unwrap_or_default(), stop, report).await;
     }
-    for change in changes {
+    for (at, change) in changes.iter().enumerate() {
         if stop.is_set() {
             report.interrupted = true;
-            return report.forget(change);
+            return changes[at..].iter().for_each(|left| report.forget(left));
         }
         let stored = opened.source.put(&change.secret()).await;
         if let Err(error) = stored {
@@ -228,7 +227,7 @@ async fn read_back(plan: &Plan, opened: &Opened, report: &mut Report) -> Result<
     let names: Vec<SecretName> = moves.iter().map(|entry| entry.target.clone()).collect();
     for (entry, there) in moves.iter().zip(opened.source.get_many(&names).await?) {
         match there {
-            Ok(secret) if entry.is_in(&secret.value, opened) => {}
+            Ok(secret) if secret.holds(&entry.value) => {}
             Ok(_) => report.fail(entry, &SourceError::Conflict { name: entry.target.clone() }),
             Err(error) => report.fail(entry, &error),
         }

@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use secrets_cache::sealed_stream::{self, IsStopped, StreamError, StreamKind};
 
-use super::Options;
 use super::backup::{check_target, existing};
 use super::failure::Failure;
 use super::file_key::FileKeys;
+use super::{Options, unless_stopped};
 use crate::exit::{CliError, Exit};
 use crate::input;
 use crate::output::{Format, print, printable};
-use crate::startup;
+use token_store::migration::StopFlag;
 use tokenseal::Settings;
 
 #[derive(clap::Args)]
@@ -72,10 +72,11 @@ pub(super) async fn seal_file(
     args: SealArgs,
     settings: &Settings,
     options: &Options,
+    stop: &StopFlag,
 ) -> Result<Exit, Failure> {
-    let keys = FileKeys::open(settings, options).await?;
+    let keys = unless_stopped(stop, FileKeys::open(settings, options)).await?;
     if let Some(directory) = &args.watch {
-        return watch::run(directory, &args, &keys, options).await;
+        return watch::run(directory, &args, &keys, options, stop).await;
     }
     let kind = kind(args.as_backup);
     let (Some(from), Some(to)) = (args.from, args.to) else {
@@ -83,8 +84,8 @@ pub(super) async fn seal_file(
     };
     input::check(&from)?;
     check_target(&to, args.overwrite, [from.as_path()])?;
-    let key = keys.for_new(kind).await?;
-    written(from, to, options, move |from, to, is_stopped| {
+    let key = unless_stopped(stop, keys.for_new(kind)).await?;
+    written(from, to, options, stop, move |from, to, is_stopped| {
         sealed_stream::seal_file(&key, kind, from, to, existing(args.overwrite), is_stopped)
     })
     .await
@@ -94,11 +95,13 @@ pub(super) async fn open_file(
     args: OpenArgs,
     settings: &Settings,
     options: &Options,
+    stop: &StopFlag,
 ) -> Result<Exit, Failure> {
     input::check(&args.from)?;
     check_target(&args.to, args.overwrite, [args.from.as_path()])?;
-    let key = FileKeys::open(settings, options).await?.of(&args.from).await?;
-    written(args.from, args.to, options, move |from, to, is_stopped| {
+    let key = async { FileKeys::open(settings, options).await?.of(&args.from).await };
+    let key = unless_stopped(stop, key).await?;
+    written(args.from, args.to, options, stop, move |from, to, is_stopped| {
         sealed_stream::open_file(&key, kind(args.as_backup), from, to, existing(args.overwrite), is_stopped)
     })
     .await
@@ -112,9 +115,10 @@ async fn written(
     from: PathBuf,
     to: PathBuf,
     options: &Options,
+    stop: &StopFlag,
     work: impl FnOnce(&Path, &Path, IsStopped<'_>) -> Result<(), StreamError> + Send + 'static,
 ) -> Result<Exit, Failure> {
-    let stop = startup::stop_on_signals();
+    let stop = stop.clone();
     let (from, to) = blocking(move || work(&from, &to, &|| stop.is_set()).map(|()| (from, to))).await?;
     match options.common.format {
         Format::Human => print(&printable(&format!("{} written", to.display())))?,

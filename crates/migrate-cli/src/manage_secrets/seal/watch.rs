@@ -19,7 +19,6 @@ use crate::manage_secrets::Options;
 use crate::manage_secrets::failure::Failure;
 use crate::manage_secrets::file_key::FileKeys;
 use crate::output::{Format, emit, note, print, printable};
-use crate::startup;
 
 /// How often the directory is looked at.
 const EVERY: Duration = Duration::from_secs(1);
@@ -48,6 +47,7 @@ pub(super) async fn run(
     args: &SealArgs,
     keys: &FileKeys<'_>,
     options: &Options,
+    stop: &StopFlag,
 ) -> Result<Exit, Failure> {
     if !directory.is_dir() {
         let problem = format!("{} is not a directory", directory.display());
@@ -55,12 +55,11 @@ pub(super) async fn run(
     }
     let rotated = Rotated::new(directory, &args.patterns, args.settle);
     let rotated = rotated.map_err(|error| Failure::usage(error.to_string(), "check --pattern"))?;
-    let stop = startup::stop_on_signals();
     let unseen = if args.only_visible_writers { Unseen::DoNotWrite } else { Unseen::MayWrite };
     let (mut report, mut watch) = (Report::default(), Watch { rotated, unseen, kept: HashMap::new() });
     loop {
-        watch.pass(keys, options, &stop, &mut report).await?;
-        if args.once || !wait(&stop).await {
+        watch.pass(keys, options, stop, &mut report).await?;
+        if args.once || !wait(stop).await {
             break;
         }
     }
