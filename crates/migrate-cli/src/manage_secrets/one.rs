@@ -26,7 +26,7 @@ pub(super) struct GetArgs {
     /// Print the value itself
     #[arg(long)]
     reveal: bool,
-    /// Write the value itself, byte for byte and without a line break, so that `set` can read it again
+    /// Write the value itself, byte for byte and without a line break, so that `set --raw` can read it again
     #[arg(long, conflicts_with = "reveal")]
     raw: bool,
     /// AWSCURRENT, AWSPREVIOUS, AWSPENDING or a label of your own
@@ -47,6 +47,9 @@ pub(super) struct SetArgs {
     /// How often it wants a new value, such as 30d or every=30d,grace=12h
     #[arg(long, value_name = "P")]
     rotation_policy: Option<RotationPolicy>,
+    /// Take standard input byte for byte, with a line break at its end
+    #[arg(long)]
+    raw: bool,
 }
 
 #[derive(clap::Args)]
@@ -130,7 +133,7 @@ pub(super) async fn get(args: GetArgs, opened: &Opened, options: &Options) -> Re
     Ok(Exit::Done)
 }
 
-/// Binary values too come out as they are: nothing marks them, and `set` stores the same value again.
+/// Binary values too come out as they are: nothing marks them, and `set --raw` stores the same bytes again.
 fn write_raw(name: &SecretRef, secret: &Secret, opened: &Opened, options: &Options) -> Result<Exit, Failure> {
     let field = match name.field() {
         Some(_) => Some(typed::interpret::<SecretString>(secret, name)?),
@@ -151,7 +154,7 @@ fn record_reveal(secret: &Secret, opened: &Opened, options: &Options) -> Result<
 }
 
 pub(super) async fn set(args: SetArgs, opened: &Opened, options: &Options) -> Result<Exit, Failure> {
-    let value = read_value().await?.ok_or_else(|| {
+    let value = read_value(LineBreak::of(args.raw)).await?.ok_or_else(|| {
         Failure::usage(
             "standard input is empty",
             "pipe the value in: echo -n \"$VALUE\" | manage-secrets set NAME",
@@ -186,8 +189,23 @@ pub(super) async fn delete(args: DeleteArgs, opened: &Opened, options: &Options)
     Ok(Exit::Done)
 }
 
+/// The treatment of a line break at the end of standard input.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum LineBreak {
+    /// `echo` has put it there, and it is no part of the value.
+    Removed,
+    /// It is a part of the value.
+    Kept,
+}
+
+impl LineBreak {
+    pub(super) fn of(raw: bool) -> Self {
+        if raw { Self::Kept } else { Self::Removed }
+    }
+}
+
 /// Reads standard input to its end; none if it is empty or a terminal.
-pub(super) async fn read_value() -> Result<Option<SecretValue>, Failure> {
+pub(super) async fn read_value(line_break: LineBreak) -> Result<Option<SecretValue>, Failure> {
     if std::io::stdin().is_terminal() {
         return Ok(None);
     }
@@ -195,7 +213,7 @@ pub(super) async fn read_value() -> Result<Option<SecretValue>, Failure> {
     let Ok(text) = std::str::from_utf8(&bytes) else {
         return Ok(Some(SecretValue::binary(bytes.to_vec())));
     };
-    let text = without_line_break(text);
+    let text = if line_break == LineBreak::Kept { text } else { without_line_break(text) };
     Ok((!text.is_empty()).then(|| SecretValue::text(SecretString::from(text))))
 }
 

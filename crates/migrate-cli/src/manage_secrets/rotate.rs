@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::Options;
 use super::failure::Failure;
-use super::one::read_value;
+use super::one::{LineBreak, read_value};
 use super::source::Opened;
 use crate::exit::Exit;
 use crate::output::emit;
@@ -28,6 +28,9 @@ pub(super) struct Args {
     /// Replace a JSON secret by a value that is not a JSON object
     #[arg(long, conflicts_with = "field")]
     whole: bool,
+    /// Take standard input byte for byte, with a line break at its end
+    #[arg(long, conflicts_with = "length")]
+    raw: bool,
 }
 
 #[derive(Serialize)]
@@ -45,7 +48,7 @@ struct Report {
 pub(super) async fn run(args: Args, opened: &Opened, options: &Options) -> Result<Exit, Failure> {
     let given = match args.length {
         Some(_) => None,
-        None => read_value().await?,
+        None => read_value(LineBreak::of(args.raw)).await?,
     };
     let generated = given.is_none();
     let length = args.length.map_or(GENERATED_LEN, usize::from);

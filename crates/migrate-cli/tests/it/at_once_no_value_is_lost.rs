@@ -245,3 +245,37 @@ fn a_value_of_any_bytes_goes_from_one_secret_to_another_by_a_pipe() {
     assert_eq!(code(&place.run(&["get", "json", "--raw", "--format", "json"], "")), 2);
     assert_eq!(code(&place.run(&["get", "json", "--raw", "--reveal"], "")), 2);
 }
+
+/// Copies one secret to another, through a pipe of the system.
+fn piped(place: &Place, command: &[&str]) -> Output {
+    let mut get = place.command(&["get", "from", "--raw"]).stderr(Stdio::null()).spawn().unwrap();
+    let copied = place.command(command).stdin(get.stdout.take().unwrap()).output().unwrap();
+    assert!(get.wait().unwrap().success());
+    copied
+}
+
+#[test]
+fn a_value_that_ends_in_a_line_break_is_copied_to_the_byte() {
+    let place = Place::new(None);
+    for value in [&b"x\n"[..], b"x\r\n", b"\n", b"\r\n", b"two\n\n", b"x", b"\xff\n"] {
+        let mut child = place.command(&["set", "from", "--raw"]).spawn().unwrap();
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), value).unwrap();
+        assert!(child.wait_with_output().unwrap().status.success());
+        assert_eq!(place.run(&["get", "from", "--raw"], "").stdout, value);
+        for command in ["set", "rotate"] {
+            assert!(place.run(&["set", "to"], "another").status.success());
+            let copied = piped(&place, &[command, "to", "--raw"]);
+            assert!(copied.status.success(), "{command} {value:?}: {copied:?}");
+            assert_eq!(place.run(&["get", "to", "--raw"], "").stdout, value, "{command}");
+        }
+        // Without the option, the line break that `echo` writes is no part of the value.
+        let text = String::from_utf8_lossy(value);
+        let without = text.strip_suffix('\n').map_or(&*text, |text| text.strip_suffix('\r').unwrap_or(text));
+        if !without.is_empty() && !value.starts_with(b"\xff") {
+            assert!(piped(&place, &["set", "to"]).status.success());
+            assert_eq!(place.run(&["get", "to", "--raw"], "").stdout, without.as_bytes());
+        }
+    }
+    assert_eq!(code(&place.run(&["rotate", "to", "--raw", "--length", "20"], "x")), 2);
+    assert_eq!(code(&place.run(&["set", "to", "--raw"], "")), 2, "there is no value");
+}
