@@ -9,10 +9,11 @@ mod held;
 mod keys;
 mod rewrap;
 mod rotate;
+mod wrapped;
 
 pub(crate) use check::{IndexProblem, check_index};
 pub(crate) use held::{Draft, HeldKeys, LayoutKeys};
 pub(crate) use keys::Make;
 pub(crate) use rewrap::rewrap_keys;
-pub(crate) use rotate::plan_reindex;
 pub use rotate::{IndexColumn, RotateReport, rotate};
+pub(crate) use rotate::{ReindexGoal, plan_reindex};

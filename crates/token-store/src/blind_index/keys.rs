@@ -6,9 +6,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use envelope_core::format::FormatError;
 use envelope_core::index::{IndexKey, Normalization, Scope};
-use envelope_core::{Format, KeyProvider, OpenError, WrappedDataKey};
+use envelope_core::{EncryptionContext, Format, KeyProvider, OpenError};
 
 use super::held::{ColumnKeys, LayoutKeys};
+use super::wrapped::WrappedIndexKey;
 use crate::database::index::{KeyState, StoredIndexKey};
 use crate::database::layout::Layout;
 use crate::error::{Needed, StoreError};
@@ -204,26 +205,19 @@ impl TokenStore {
     async fn unwrap_key(&self, layout: &Layout, key: &StoredIndexKey) -> Result<IndexKey, OpenError> {
         let malformed = OpenError::Malformed(FormatError::UnknownVersion);
         let normalization = Normalization::from_label(&key.normalize).ok_or(malformed.clone())?;
-        let (wrapped, context) = self.wrapped_index_key(layout, key)?;
-        let provider = self.index_provider()?;
-        let data_key = match provider.unwrap_cached(&wrapped, &context) {
-            Some(data_key) => data_key,
-            None => provider.unwrap(&wrapped, &context).await?,
-        };
+        let context = self.index_key_context(layout, key)?;
+        let data_key = WrappedIndexKey::parse(key)?.unwrap(self.index_provider()?, &context).await?;
         IndexKey::new(&data_key, scope(layout, &key.column), key.number, normalization, key.bits)
             .map_err(|_| malformed)
     }
 
-    /// A key's wrapped form, and the context that it was wrapped under.
-    pub(super) fn wrapped_index_key(
+    /// The context that a key was wrapped under.
+    pub(super) fn index_key_context(
         &self,
         layout: &Layout,
         key: &StoredIndexKey,
-    ) -> Result<(WrappedDataKey, envelope_core::EncryptionContext), OpenError> {
-        let bytes = STANDARD.decode(&key.wrapped).map_err(|_| OpenError::Malformed(FormatError::Base64))?;
-        let wrapped = WrappedDataKey::new(bytes, key.key_id.as_deref())?;
-        let context = scope(layout, &key.column).context(&self.profile().base_context(), key.number)?;
-        Ok((wrapped, context))
+    ) -> Result<EncryptionContext, OpenError> {
+        Ok(scope(layout, &key.column).context(&self.profile().base_context(), key.number)?)
     }
 
     pub(super) fn index_provider(&self) -> Result<&dyn KeyProvider, OpenError> {

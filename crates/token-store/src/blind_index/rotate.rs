@@ -98,14 +98,20 @@ async fn rotate_all(
         if indexes.is_empty() {
             continue;
         }
+        let mut goal = ReindexGoal { begins: Vec::new(), dry_run: options.dry_run };
         for index in &indexes {
-            if !options.dry_run {
-                report.made += u64::from(begin(store, layout, index).await?);
+            if options.dry_run {
+                let begins = next_key(store, layout, index).await?.is_some();
+                goal.begins.extend(begins.then(|| index.into.clone()));
+                continue;
             }
+            report.made += u64::from(begin(store, layout, index).await?);
+            // A key that nothing is indexed under may be of a key service that is gone, and no row could be rewritten.
+            remove_unused(store, layout, index, report).await?;
         }
-        rewrite(store, layout, options, stop, progress, report).await?;
+        rewrite(store, layout, goal, options, stop, progress, report).await?;
         for index in &indexes {
-            finish(store, layout, index, report).await?;
+            report.left += remove_unused(store, layout, index, report).await?;
         }
         if report.interrupted {
             break;
@@ -117,15 +123,8 @@ async fn rotate_all(
 /// Adds a key unless a rotation is under way, and returns whether it did.
 async fn begin(store: &TokenStore, layout: &Layout, index: &Index) -> Result<bool, StoreError> {
     const ATTEMPTS: u32 = 4;
-    let column = layout.table.bound_column(&index.column);
     for _ in 0..ATTEMPTS {
-        let stored = store.database().index_keys(layout).await?;
-        let own = || stored.iter().filter(|key| key.column == column);
-        // Without any key nothing is indexed yet.
-        if own().count() == 0 || own().any(|key| key.state == KeyState::Retiring) {
-            return Ok(false);
-        }
-        check_uniqueness(store, layout, index).await?;
+        let Some(stored) = next_key(store, layout, index).await? else { return Ok(false) };
         let key = store.new_index_key(layout, index, &stored).await?;
         if store.add_index_key(layout, &key).await? {
             store.held_keys().forget(&layout.table.name);
@@ -133,6 +132,29 @@ async fn begin(store: &TokenStore, layout: &Layout, index: &Index) -> Result<boo
         }
     }
     Err(StoreError::Contended { table: layout.table.name.clone(), row: "index keys".into() })
+}
+
+/// The keys of a table, where a rotation of this index begins with another one.
+async fn next_key(
+    store: &TokenStore,
+    layout: &Layout,
+    index: &Index,
+) -> Result<Option<Vec<StoredIndexKey>>, StoreError> {
+    let column = layout.table.bound_column(&index.column);
+    let stored = store.database().index_keys(layout).await?;
+    let own = || stored.iter().filter(|key| key.column == column);
+    // Without any key nothing is indexed yet.
+    if own().count() == 0 {
+        return Ok(None);
+    }
+    // A rotation that was begun is finished first, unless it has nothing to rewrite.
+    let is_begun = own().any(|key| key.state == KeyState::Retiring);
+    if is_begun && store.database().has_marks(layout, &index.into).await? {
+        return Ok(None);
+    }
+    check_uniqueness(store, layout, index).await?;
+    store.check_not_lost(layout, &stored).await?;
+    Ok(Some(stored))
 }
 
 /// While there are two keys, the database's unique index compares indexes of one key only, and this program compares them
@@ -172,6 +194,7 @@ async fn check_uniqueness(store: &TokenStore, layout: &Layout, index: &Index) ->
 async fn rewrite(
     store: &TokenStore,
     layout: &Layout,
+    goal: ReindexGoal,
     options: &RunOptions,
     stop: &StopFlag,
     progress: &mut impl FnMut(&MigrationReport),
@@ -179,7 +202,7 @@ async fn rewrite(
 ) -> Result<(), Ended> {
     let table = Table { filter: None, ..(*layout.table).clone() };
     let whole = store.over(vec![Layout { table: table.into(), only: Vec::new(), ..layout.clone() }]);
-    let Outcome { report: run, ended_by, .. } = reindex(&whole, options, stop, progress).await;
+    let Outcome { report: run, ended_by, .. } = reindex(&whole, goal, options, stop, progress).await;
     report.scanned += run.scanned;
     report.rewritten += run.migrated;
     report.already += run.already;
@@ -190,21 +213,21 @@ async fn rewrite(
     ended_by.map_or(Ok(()), Err)
 }
 
-/// Removes the keys that no index is under any more, and counts the indexes under those that stay.
-async fn finish(
+/// Removes the keys that no index is under any more, and returns the number of indexes under those that stay.
+async fn remove_unused(
     store: &TokenStore,
     layout: &Layout,
     index: &Index,
     report: &mut RotateReport,
-) -> Result<(), StoreError> {
+) -> Result<u64, StoreError> {
     let column = layout.table.bound_column(&index.column);
     let stored = store.database().index_keys(layout).await?;
-    let mut next = generation(&stored);
+    let (mut next, mut all_left) = (generation(&stored), 0);
     let is_retiring = |key: &&StoredIndexKey| key.column == column && key.state == KeyState::Retiring;
     for key in stored.iter().filter(is_retiring) {
         let mark = envelope_core::index::mark(key.number);
         let left = store.database().count_marked(layout, &index.into, &mark).await?;
-        report.left += left;
+        all_left += left;
         if left > 0 || report.dry_run {
             continue;
         }
@@ -215,7 +238,16 @@ async fn finish(
         }
     }
     store.held_keys().forget(&layout.table.name);
-    Ok(())
+    Ok(all_left)
+}
+
+/// Which indexes come under another key.
+#[derive(Clone, Debug)]
+pub(crate) struct ReindexGoal {
+    /// Index columns that a real run makes a new key for, before it rewrites them; a dry run makes none.
+    begins: Vec<String>,
+    /// Opens every value that a real run opens, and writes nothing.
+    dry_run: bool,
 }
 
 /// Plans one row of a rotation: indexes that are there come under the active key, nothing else changes.
@@ -223,22 +255,24 @@ pub(crate) async fn plan_reindex(
     store: &TokenStore,
     layout: &Layout,
     row: StoredRow,
-    dry_run: bool,
+    goal: &ReindexGoal,
 ) -> Result<RowPlan, CellFailure> {
     readable(&row)?;
-    let Some(keys) = store.index_keys(layout, Make::Nothing).await? else { return Ok(RowPlan::Already) };
-    let is_stale = |place: usize| is_stale(&keys, place, row.indexes[place].as_deref());
-    if !(0..layout.table.index.len()).any(is_stale) {
-        // A dry run comes before the new key: every index would be rewritten.
-        let would = dry_run && row.indexes.iter().any(Option::is_some);
-        return Ok(if would { RowPlan::WouldChange { sealed: 0, calls: 0 } } else { RowPlan::Already });
+    // No key is needed, and perhaps none can be had.
+    if row.indexes.iter().all(Option::is_none) {
+        return Ok(RowPlan::Already);
     }
-    if dry_run {
-        return Ok(RowPlan::WouldChange { sealed: 0, calls: 0 });
+    let Some(keys) = store.index_keys(layout, Make::Nothing).await? else { return Ok(RowPlan::Already) };
+    let is_due = |place: usize| {
+        let begins = goal.begins.contains(&layout.table.index[place].into);
+        row.indexes[place].is_some() && (begins || is_stale(&keys, place, row.indexes[place].as_deref()))
+    };
+    if !(0..layout.table.index.len()).any(is_due) {
+        return Ok(RowPlan::Already);
     }
     let draft = Draft::new(layout, &row, Some(keys.clone()));
     for (place, index) in layout.table.index.iter().enumerate() {
-        if !is_stale(place) {
+        if !is_due(place) {
             draft.keep(&index.column);
             continue;
         }
@@ -249,10 +283,16 @@ pub(crate) async fn plan_reindex(
         let opened = store.cipher().open(text, recorded, &row.binding(layout, &index.column)).await;
         let cell =
             opened.map_err(|cause| CellFailure { column: index.column.clone(), cause: cause.into() })?;
-        draft.set(&index.column, &cell.plaintext);
+        // The key that a dry run would write under is not there: the index is left out, which is another one as well.
+        if !goal.dry_run {
+            draft.set(&index.column, &cell.plaintext);
+        }
     }
     let indexes = draft.finish();
-    reindexed(layout, row, indexes)
+    Ok(match reindexed(layout, row, indexes)? {
+        RowPlan::Change { .. } if goal.dry_run => RowPlan::WouldChange { sealed: 0, calls: 0 },
+        plan => plan,
+    })
 }
 
 /// Whether an index is there, and under another key than the active one.

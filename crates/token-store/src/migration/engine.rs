@@ -9,7 +9,7 @@ use super::rewrap::{RewrapGoal, plan_rewrap};
 use super::worker::Worker;
 use super::{Ended, Failure, MAX_LISTED, MigrationReport, Outcome, RunOptions, StopFlag};
 use crate::audit::{self, RunCounts, Trail};
-use crate::blind_index::plan_reindex;
+use crate::blind_index::{ReindexGoal, plan_reindex};
 use crate::database::change::Change;
 use crate::database::layout::Layout;
 use crate::database::row::{StoredKey, StoredRow};
@@ -28,9 +28,7 @@ pub(super) enum Work {
     Convert(Goal, CurrentKey),
     Rewrap(RewrapGoal),
     /// Blind indexes come under the active key; values stay as they are.
-    Reindex {
-        dry_run: bool,
-    },
+    Reindex(ReindexGoal),
 }
 
 impl Work {
@@ -43,9 +41,7 @@ impl Work {
                 };
                 plan(store.cipher(), layout, store.profile().unmarked, row, *goal, current_key, keys).await
             }
-            Self::Reindex { dry_run } => {
-                plan_reindex(store, layout, row, *dry_run).await.unwrap_or_else(RowPlan::from)
-            }
+            Self::Reindex(goal) => plan_reindex(store, layout, row, goal).await.unwrap_or_else(RowPlan::from),
             Self::Rewrap(goal) => {
                 plan_rewrap(store.cipher(), layout, row, goal).await.unwrap_or_else(RowPlan::from)
             }
@@ -56,7 +52,7 @@ impl Work {
         store.trail(match self {
             Self::Convert(..) => "migrate",
             Self::Rewrap(_) => "rewrap",
-            Self::Reindex { .. } => "rotate-index",
+            Self::Reindex(_) => "rotate-index",
         })
     }
 
@@ -66,7 +62,7 @@ impl Work {
                 trail.started(Some(goal.format.method().unwrap_or("plaintext")), None, dry_run);
             }
             Self::Rewrap(goal) => trail.started(None, Some(&goal.to), dry_run),
-            Self::Reindex { .. } => trail.started(None, None, dry_run),
+            Self::Reindex(_) => trail.started(None, None, dry_run),
         }
     }
 
@@ -74,7 +70,7 @@ impl Work {
         match self {
             Self::Convert(..) => trail.migrated(layout, change),
             Self::Rewrap(_) => trail.changed(audit::ROW_REWRAPPED, layout, change),
-            Self::Reindex { .. } => trail.changed(audit::ROW_REINDEXED, layout, change),
+            Self::Reindex(_) => trail.changed(audit::ROW_REINDEXED, layout, change),
         }
     }
 }
@@ -150,7 +146,7 @@ impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
                 Work::Convert(goal, _) => pending(store, layout, goal.format).await?,
                 Work::Rewrap(goal) => under_other_keys(store, layout, goal).await?,
                 // Counted when the key is to be retired.
-                Work::Reindex { .. } => 0,
+                Work::Reindex(_) => 0,
             };
         }
         Ok(())

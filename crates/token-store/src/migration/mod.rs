@@ -29,7 +29,7 @@ pub use report::{Failure, MAX_LISTED, MigrationReport, RelocateReport, RewrapRep
 use rewrap::RewrapGoal;
 pub(crate) use rewrap::is_chosen;
 
-use crate::blind_index::rewrap_keys;
+use crate::blind_index::{ReindexGoal, rewrap_keys};
 use crate::error::StoreError;
 use crate::plan::{CurrentKey, Goal};
 use crate::store::TokenStore;
@@ -160,11 +160,12 @@ pub async fn run(
 /// Rewrites the blind indexes of the store's tables under their active keys. `progress` is called as rows are decided and written.
 pub(crate) async fn reindex(
     store: &TokenStore,
+    goal: ReindexGoal,
     options: &RunOptions,
     stop: &StopFlag,
     progress: impl FnMut(&MigrationReport),
 ) -> Outcome<MigrationReport> {
-    let work = Work::Reindex { dry_run: options.dry_run };
+    let work = Work::Reindex(goal);
     Run::new(store, &work, options, stop, progress).finish().await
 }
 

@@ -52,7 +52,8 @@ pub(crate) fn is_chosen(from: Option<&[String]>, key: Option<&str>) -> bool {
     from.is_none_or(|from| key.is_some_and(|key| from.iter().any(|asked| is_one(key, asked))))
 }
 
-/// Plans one row. Rows under another key than `from`, and values of other versions than 2, are left as they are.
+/// Plans one row. Rows under another key than `from`, and rows of other versions than 2, are left as they are; one whose
+/// texts are not of its version is named.
 ///
 /// A dry run believes the key that a row names, where its data keys can be re-wrapped. Where it names none, only the key
 /// service knows: it is asked as in a real run, and its answer is not stored. Values that have to be opened are.
@@ -63,10 +64,17 @@ pub(crate) async fn plan_rewrap(
     goal: &RewrapGoal,
 ) -> Result<RowPlan, CellFailure> {
     readable(&row)?;
-    if !goal.chooses(layout, row.key_id.as_deref()) || row.key_id.as_deref() == Some(&goal.to) {
+    if !goal.chooses(layout, row.key_id.as_deref()) {
         return Ok(RowPlan::Already);
     }
-    let envelopes = row.values.iter().flatten().filter(|text| is_envelope(&row, layout, text)).count() as u64;
+    if !may_hold_envelopes(layout, &row) {
+        check_version(layout, &row, goal)?;
+        return Ok(RowPlan::Already);
+    }
+    if row.key_id.as_deref() == Some(&goal.to) {
+        return Ok(RowPlan::Already);
+    }
+    let envelopes = row.values.iter().flatten().filter(|text| is_envelope(layout, text)).count() as u64;
     if envelopes == 0 {
         return without_envelopes(layout, row, goal);
     }
@@ -74,23 +82,35 @@ pub(crate) async fn plan_rewrap(
     if goal.dry_run && names_its_key && can_be_rewrapped(cipher, layout, &row)? {
         return Ok(RowPlan::WouldChange { sealed: envelopes, calls: envelopes });
     }
-    Ok(match rewrap_row(cipher, layout, row, goal).await? {
-        RowPlan::Change { sealed, .. } if goal.dry_run => RowPlan::WouldChange { sealed, calls: 0 },
-        plan => plan,
-    })
+    rewrap_row(cipher, layout, row, goal).await
+}
+
+/// Whether a row has version 2, or nothing but its texts says how they are stored.
+fn may_hold_envelopes(layout: &Layout, row: &StoredRow) -> bool {
+    layout.version().is_none() || Version::read(row.version.as_deref()) == Some(Version::Envelope)
+}
+
+/// A row of another version gets no new marks: they would be those of every value in it. So it is named where a text
+/// contradicts its version.
+fn check_version(layout: &Layout, row: &StoredRow, goal: &RewrapGoal) -> Result<(), CellFailure> {
+    let recorded = Recorded::of(row, layout, goal.unmarked);
+    for (column, value) in layout.table.tokens.iter().zip(&row.values) {
+        let Some(text) = value.as_ref().filter(|text| !text.is_empty()) else { continue };
+        let classified = TokenCipher::classify(text, recorded);
+        classified.map_err(|cause| CellFailure { column: column.clone(), cause: cause.into() })?;
+    }
+    Ok(())
 }
 
 /// Whether a text is an envelope, or has to be one because its row says so: then it is opened, and named if it does not open.
-fn is_envelope(row: &StoredRow, layout: &Layout, text: &str) -> bool {
-    let version = Version::read(row.version.as_deref());
-    let says_so = layout.version().is_some() && version == Some(Version::Envelope);
-    has_strong_mark(text) || says_so && !text.is_empty()
+fn is_envelope(layout: &Layout, text: &str) -> bool {
+    has_strong_mark(text) || layout.version().is_some() && !text.is_empty()
 }
 
 /// Whether the key service can re-wrap the data keys of every value of a row.
 fn can_be_rewrapped(cipher: &TokenCipher, layout: &Layout, row: &StoredRow) -> Result<bool, CellFailure> {
     for (column, value) in layout.table.tokens.iter().zip(&row.values) {
-        let Some(text) = value.as_ref().filter(|text| is_envelope(row, layout, text)) else { continue };
+        let Some(text) = value.as_ref().filter(|text| is_envelope(layout, text)) else { continue };
         if !can_rewrap(cipher, column, text, row)? {
             return Ok(false);
         }
@@ -111,9 +131,7 @@ fn can_rewrap(cipher: &TokenCipher, column: &str, text: &str, row: &StoredRow) -
 /// A row of version 2 without any token comes under the key like its neighbours, or `status` would name the old one for
 /// ever; every other row without an envelope stays as it is.
 fn without_envelopes(layout: &Layout, row: StoredRow, goal: &RewrapGoal) -> Result<RowPlan, CellFailure> {
-    let is_envelope = Version::read(row.version.as_deref()) == Some(Version::Envelope);
-    let holds_nothing = row.values.iter().flatten().all(|text| text.is_empty());
-    if layout.version().is_none() || !is_envelope || !holds_nothing {
+    if layout.version().is_none() {
         return Ok(RowPlan::Already);
     }
     if goal.dry_run {
@@ -134,7 +152,7 @@ async fn rewrap_row(
     let mut values = Vec::with_capacity(row.values.len());
     let (mut rewrapped, mut new_key_id) = (0, None);
     for (column, value) in layout.table.tokens.iter().zip(&row.values) {
-        let Some(text) = value.as_ref().filter(|text| is_envelope(&row, layout, text)) else {
+        let Some(text) = value.as_ref().filter(|text| is_envelope(layout, text)) else {
             values.push(value.clone());
             continue;
         };
@@ -161,11 +179,13 @@ async fn rewrap_row(
         new_key_id = new.key_id.or(new_key_id);
         values.push(Some(Zeroizing::new(new.text)));
     }
-    if goal.dry_run && rewrapped > 0 {
-        return Ok(RowPlan::WouldChange { sealed: rewrapped, calls: 0 });
-    }
-    if rewrapped == 0 {
+    // Data keys that are under the key already, in a row that names none or another, as an alias is.
+    let is_misnamed = layout.version().is_some() && new_key_id.is_some() && new_key_id != row.key_id;
+    if rewrapped == 0 && !is_misnamed {
         return Ok(RowPlan::Already);
+    }
+    if goal.dry_run {
+        return Ok(RowPlan::WouldChange { sealed: rewrapped, calls: 0 });
     }
     let marks = Marks::of(WriteFormat::KmsEnvelope, new_key_id);
     let change = Change::new(layout, row, values, marks).map_err(|error| bad_record(layout, error))?;

@@ -20,7 +20,7 @@ fn keys(aws: &Emulator, key: &str) -> Keys {
 }
 
 /// Keys that seal under one AWS key, and also open under the others.
-fn keys_of(profile: &str, aws: &Emulator, key: &str, others: &[&str]) -> Keys {
+pub(crate) fn keys_of(profile: &str, aws: &Emulator, key: &str, others: &[&str]) -> Keys {
     let provider = Aws::from_config(&aws.sdk_config(), key, others.iter().copied()).unwrap();
     Keys::new(profile).decorated(|_| Arc::new(Caching::new(Arc::new(provider))))
 }
@@ -77,7 +77,7 @@ async fn ten_thousand_values_come_under_another_key_by_one_reencrypt_each_and_no
     }
 }
 
-async fn rewrap(store: &TokenStore, options: &RewrapOptions) -> RewrapReport {
+pub(crate) async fn rewrap(store: &TokenStore, options: &RewrapOptions) -> RewrapReport {
     let outcome = migration::rewrap(store, options, &StopFlag::default(), |_| {}).await;
     assert!(outcome.ended_by.is_none(), "{outcome:?}");
     outcome.report

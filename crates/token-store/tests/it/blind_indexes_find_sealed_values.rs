@@ -56,7 +56,7 @@ fn keys() -> Keys {
 }
 
 /// The table with everything that the indexes need.
-async fn ready(db: &Sql) -> Keys {
+pub(crate) async fn ready(db: &Sql) -> Keys {
     create(db).await;
     let keys = keys();
     let database = Database::connect(db.url()).await.unwrap();
@@ -64,7 +64,7 @@ async fn ready(db: &Sql) -> Keys {
     keys
 }
 
-async fn put(store: &TokenStore, id: u32, email: &str) -> Result<(), StoreError> {
+pub(crate) async fn put(store: &TokenStore, id: u32, email: &str) -> Result<(), StoreError> {
     let token = NewToken::new().column("email", Some(SecretString::from(email)));
     store.put(&TokenKey::from_values([id.to_string()]), token).await.map(drop)
 }

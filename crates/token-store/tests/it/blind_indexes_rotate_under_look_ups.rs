@@ -29,7 +29,7 @@ const PROFILE: &str = r#"
     key_id = "k"
 "#;
 
-async fn ready(db: &Sql, unique: &str) -> Keys {
+pub(crate) async fn ready(db: &Sql, unique: &str) -> Keys {
     db.execute("CREATE TABLE users (id bigint PRIMARY KEY, tenant varchar(40) NOT NULL DEFAULT 'a', email text, v integer, m text, k text)").await;
     let keys = Keys::toml(PROFILE);
     schema::migrate(&Database::connect(db.url()).await.unwrap(), &keys.profile).await.unwrap();
@@ -39,36 +39,36 @@ async fn ready(db: &Sql, unique: &str) -> Keys {
     keys
 }
 
-const UNIQUE: &str = "CREATE UNIQUE INDEX users_email ON users (email_index)";
+pub(crate) const UNIQUE: &str = "CREATE UNIQUE INDEX users_email ON users (email_index)";
 
-fn address(id: u32) -> String {
+pub(crate) fn address(id: u32) -> String {
     format!("user{id}@example.org")
 }
 
-async fn put(store: &TokenStore, id: u32, tenant: &str, email: &str) -> Result<(), StoreError> {
+pub(crate) async fn put(store: &TokenStore, id: u32, tenant: &str, email: &str) -> Result<(), StoreError> {
     let token = NewToken::new().column("email", Some(SecretString::from(email))).plain("tenant", tenant);
     store.put(&TokenKey::from_values([id.to_string()]), token).await.map(drop)
 }
 
-async fn fill(store: &TokenStore, rows: u32) {
+pub(crate) async fn fill(store: &TokenStore, rows: u32) {
     for id in 1..=rows {
         put(store, id, "a", &address(id)).await.unwrap();
     }
 }
 
-async fn found(store: &TokenStore, email: &str) -> Vec<String> {
+pub(crate) async fn found(store: &TokenStore, email: &str) -> Vec<String> {
     let rows = store.find(None, "email", &SecretString::from(email)).await;
     let rows = rows.unwrap_or_else(|error| panic!("{email}: {}", told(&error)));
     rows.iter().map(|row| row.name().to_owned()).collect()
 }
 
-fn options(batch_size: usize) -> RunOptions {
+pub(crate) fn options(batch_size: usize) -> RunOptions {
     let mut options = RunOptions::default();
     options.batch_size = batch_size;
     options
 }
 
-async fn rotated(store: &TokenStore) -> RotateReport {
+pub(crate) async fn rotated(store: &TokenStore) -> RotateReport {
     let outcome = rotate(store, &IndexColumn::default(), &options(5), &StopFlag::default(), |_| {}).await;
     match outcome.ended_by {
         None => outcome.report,
@@ -77,7 +77,7 @@ async fn rotated(store: &TokenStore) -> RotateReport {
 }
 
 /// The number of the key that each row's index is under, and the stored keys with their states.
-async fn under(db: &Sql) -> (Vec<String>, Vec<(String, String)>) {
+pub(crate) async fn under(db: &Sql) -> (Vec<String>, Vec<(String, String)>) {
     let marks = db.table("users", &["email_index"]).await.into_iter().flatten().flatten();
     let marks = marks.map(|index| index.split_once(':').unwrap().0.to_owned()).collect();
     let keys = db.table("tokenseal_index_keys", &["key_number", "state"]).await;
@@ -85,7 +85,7 @@ async fn under(db: &Sql) -> (Vec<String>, Vec<(String, String)>) {
     (marks, keys.collect())
 }
 
-fn one(number: &str, state: &str) -> (String, String) {
+pub(crate) fn one(number: &str, state: &str) -> (String, String) {
     (number.into(), state.into())
 }
 

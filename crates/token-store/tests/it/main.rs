@@ -4,7 +4,9 @@
 #[macro_use]
 mod support;
 
+mod a_dry_rotation_says_what_a_rotation_does;
 mod a_key_names_only_its_own_row;
+mod a_rewrap_gives_no_row_another_version;
 mod a_row_waits_for_its_keys_at_once;
 mod a_service_uses_its_own_pool_and_statements;
 mod a_transaction_of_the_service_holds_its_writes;
@@ -20,6 +22,7 @@ mod every_walk_ends;
 mod everything_leaves_an_audit_event;
 mod fields_of_a_service_are_looked_after;
 mod index_keys_are_asked_for_once;
+mod index_keys_move_between_key_services;
 mod keys_have_one_text;
 mod leases_have_one_holder;
 mod many_processes_refresh_each_token_once;
