@@ -18,6 +18,8 @@ mod sql;
 pub(super) mod swap;
 pub(super) mod write;
 
+use std::time::Duration;
+
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{AssertSqlSafe, Connection as _, Row as _, Sqlite, Transaction, TypeInfo as _, ValueRef as _};
 use zeroize::Zeroizing;
@@ -32,6 +34,8 @@ pub(super) use swap::Session;
 pub(super) const WRITERS: usize = 1;
 
 const BEGIN: &str = "BEGIN IMMEDIATE";
+/// How often that is tried where a connection is not usable.
+const ROUNDS: usize = 50;
 
 /// A pool of connections to a file.
 #[derive(Clone)]
@@ -71,18 +75,24 @@ impl Connections {
 
     /// Begins a transaction that writes, and so waits for its turn now and not in its middle.
     async fn begin(&self) -> Result<Transaction<'static, Sqlite>, DatabaseError> {
-        match self.pool.begin_with(BEGIN).await {
-            Err(sqlx::Error::InvalidSavePointStatement) => {}
-            begun => return Ok(begun?),
-        }
-        // SQLite ended a transaction itself, as on a full disk, and the driver counts it as open as long as its connection is.
-        for _ in 0..self.pool.size() {
-            let connection = self.pool.acquire().await?;
-            if connection.is_in_transaction() {
-                connection.close().await?;
+        for _ in 1..ROUNDS {
+            match self.pool.begin_with(BEGIN).await {
+                Err(sqlx::Error::InvalidSavePointStatement) => self.close_ended().await,
+                begun => return Ok(begun?),
             }
         }
         Ok(self.pool.begin_with(BEGIN).await?)
+    }
+
+    /// Closes connections whose transaction SQLite has ended itself, as on a full disk: the driver counts it as open for as long
+    /// as they are.
+    async fn close_ended(&self) {
+        // The one that was just used comes back to the pool a little later.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let idle: Vec<_> = std::iter::from_fn(|| self.pool.try_acquire()).collect();
+        for connection in idle.into_iter().filter(|connection| connection.is_in_transaction()) {
+            let _ = connection.close().await;
+        }
     }
 }
 
