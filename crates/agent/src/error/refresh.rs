@@ -22,6 +22,9 @@ impl From<FreshError<ProviderError>> for ApiError {
                 Self::away("provider", format!("the provider gave no token: {error}"))
                     .with_hint("docs/refresh-once.md says how the profile names providers")
             }
+            FreshError::NoAccessToken { .. } => {
+                Self::away("provider", "the provider gave no access token for the refresh token")
+            }
             FreshError::Timeout { .. } => Self::away("provider", "the provider does not answer"),
             _ => Self::away("interrupted", "the refresh was interrupted"),
         }

@@ -141,6 +141,11 @@ on_each_database! {
         assert_eq!(answer.class(503), "provider");
         assert!(answer.header("retry-after").is_some() && answer.json()["needs_consent"] == Value::Null, "{answer:?}");
         assert!(answer.text.contains("invalid_client") && !answer.text.contains("canary"), "{answer:?}");
+        let next = json!({ "access_token": "", "refresh_token": "next", "expires_in": 3600 }).to_string();
+        fleet.server.behave(Behaviour { instead: Some((200, next)), ..Behaviour::default() });
+        assert_eq!(fleet.fresh(0, "eve", 60).class(503), "provider");
+        let row = fleet.reports().post("/v1/tokens/get", &json!({ "row": twitch("eve") })).expect(200);
+        assert_eq!(row["tokens"], json!({ "access_token": "expired", "refresh_token": "next" }));
         fleet.server.behave(Behaviour::default());
         assert_eq!(fleet.fresh(0, "bob", 60).expect(200)["tokens"]["access_token"], "access-1-1");
     }

@@ -52,5 +52,6 @@ mod the_database_makes_keys;
 mod the_floor_holds_for_every_command;
 mod tokens_are_refreshed_once;
 mod values_and_marks_move_together;
+mod what_a_provider_gives_is_kept;
 mod what_is_stored_is_what_was_sent;
 mod what_stands_in_the_way_is_found;

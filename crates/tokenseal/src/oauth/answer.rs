@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 /// The fields of RFC 6749, section 5.1, that are used. Others may be of any kind: Twitch's `scope` is a list.
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) struct Answer {
+    #[serde(default = "none", deserialize_with = "access")]
     access_token: AccessToken,
     #[serde(default = "bearer", skip)]
     token_type: BasicTokenType,
@@ -20,6 +21,23 @@ pub(super) struct Answer {
 
 fn bearer() -> BasicTokenType {
     BasicTokenType::Bearer
+}
+
+fn none() -> AccessToken {
+    AccessToken::new(String::new())
+}
+
+/// An access token that is no text counts as an empty one: the refresh token next to it must not be lost.
+fn access<'de, D: Deserializer<'de>>(deserializer: D) -> Result<AccessToken, D::Error> {
+    let value = serde_json::Value::deserialize(deserializer)?;
+    Ok(value.as_str().map_or_else(none, |text| AccessToken::new(text.to_owned())))
+}
+
+impl Answer {
+    /// Whether it has any token at all.
+    pub(super) fn has_tokens(&self) -> bool {
+        !self.access_token.secret().trim().is_empty() || self.refresh_token.is_some()
+    }
 }
 
 /// A number, or a text with one; anything else says nothing.
@@ -89,7 +107,21 @@ mod tests {
                 "{text}"
             );
         }
-        assert!(serde_json::from_str::<Answer>(r#"{"error":"bad_refresh_token"}"#).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn an_answer_without_an_access_token_keeps_its_refresh_token() -> Result<(), serde_json::Error> {
+        for access in [r#""access_token":"","#, r#""access_token":null,"#, r#""access_token":7,"#, ""] {
+            let answer: Answer = serde_json::from_str(&format!(r#"{{{access}"refresh_token":"r"}}"#))?;
+            assert_eq!(answer.refresh_token().map(|token| token.secret().as_str()), Some("r"), "{access}");
+            assert!(answer.access_token().secret().is_empty() && answer.has_tokens(), "{access}");
+        }
+        for text in
+            [r#"{"error":"x"}"#, r#"{"access_token":" "}"#, r#"{"access_token":"","refresh_token":""}"#]
+        {
+            assert!(!serde_json::from_str::<Answer>(text)?.has_tokens(), "{text}");
+        }
         Ok(())
     }
 }

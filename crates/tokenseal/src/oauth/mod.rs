@@ -72,6 +72,9 @@ impl Providers {
         let refresh_token = RefreshToken::new(refresh_token.expose_secret().to_owned());
         let request = client.exchange_refresh_token(&refresh_token);
         let answer: Answer = request.request_async(&self.http).await.map_err(refused)?;
+        if !answer.has_tokens() {
+            return Err(GrantError::Unknown(ProviderError::NotUnderstood));
+        }
         Ok(granted(&answer))
     }
 

@@ -113,6 +113,7 @@ async fn every_answer_says_whether_the_refresh_token_is_spent() {
         (503, "canary", "spending"),
         (200, "canary", "spending"),
         (200, r#"{"token_type":"canary"}"#, "spending"),
+        (200, r#"{"access_token":"","refresh_token":"","scope":"canary"}"#, "spending"),
         (200, long.as_str(), "spending"),
     ]
     .into_iter()
@@ -131,6 +132,28 @@ async fn every_answer_says_whether_the_refresh_token_is_spent() {
     let error = place.fresh(&elsewhere).await.unwrap_err();
     assert!(matches!(error, FreshError::Grant(ProviderError::NoProvider { .. })), "{error:?}");
     assert_eq!((place.state("elsewhere").await, server.requests()), ("idle".to_owned(), requests));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_without_an_access_token_is_a_failure_that_keeps_its_refresh_token() {
+    let provider = Provider::default();
+    let server = Server::start(provider.clone(), Behaviour::default()).await;
+    let place = Place::new(&server.token_url(), "basic", provider).await;
+    for (number, access) in
+        ["\"access_token\":\"\",", "\"access_token\":null,", "\"access_token\":[],", ""].iter().enumerate()
+    {
+        let id = number.to_string();
+        let key = place.row(&id, "here").await;
+        let body = format!(r#"{{{access}"refresh_token":"next-{id}","expires_in":3600}}"#);
+        server.behave(Behaviour { instead: Some((200, body)), ..Behaviour::default() });
+        let error = place.fresh(&key).await.unwrap_err();
+        assert!(matches!(error, FreshError::NoAccessToken { .. }), "{access}: {error:?}");
+        let token = place.tokenseal.store().get(&key).await.unwrap();
+        assert_eq!(token.access_token().unwrap().expose_secret(), "expired");
+        assert_eq!(token.refresh_token().unwrap().expose_secret(), &format!("next-{id}"));
+        assert_eq!(token.plain("ends"), Some("2020-01-01T00:00:00Z"));
+        assert_eq!(place.state(&id).await, "idle");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -66,6 +66,14 @@ pub enum FreshError<E> {
     /// The grant failed.
     #[error("grant failed")]
     Grant(#[source] E),
+    /// The provider spent the refresh token and gave no access token for it. The refresh token that it gave is stored.
+    #[error("{table} {row}: provider gave no access token")]
+    NoAccessToken {
+        /// The table.
+        table: String,
+        /// The row's key.
+        row: String,
+    },
     /// The provider did not answer within the deadline of the request.
     #[error("provider did not answer within {} s", deadline.as_secs_f32())]
     Timeout {

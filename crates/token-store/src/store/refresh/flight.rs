@@ -147,6 +147,9 @@ impl<'a> Flight<'a> {
         let asked = timeout(deadline, grant(stale.token(&self.place)));
         let answer = self.held.keep(self.database(), Some(&spent), asked).await;
         let (state, error) = match answer {
+            Ok(Ok(granted)) if !granted.has_access() => {
+                return self.without_access(granted, &stale, prepared, &spent, asked_at).await;
+            }
             Ok(Ok(granted)) => {
                 let stored = store_granted(&self.place, &stale, prepared, granted, asked_at);
                 let stored = self.held.keep(self.database(), Some(&spent), stored).await;
@@ -161,6 +164,33 @@ impl<'a> Flight<'a> {
         };
         self.held.failed(self.database(), state, &spent, |attempts| policy.pause_after(attempts)).await;
         Err(error)
+    }
+
+    /// The refresh token was spent for no access token: its successor is kept, and the attempt has failed.
+    async fn without_access<E>(
+        &self,
+        granted: Granted,
+        stale: &Stale,
+        prepared: Option<Prepared>,
+        spent: &Spent,
+        asked_at: i64,
+    ) -> Result<Token, FreshError<E>> {
+        let pause = |attempts| self.store().refresh_policy.pause_after(attempts);
+        let (table, row) = self.place.names();
+        let failed = Err(FreshError::NoAccessToken { table, row });
+        let Some(successor) = granted.refresh.as_ref().map(Spent::of) else {
+            self.held.failed(self.database(), State::Spending, spent, pause).await;
+            return failed;
+        };
+        let stored = store_granted(&self.place, stale, prepared, granted, asked_at);
+        match self.held.keep(self.database(), Some(spent), stored).await {
+            Ok(Stored::Written(_)) => {
+                // The pause is about the refresh token that the row holds now.
+                self.held.failed(self.database(), State::Idle, &successor, pause).await;
+                failed
+            }
+            other => self.ended(other, spent).await,
+        }
     }
 
     async fn ended<E>(

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 /// A new access token, and what came with it.
 pub struct Granted {
@@ -15,9 +15,16 @@ pub struct Granted {
 
 impl Granted {
     /// A new access token. The refresh token stays, unless [`refresh_token`](Self::refresh_token) says otherwise.
+    ///
+    /// An empty one is none: the refresh has failed, but the refresh token that came with it is written.
     #[must_use]
     pub fn new(access_token: impl Into<SecretString>) -> Self {
         Self { access: access_token.into(), refresh: None, expires_in: None, plain: Vec::new() }
+    }
+
+    /// Whether the provider gave an access token at all.
+    pub(super) fn has_access(&self) -> bool {
+        !self.access.expose_secret().trim().is_empty()
     }
 
     /// The refresh token that replaces the one that was spent.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::Instant;
 
+use super::flight::is_same;
 use super::policy::millis;
 use super::time;
 use crate::database::layout::Layout;
@@ -29,11 +30,15 @@ pub(super) struct Place<'a> {
 }
 
 /// Which access tokens are good enough.
-#[derive(Clone, Debug)]
 pub(super) struct Wanted {
     valid_for: i64,
-    /// The expiry that the row had when its caller first looked.
-    first: OnceLock<Option<Expiry>>,
+    first: OnceLock<First>,
+}
+
+/// The row's access token when the caller first looked, which was not valid for long enough.
+struct First {
+    expires: Option<Expiry>,
+    access: Option<SecretString>,
 }
 
 /// The result of a look at a row.
@@ -62,12 +67,10 @@ impl Wanted {
         Self { valid_for: millis(valid_for), first: OnceLock::new() }
     }
 
-    /// Any token that is valid at all, where it was written after the caller began: it is as fresh as the provider
-    /// gives them.
-    fn is_met(&self, expires: Option<i64>, found: &Option<Expiry>, now: i64) -> bool {
-        let first = self.first.get_or_init(|| found.clone());
-        let remaining = expires.map_or(0, |expires| expires.saturating_sub(now));
-        remaining > 0 && (remaining >= self.valid_for || first != found)
+    /// Keeps what the caller saw first.
+    fn saw(&self, stale: &Stale, access: &str) {
+        let first = || First { expires: stale.expires.clone(), access: stale.opened(access).cloned() };
+        self.first.get_or_init(first);
     }
 }
 
@@ -107,15 +110,33 @@ impl<'a> Place<'a> {
             }
             let expires = self.expiry(&row, &validity)?;
             let has_access = access.is_some_and(|text| !text.is_empty());
-            if wanted.is_met(expires, &validity.expires, validity.now) && has_access {
+            let remaining = expires.map_or(0, |expires| expires.saturating_sub(validity.now));
+            let is_long = remaining >= wanted.valid_for;
+            if has_access && remaining > 0 && (is_long || self.is_new(&row, &validity, wanted).await) {
                 let token = self.store.open_row(self.layout, &row).await?;
                 self.store.trail("read").read(self.layout, &row);
                 return Ok(Seen::Valid(Box::new(token)));
             }
-            return self.stale(row, validity).await;
+            let seen = self.stale(row, validity).await?;
+            if let Seen::Stale(stale) = &seen {
+                wanted.saw(stale, &self.refresh.access);
+            }
+            return Ok(seen);
         }
         let (table, row) = self.names();
         Err(StoreError::Contended { table, row })
+    }
+
+    /// Whether the access token was written after the caller began: then it is as fresh as the provider gives them. Two
+    /// grants within a second may have the same expiry, so the token itself is compared, and not its text, which is
+    /// another one after each sealing.
+    async fn is_new(&self, row: &StoredRow, validity: &Validity, wanted: &Wanted) -> bool {
+        let Some(first) = wanted.first.get() else { return false };
+        if first.expires != validity.expires {
+            return true;
+        }
+        let now = self.token(row, &self.refresh.access).await;
+        now.is_some() && first.access.is_some() && !is_same(now.as_ref(), first.access.as_ref())
     }
 
     async fn validity(&self, row: &StoredRow) -> Result<Option<Validity>, StoreError> {

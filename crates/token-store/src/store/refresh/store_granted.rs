@@ -126,19 +126,23 @@ fn new_token(
 ) -> NewToken {
     let refresh = place.refresh;
     let new_refresh = granted.refresh.as_ref().unwrap_or(&stale.refresh_token);
-    let mut token = NewToken::new()
-        .column(&refresh.access, Some(granted.access.clone()))
-        .column(&refresh.refresh, Some(new_refresh.clone()));
+    let mut token = NewToken::new().column(&refresh.refresh, Some(new_refresh.clone()));
+    if granted.has_access() {
+        token = token.column(&refresh.access, Some(granted.access.clone()));
+        token = match expires_at {
+            Some(text) => token.plain(&refresh.expires_at, text),
+            None => token.plain_null(&refresh.expires_at),
+        };
+    } else if place.stored(row, &refresh.access).is_some() && stale.opened(&refresh.access).is_none() {
+        // A damaged access token cannot be carried over, and must not keep the refresh token from being written.
+        token = token.column(&refresh.access, Some(SecretString::default()));
+    }
     for (column, secret) in &stale.tokens {
-        let is_other = *column != refresh.access && *column != refresh.refresh;
-        if is_other && place.stored(row, column) == place.stored(&stale.row, column) {
+        let is_new = *column == refresh.refresh || *column == refresh.access && granted.has_access();
+        if !is_new && place.stored(row, column) == place.stored(&stale.row, column) {
             token = token.column(column, secret.clone());
         }
     }
-    token = match expires_at {
-        Some(text) => token.plain(&refresh.expires_at, text),
-        None => token.plain_null(&refresh.expires_at),
-    };
     let others = granted.plain.iter().filter(|_| !bare);
     others.fold(token, |token, (column, value)| token.plain(column, value))
 }
