@@ -89,11 +89,9 @@ async fn batch<I, T, F: Future<Output = Result<T, ApiError>>>(
         return Err(ApiError::malformed(format!("more than {MAX_ITEMS} items")));
     }
     let mut done: Vec<Result<T, ApiError>> = stream::iter(items).map(one).buffered(AT_ONCE).collect().await;
-    let is_about_all = |item: &Result<T, ApiError>| {
-        let status = item.as_ref().err().map(ApiError::status);
-        matches!(status, Some(StatusCode::SERVICE_UNAVAILABLE | StatusCode::FORBIDDEN))
-    };
-    if !done.is_empty() && done.iter().all(is_about_all) {
+    let met_all = |status| done.iter().all(|item| item.as_ref().is_err_and(|error| error.status() == status));
+    // Of items that fail differently, none answers for the others.
+    if !done.is_empty() && [StatusCode::SERVICE_UNAVAILABLE, StatusCode::FORBIDDEN].into_iter().any(met_all) {
         done.swap_remove(0)?;
     }
     Ok(done)
@@ -103,6 +101,9 @@ async fn open_one(agent: &Agent, caller: &Caller, item: Part<OpenItem>) -> Resul
     let OpenItem { table, column, row, owner, version, text } = item.parsed()?;
     let target = agent.target(caller, Action::Open, Some(&table), row, owner)?;
     let text = text.0.expose_secret();
+    if version.is_some_and(|version| !(0..=2).contains(&version)) {
+        return Err(ApiError::does_not_open());
+    }
     let version = match (&target.table.version, version) {
         (Some(_), version) => version.or_else(|| is_envelope(text).then_some(2)),
         (None, Some(version)) if !fits(version, text, target.store.profile().unmarked) => {
@@ -123,13 +124,16 @@ fn is_envelope(text: &str) -> bool {
 /// is otherwise known by its mark alone, and a ciphertext that lost its mark would be returned as a
 /// plaintext.
 fn fits(version: i64, text: &str, unmarked: Unmarked) -> bool {
-    let is_plaintext = || unmarked == Unmarked::Plaintext && matches!(detect(text), Ok(Format::Plaintext));
     match version {
-        _ if text.is_empty() => (0..=2).contains(&version),
+        _ if text.is_empty() => true,
         0 => !is_envelope(text),
-        1 => !is_envelope(text) && !is_plaintext(),
-        2 => is_envelope(text),
-        _ => false,
+        1 => match detect(text) {
+            Ok(Format::KmsEnvelope | Format::BoundEnvelope) => false,
+            // Without the version, such a text is a plaintext or no value at all: also one that begins with `kms:`.
+            Ok(Format::Plaintext) | Err(_) => unmarked == Unmarked::DirectAes,
+            Ok(_) => true,
+        },
+        _ => is_envelope(text),
     }
 }
 

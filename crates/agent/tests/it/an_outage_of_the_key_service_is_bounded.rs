@@ -55,6 +55,37 @@ async fn cached_reads_are_served_and_the_rest_is_told_to_come_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_item_that_fails_otherwise_does_not_answer_for_those_that_meet_the_outage() {
+    use std::os::unix::fs::MetadataExt as _;
+    let moto = part!(moto);
+    let (proxy, db) = (Proxy::start(moto.endpoint()), Sql::sqlite().await);
+    create_tables(&db).await;
+    let mut place = Place::on_aws(&db, proxy.endpoint(), &key_in(&moto).await);
+    let uid = std::fs::metadata("/proc/self").unwrap().uid();
+    place.policy(&format!(
+        "[[allow]]\nuid = {uid}\ndo = [\"seal\"]\ntables = [\"users\"]\nowner = {{ tenant_id = [\"acme\"] }}\n"
+    ));
+    let agent = place.start();
+    proxy.faults().always(Fault::Fail(AwsFailure::Refused));
+    proxy.settled().await;
+    let unnamed = json!({ "table": "users", "column": "email", "row": { "id": 1 }, "value": "canary" });
+    let mut good = unnamed.clone();
+    good["owner"] = json!({ "tenant_id": "acme" });
+    let mut malformed = good.clone();
+    malformed["table"] = json!(7);
+    let seal = |items: &[&serde_json::Value]| agent.post("/v1/seal", &json!({ "items": items }));
+    for (items, statuses) in
+        [([&unnamed, &good], [403, 503]), ([&good, &unnamed], [503, 403]), ([&malformed, &good], [400, 503])]
+    {
+        let sealed = seal(&items).expect(200);
+        let found = [0, 1].map(|at| sealed["items"][at]["error"]["status"].clone());
+        assert_eq!(found, statuses.map(|status| json!(status)), "{sealed}");
+    }
+    assert_eq!(seal(&[&good, &good]).status, 503);
+    assert_eq!(seal(&[&unnamed, &unnamed]).class(403), "policy");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn readiness_is_kept_and_not_asked_for() {
     let moto = part!(moto);
     let (proxy, db) = (Proxy::start(moto.endpoint()), Sql::sqlite().await);

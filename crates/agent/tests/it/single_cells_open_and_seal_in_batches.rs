@@ -109,12 +109,31 @@ async fn a_version_that_contradicts_the_text_opens_nothing_in_a_table_without_ve
         assert_eq!(opens(&sealed, Some(version)), None);
     }
     for version in [1, 2, 3, 2_147_483_647] {
-        for text in [&plain, &marked] {
+        for text in [&plain, &marked, &json!("kms:hello"), &json!("kms:"), &json!("KMS:hello there")] {
             assert_eq!(opens(text, Some(version)), None);
         }
     }
+    for version in [None, Some(0)] {
+        assert_eq!(opens(&json!("kms:hello"), version).as_deref(), Some("kms:hello"));
+    }
     for version in [0, 1, 2] {
         assert_eq!(opens(&json!(""), Some(version)).as_deref(), Some(""));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_that_does_not_exist_opens_nothing_in_any_table() {
+    let db = Sql::sqlite().await;
+    let agent = Place::on(&db).await.start();
+    for version in [3, 7, 2_147_483_647] {
+        for text in ["", "plain"] {
+            let row = json!({ "table": "oauth_tokens", "column": "access_token", "row": twitch("me"), "text": text, "version": version });
+            let items = json!({ "items": [user(&json!(text), Some(version)), row] });
+            let opened = agent.post("/v1/open", &items).expect(200);
+            for at in [0, 1] {
+                assert_eq!(opened["items"][at]["error"]["status"], 422, "{version} {text:?} {opened}");
+            }
+        }
     }
 }
 
