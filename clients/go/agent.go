@@ -1,12 +1,7 @@
 package tokenseal
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"regexp"
@@ -20,7 +15,6 @@ import (
 const DefaultSocket = "/run/tokenseal/agent.sock"
 
 const (
-	maxAnswer = 64 << 20
 	// maxIdle is less than the agent keeps an idle connection, so that no write meets a closed one.
 	maxIdle = 10 * time.Second
 	// callWithin is how long a call may take, and refreshWithin how long Fresh may: it waits for other callers' refreshes.
@@ -30,11 +24,7 @@ const (
 
 var (
 	addressText = regexp.MustCompile(`^([^/]+):([0-9]{1,5})$`)
-	// reads are the calls that may be sent again.
-	reads = []string{
-		"/v1/tokens/get", "/v1/tokens/find", "/v1/open", "/v1/seal", "/v1/secrets/get",
-	}
-	tokenText = regexp.MustCompile(`^[!-~]+$`)
+	tokenText   = regexp.MustCompile(`^[!-~]+$`)
 )
 
 // AgentClient reaches tokenseal-agent over its Unix socket, or over loopback with a token.
@@ -111,9 +101,11 @@ type Put struct {
 	RowKey
 	Tokens map[string]*string `json:"tokens"`
 	Plain  map[string]any     `json:"plain,omitempty"`
-	// IfRevision writes only while the row is unchanged (status 409 otherwise).
+	// IfRevision writes only while the row is unchanged (status 409 otherwise). The empty text is no condition; the agent gives
+	// no empty revision, and no empty lease.
 	IfRevision string `json:"if_revision,omitempty"`
-	Lease      string `json:"lease,omitempty"`
+	// Lease is the lease under which the tokens were granted, if any.
+	Lease string `json:"lease,omitempty"`
 }
 
 // Item is one cell of a batch: Text to open, or Value to seal. Row and Owner are as in [RowKey].
@@ -147,8 +139,7 @@ func (a *AgentClient) Get(ctx context.Context, key RowKey, columns ...string) (R
 		RowKey
 		Columns []string `json:"columns,omitempty"`
 	}{key, columns}
-	var row Row
-	return row, a.call(ctx, "/v1/tokens/get", body, &row)
+	return rowOf(func(row *Row) error { return a.call(ctx, "/v1/tokens/get", body, row) })
 }
 
 // Put writes tokens into a row.
@@ -158,7 +149,13 @@ func (a *AgentClient) Put(ctx context.Context, put Put) (Written, error) {
 		return Written{}, err
 	}
 	var written Written
-	return written, a.call(ctx, "/v1/tokens/put", put, &written)
+	if err := a.call(ctx, "/v1/tokens/put", put, &written); err != nil {
+		return Written{}, err
+	}
+	if written.Written == "" || written.Revision == "" {
+		return Written{}, notOfTheAgent()
+	}
+	return written, nil
 }
 
 // Delete deletes a row; with a revision only while the row is unchanged.
@@ -171,7 +168,16 @@ func (a *AgentClient) Delete(ctx context.Context, key RowKey, ifRevision string)
 		RowKey
 		IfRevision string `json:"if_revision,omitempty"`
 	}{key, ifRevision}
-	return a.call(ctx, "/v1/tokens/delete", body, &struct{}{})
+	var answer struct {
+		Deleted bool `json:"deleted"`
+	}
+	if err := a.call(ctx, "/v1/tokens/delete", body, &answer); err != nil {
+		return err
+	}
+	if !answer.Deleted {
+		return notOfTheAgent()
+	}
+	return nil
 }
 
 // Fresh reads a row whose access token is valid for so many seconds; the agent refreshes it where it must.
@@ -184,8 +190,7 @@ func (a *AgentClient) Fresh(ctx context.Context, key RowKey, validFor int) (Row,
 		RowKey
 		ValidFor int `json:"valid_for"`
 	}{key, validFor}
-	var row Row
-	return row, a.callBy(ctx, a.patient, "/v1/tokens/fresh", body, &row)
+	return rowOf(func(row *Row) error { return a.callBy(ctx, a.patient, "/v1/tokens/fresh", body, row) })
 }
 
 // Find returns the keys of the rows whose token has this value, by the blind index over its column; the table may be empty for
@@ -221,13 +226,22 @@ func (a *AgentClient) Lease(ctx context.Context, key RowKey, seconds int) (lease
 		Seconds int `json:"seconds"`
 	}{key, seconds}
 	var answer struct{ Lease, Expires string }
-	err = a.call(ctx, "/v1/tokens/lease", body, &answer)
-	return answer.Lease, answer.Expires, err
+	if err := a.call(ctx, "/v1/tokens/lease", body, &answer); err != nil {
+		return "", "", err
+	}
+	// An empty lease would be left out of the next Put.
+	if answer.Lease == "" || answer.Expires == "" {
+		return "", "", notOfTheAgent()
+	}
+	return answer.Lease, answer.Expires, nil
 }
 
 // Release gives a lease back.
 func (a *AgentClient) Release(ctx context.Context, key RowKey, lease string) error {
 	key, err := key.wire()
+	if err == nil && lease == "" {
+		err = refused("the lease is empty")
+	}
 	if err != nil {
 		return err
 	}
@@ -235,7 +249,16 @@ func (a *AgentClient) Release(ctx context.Context, key RowKey, lease string) err
 		RowKey
 		Lease string `json:"lease"`
 	}{key, lease}
-	return a.call(ctx, "/v1/tokens/release", body, &struct{}{})
+	var answer struct {
+		Released *bool `json:"released"`
+	}
+	if err := a.call(ctx, "/v1/tokens/release", body, &answer); err != nil {
+		return err
+	}
+	if answer.Released == nil {
+		return notOfTheAgent()
+	}
+	return nil
 }
 
 // Secret reads a secret's value; the stage may be empty.
@@ -254,109 +277,4 @@ func (a *AgentClient) Secret(ctx context.Context, name, stage string) (string, e
 		return "", notOfTheAgent()
 	}
 	return *answer.Value, nil
-}
-
-type agentFailure struct {
-	Error        json.RawMessage `json:"error"`
-	NeedsConsent bool            `json:"needs_consent"`
-	Expires      string          `json:"expires"`
-}
-
-func (a *AgentClient) call(ctx context.Context, path string, body, answer any) error {
-	return a.callBy(ctx, a.client, path, body, answer)
-}
-
-func (a *AgentClient) callBy(ctx context.Context, client *http.Client, path string, body, answer any) error {
-	payload, err := encoded(body)
-	if err != nil {
-		return err
-	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, a.base+path, bytes.NewReader(payload))
-	if err != nil {
-		return configuration("the agent's address is not usable")
-	}
-	request.Header.Set("X-Tokenseal", "1")
-	request.Header.Set("Content-Type", "application/json")
-	if a.token != "" {
-		request.Header.Set("Authorization", "Bearer "+a.token)
-	}
-	if slices.Contains(reads, path) {
-		// Sent once more by net/http where the agent closed the idle connection; the header itself is not sent.
-		request.Header["Idempotency-Key"] = []string{}
-	}
-	response, err := client.Do(request)
-	if err != nil {
-		return unanswered(ctx, err, "the agent cannot be reached")
-	}
-	defer response.Body.Close()
-	data, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
-	if err != nil {
-		return unanswered(ctx, err, "the agent's answer broke off")
-	}
-	if response.StatusCode == http.StatusOK {
-		if !bytes.HasPrefix(bytes.TrimSpace(data), []byte("{")) || json.Unmarshal(data, answer) != nil {
-			return notOfTheAgent()
-		}
-		return nil
-	}
-	var failure agentFailure
-	_ = json.Unmarshal(data, &failure) // an answer that is no JSON leaves only the status
-	return agentError(response.StatusCode, failure, response.Header.Get("Retry-After"))
-}
-
-// unanswered is the error of a call that ended without a whole answer.
-func unanswered(ctx context.Context, err error, message string) error {
-	switch {
-	case errors.Is(ctx.Err(), context.Canceled):
-		return &AgentError{Class: "canceled", Message: "the caller canceled the call", cause: context.Canceled}
-	// The time of the client itself ends a call without ending its context.
-	case errors.Is(ctx.Err(), context.DeadlineExceeded) || errors.Is(err, context.DeadlineExceeded):
-		return &AgentError{Class: "unavailable", Message: "the agent did not answer in time", cause: context.DeadlineExceeded}
-	}
-	return &AgentError{Class: "unavailable", Message: message}
-}
-
-func agentError(status int, failure agentFailure, retryAfter string) error {
-	var details struct {
-		Class         string `json:"class"`
-		Message       string `json:"message"`
-		Hint          string `json:"hint"`
-		CorrelationID string `json:"correlation_id"`
-		NeedsConsent  bool   `json:"needs_consent"`
-		Status        int    `json:"status"`
-	}
-	_ = json.Unmarshal(failure.Error, &details)
-	if status == statusOfItem {
-		status = itemStatus(details.Status, details.Class)
-	}
-	if details.Class == "" {
-		details.Class = "unexpected"
-	}
-	if details.Message == "" {
-		details.Message = fmt.Sprintf("the agent answered with status %d", status)
-	}
-	seconds, _ := strconv.Atoi(retryAfter)
-	return &AgentError{
-		Status: status, Class: details.Class, Message: details.Message, Hint: details.Hint,
-		CorrelationID: details.CorrelationID, RetryAfter: seconds,
-		NeedsConsent: failure.NeedsConsent || details.NeedsConsent, Expires: failure.Expires,
-	}
-}
-
-// statusOfItem is in the place of the status of an item of a batch, which its error names.
-const statusOfItem = -1
-
-// itemStatus is the status of an item's error; agents before this version send no status; it follows from the class.
-func itemStatus(named int, class string) int {
-	if named >= 400 && named <= 599 {
-		return named
-	}
-	if status, ok := map[string]int{"malformed": 400, "policy": 403, "not_found": 404, "too_many": 429}[class]; ok {
-		return status
-	}
-	return 422
-}
-
-func notOfTheAgent() error {
-	return &AgentError{Class: "unexpected", Message: "the answer is not one of the agent"}
 }

@@ -4,17 +4,24 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 )
+
+// everyMember has every member that some route requires.
+const everyMember = `{"tokens":{},"plain":{},"revision":"r1","written":"kms-envelope","deleted":true,` +
+	`"lease":"l1","expires":"2026-11-29T00:00:00Z","released":false}`
 
 type sentRequest struct{ path, body, header, authorization string }
 
@@ -30,7 +37,7 @@ type stubAgent struct {
 
 func startAgent(t *testing.T, token string) (*stubAgent, *AgentClient) {
 	t.Helper()
-	stub := &stubAgent{status: 200, answer: "{}"}
+	stub := &stubAgent{status: 200, answer: everyMember}
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		stub.requests = append(stub.requests, sentRequest{r.URL.Path, string(body), r.Header.Get("X-Tokenseal"), r.Header.Get("Authorization")})
@@ -86,6 +93,86 @@ func TestEachCallHasItsRouteItsBodyAndTheHeader(t *testing.T) {
 		if got := stub.requests[at]; got != (sentRequest{each.path, each.body, "1", "Bearer " + strings.Repeat("t", 40)}) {
 			t.Fatal(got)
 		}
+	}
+}
+
+func TestAnAnswerWithoutAMemberOfItsRouteIsNoSuccess(t *testing.T) {
+	stub, client := startAgent(t, "")
+	calls := map[string]func() (any, error){
+		"tokens plain revision":  func() (any, error) { return client.Get(ctx, RowKey{}) },
+		"tokens plain revision ": func() (any, error) { return client.Fresh(ctx, RowKey{}, 60) },
+		"written revision":       func() (any, error) { return client.Put(ctx, Put{}) },
+		"deleted":                func() (any, error) { return nil, client.Delete(ctx, RowKey{}, "") },
+		"lease expires":          func() (any, error) { lease, _, err := client.Lease(ctx, RowKey{}, 5); return lease, err },
+		"released":               func() (any, error) { return nil, client.Release(ctx, RowKey{}, "l") },
+	}
+	for needed, call := range calls {
+		for _, name := range strings.Fields(needed) {
+			for _, odd := range []string{"null", `""`, "7"} {
+				var answer map[string]json.RawMessage
+				if err := json.Unmarshal([]byte(everyMember), &answer); err != nil {
+					t.Fatal(err)
+				}
+				answer[name] = json.RawMessage(odd)
+				text, _ := json.Marshal(answer)
+				stub.answer = string(text)
+				var failed *AgentError
+				if got, err := call(); !errors.As(err, &failed) || failed.Status != 0 || failed.Class != "unexpected" {
+					t.Fatal(needed, name, odd, got, err)
+				}
+			}
+		}
+		stub.answer = "{}"
+		if got, err := call(); !errors.Is(err, ErrAgent) {
+			t.Fatal(needed, got, err)
+		}
+	}
+}
+
+func TestAnEmptyLeaseIsNotGivenBack(t *testing.T) {
+	stub, client := startAgent(t, "")
+	if err := client.Release(ctx, RowKey{}, ""); !errors.Is(err, ErrRefused) || len(stub.requests) != 0 {
+		t.Fatal(err)
+	}
+}
+
+func TestAReadIsSentOnceMoreHoweverManyConnectionsAreStale(t *testing.T) {
+	for _, answers := range [][]string{{""}, {"", whole}} {
+		client, requests, ready := crowdedAgent(t, 5, answers...)
+		ready()
+		_, err := client.Get(ctx, RowKey{})
+		if (err == nil) != (len(answers) == 2) || requests.Load() != 5+2 {
+			t.Fatal(err, requests.Load())
+		}
+	}
+}
+
+// crowdedAgent answers so many requests only together, each on a connection of its own, and later ones with its texts. The last
+// value sends those requests.
+func crowdedAgent(t *testing.T, connections int32, answers ...string) (*AgentClient, *atomic.Int32, func()) {
+	t.Helper()
+	var crowd sync.WaitGroup
+	crowd.Add(int(connections))
+	client, requests := rawAgentBy(t, func(request int32) string {
+		if request > connections {
+			return answers[min(int(request-connections), len(answers))-1]
+		}
+		crowd.Done()
+		crowd.Wait()
+		return whole
+	})
+	return client, requests, func() {
+		var calls sync.WaitGroup
+		for range connections {
+			calls.Add(1)
+			go func() {
+				defer calls.Done()
+				if _, err := client.Get(ctx, RowKey{}); err != nil {
+					t.Error(err)
+				}
+			}()
+		}
+		calls.Wait()
 	}
 }
 
@@ -269,10 +356,16 @@ func TestARedirectIsNotFollowed(t *testing.T) {
 	}
 }
 
-const whole = "HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n{\"tokens\":{}}"
+var whole = fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(everyMember), everyMember)
 
 // rawAgent answers each request with the next of its texts, and closes after one that is not whole.
 func rawAgent(t *testing.T, answers ...string) (*AgentClient, *atomic.Int32) {
+	t.Helper()
+	return rawAgentBy(t, func(request int32) string { return answers[min(int(request), len(answers))-1] })
+}
+
+// rawAgentBy answers each request by its number.
+func rawAgentBy(t *testing.T, answerTo func(request int32) string) (*AgentClient, *atomic.Int32) {
 	t.Helper()
 	socket := filepath.Join(t.TempDir(), "raw.sock")
 	listener, err := net.Listen("unix", socket)
@@ -296,7 +389,7 @@ func rawAgent(t *testing.T, answers ...string) (*AgentClient, *atomic.Int32) {
 						return
 					}
 					_, _ = io.Copy(io.Discard, request.Body)
-					answer := answers[min(int(requests.Add(1)), len(answers))-1]
+					answer := answerTo(requests.Add(1))
 					_, _ = io.WriteString(connection, answer)
 					if answer != whole {
 						return

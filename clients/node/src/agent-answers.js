@@ -46,10 +46,56 @@ function itemStatus({ status, class: kind }) {
  *
  * @param {Record<string, unknown>} item
  */
-export function saysHowItIsStored(item) {
+function saysHowItIsStored(item) {
   const { error, encryption_version: version, encryption_method: method } = item;
   const failed = typeof error === "object" && error !== null;
   return failed || (Number.isInteger(version) && (method === null || typeof method === "string"));
+}
+
+/**
+ * An item of a batch with an error, or with its value or text.
+ *
+ * @param {Record<string, unknown>} item
+ * @param {boolean} isSealed
+ */
+export function isItem(item, isSealed) {
+  const failed = typeof item["error"] === "object" && item["error"] !== null;
+  return failed || (typeof item[isSealed ? "text" : "value"] === "string" && (!isSealed || saysHowItIsStored(item)));
+}
+
+/**
+ * A row with its tokens, its plain columns and its revision.
+ *
+ * @param {Record<string, any>} answer
+ */
+export function rowIn(answer) {
+  const { tokens, plain } = answer;
+  const areObjects = [tokens, plain].every((each) => typeof each === "object" && each !== null && !Array.isArray(each));
+  if (!areObjects || !Object.values(tokens).every((token) => token === null || typeof token === "string")) throw notAnAnswer();
+  return withTexts(answer, "revision");
+}
+
+/**
+ * An answer with these texts, none of them empty: an empty revision or lease would be no condition.
+ *
+ * @param {Record<string, any>} answer
+ * @param {string[]} names
+ */
+export function withTexts(answer, ...names) {
+  if (!names.every((name) => typeof answer[name] === "string" && answer[name] !== "")) throw notAnAnswer();
+  return answer;
+}
+
+/**
+ * An answer that says yes or no, as far as its route has both.
+ *
+ * @param {Record<string, any>} answer
+ * @param {string} name
+ * @param {boolean[]} choices
+ */
+export function saying(answer, name, ...choices) {
+  if (!choices.includes(answer[name])) throw notAnAnswer();
+  return answer;
 }
 
 /**

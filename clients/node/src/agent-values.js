@@ -61,6 +61,19 @@ export function textOf(value, what) {
 }
 
 /**
+ * A revision or a lease. One that is empty is none that the agent gave, and must not make a write unconditional.
+ *
+ * @param {unknown} value
+ * @param {string} what
+ * @returns {string | undefined}
+ */
+export function opaqueOf(value, what) {
+  if (value === undefined) return undefined;
+  if (value === "" || value === null) throw new Refused(`${what} is empty: leave it out for a write without it`);
+  return textOf(value, what);
+}
+
+/**
  * One cell of a batch; `content` is `text` to open, or `value` to seal.
  *
  * @param {unknown} given

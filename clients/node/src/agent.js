@@ -2,8 +2,8 @@
 
 import { Agent, request } from "node:http";
 
-import { errorOf, notAnAnswer, parsed, saysHowItIsStored, textIn, unreachable } from "./agent-answers.js";
-import { itemOf, keys, payloadOf, plainValues, textOf, tokenValues } from "./agent-values.js";
+import { errorOf, isItem, notAnAnswer, parsed, rowIn, saying, textIn, unreachable, withTexts } from "./agent-answers.js";
+import { itemOf, keys, opaqueOf, payloadOf, plainValues, textOf, tokenValues } from "./agent-values.js";
 import { AgentError, ConfigurationError, Malformed, Refused } from "./errors.js";
 
 export const DEFAULT_SOCKET = "/run/tokenseal/agent.sock";
@@ -51,7 +51,7 @@ export class AgentClient {
    * @param {{table?: string, columns?: string[]}} options
    */
   async get(row, { table, columns } = {}) {
-    return this.#call("/v1/tokens/get", { row: keys("row", row), table, columns });
+    return rowIn(await this.#call("/v1/tokens/get", { row: keys("row", row), table, columns }));
   }
 
   /**
@@ -63,8 +63,9 @@ export class AgentClient {
    */
   async put(row, tokens, { table, plain, ifRevision, lease } = {}) {
     const written = { row: keys("row", row), tokens: tokenValues(tokens) };
-    const optional = { table, plain: plain === undefined ? undefined : plainValues(plain), if_revision: ifRevision, lease };
-    return this.#call("/v1/tokens/put", { ...written, ...optional }, false);
+    const conditions = { if_revision: opaqueOf(ifRevision, "ifRevision"), lease: opaqueOf(lease, "lease") };
+    const body = { ...written, table, plain: plain === undefined ? undefined : plainValues(plain), ...conditions };
+    return withTexts(await this.#call("/v1/tokens/put", body, false), "written", "revision");
   }
 
   /**
@@ -74,7 +75,8 @@ export class AgentClient {
    * @param {{table?: string, ifRevision?: string}} options
    */
   async delete(row, { table, ifRevision } = {}) {
-    return this.#call("/v1/tokens/delete", { row: keys("row", row), table, if_revision: ifRevision }, false);
+    const body = { row: keys("row", row), table, if_revision: opaqueOf(ifRevision, "ifRevision") };
+    return saying(await this.#call("/v1/tokens/delete", body, false), "deleted", true);
   }
 
   /**
@@ -85,7 +87,7 @@ export class AgentClient {
    */
   async fresh(row, { validFor, table }) {
     const body = { row: keys("row", row), table, valid_for: validFor };
-    return this.#call("/v1/tokens/fresh", body, false, REFRESH_WITHIN);
+    return rowIn(await this.#call("/v1/tokens/fresh", body, false, REFRESH_WITHIN));
   }
 
   /**
@@ -110,7 +112,8 @@ export class AgentClient {
    * @param {{seconds: number, table?: string}} options
    */
   async lease(row, { seconds, table }) {
-    return this.#call("/v1/tokens/lease", { row: keys("row", row), table, seconds }, false);
+    const answer = await this.#call("/v1/tokens/lease", { row: keys("row", row), table, seconds }, false);
+    return withTexts(answer, "lease", "expires");
   }
 
   /**
@@ -120,7 +123,9 @@ export class AgentClient {
    * @param {{lease: string, table?: string}} options
    */
   async release(row, { lease, table }) {
-    return this.#call("/v1/tokens/release", { row: keys("row", row), table, lease }, false);
+    if (lease === undefined) throw new Refused("lease is not given");
+    const body = { row: keys("row", row), table, lease: opaqueOf(lease, "lease") };
+    return saying(await this.#call("/v1/tokens/release", body, false), "released", true, false);
   }
 
   /**
@@ -219,7 +224,7 @@ export class AgentClient {
     const answered = (await this.#call(path, { items }))["items"];
     if (!Array.isArray(answered) || answered.length !== items.length) throw notAnAnswer();
     if (!answered.every((item) => typeof item === "object" && item !== null)) throw notAnAnswer();
-    if (path === "/v1/seal" && !answered.every(saysHowItIsStored)) throw notAnAnswer();
+    if (!answered.every((item) => isItem(item, path === "/v1/seal"))) throw notAnAnswer();
     return answered;
   }
 

@@ -12,13 +12,18 @@ import { test } from "node:test";
 import { AgentClient, AgentError, ConfigurationError, Malformed, Refused, fromDatabase } from "../src/index.js";
 import { CANARY } from "./support.js";
 
+/** Every member that some route requires. */
+const ANSWER = {
+  tokens: {}, plain: {}, revision: "r1", written: "kms-envelope", deleted: true, lease: "l1", expires: "2026-11-29T00:00:00Z",
+  released: false,
+};
 const ROW = { provider: "twitch", channel: "me" };
 const CELL = { table: "oauth_tokens", column: "access_token", row: ROW };
 
 /** Answers one status and body to everything, and keeps the requests. */
 async function stub(context) {
   const socket = join(mkdtempSync(join(tmpdir(), "tokenseal-")), "agent.sock");
-  const state = { status: 200, answer: {}, headers: {}, requests: [], latency: 0, socket, connections: [] };
+  const state = { status: 200, answer: ANSWER, headers: {}, requests: [], latency: 0, socket, connections: [] };
   state.closeIdle = () => server.closeIdleConnections();
   const server = createServer(async (request, response) => {
     let body = "";
@@ -52,7 +57,6 @@ async function closed(connection) {
 
 test("each call has its route, its body and the header", async (context) => {
   const { state, client } = await stub(context);
-  state.answer = { deleted: true };
   const calls = [
     [() => client.get(ROW, { columns: ["a"] }), "get", { row: ROW, columns: ["a"] }],
     [
@@ -65,10 +69,50 @@ test("each call has its route, its body and the header", async (context) => {
     [() => client.release(ROW, { lease: "l" }), "release", { row: ROW, lease: "l" }],
   ];
   for (const [call, route, body] of calls) {
-    assert.deepEqual(await call(), { deleted: true });
+    assert.deepEqual(await call(), ANSWER);
     const sent = state.requests.at(-1);
     assert.deepEqual([sent.path, sent.body, sent.headers["x-tokenseal"]], [`/v1/tokens/${route}`, body, "1"]);
   }
+});
+
+test("an answer without a member of its route is no success", async (context) => {
+  const { state, client } = await stub(context);
+  const unexpected = { status: 0, errorClass: "unexpected" };
+  const calls = [
+    [() => client.get(ROW), ["tokens", "plain", "revision"]],
+    [() => client.fresh(ROW, { validFor: 60 }), ["tokens", "plain", "revision"]],
+    [() => client.put(ROW, { a: "x" }), ["written", "revision"]],
+    [() => client.delete(ROW), ["deleted"]],
+    [() => client.lease(ROW, { seconds: 5 }), ["lease", "expires"]],
+    [() => client.release(ROW, { lease: "l" }), ["released"]],
+  ];
+  for (const [call, needed] of calls) {
+    for (const name of needed) {
+      for (const odd of [undefined, null, "", 7, [CANARY]]) {
+        state.answer = { ...ANSWER, [name]: odd };
+        await assert.rejects(call, unexpected, `${name} ${odd}`);
+      }
+    }
+    state.answer = { tokens: { a: 7 }, plain: {}, revision: "r", deleted: false };
+    await assert.rejects(call, unexpected);
+  }
+  for (const item of [{}, { value: null }, { value: 7, text: 7, encryption_version: 2, encryption_method: null }]) {
+    state.answer = { items: [item] };
+    await assert.rejects(client.openMany([{ text: "x" }]), unexpected);
+    await assert.rejects(client.sealMany([{ value: "x" }]), unexpected);
+  }
+});
+
+test("an empty revision or lease is refused before anything is sent", async (context) => {
+  const { state, client } = await stub(context);
+  for (const empty of ["", null, 7]) {
+    const calls = [
+      () => client.put(ROW, { a: "x" }, { ifRevision: empty }), () => client.put(ROW, { a: "x" }, { lease: empty }),
+      () => client.delete(ROW, { ifRevision: empty }), () => client.release(ROW, { lease: empty }), () => client.release(ROW, {}),
+    ];
+    for (const call of calls) await assert.rejects(call, Refused);
+  }
+  assert.deepEqual(state.requests, []);
 });
 
 test("rows are found by a value", async (context) => {
@@ -86,8 +130,7 @@ test("a refresh is waited for longer than other calls", async (context) => {
   const client = new AgentClient(state.socket, { timeout: 200 });
   context.after(() => client.close());
   state.latency = 400;
-  state.answer = { tokens: {} };
-  assert.deepEqual(await client.fresh(ROW, { validFor: 60 }), { tokens: {} });
+  assert.deepEqual(await client.fresh(ROW, { validFor: 60 }), ANSWER);
   await assert.rejects(client.get(ROW), { status: 0 });
 });
 
@@ -130,7 +173,7 @@ test("an answer that is none of the agent is an error without its text", async (
   }
 });
 
-const WHOLE = 'HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n{"tokens":{}}';
+const WHOLE = `HTTP/1.1 200 OK\r\nContent-Length: ${JSON.stringify(ANSWER).length}\r\n\r\n${JSON.stringify(ANSWER)}`;
 
 /** Answers each request with the next of its texts, each byte after a pause, and closes after one that is not whole. */
 async function raw(context, answers, pause = 0) {
@@ -158,7 +201,7 @@ test("an answer that breaks off is no answer and is not asked for again", async 
   const state = await raw(context, [WHOLE, WHOLE.slice(0, -2)]);
   const client = new AgentClient(state.socket);
   context.after(() => client.close());
-  assert.deepEqual(await client.get(ROW), { tokens: {} });
+  assert.deepEqual(await client.get(ROW), ANSWER);
   await assert.rejects(client.get(ROW), { status: 0, errorClass: "unavailable" });
   assert.equal(state.requests, 2);
 });
@@ -167,7 +210,7 @@ test("a read is sent once more where a used connection ends without an answer, a
   const state = await raw(context, [WHOLE, "", WHOLE, ""]);
   const client = new AgentClient(state.socket);
   context.after(() => client.close());
-  for (let turn = 0; turn < 2; turn += 1) assert.deepEqual(await client.get(ROW), { tokens: {} });
+  for (let turn = 0; turn < 2; turn += 1) assert.deepEqual(await client.get(ROW), ANSWER);
   assert.equal(state.requests, 3);
   await assert.rejects(client.put(ROW, { a: "x" }), { status: 0 });
   assert.equal(state.requests, 4);
@@ -221,13 +264,12 @@ test("a read on a used connection is not repeated after its time", async (contex
 test("a client that is closed lets its running calls end, and opens again", async (context) => {
   const { state, client } = await stub(context);
   state.latency = 100;
-  state.answer = { tokens: {} };
   const running = client.get(ROW);
   await received(state, 1);
   client.close();
-  assert.deepEqual(await running, { tokens: {} });
+  assert.deepEqual(await running, ANSWER);
   await closed(state.connections[0]);
-  assert.deepEqual(await client.get(ROW), { tokens: {} });
+  assert.deepEqual(await client.get(ROW), ANSWER);
 });
 
 test("a client that is opened again while a call runs closes that call's connection with it, and no other", async (context) => {
@@ -322,7 +364,7 @@ test("keys are sent as they are", async (context) => {
     [fromDatabase("1.50"), "1.50"], [null, null],
   ];
   for (const [value, sent] of given) {
-    state.answer = { items: [{ value: "x" }] };
+    state.answer = { ...ANSWER, items: [{ value: "x" }] };
     await client.get({ id: value });
     assert.deepEqual(state.requests.at(-1).body, { row: { id: sent } });
     await client.open("", { table: "t", column: "c", row: { id: value }, owner: { tenant: value }, version: 2n });

@@ -23,6 +23,17 @@ from support import CANARY
 
 from tokenseal import AgentClient, AgentError, ConfigurationError, FromDatabase, Malformed, Refused, TokensealError
 
+# Every member that some route requires.
+ANSWER: dict[str, Any] = {
+    "tokens": {},
+    "plain": {},
+    "revision": "r1",
+    "written": "kms-envelope",
+    "deleted": True,
+    "lease": "l1",
+    "expires": "2026-11-29T00:00:00Z",
+    "released": False,
+}
 ROW = {"provider": "twitch", "channel": "me"}
 CELL: dict[str, Any] = {"table": "oauth_tokens", "column": "access_token", "row": ROW}
 
@@ -32,7 +43,7 @@ class Stub(socketserver.ThreadingUnixStreamServer):
 
     daemon_threads = True
     status = 200
-    answer: object = {}
+    answer: object = ANSWER
     closes_idle = False
     latency = 0.0
     headers: dict[str, str]
@@ -95,10 +106,59 @@ CALLS = [
 
 @pytest.mark.parametrize(("call", "path", "body"), CALLS)
 def test_each_call_has_its_route_its_body_and_the_header(stub: Stub, call: Any, path: str, body: Any) -> None:
-    stub.answer = {"deleted": True}
-    assert call(client(stub)) == {"deleted": True}
+    assert call(client(stub)) == ANSWER
     sent_path, headers, sent = stub.requests[0]
     assert (sent_path, sent, headers["X-Tokenseal"]) == (path, body, "1")
+
+
+NEEDED = [
+    (lambda c: c.get(ROW), ("tokens", "plain", "revision")),
+    (lambda c: c.fresh(ROW, valid_for=60), ("tokens", "plain", "revision")),
+    (lambda c: c.put(ROW, {"a": "x"}), ("written", "revision")),
+    (lambda c: c.delete(ROW), ("deleted",)),
+    (lambda c: c.lease(ROW, seconds=5), ("lease", "expires")),
+    (lambda c: c.release(ROW, lease="l"), ("released",)),
+]
+
+
+@pytest.mark.parametrize(("call", "needed"), NEEDED)
+def test_an_answer_without_a_member_of_its_route_is_no_success(stub: Stub, call: Any, needed: tuple[str, ...]) -> None:
+    for name in needed:
+        for odd in (None, "", 7, [CANARY]):
+            stub.answer = {**ANSWER, name: odd}
+            with pytest.raises(AgentError) as failed:
+                call(client(stub))
+            assert (failed.value.status, failed.value.error_class) == (0, "unexpected")
+        stub.answer = {other: value for other, value in ANSWER.items() if other != name}
+        with pytest.raises(AgentError):
+            call(client(stub))
+    stub.answer = {"tokens": {"a": 7}, "plain": {}, "revision": "r", "deleted": False}
+    with pytest.raises(AgentError):
+        call(client(stub))
+
+
+def test_an_item_without_its_value_is_no_success(stub: Stub) -> None:
+    for answered in ({}, {"value": None}, {"value": 7, "text": 7, "encryption_version": 2, "encryption_method": None}):
+        stub.answer = {"items": [answered]}
+        for call in (lambda: client(stub).open_many([{"text": "x"}]), lambda: client(stub).seal_many([{"value": "x"}])):
+            with pytest.raises(AgentError):
+                call()
+
+
+def test_an_empty_revision_or_lease_is_refused_before_anything_is_sent(stub: Stub) -> None:
+    agent = client(stub)
+    calls: list[Any] = [
+        lambda: agent.put(ROW, {"a": "x"}, if_revision=""),
+        lambda: agent.put(ROW, {"a": "x"}, lease=""),
+        lambda: agent.put(ROW, {"a": "x"}, lease=7),  # type: ignore[arg-type]
+        lambda: agent.delete(ROW, if_revision=""),
+        lambda: agent.release(ROW, lease=""),
+        lambda: agent.release(ROW, lease=None),  # type: ignore[arg-type]
+    ]
+    for call in calls:
+        with pytest.raises(Refused):
+            call()
+    assert stub.requests == []
 
 
 def test_rows_are_found_by_a_value(stub: Stub) -> None:
@@ -114,8 +174,8 @@ def test_rows_are_found_by_a_value(stub: Stub) -> None:
 
 def test_a_refresh_is_waited_for_longer_than_other_calls(stub: Stub) -> None:
     agent = client(stub, timeout=0.2)
-    stub.latency, stub.answer = 0.4, {"tokens": {}}
-    assert agent.fresh(ROW, valid_for=60) == {"tokens": {}}
+    stub.latency = 0.4
+    assert agent.fresh(ROW, valid_for=60) == ANSWER
     with pytest.raises(AgentError) as failed:
         agent.get(ROW)
     assert failed.value.status == 0
@@ -189,7 +249,8 @@ class RawHandler(socketserver.StreamRequestHandler):
                 return
 
 
-WHOLE = b'HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n{"tokens":{}}'
+BODY = json.dumps(ANSWER).encode()
+WHOLE = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY
 
 
 @pytest.fixture
@@ -204,7 +265,7 @@ def raw(tmp_path: Path) -> Iterator[Raw]:
 def test_an_answer_that_breaks_off_is_no_answer_and_is_not_asked_for_again(raw: Raw) -> None:
     raw.answers = [WHOLE, WHOLE[:-2]]
     agent = AgentClient(str(raw.server_address))
-    assert agent.get(ROW) == {"tokens": {}}
+    assert agent.get(ROW) == ANSWER
     with pytest.raises(AgentError) as failed:
         agent.get(ROW)
     assert (failed.value.status, failed.value.error_class, raw.requests) == (0, "unavailable", 2)
@@ -213,7 +274,7 @@ def test_an_answer_that_breaks_off_is_no_answer_and_is_not_asked_for_again(raw: 
 def test_a_read_is_sent_once_more_where_a_used_connection_ends_without_an_answer(raw: Raw) -> None:
     raw.answers = [WHOLE, b"", WHOLE, b""]
     agent = AgentClient(str(raw.server_address))
-    assert [agent.get(ROW), agent.get(ROW)] == [{"tokens": {}}] * 2
+    assert [agent.get(ROW), agent.get(ROW)] == [ANSWER] * 2
     assert raw.requests == 3
     with pytest.raises(AgentError):
         agent.put(ROW, {"a": "x"})
@@ -240,7 +301,7 @@ def test_a_read_is_sent_once_more_where_a_used_connection_ends_without_an_answer
 def test_each_read_is_sent_once_more_and_no_other_call_is(raw: Raw, call: Any, requests: int) -> None:
     raw.answers = [WHOLE, b""]
     agent = AgentClient(str(raw.server_address))
-    assert agent.get(ROW) == {"tokens": {}}
+    assert agent.get(ROW) == ANSWER
     with pytest.raises(AgentError):
         call(agent)
     assert raw.requests == requests
@@ -348,7 +409,7 @@ def test_a_request_over_tcp_is_sent_without_waiting_for_acknowledgements() -> No
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
         with AgentClient(f"127.0.0.1:{server.server_address[1]}", token="t" * 43) as agent:
-            assert agent.get(ROW) == {"tokens": {}}
+            assert agent.get(ROW) == ANSWER
             assert agent._connection.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
     finally:
         server.shutdown()
@@ -401,7 +462,7 @@ def test_an_answer_that_does_not_say_how_a_value_is_stored_is_refused(stub: Stub
     ],
 )
 def test_keys_are_sent_as_they_are(stub: Stub, given: Any, sent: object) -> None:
-    stub.answer = {"items": [{"value": "x"}]}
+    stub.answer = {**ANSWER, "items": [{"value": "x"}]}
     agent = client(stub)
     agent.get({"id": given})
     agent.open("", table="t", column="c", row={"id": given}, owner={"tenant": given}, version="2")

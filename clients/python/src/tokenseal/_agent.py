@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from . import _agent_answers as answers
 from . import _agent_values as values
 from ._agent_connection import AgentConnection
 from ._errors import AgentError, ConfigurationError, Malformed, Refused
@@ -22,7 +23,6 @@ _MAX_ANSWER = 64 << 20
 # Seconds that `fresh` may take at least: the agent waits up to 60 s for another caller's refresh.
 _REFRESH_WITHIN = 75.0
 _MAX_TIMEOUT = 86_400
-_STATUS_OF_CLASS = {"malformed": 400, "policy": 403, "not_found": 404, "too_many": 429}
 
 
 class AgentClient:
@@ -60,7 +60,7 @@ class AgentClient:
         if isinstance(columns, str):
             raise Refused("columns must be a list of names, not one text")
         body = _body(row=_row(row), table=table, columns=None if columns is None else list(columns))
-        return self._call("/v1/tokens/get", body)
+        return answers.row(self._call("/v1/tokens/get", body))
 
     def put(
         self,
@@ -75,34 +75,40 @@ class AgentClient:
         """Writes tokens into a row; with ``if_revision`` only while the row is unchanged (status 409 otherwise)."""
         written = {"row": _row(row), "tokens": values.tokens(tokens)}
         sent = None if plain is None else values.plain(plain)
-        optional = _body(table=table, plain=sent, if_revision=if_revision, lease=lease)
-        return self._call("/v1/tokens/put", {**written, **optional}, idempotent=False)
+        conditions = {"if_revision": _opaque("if_revision", if_revision), "lease": _opaque("lease", lease)}
+        optional = _body(table=table, plain=sent, **conditions)
+        answer = self._call("/v1/tokens/put", {**written, **optional}, idempotent=False)
+        return answers.texts(answer, "written", "revision")
 
     def delete(self, row: Mapping[str, object], *, table: str | None = None, if_revision: str | None = None) -> Json:
         """Deletes a row."""
-        body = _body(row=_row(row), table=table, if_revision=if_revision)
-        return self._call("/v1/tokens/delete", body, idempotent=False)
+        body = _body(row=_row(row), table=table, if_revision=_opaque("if_revision", if_revision))
+        return answers.saying(self._call("/v1/tokens/delete", body, idempotent=False), "deleted", (True,))
 
     def fresh(self, row: Mapping[str, object], *, valid_for: int, table: str | None = None) -> Json:
         """Reads a row whose access token is valid for so many seconds; the agent refreshes it where it must."""
         body = _body(row=_row(row), table=table, valid_for=valid_for)
-        return self._call("/v1/tokens/fresh", body, idempotent=False, within=_REFRESH_WITHIN)
+        return answers.row(self._call("/v1/tokens/fresh", body, idempotent=False, within=_REFRESH_WITHIN))
 
     def find(self, column: str, value: str, *, table: str | None = None) -> list[dict[str, str]]:
         """Finds the rows whose token has this value, by the blind index over its column; returns their keys."""
         sought = values.text(value, "the value")
         rows = self._call("/v1/tokens/find", _body(column=column, value=sought, table=table)).get("rows")
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise _not_an_answer()
+            raise answers.not_an_answer()
         return rows
 
     def lease(self, row: Mapping[str, object], *, seconds: int, table: str | None = None) -> Json:
         """Takes the right to refresh a row's token for so many seconds (status 423 while another has it)."""
-        return self._call("/v1/tokens/lease", _body(row=_row(row), table=table, seconds=seconds), idempotent=False)
+        body = _body(row=_row(row), table=table, seconds=seconds)
+        return answers.texts(self._call("/v1/tokens/lease", body, idempotent=False), "lease", "expires")
 
     def release(self, row: Mapping[str, object], *, lease: str, table: str | None = None) -> Json:
         """Gives a lease back."""
-        return self._call("/v1/tokens/release", _body(row=_row(row), table=table, lease=lease), idempotent=False)
+        if lease is None:
+            raise Refused("lease is not given")
+        body = _body(row=_row(row), table=table, lease=_opaque("lease", lease))
+        return answers.saying(self._call("/v1/tokens/release", body, idempotent=False), "released", (True, False))
 
     def open(
         self,
@@ -116,7 +122,7 @@ class AgentClient:
     ) -> str:
         """Opens one stored text. ``version`` is what ``encryption_version`` says; an envelope is known without it."""
         item = {"text": text, "table": table, "column": column, "row": row, "owner": owner, "version": version}
-        return _text(self._batch("/v1/open", [values.item(item, "text")])[0], "value")
+        return answers.text(self._batch("/v1/open", [values.item(item, "text")])[0], "value")
 
     def seal(
         self,
@@ -134,7 +140,7 @@ class AgentClient:
         """
         item = {"value": value, "table": table, "column": column, "row": row, "owner": owner}
         sealed = self._batch("/v1/seal", [values.item(item, "value")])[0]
-        _text(sealed, "text")
+        answers.text(sealed, "text")
         return sealed
 
     def open_many(self, items: Iterable[Mapping[str, object]]) -> list[Json]:
@@ -147,7 +153,7 @@ class AgentClient:
 
     def secret(self, name: str, *, stage: str | None = None) -> str:
         """Reads a secret's value."""
-        return _text(self._call("/v1/secrets/get", _body(name=name, stage=stage)), "value")
+        return answers.text(self._call("/v1/secrets/get", _body(name=name, stage=stage)), "value")
 
     def close(self) -> None:
         """Closes the connection; the next call opens another."""
@@ -174,8 +180,8 @@ class AgentClient:
     def _batch(self, path: str, sent: list[Json]) -> list[Json]:
         answer = self._call(path, {"items": sent}).get("items")
         if not isinstance(answer, list) or len(answer) != len(sent) or not all(isinstance(i, dict) for i in answer):
-            raise _not_an_answer()
-        return [_sealed(item) for item in answer] if path == "/v1/seal" else answer
+            raise answers.not_an_answer()
+        return [answers.item(item, is_sealed=path == "/v1/seal") for item in answer]
 
     def _call(self, path: str, body: Json, *, idempotent: bool = True, within: float = 0.0) -> Json:
         payload = values.payload(body)
@@ -206,9 +212,9 @@ class AgentClient:
             answer = None
         if response.status != 200:
             details = answer if isinstance(answer, dict) else {}
-            raise _error(response.status, details, response.getheader("Retry-After"))
+            raise answers.error(response.status, details, response.getheader("Retry-After"))
         if not isinstance(answer, dict):
-            raise _not_an_answer()
+            raise answers.not_an_answer()
         return answer
 
 
@@ -216,57 +222,14 @@ def _row(row: object) -> Json:
     return values.keys("row", row)
 
 
-def _sealed(item: Json) -> Json:
-    """Refuses an answer that does not say how the text is stored: under a wrong version the value would be lost."""
-    version = item.get("encryption_version")
-    method = item.get("encryption_method", 0)
-    says_how = isinstance(version, int) and not isinstance(version, bool) and isinstance(method, str | None)
-    if not isinstance(item.get("error"), dict) and not says_how:
-        raise _not_an_answer()
-    return item
+def _opaque(what: str, given: object) -> str | None:
+    """A revision or a lease. An empty one is none that the agent gave, and must not make a write unconditional."""
+    if given is None:
+        return None
+    if given == "":
+        raise Refused(f"{what} is empty: leave it out for a write without it")
+    return values.text(given, what)
 
 
 def _body(**fields: object) -> Json:
     return {name: value for name, value in fields.items() if value is not None}
-
-
-def _text(item: Json, name: str) -> str:
-    if isinstance(item.get("error"), dict):
-        raise _error(_item_status(item["error"]), item, None)
-    value = item.get(name)
-    if not isinstance(value, str):
-        raise _not_an_answer()
-    return value
-
-
-def _item_status(error: Json) -> int:
-    """The status of an item's error; agents before this version send no status; it follows from the class."""
-    status = error.get("status")
-    if isinstance(status, int) and not isinstance(status, bool) and 400 <= status <= 599:
-        return status
-    return _STATUS_OF_CLASS.get(str(error.get("class")), 422)
-
-
-def _error(status: int, answer: Json, retry_after: str | None) -> AgentError:
-    details = answer.get("error")
-    error: Json = details if isinstance(details, dict) else {}
-
-    def text(name: str) -> str | None:
-        value = error.get(name)
-        return value if isinstance(value, str) else None
-
-    seconds = float(retry_after) if retry_after is not None and re.fullmatch(r"[0-9]{1,6}", retry_after) else None
-    return AgentError(
-        status,
-        text("class") or "unexpected",
-        text("message") or f"the agent answered with status {status}",
-        hint=text("hint"),
-        correlation_id=text("correlation_id"),
-        retry_after=seconds,
-        needs_consent=answer.get("needs_consent") is True or error.get("needs_consent") is True,
-        expires=answer["expires"] if isinstance(answer.get("expires"), str) else None,
-    )
-
-
-def _not_an_answer() -> AgentError:
-    return AgentError(0, "unexpected", "the answer is not one of the agent")
