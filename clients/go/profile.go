@@ -64,6 +64,7 @@ func LoadProfile(nameOrPath string) (*Profile, error) {
 		return nil, configuration(fmt.Sprintf("profile %q is neither one of %s nor a file that can be read",
 			nameOrPath, strings.Join(builtInNames, ", ")))
 	}
+	text = bytes.TrimPrefix(text, []byte("\ufeff"))
 	if strings.HasSuffix(nameOrPath, ".json") {
 		return ParseProfileJSON(text)
 	}
@@ -127,6 +128,9 @@ func (p *Profile) WithContext(context map[string]string) (*Profile, error) {
 
 // Name is the profile's name.
 func (p *Profile) Name() string { return p.name }
+
+// Context has the pairs of every encryption context.
+func (p *Profile) Context() map[string]string { return maps.Clone(p.context) }
 
 func (p *Profile) table(name string) (*table, error) {
 	for _, each := range p.tables {

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -200,6 +201,37 @@ func TestTheEnvironmentConfiguresWhatIsNotGiven(t *testing.T) {
 				t.Fatal(err)
 			}
 		})
+	}
+}
+
+func TestNumbersAndFilesOfSecretsAreTakenAsTheProgramsTakeThem(t *testing.T) {
+	for text, expected := range map[string]int{
+		"5": 5, "+5": 5, "007": 7, " 5 ": 5, "9999999999": 9_999_999_999, "18446744073709551615": math.MaxInt,
+	} {
+		t.Setenv("DEK_CACHE_MAX", text)
+		if most, err := cacheMax(0); err != nil || most != expected {
+			t.Fatal(text, most, err)
+		}
+	}
+	for _, text := range []string{"-5", "++5", "+", "1_0", "5.0", "1e3", "18446744073709551616", "0x5"} {
+		t.Setenv("DEK_CACHE_MAX", text)
+		if _, err := cacheMax(0); !errors.Is(err, ErrConfiguration) {
+			t.Fatal(text, err)
+		}
+	}
+	file := filepath.Join(t.TempDir(), "key")
+	t.Setenv("ENCRYPTION_KEY_FILE", file)
+	for _, content := range []string{"", "\n", "\r\n", " ", " \n\n"} {
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := directKey(""); !errors.Is(err, ErrConfiguration) || !strings.Contains(err.Error(), "empty") {
+			t.Fatalf("%q %v", content, err)
+		}
+	}
+	t.Setenv("ENCRYPTION_KEY_FILE", "")
+	if key, err := directKey(""); key != nil || err != nil {
+		t.Fatal(err)
 	}
 }
 

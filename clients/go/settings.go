@@ -3,6 +3,7 @@ package tokenseal
 import (
 	"encoding/base64"
 	"fmt"
+	"math"
 	"os"
 	"slices"
 	"strconv"
@@ -34,8 +35,12 @@ func variable(name string) (string, error) {
 		return value, nil
 	}
 	if status, err := os.Stat(path); err == nil && status.Mode().IsRegular() && status.Size() <= maxFileLen {
-		if text, err := os.ReadFile(path); err == nil && utf8.Valid(text) {
-			return strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r"), nil
+		if content, err := os.ReadFile(path); err == nil && utf8.Valid(content) {
+			text := strings.TrimSuffix(strings.TrimSuffix(string(content), "\n"), "\r")
+			if strings.TrimSpace(text) == "" {
+				return "", configuration(name + "_FILE names a file that is empty")
+			}
+			return text, nil
 		}
 	}
 	return "", configuration(fmt.Sprintf("%s_FILE does not name a readable text file of at most %d bytes", name, maxFileLen))
@@ -172,9 +177,10 @@ func cacheMax(value int) (int, error) {
 	if err != nil || text == "" {
 		return defaultCacheMax, err
 	}
-	number, err := strconv.ParseUint(text, 10, 31)
+	// As the programs read it: 64 bits, and a sign that changes nothing.
+	number, err := strconv.ParseUint(strings.TrimPrefix(text, "+"), 10, 64)
 	if err != nil {
 		return 0, configuration("DEK_CACHE_MAX must be a whole number")
 	}
-	return int(number), nil
+	return int(min(number, math.MaxInt)), nil
 }

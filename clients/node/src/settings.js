@@ -52,7 +52,9 @@ function fileContent(name, path) {
   if (text === undefined) {
     throw new ConfigurationError(`${name}_FILE does not name a readable text file of at most ${MAX_FILE_LEN} bytes`);
   }
-  return text.replace(/\r?\n$/, "");
+  text = text.replace(/\r?\n$/, "");
+  if (trimmed(text) === "") throw new ConfigurationError(`${name}_FILE names a file that is empty`);
+  return text;
 }
 
 /**
@@ -152,7 +154,10 @@ export function milliseconds(given, name, standard) {
 export function count(given, name, standard) {
   const text = given === undefined ? variable(name) : String(given);
   if (text === undefined) return standard;
-  if (!/^[0-9]{1,9}$/.test(text)) throw new ConfigurationError(`${name} must be a whole number`);
+  // As the programs read it: 64 bits, and a sign that changes nothing.
+  if (!/^\+?[0-9]{1,30}$/.test(text) || BigInt(text.replace("+", "")) >= 2n ** 64n) {
+    throw new ConfigurationError(`${name} must be a whole number`);
+  }
   return Number(text);
 }
 

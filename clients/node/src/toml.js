@@ -1,4 +1,7 @@
-/** The part of TOML 1.0 that profiles are written in: everything but floats, dates and numbers in other bases. */
+/**
+ * The part of TOML 1.1 that profiles are written in: everything but floats, dates and numbers in other bases. As for the
+ * programs, a line break in a text stays as it is in the file.
+ */
 
 import { ConfigurationError } from "./errors.js";
 
@@ -6,9 +9,13 @@ import { ConfigurationError } from "./errors.js";
 /** @typedef {Map<string, any>} TomlTable */
 
 const BARE_KEY = /^[A-Za-z0-9_-]+/;
-const INTEGER = /^[+-]?(0|[1-9][0-9]*)(?![0-9A-Za-z_.:+-])/;
+const INTEGER = /^[+-]?(0|[1-9](?:_?[0-9])*)(?![0-9A-Za-z_.:+-])/;
+/** Control characters that no comment and no text has. */
+const CONTROL = /[\0-\x08\x0a-\x1f\x7f]/;
 /** @type {Record<string, string>} */
-const ESCAPES = { b: "\b", t: "\t", n: "\n", f: "\f", r: "\r", '"': '"', "\\": "\\" };
+const ESCAPES = { b: "\b", t: "\t", n: "\n", f: "\f", r: "\r", e: "\x1b", '"': '"', "\\": "\\" };
+/** @type {Record<string, number>} How many digits of a character's number follow. */
+const NUMBERED = { x: 2, u: 4, U: 8 };
 
 /**
  * Parses a document into nested maps.
@@ -17,7 +24,7 @@ const ESCAPES = { b: "\b", t: "\t", n: "\n", f: "\f", r: "\r", '"': '"', "\\": "
  * @returns {TomlTable}
  */
 export function parseToml(text) {
-  return new Parser(text.replace(/\r\n/g, "\n")).document();
+  return new Parser(text.replace(/^\ufeff/, "")).document();
 }
 
 class Parser {
@@ -141,7 +148,7 @@ class Parser {
     const integer = INTEGER.exec(this.text.slice(this.at, this.at + 40))?.[0];
     if (integer === undefined) throw this.error("expected a text, a list, a table, true, false or a whole number");
     this.at += integer.length;
-    return Number(integer);
+    return Number(integer.replaceAll("_", ""));
   }
 
   /** @returns {TomlValue[]} */
@@ -162,11 +169,10 @@ class Parser {
   inlineTable() {
     this.expect("{");
     const table = new Map();
-    this.space();
-    if (!this.take("}")) {
-      do this.pair(table);
-      while ((this.space(), this.take(",")));
-      this.expect("}");
+    for (this.blank(); !this.take("}"); this.blank()) {
+      this.pair(table);
+      this.blank();
+      if (!this.take(",") && !this.peek("}")) throw this.error("expected , or }");
     }
     this.values.add(table);
     return table;
@@ -176,7 +182,7 @@ class Parser {
   literal() {
     const end = this.text.indexOf("'", this.at + 1);
     const text = this.text.slice(this.at + 1, end);
-    if (end < 0 || /[\n\0-\x08\x0b-\x1f\x7f]/.test(text)) throw this.error("a text has no end");
+    if (end < 0 || CONTROL.test(text)) throw this.error("a text has no end");
     this.at = end + 1;
     return text;
   }
@@ -187,7 +193,7 @@ class Parser {
     let text = "";
     for (;;) {
       const character = this.text[this.at];
-      if (character === undefined || /[\n\0-\x08\x0b-\x1f\x7f]/.test(character)) throw this.error("a text has no end");
+      if (character === undefined || CONTROL.test(character)) throw this.error("a text has no end");
       this.at += 1;
       if (character === '"') return text;
       text += character === "\\" ? this.escape() : character;
@@ -199,7 +205,7 @@ class Parser {
     const character = this.text[this.at++] ?? "";
     const simple = ESCAPES[character];
     if (simple !== undefined) return simple;
-    const length = character === "u" ? 4 : character === "U" ? 8 : 0;
+    const length = NUMBERED[character] ?? 0;
     const digits = this.text.slice(this.at, this.at + length);
     const code = /^[0-9A-Fa-f]+$/.test(digits) && digits.length === length ? parseInt(digits, 16) : -1;
     if (length === 0 || code < 0 || code > 0x10ffff || (code >= 0xd800 && code <= 0xdfff)) {
@@ -215,7 +221,7 @@ class Parser {
    */
   multiline(quotes) {
     this.at += 3;
-    if (this.text[this.at] === "\n") this.at += 1;
+    this.lineBreak();
     let text = "";
     for (;;) {
       if (this.peek(quotes)) {
@@ -224,11 +230,16 @@ class Parser {
         for (let more = 0; more < 2 && this.take(quotes.slice(0, 1)); more += 1) text += quotes.slice(0, 1);
         return text;
       }
+      const ended = this.lineBreak();
+      if (ended !== "") {
+        text += ended;
+        continue;
+      }
       const character = this.text[this.at];
-      if (character === undefined || /[\0-\x08\x0b-\x1f\x7f]/.test(character)) throw this.error("a text has no end");
+      if (character === undefined || CONTROL.test(character)) throw this.error("a text has no end");
       this.at += 1;
       if (character === "\\" && quotes === '"""') {
-        const folded = /^[ \t]*\n[ \t\n]*/.exec(this.text.slice(this.at))?.[0];
+        const folded = /^[ \t]*\r?\n(?:[ \t]|\r?\n)*/.exec(this.text.slice(this.at))?.[0];
         if (folded === undefined) text += this.escape();
         else this.at += folded.length;
       } else {
@@ -242,19 +253,26 @@ class Parser {
     for (;;) {
       this.space();
       if (this.peek("#")) this.comment();
-      else if (!this.take("\n")) return;
+      else if (this.lineBreak() === "") return;
     }
   }
 
   comment() {
-    const end = this.text.indexOf("\n", this.at);
-    this.at = end < 0 ? this.text.length : end;
+    const comment = /^[^\n]*?(?=\r?\n|$(?![\s\S]))/.exec(this.text.slice(this.at))?.[0] ?? "";
+    if (CONTROL.test(comment)) throw this.error("a comment has a control character");
+    this.at += comment.length;
+  }
+
+  /** Passes over a line break, and returns it. */
+  lineBreak() {
+    for (const ended of ["\n", "\r\n"]) if (this.take(ended)) return ended;
+    return "";
   }
 
   endOfLine() {
     this.space();
     if (this.peek("#")) this.comment();
-    if (this.at < this.text.length && !this.take("\n")) throw this.error("expected the end of the line");
+    if (this.at < this.text.length && this.lineBreak() === "") throw this.error("expected the end of the line");
   }
 
   space() {

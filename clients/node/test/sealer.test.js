@@ -145,6 +145,28 @@ test("the environment configures what is not given", async (context) => {
   }
 });
 
+test("numbers and files of secrets are taken as the programs take them", (context) => {
+  context.after(() => ["DEK_CACHE_MAX", "ENCRYPTION_KEY_FILE"].forEach((name) => delete process.env[name]));
+  const made = () => new Sealer({ kms: new MemoryKms(), keyId: ARN, profile: "vod-tender" });
+  for (const text of ["5", "+5", "007", " 5 ", "9999999999", "18446744073709551615", "0"]) {
+    process.env["DEK_CACHE_MAX"] = text;
+    assert.ok(made(), text);
+  }
+  for (const text of ["-5", "++5", "+", "1_0", "5.0", "1e3", "18446744073709551616", "0x5", "\u0665"]) {
+    process.env["DEK_CACHE_MAX"] = text;
+    assert.throws(made, ConfigurationError, text);
+  }
+  delete process.env["DEK_CACHE_MAX"];
+  const file = join(mkdtempSync(join(tmpdir(), "tokenseal-")), "key");
+  process.env["ENCRYPTION_KEY_FILE"] = file;
+  for (const content of ["", "\n", "\r\n", " ", " \n\n"]) {
+    writeFileSync(file, content);
+    assert.throws(made, { name: "ConfigurationError", message: /empty/ }, JSON.stringify(content));
+  }
+  process.env["ENCRYPTION_KEY_FILE"] = "";
+  assert.ok(made());
+});
+
 test("unusable settings are refused", () => {
   const cases = [
     [{ envelopeFormat: "v1" }, ConfigurationError], [{ envelopeFormat: "v3", binding: "off" }, ConfigurationError],

@@ -67,12 +67,26 @@ y = 2`;
   });
 });
 
+test("what TOML 1.1 and files of other systems have is read as the programs read it", () => {
+  const text = [
+    '\ufeff# tab\there', "bits = 2_56", 'inline = {', "  # a comment", '  a = "x", b = [ 1, ],', "}", 'escapes = "\\e\\x41\\xe9"',
+    'lines = """', "customer", 'tokens"""', 'folded = """a \\  ', "", '  b"""', "raw = '''", "x", "y'''", "[context] # end", 'A = "b"', "",
+  ];
+  for (const end of ["\n", "\r\n"]) {
+    assert.deepEqual(plain(parseToml(text.join(end))), {
+      bits: 256, inline: { a: "x", b: [1] }, escapes: "\x1bA\u00e9", lines: `customer${end}tokens`, folded: "a b", raw: `x${end}y`,
+      context: { A: "b" },
+    });
+  }
+});
+
 test("what is not TOML, or not understood, is refused by line and without its text", () => {
   const broken = [
     "a", "a =", "a = 1 b = 2", "a = b", 'a = "x', "a = 'x", 'a = """x', "a = [1", "a = {b = 1", "a = 1.5", "a = 2026-11-22",
-    "a = 0x10", "a = 1_000", "a = 01", "a = truely", "a = 1\na = 2", "[a]\n[a]", "a = 1\n[a]", "[[a]]\n[a]", "a = []\n[[a]]",
+    "a = 0x10", "a = 1__0", "a = 1_", "a = _1", "a = 0_1", "a = 01", "a = truely", "a = 1\na = 2", "[a]\n[a]", "a = 1\n[a]", "[[a]]\n[a]", "a = []\n[[a]]",
     "a = {}\n[a]", "a = {}\na.b = 1", "[a]\nb = 1\n[a.b]", 'a = "\\x"', 'a = "\\ud800"', "[a", "[[a]", "= 1", "a..b = 1",
-    'a = "line\nbreak"', 'a = "\u0001"', "a = inf", "secret-value-of-another-file",
+    'a = "line\nbreak"', 'a = "\u0001"', "a = inf", "a = 1 # \0", "# \x07\na = 1", "# \x7f", "# \r x", "a = 1\r", "a = { , }", "a = { b = 1,, }", "a = {\n# \x1f\n}",
+    'a = "\\x4"', 'a = "\\xg0"', 'a = """\r"""', "a = '''x\ry'''", 'a = """\\\n\r"""', "secret-value-of-another-file",
   ];
   for (const text of broken) {
     assert.throws(() => parseToml(text), (error) => {

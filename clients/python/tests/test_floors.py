@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from support import CANARY, DIRECT_KEY, ROOT, VOD_CELL, MemoryKms, Sealer, vod
 
 from tokenseal import ConfigurationError, Refused
-from tokenseal._settings import seconds
+from tokenseal._settings import count, direct_key, seconds
 
 SHARED = ROOT / "clients" / "shared"
 FLOORS = json.loads((SHARED / "floors.json").read_text())
@@ -69,3 +70,29 @@ def test_durations_are_spelled_as_in_the_programs(
             seconds(None, "DEK_CACHE_TTL", 300.0)
     else:
         assert seconds(None, "DEK_CACHE_TTL", 300.0) == pytest.approx(milliseconds / 1000)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("5", 5), ("+5", 5), ("007", 7), (" 5 ", 5), ("9999999999", 9_999_999_999), (str(2**64 - 1), 2**64 - 1), ("0", 0)],
+)
+def test_a_number_is_spelled_as_the_programs_read_it(monkeypatch: pytest.MonkeyPatch, text: str, expected: int) -> None:
+    monkeypatch.setenv("DEK_CACHE_MAX", text)
+    assert count(None, "DEK_CACHE_MAX", 10_000) == expected
+
+
+@pytest.mark.parametrize("text", ["-5", "++5", "+", "1_0", "5.0", "1e3", str(2**64), "0x5", "\u0665"])
+def test_what_is_no_number_for_the_programs_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("DEK_CACHE_MAX", text)
+    with pytest.raises(ConfigurationError):
+        count(None, "DEK_CACHE_MAX", 10_000)
+
+
+@pytest.mark.parametrize("content", ["", "\n", "\r\n", " ", " \n\n"])
+def test_an_empty_file_of_a_secret_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: str) -> None:
+    (tmp_path / "key").write_bytes(content.encode())
+    monkeypatch.setenv("ENCRYPTION_KEY_FILE", str(tmp_path / "key"))
+    with pytest.raises(ConfigurationError, match="empty"):
+        direct_key(None)
+    monkeypatch.setenv("ENCRYPTION_KEY_FILE", "")
+    assert direct_key(None) is None

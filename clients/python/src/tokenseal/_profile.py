@@ -13,6 +13,7 @@ from pathlib import Path
 from ._encoding import decoded_utf8
 from ._errors import ConfigurationError
 from ._fields import Fields
+from ._toml import parse as parse_toml
 
 BUILT_IN = ("vod-tender", "pulseplan", "autonomous")
 FLOORS = ("any", "envelope", "bound")
@@ -82,7 +83,7 @@ class Profile:
         path = Path(name)
         text: str | None = None
         with suppress(OSError, ValueError):
-            text = decoded_utf8(path.read_bytes())
+            text = decoded_utf8(path.read_bytes().removeprefix(b"\xef\xbb\xbf"))
         if text is None:
             raise ConfigurationError(
                 f"profile {name!r} is neither one of {', '.join(BUILT_IN)} nor a file that can be read"
@@ -94,10 +95,13 @@ class Profile:
         """Parses a profile in TOML."""
         parsed: object = None
         with suppress(tomllib.TOMLDecodeError, RecursionError):
-            parsed = tomllib.loads(text)
+            parsed = parse_toml(text)
         if parsed is None:
             # The parser's words may repeat a line of a file that was named by mistake, such as one of secrets.
-            raise ConfigurationError("profile is not valid TOML")
+            raise ConfigurationError(
+                "profile is not valid TOML 1.0, all that Python's library reads: inline tables over several lines, "
+                "\\e and \\x are TOML 1.1; `migrate-tokens profile show --format json` prints any profile as JSON"
+            )
         return cls.from_dict(parsed)
 
     @classmethod

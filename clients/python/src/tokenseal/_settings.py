@@ -53,7 +53,10 @@ def variable(name: str) -> str | None:
         pass
     if text is None:
         raise ConfigurationError(f"{name}_FILE names a file that cannot be read as text")
-    return text.removesuffix("\n").removesuffix("\r") or None
+    text = text.removesuffix("\n").removesuffix("\r")
+    if not text.strip():
+        raise ConfigurationError(f"{name}_FILE names a file that is empty")
+    return text
 
 
 def choice(given: str | None, name: str, choices: tuple[str, ...]) -> str:
@@ -125,7 +128,8 @@ def count(given: int | None, name: str, default: int) -> int:
     text = variable(name) if given is None else str(given)
     if text is None:
         return default
-    if not re.fullmatch(r"[0-9]{1,9}", text):
+    # As the programs read it: 64 bits, and a sign that changes nothing.
+    if not re.fullmatch(r"\+?[0-9]{1,30}", text) or int(text) >= 2**64:
         raise ConfigurationError(f"{name} must be a whole number")
     return int(text)
 
