@@ -7,11 +7,10 @@ import {
   MAX_PLAINTEXT_LEN, MAX_WRAPPED_LEN, NONCE_LEN, TAG_LEN, TWICE_MARK, V2_MARK, V3_MARK, isEnvelope, parseV2, parseV3,
 } from "./envelopes.js";
 import { Malformed } from "./errors.js";
+import { NODE, PULSEPLAN, isWellFormedJson } from "./json-forms.js";
 
 const LOCAL = /^(v[1-9][0-9]*:)?[0-9a-f]{32}:[0-9a-f]{32}:(?:[0-9a-f]{2})+$/;
 const LOCAL_MARK = /^(v[0-9+-]+:|[0-9a-fA-F]{32}:|[0-9a-fA-F]+:[0-9a-fA-F]+:[0-9a-fA-F]+$)/;
-const PULSEPLAN = ["ciphertext", "algorithm", "encryption_context", "key_id", "encrypted_at"];
-const NODE = ["alg", "keyId", "iv", "tag", "aad", "timestamp", "ciphertext"];
 /** As many characters of an alphabet of base64 as no text has by accident. */
 const ENCODED = /[A-Za-z0-9+/=_-]{24}/;
 /** Deeper nesting is a text that some languages' parsers read and others do not: all clients refuse it. */
@@ -131,9 +130,8 @@ function isWellFormed(text) {
   if (text.startsWith("djF8")) return isAutonomous(text);
   if (text.startsWith("ZGV2f")) return isDevelopment(text);
   if (LOCAL_MARK.test(text)) return LOCAL.test(text);
-  const names = fieldNames(text.startsWith("kms:") ? text.slice(4) : text);
-  const are = (/** @type {string[]} */ wanted) => names?.size === wanted.length && wanted.every((name) => names.has(name));
-  return are(PULSEPLAN) || are([...NODE, "v"]);
+  const json = text.startsWith("kms:") ? text.slice(4) : text;
+  return fieldNames(json) !== undefined && isWellFormedJson(json);
 }
 
 /** @param {string} text */

@@ -19,6 +19,8 @@ from ._envelopes import (
     is_envelope,
 )
 from ._errors import Malformed
+from ._json_forms import NODE, PULSEPLAN
+from ._json_forms import is_well_formed as _is_well_formed_json
 
 ENVELOPE = "envelope"
 OTHER = "other"
@@ -36,8 +38,6 @@ _STRING = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 _BRACKET = re.compile(r"[\[\]{}]")
 # Deeper nesting is a text that some languages' parsers read and others do not: all clients refuse it.
 _MAX_DEPTH = 128
-_PULSEPLAN = {"ciphertext", "algorithm", "encryption_context", "key_id", "encrypted_at"}
-_NODE = {"alg", "keyId", "iv", "tag", "aad", "timestamp", "ciphertext"}
 _INVISIBLE = "".join(map(chr, [*range(0x21), *range(0x7F, 0xA1), 0x1680, *range(0x2000, 0x200B)])) + (
     "\u2028\u2029\u202f\u205f\u3000\ufeff"
 )
@@ -99,10 +99,10 @@ def _claim(text: str) -> str:
 def _fields_claim(fields: set[str]) -> bool:
     return (
         ("ciphertext" in fields and bool(fields & {"algorithm", "encryption_context"}))
-        or len(fields & _PULSEPLAN) >= 3
+        or len(fields & PULSEPLAN) >= 3
         or {"alg", "keyId"} <= fields
         or {"iv", "tag", "ciphertext"} <= fields
-        or len(fields & _NODE) >= 4
+        or len(fields & NODE) >= 4
     )
 
 
@@ -132,8 +132,8 @@ def _is_well_formed(text: str) -> bool:
         return _is_development(text)
     if _LOCAL_MARK.match(text):
         return _LOCAL.fullmatch(text) is not None
-    fields = _fields(text.removeprefix("kms:"))
-    return fields in (_PULSEPLAN, _NODE | {"v"})
+    text = text.removeprefix("kms:")
+    return _fields(text) is not None and _is_well_formed_json(text)
 
 
 def _is_autonomous(text: str) -> bool:
