@@ -2,7 +2,7 @@
 
 use envelope_core::error::Needed;
 use envelope_core::hint::{Setting, naming};
-use envelope_core::{KeyError, OpenError, SealError};
+use envelope_core::{ErrorClass, KeyError, OpenError, SealError};
 use kms_provider::keyring::KeyringError;
 use token_store::StoreError;
 use token_store::error::SealFailure;
@@ -128,6 +128,14 @@ pub fn of_store(error: &StoreError) -> Option<String> {
             "another object has the name: rename it, and run `migrate-tokens schema` again"
         }
         StoreError::NoIndex { .. } => "add [[tables.index]] to the profile: see docs/pii.md",
+        StoreError::IndexKey { source: OpenError::Key(error), .. }
+            if error.class() == ErrorClass::WrongKey =>
+        {
+            let of_key = of_key(error).map(|hint| format!("{hint}. ")).unwrap_or_default();
+            return Some(format!(
+                "{of_key}Where no row has an index any more, as after a `rollback`, `migrate-tokens rotate-index` replaces the key"
+            ));
+        }
         StoreError::Open { source, .. } | StoreError::IndexKey { source, .. } => return of_open(source),
         StoreError::Seal { source: SealFailure::Envelope(SealError::Key(error)), .. } => {
             return of_key(error);
@@ -178,8 +186,6 @@ pub fn of_open(error: &OpenError) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use envelope_core::ErrorClass;
-
     use super::*;
 
     #[test]

@@ -23,6 +23,7 @@ mod guides_are_rehearsed;
 mod help_is_complete;
 mod imports_lose_nothing;
 mod imports_survive_anything;
+mod index_keys_move_with_their_values;
 mod killed_at_any_moment_nothing_is_lost;
 mod leases_end_with_the_program;
 mod lines_for_cloudwatch_are_what_alarms_expect;

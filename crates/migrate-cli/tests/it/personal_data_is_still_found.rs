@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Program, Sql};
 
-const PROFILE: &str = r#"
+pub(crate) const PROFILE: &str = r#"
 name = "crm"
 [context]
 Application = "crm"
@@ -18,7 +18,7 @@ key = ["id"]
 tokens = ["email"]
 "#;
 
-const INDEX: &str = r#"
+pub(crate) const INDEX: &str = r#"
 [[tables.index]]
 column = "email"
 into = "email_index"
@@ -44,7 +44,7 @@ async fn program(db: &Sql, rows: u32) -> Program {
     program
 }
 
-fn find(program: &Program, value: &str, code: i32) -> Value {
+pub(crate) fn find(program: &Program, value: &str, code: i32) -> Value {
     program.feed(&["find", "--column", "email", "--format", "json"], value).expect(code).document()["rows"]
         .clone()
 }

@@ -14,7 +14,7 @@ use crate::support::{DIRECT_KEY, MASTER_KEY, Program, Sql, create_vod_tender, di
 /// Values that are moved, unless `TOKENSEAL_TEST_MOVED_VALUES` says so. Each costs two calls to an emulator.
 const VALUES: usize = 400;
 
-fn everywhere(db: &Sql, moto: &Moto, bao: &OpenBao) -> Program {
+pub(crate) fn everywhere(db: &Sql, moto: &Moto, bao: &OpenBao) -> Program {
     let mut program = Program::bare();
     program
         .set("DATABASE_URL", db.url())

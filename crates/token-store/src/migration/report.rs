@@ -52,7 +52,7 @@ pub struct MigrationReport {
 pub struct RewrapReport {
     /// Rows that were decided upon.
     pub scanned: u64,
-    /// Rows whose data keys were re-wrapped, or would be in a dry run.
+    /// Rows whose data keys were re-wrapped, or would be in a dry run, and rows that came to name the key that they are under.
     pub rewrapped: u64,
     /// Rows under the right key already, and rows without an envelope.
     pub already: u64,
@@ -68,7 +68,7 @@ pub struct RewrapReport {
     /// Whether values were opened and sealed again, or would be in a dry run, because the one key service cannot wrap under the
     /// other's key.
     pub opened: bool,
-    /// Keys of blind indexes that were wrapped again, or would be in a dry run.
+    /// Keys of blind indexes that were wrapped again, or sealed under another key service, or would be in a dry run.
     pub index_keys: u64,
     /// Calls to the key service, counted as in [`MigrationReport`].
     pub kms_calls: u64,
