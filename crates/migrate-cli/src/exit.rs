@@ -62,6 +62,9 @@ pub enum CliError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The database refuses the one row that a command is about.
+    #[error(transparent)]
+    Row(StoreError),
     /// The source of secrets failed.
     #[cfg(feature = "secrets")]
     #[error(transparent)]
@@ -102,6 +105,14 @@ impl CliError {
         Self::Usage { problems: vec![problem.into()], hint: Some(hint.into()) }
     }
 
+    /// The error of a command about one row: an error of the database may be about that row alone.
+    pub(crate) fn of_row(error: StoreError) -> Self {
+        match error {
+            StoreError::Database(refused) if refused.is_about_rows() => Self::Row(refused.into()),
+            error => Self::Store(error),
+        }
+    }
+
     pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
         let what = what.into();
         move |source| Self::Io { what, source }
@@ -128,6 +139,7 @@ impl Failed for CliError {
             // Without its file or its master key, the local keyring is a configuration error.
             Self::Keyring(_) => Exit::Usage,
             Self::Store(error) => store_exit(error),
+            Self::Row(_) => Exit::Partial,
             #[cfg(feature = "secrets")]
             Self::Source(error) => source_exit(error),
             Self::Forbidden { .. } => Exit::Database,
@@ -141,7 +153,7 @@ impl Failed for CliError {
             Self::Usage { hint, .. } => hint.clone(),
             Self::Key(error) => hints::of_key(error),
             Self::Keyring(error) => Some(hints::of_keyring(error)),
-            Self::Store(error) => hints::of_store(error),
+            Self::Store(error) | Self::Row(error) => hints::of_store(error),
             #[cfg(feature = "secrets")]
             Self::Source(error) => error.hint().map(Into::into),
             Self::Forbidden { hint, .. } | Self::Unopened { hint, .. } => Some(hint.clone()),
@@ -154,7 +166,7 @@ impl Failed for CliError {
             Self::Usage { .. } => "usage",
             Self::Key(error) => error.class().label(),
             Self::Keyring(_) => "keyring",
-            Self::Store(error) => error.class(),
+            Self::Store(error) | Self::Row(error) => error.class(),
             #[cfg(feature = "secrets")]
             Self::Source(error) => error.class(),
             Self::Forbidden { .. } => "database",
@@ -262,7 +274,6 @@ fn store_exit(error: &StoreError) -> Exit {
         StoreError::Seal { source: SealFailure::Envelope(SealError::Key(error)), .. } => key_exit(error),
         StoreError::Seal { source: SealFailure::Envelope(_) | SealFailure::Record(_), .. } => Exit::Partial,
         StoreError::Seal { .. } => Exit::Usage,
-        StoreError::Database(error) if error.is_about_rows() => Exit::Partial,
         _ => Exit::Database,
     }
 }

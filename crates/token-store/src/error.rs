@@ -50,6 +50,11 @@ impl DatabaseError {
         self.code.is_some() && !self.is_transient() && !self.unreachable && !lacks_privilege
     }
 
+    /// Whether it is about the connection, the table or the server, and about no single row.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.scope == Scope::Whole
+    }
+
     /// Whether another row holds a value that must be unique.
     pub(crate) fn is_duplicate(&self) -> bool {
         matches!(self.code.as_deref(), Some("23505" | "1062" | "1586" | "2067" | "1555"))

@@ -172,40 +172,52 @@ impl Finding {
 pub async fn findings(store: &TokenStore, to: WriteFormat) -> Result<Vec<Finding>, StoreError> {
     let mut all = Vec::new();
     for layout in store.layouts() {
-        if !store.database().takes_filter(layout).await? {
-            // No other statement about the table's rows works.
-            all.push(bad_filter(layout));
-            continue;
+        // Where the filter is at fault, no other statement about the table's rows works as it seems.
+        match store.database().filter_fault(layout).await? {
+            Some(fault) => all.push(fault),
+            None => all.extend(of_table(store, layout, to).await?),
         }
-        let mut found = of_layout(layout);
-        found.extend(wrong_types(layout, store.database().has_uuids()));
-        found.extend(store.database().obstacles(layout).await?);
-        found.extend(of_indexes(store, layout).await?);
-        // Rows without a value have nothing to lose.
-        if store.database().count_unnamed(layout).await? == 0 {
-            let null_keys = found.iter_mut().filter(|finding| finding.kind == Kind::NullKey);
-            null_keys.for_each(|finding| finding.severity = Severity::Warn);
-        }
-        let is_about_rows =
-            |finding: &Finding| finding.severity == Severity::Refuse && finding.kind != Kind::KeyType;
-        if found.iter().any(is_about_rows) && pending(store, layout, to).await? == 0 {
-            // The faults of an empty table's key are reported before the first row can be damaged.
-            let is_empty = store.database().count(layout, Range::default()).await? == 0;
-            let stays = |finding: &Finding| match finding.kind {
-                Kind::KeyNotUnique | Kind::MissingColumn => is_empty,
-                // No look-up and no write of the column works; the filter's rows are unknown; a
-                // client writes wrong values even if no row is pending.
-                Kind::IndexKeyLost | Kind::Filter | Kind::KeyType => true,
-                _ => false,
-            };
-            found
-                .iter_mut()
-                .filter(|finding| !stays(finding))
-                .for_each(|finding| finding.severity = Severity::Warn);
-        }
-        all.extend(found);
     }
     Ok(all)
+}
+
+/// The obstacles in one table, whose filter is a condition.
+async fn of_table(store: &TokenStore, layout: &Layout, to: WriteFormat) -> Result<Vec<Finding>, StoreError> {
+    if layout.table.filter.is_some() {
+        match store.database().count(layout, Range::default()).await {
+            Err(error) if error.is_about_the_statement() && !error.is_whole() => {
+                return Ok(vec![make::failing_filter(layout, &error)]);
+            }
+            counted => counted?,
+        };
+    }
+    let mut found = of_layout(layout);
+    found.extend(wrong_types(layout, store.database().has_uuids()));
+    found.extend(store.database().obstacles(layout).await?);
+    found.extend(of_indexes(store, layout).await?);
+    // Rows without a value have nothing to lose.
+    if store.database().count_unnamed(layout).await? == 0 {
+        let null_keys = found.iter_mut().filter(|finding| finding.kind == Kind::NullKey);
+        null_keys.for_each(|finding| finding.severity = Severity::Warn);
+    }
+    let is_about_rows =
+        |finding: &Finding| finding.severity == Severity::Refuse && finding.kind != Kind::KeyType;
+    if found.iter().any(is_about_rows) && pending(store, layout, to).await? == 0 {
+        // The faults of an empty table's key are reported before the first row can be damaged.
+        let is_empty = store.database().count(layout, Range::default()).await? == 0;
+        let stays = |finding: &Finding| match finding.kind {
+            Kind::KeyNotUnique | Kind::MissingColumn => is_empty,
+            // No look-up and no write of the column works; the filter's rows are unknown; a
+            // client writes wrong values even if no row is pending.
+            Kind::IndexKeyLost | Kind::Filter | Kind::KeyType => true,
+            _ => false,
+        };
+        found
+            .iter_mut()
+            .filter(|finding| !stays(finding))
+            .for_each(|finding| finding.severity = Severity::Warn);
+    }
+    Ok(found)
 }
 
 /// The obstacles in the blind indexes: without their key, or without the database index that keeps them unique.

@@ -249,14 +249,16 @@ impl TokenStore {
         Ok(keys)
     }
 
-    /// Refuses filters of the profile that are no condition, before a statement takes them for something else.
+    /// Refuses filters of the profile that are no condition, or another one than it seems, before a statement chooses rows by
+    /// them.
     ///
     /// # Errors
     /// [`StoreError::Unsuitable`], [`StoreError::Database`].
     pub(crate) async fn check_filters(&self) -> Result<(), StoreError> {
         for layout in self.layouts() {
-            if !self.database().takes_filter(layout).await? {
-                let reason = "the database does not take the profile's `filter` as a condition".to_owned();
+            if let Some(fault) = self.database().filter_fault(layout).await? {
+                let object = fault.object.map(|object| format!(" ({object:?})")).unwrap_or_default();
+                let reason = format!("{}{object}", fault.hint);
                 return Err(StoreError::Unsuitable { table: layout.table.name.clone(), reason });
             }
         }

@@ -206,7 +206,7 @@ fn floor_notes(to: WriteFormat, floor: Floor, report: &MigrationReport) -> Vec<&
         && !report.interrupted
         && report.failed == 0
         && report.conflicts == 0
-        && report.left == 0;
+        && report.left == Some(0);
     match to {
         WriteFormat::KmsEnvelope if is_done && floor < Floor::Bound => vec![
             "to close the door on older forms: run `verify`, then set `floor = \"bound\"` in the profile or READ_FLOOR=bound",
@@ -231,7 +231,7 @@ fn finish(
     let exit = match () {
         () if report.interrupted => Exit::Interrupted,
         () if report.failed > 0 || report.conflicts > 0 => Exit::Partial,
-        () if report.left > 0 && !report.dry_run && !limited => Exit::Partial,
+        () if report.left > Some(0) && !report.dry_run && !limited => Exit::Partial,
         () => Exit::Done,
     };
     hints::complete(&mut report.failures);
@@ -365,8 +365,8 @@ pub(super) fn lines(report: &MigrationReport) -> String {
         ));
     }
     lines.extend(failure_lines(&report.failures));
-    if report.left > 0 && !report.dry_run {
-        lines.push(format!("{} rows are not moved", report.left));
+    if let Some(left @ 1..) = report.left.filter(|_| !report.dry_run) {
+        lines.push(format!("{left} rows are not moved"));
     }
     if report.conflicts > 0 {
         lines.push("rows in conflict were changed by others meanwhile; run the command again".into());

@@ -75,7 +75,7 @@ pub(super) async fn run(args: Args, mut settings: Settings, options: Options) ->
     let exit = match () {
         () if counts.interrupted => Exit::Interrupted,
         () if counts.failed > 0 || counts.conflicts > 0 => Exit::Partial,
-        () if counts.left > 0 && !counts.dry_run && !limited => Exit::Partial,
+        () if counts.left > Some(0) && !counts.dry_run && !limited => Exit::Partial,
         () => Exit::Done,
     };
     print_report(report, outcome.ended_by.map(CliError::from), exit, options, lines)
@@ -128,8 +128,8 @@ fn lines(report: &RewrapReport) -> String {
         report.elapsed_seconds
     )];
     lines.extend(failure_lines(&report.failures));
-    if report.left > 0 && !report.dry_run {
-        lines.push(format!("{} rows are under other keys, or have no key that names them", report.left));
+    if let Some(left @ 1..) = report.left.filter(|_| !report.dry_run) {
+        lines.push(format!("{left} rows are under other keys, or have no key that names them"));
     }
     lines.join("\n")
 }

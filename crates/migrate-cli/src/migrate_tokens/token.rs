@@ -63,7 +63,7 @@ pub(super) async fn run_get(args: GetArgs, settings: Settings, options: Options)
     let (table, column, key) = args.cell.resolve(&settings)?;
     let services = connect(settings, Access::ReadOnly, Load::Few, &options).await?;
     // A value of another column that does not open is no obstacle.
-    let mut row = services.store().get_columns(&key, &[&column]).await?;
+    let mut row = services.store().get_columns(&key, &[&column]).await.map_err(CliError::of_row)?;
     let encryption_version = row.encryption_version();
     let secret = row.take(&column)?;
     if args.reveal {
@@ -97,7 +97,7 @@ pub(super) async fn run_put(args: PutArgs, settings: Settings, options: Options)
     for (column, value) in args.set {
         new = new.plain(column, value);
     }
-    let written = services.store().put(&key, new).await?;
+    let written = services.store().put(&key, new).await.map_err(CliError::of_row)?;
     let encryption_version = Some(i64::from(written.encryption_version));
     let report = Report { table, row: args.cell.row, column, encryption_version, value: None };
     emit(options.format, &report, |report| {

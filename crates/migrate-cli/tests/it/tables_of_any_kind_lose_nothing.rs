@@ -33,21 +33,99 @@ fn kinds(report: &Value) -> Vec<(&str, &str)> {
 
 const TABLE: &str = "CREATE TABLE users (id varchar(32) PRIMARY KEY, tenant text, email text)";
 
-on_each_database! {
-    async fn a_filter_that_is_no_condition_stops_every_command(db) {
-        let row = "INSERT INTO users (id, tenant, email) VALUES ('1', 'a', 'a@x.org')";
-        let filter = "filter = \"tenant = 'a') OR (1 = 1\"";
-        let program = program(&db, &[TABLE, row], filter).await;
-        let before = db.fingerprint("users").await;
-        for command in [["profile", "check"].as_slice(), &["doctor"], &["migrate", "--dry-run"], &["migrate"]] {
-            assert_eq!(kinds(&program.json(6, command)), [("filter", "refuse")], "{command:?}");
-        }
-        for command in [["status"].as_slice(), &["status", "--keys"], &["verify"], &["estimate"],
-                        &["rewrap", "--to", "keyring:keyring.json"]] {
-            program.run(command).expect(6).says(&["filter"]);
-        }
+/// Demands that no command chooses rows by the profile's filter.
+fn assert_filter_is_refused(program: &Program) {
+    for command in [["profile", "check"].as_slice(), &["doctor"], &["migrate", "--dry-run"], &["migrate"]] {
+        let report = program.json(6, command);
+        assert_eq!(kinds(&report), [("filter", "refuse")], "{command:?}");
+        assert!(report["left"].is_null(), "what was not counted is not 0: {report}");
+    }
+    for command in [
+        ["status"].as_slice(),
+        &["status", "--keys"],
+        &["status", "--check"],
+        &["verify"],
+        &["estimate"],
+        &["rewrap", "--to", "keyring:keyring.json"],
+        &["verify", "--where", "id=1"],
+    ] {
+        program.run(command).expect(6).says(&["filter"]);
+    }
+}
+
+async fn filter_fails_on_a_row(db: Sql) {
+    // A text that is no number, a number without its opposite, and a difference below zero.
+    let (table, row, filter) = match () {
+        () if db.is_postgres() => ("n text", "'x'", "n::int = 5"),
+        () if db.is_mariadb() => ("n int unsigned", "1", "n - 5 >= 0"),
+        () => ("n integer", "-9223372036854775808", "abs(n) = 5"),
+    };
+    let table = format!("CREATE TABLE users (id varchar(32) PRIMARY KEY, email text, {table})");
+    let rows =
+        format!("INSERT INTO users (id, email, n) VALUES ('1', 'a@x.org', 5), ('2', 'b@x.org', {row})");
+    let rows = if db.is_postgres() { rows.replace(", 5)", ", '5')") } else { rows };
+    let program = program(&db, &[&table, &rows], &format!("filter = \"{filter}\"")).await;
+    let before = db.fingerprint("users").await;
+    for command in [["profile", "check"].as_slice(), &["doctor"], &["migrate", "--dry-run"], &["migrate"]] {
+        assert_eq!(kinds(&program.json(6, command)), [("filter", "refuse")], "{command:?}");
+    }
+    for command in [
+        ["status"].as_slice(),
+        &["status", "--keys"],
+        &["verify"],
+        &["estimate"],
+        &["rewrap", "--to", "keyring:keyring.json"],
+    ] {
+        program.run(command).expect(6);
+    }
+    assert_eq!(db.fingerprint("users").await, before);
+}
+
+async fn filter_is_no_condition(db: Sql) {
+    let row = "INSERT INTO users (id, tenant, email) VALUES ('1', 'a', 'a@x.org')";
+    let program = program(&db, &[TABLE, row], "").await;
+    let before = db.fingerprint("users").await;
+    // The second names a column that there is not, in quotes.
+    for filter in ["tenant = 'a') OR (1 = 1", "\\\"tennant\\\" = 'a'"] {
+        let profile = format!("{PROFILE}filter = \"{filter}\"\n");
+        std::fs::write(program.path().join("profile.toml"), profile).unwrap();
+        assert_filter_is_refused(&program);
         assert_eq!(db.fingerprint("users").await, before);
     }
+}
+on_each_database! {
+    async fn a_filter_that_fails_on_a_row_stops_every_command(db) {
+        filter_fails_on_a_row(db).await;
+    }
+
+    async fn a_filter_that_is_no_condition_stops_every_command(db) {
+        filter_is_no_condition(db).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_filter_of_mariadb_that_is_no_condition_or_fails_on_a_row_stops_every_command() {
+    filter_is_no_condition(Sql::mariadb(test_support::part!(mariadb)).await).await;
+    filter_fails_on_a_row(Sql::mariadb(test_support::part!(mariadb)).await).await;
+}
+
+/// Demands that a value which the database would round or take for another number is an error of the command line.
+async fn assert_values_are_not_rounded(program: &Program, db: &Sql) {
+    db.execute("ALTER TABLE users ADD price decimal(6,2)").await;
+    db.execute("UPDATE users SET price = 2.5").await;
+    for value in ["price=2.504", "price=abc", "price=2.5x"] {
+        program.run(&["migrate", "--where", value]).expect(2).says(&["price"]);
+    }
+    assert_eq!(program.json(0, &["status", "--where", "price=2.5"])["total"], 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_value_of_a_condition_that_mariadb_would_round_is_refused() {
+    let db = Sql::mariadb(test_support::part!(mariadb)).await;
+    let rows =
+        "INSERT INTO users (id, tenant, email) VALUES ('1', 'a', 'x'), ('2', 'b', 'y'), ('3', 'a', 'z')";
+    let program = program(&db, &[TABLE, rows], "").await;
+    assert_values_are_not_rounded(&program, &db).await;
 }
 
 on_each_database! {
@@ -105,6 +183,9 @@ on_each_database! {
         assert_eq!(program.json(4, &["verify", "--where", "tenant=b"])["plaintext"], 1);
         program.run(&["migrate", "--where", "nothing=1"]).expect(2).says(&["nothing"]);
         program.run(&["migrate", "--where", "nonsense"]).expect(2).says(&["column=value"]);
+        if db.is_postgres() {
+            assert_values_are_not_rounded(&program, &db).await;
+        }
         assert_eq!(program.json(0, &["migrate", "--limit", "1"])["left"], 1);
     }
 

@@ -39,7 +39,7 @@ use self::row::{StoredKey, StoredRow};
 use self::select::{Limits, Mark, MarkCount, Range};
 use self::swap::{Fate, Writing};
 use crate::error::{DatabaseError, StoreError};
-use crate::findings::Finding;
+use crate::findings::{Finding, bad_filter};
 use crate::privileges::Privileges;
 use crate::profile::Table;
 
@@ -134,9 +134,10 @@ impl Database {
         in_room!(self, room, connections => room::columns::describe(connections, table).await)
     }
 
-    /// Whether the profile's filter of the table is a condition that the database takes: by itself, and as one of several.
-    pub(crate) async fn takes_filter(&self, layout: &Layout) -> Result<bool, DatabaseError> {
-        let Some(filter) = &layout.table.filter else { return Ok(true) };
+    /// The fault of the profile's filter of the table: it is no condition, by itself and as one of several, or the database
+    /// takes a name in it for a text.
+    pub(crate) async fn filter_fault(&self, layout: &Layout) -> Result<Option<Finding>, DatabaseError> {
+        let Some(filter) = &layout.table.filter else { return Ok(None) };
         let own = format!("({filter})");
         // The first one fails where the filter is not to blame.
         for condition in ["1 = 0", &own, filter] {
@@ -147,10 +148,10 @@ impl Database {
                 Err(error) if condition == "1 = 0" || !error.is_about_the_statement() => {
                     return Err(error);
                 }
-                Err(_) => return Ok(false),
+                Err(_) => return Ok(Some(bad_filter(layout))),
             }
         }
-        Ok(true)
+        in_room!(self, room, connections => room::obstacles::of_filter(connections, layout, filter).await)
     }
 
     /// The obstacles to sealing the table's token columns.

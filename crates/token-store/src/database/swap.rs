@@ -1,7 +1,8 @@
 //! Writing rows that are unchanged since they were read: all in one statement, and row by row where the
 //! database refuses some.
 
-use std::time::Duration;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use super::change::Change;
 use super::index::Rival;
@@ -49,6 +50,8 @@ pub(crate) enum Fate {
     Altered,
     /// The database refuses the row, and it was left as it was.
     Refused(DatabaseError),
+    /// The row meets a lock, a deadlock or a serialization failure each time, and it was left as it was.
+    Blocked(DatabaseError),
 }
 
 /// How one statement over several changes went; the changes are named by their places.
@@ -69,6 +72,9 @@ pub(crate) enum Care {
     One,
     /// Rows are locked and compared first, constraints and deferred triggers run at once, and the rows are read again.
     Full,
+    /// The same, and the statement waits for the locks that triggers and constraints take for a moment only, so that rows
+    /// which meet none are soon found.
+    Brief,
 }
 
 /// A transaction that writes changes, in one kind of database.
@@ -168,12 +174,18 @@ async fn swap_chunk<S: Session>(
     writing: &Writing<'_>,
 ) -> Result<Vec<Fate>, DatabaseError> {
     const ATTEMPTS: u32 = 5;
+    // All rows at once are tried so often, and so long, before they are divided.
+    const UNDIVIDED: u32 = 3;
+    const SOON: Duration = Duration::from_millis(500);
+    let started = Instant::now();
     let mut care = if layout.facts.is_guarded { Care::Full } else { Care::One };
     let mut attempt = 1;
     loop {
         let outcome = match care {
             Care::One => at_once::<S>(connections, layout, changes, writing).await,
-            Care::Full => with_care::<S>(connections, layout, changes, writing).await.map(Some),
+            Care::Full | Care::Brief => {
+                with_care::<S>(connections, layout, changes, writing, care).await.map(Some)
+            }
         };
         match outcome {
             Ok(Some(fates)) => return Ok(fates),
@@ -182,9 +194,13 @@ async fn swap_chunk<S: Session>(
             Err(error) if error.is_transient() && attempt < ATTEMPTS => {
                 tokio::time::sleep(Duration::from_millis(20 << attempt)).await;
                 attempt += 1;
+                // One of the rows may be what meets the lock each time.
+                if writing.locked == Locked::PassOver && (attempt > UNDIVIDED || started.elapsed() > SOON) {
+                    care = Care::Brief;
+                }
             }
             Err(error) if error.is_transient() && writing.locked == Locked::PassOver => {
-                return Ok(vec![Fate::Unmatched; changes.len()]);
+                return Ok(vec![Fate::Blocked(error); changes.len()]);
             }
             Err(error) if care == Care::One && !error.is_transient() => {
                 let error = S::judge(connections, layout, writing, error).await;
@@ -224,54 +240,121 @@ async fn at_once<S: Session>(
 }
 
 /// Writes the changes in one transaction, or in more and smaller ones where the database ends a transaction as a whole: it
-/// refuses some rows at the commit, and some triggers take back everything.
+/// refuses some rows at the commit, some triggers take back everything, and some rows meet locks.
 async fn with_care<S: Session>(
     connections: &S::Connections,
     layout: &Layout,
     changes: &[Change],
     writing: &Writing<'_>,
+    care: Care,
 ) -> Result<Vec<Fate>, DatabaseError> {
     let mut fates = vec![Fate::Unmatched; changes.len()];
-    let mut ranges: Vec<_> = std::iter::once(0..changes.len()).collect();
-    let mut is_committed = false;
-    while let Some(range) = ranges.pop() {
-        match in_one_transaction::<S>(connections, layout, &changes[range.clone()], writing).await {
-            Ok(Together::Done(done)) => {
+    // The larger ranges first: those that meet no lock are written before time is spent on the others.
+    let mut ranges: VecDeque<_> = std::iter::once(0..changes.len()).collect();
+    let (mut is_committed, mut patience) = (false, Patience::default());
+    while let Some(range) = ranges.pop_front() {
+        if let Some(error) = patience.is_over() {
+            fates[range].fill(Fate::Blocked(error.clone()));
+            continue;
+        }
+        let started = Instant::now();
+        match in_one_transaction::<S>(connections, layout, &changes[range.clone()], writing, care).await {
+            Ok(Together::Done(done) | Together::Stale(done)) => {
                 is_committed = true;
                 fates[range].clone_from_slice(&done);
+            }
+            Ok(Together::Ended(error)) if range.len() == 1 && error.is_transient() => {
+                patience.waited(started.elapsed(), &error);
+                fates[range.start] = Fate::Blocked(error);
             }
             Ok(Together::Ended(error)) if range.len() == 1 => fates[range.start] = Fate::Refused(error),
             // As for chunks: others of these changes are committed.
             Err(error) if is_committed && !error.is_transient() => break,
             Err(error) => return Err(error),
-            Ok(Together::Ended(_)) => {
+            Ok(Together::Ended(error)) => {
+                if error.is_transient() {
+                    patience.waited(started.elapsed(), &error);
+                }
                 let middle = range.start + range.len() / 2;
-                ranges.extend([middle..range.end, range.start..middle]);
+                ranges.extend([range.start..middle, middle..range.end]);
             }
         }
     }
     Ok(fates)
 }
 
+/// How long changes are divided that meet locks: a run over many such rows comes to its end.
+#[derive(Default)]
+struct Patience {
+    spent: Duration,
+    attempts: u32,
+    error: Option<DatabaseError>,
+}
+
+impl Patience {
+    /// So many attempts are made in any case: enough for a single row among a thousand.
+    const ATTEMPTS: u32 = 24;
+    const TIME: Duration = Duration::from_secs(10);
+
+    fn waited(&mut self, time: Duration, error: &DatabaseError) {
+        self.spent += time;
+        self.attempts += 1;
+        self.error = Some(error.clone());
+    }
+
+    /// The lock that was met last, where no more changes are to be tried.
+    fn is_over(&self) -> Option<&DatabaseError> {
+        self.error.as_ref().filter(|_| self.attempts > Self::ATTEMPTS && self.spent > Self::TIME)
+    }
+}
+
 /// The fate of changes that were written in one transaction.
 enum Together {
     Done(Vec<Fate>),
-    /// Nothing was written, because of a row that the database refuses with the whole transaction.
+    /// Nothing was written, because the changes have to be planned again.
+    Stale(Vec<Fate>),
+    /// Nothing was written, because of a row that the database refuses with the whole transaction, or that meets a lock.
     Ended(DatabaseError),
 }
 
-/// Divides the changes until each that the database refuses or alters is alone; all others are written.
+/// Writes the changes in a transaction of their own.
 async fn in_one_transaction<S: Session>(
     connections: &S::Connections,
     layout: &Layout,
     changes: &[Change],
     writing: &Writing<'_>,
+    care: Care,
+) -> Result<Together, DatabaseError> {
+    let mut session = S::begin(connections).await?;
+    let together = in_parts::<S>(&mut session, connections, layout, changes, writing, care).await;
+    let is_divided = |error: &DatabaseError| error.is_transient() && care == Care::Brief;
+    match together {
+        Ok(Together::Done(fates)) => match session.commit().await {
+            Err(error) if error.is_about_rows() || is_divided(&error) => Ok(Together::Ended(error)),
+            committed => committed.map(|()| Together::Done(fates)),
+        },
+        Ok(Together::Stale(fates)) => session.cancel().await.map(|()| Together::Stale(fates)),
+        // The rows must be free at the next attempt, which may come on another connection.
+        Err(error) if is_divided(&error) => {
+            let _ = session.cancel().await;
+            Ok(Together::Ended(error))
+        }
+        ended => ended,
+    }
+}
+
+/// Divides the changes until each that the database refuses or alters is alone; all others are written.
+async fn in_parts<S: Session>(
+    session: &mut S,
+    connections: &S::Connections,
+    layout: &Layout,
+    changes: &[Change],
+    writing: &Writing<'_>,
+    care: Care,
 ) -> Result<Together, DatabaseError> {
     let mut fates = vec![Fate::Unmatched; changes.len()];
-    let mut session = S::begin(connections).await?;
-    if let Some(fates) = stale(&mut session, layout, changes).await? {
-        session.cancel().await?;
-        return Ok(Together::Done(fates));
+    if let Some(fates) = stale(session, layout, changes).await? {
+        return Ok(Together::Stale(fates));
     }
     let mut parts: Vec<Vec<usize>> = vec![(0..changes.len()).collect()];
     while let Some(places) = parts.pop() {
@@ -280,9 +363,9 @@ async fn in_one_transaction<S: Session>(
         }
         let part: Vec<&Change> = places.iter().map(|place| &changes[*place]).collect();
         session.mark().await?;
-        match session.write(layout, &part, writing, Care::Full).await {
+        match session.write(layout, &part, writing, care).await {
             Ok(attempt) if attempt.altered.is_empty() => {
-                let refused = rivals(&mut session, layout, &part, &attempt.written).await?;
+                let refused = rivals(session, layout, &part, &attempt.written).await?;
                 if refused.is_empty() {
                     session.keep().await?;
                     attempt.written.into_iter().for_each(|index| fates[places[index]] = Fate::Written);
@@ -320,10 +403,7 @@ async fn in_one_transaction<S: Session>(
             }
         }
     }
-    match session.commit().await {
-        Err(error) if error.is_about_rows() => Ok(Together::Ended(error)),
-        committed => committed.map(|()| Together::Done(fates)),
-    }
+    Ok(Together::Done(fates))
 }
 
 /// Writes one change in a transaction that is not ended here, and leaves nothing of it where it is not written.

@@ -2,6 +2,7 @@
 
 use super::{Finding, Kind, Severity};
 use crate::database::layout::Layout;
+use crate::error::DatabaseError;
 #[cfg(feature = "mysql")]
 use crate::profile::History;
 use crate::profile::LostIndexes;
@@ -31,6 +32,15 @@ pub(crate) fn too_short(layout: &Layout, column: &str, declared: &str, largest: 
 pub(crate) fn bad_filter(layout: &Layout) -> Finding {
     let hint = "the database does not take the profile's `filter` as a condition: correct it, as it would be after WHERE; each \
                 parenthesis and quote in it has its other half";
+    Finding::new(layout, Kind::Filter, Severity::Refuse, hint)
+}
+
+/// The finding about a filter that the database takes, and that fails on rows.
+pub(crate) fn failing_filter(layout: &Layout, error: &DatabaseError) -> Finding {
+    let hint = format!(
+        "the database takes the profile's `filter` as a condition, and reading rows by it fails ({error}): write it so that it \
+         has an answer for every row"
+    );
     Finding::new(layout, Kind::Filter, Severity::Refuse, hint)
 }
 

@@ -5,6 +5,7 @@ use envelope_core::KeyError;
 use super::{Failure, MigrationReport};
 use crate::database::change::Change;
 use crate::database::row::StoredRow;
+use crate::error::DatabaseError;
 
 /// The result of a part of a run.
 #[derive(Default)]
@@ -39,6 +40,12 @@ impl Batch {
         self.report.scanned += rows as u64;
     }
 
+    /// A row that met a lock of another transaction at every attempt: it is named, and counts as in conflict.
+    pub(super) fn contended(&mut self, failure: Failure) {
+        self.conflicts(1);
+        self.report.failures.push(failure);
+    }
+
     pub(super) fn failed(&mut self, failure: Failure) {
         self.decided(|report| report.failed += 1);
         self.report.failures.push(failure);
@@ -68,6 +75,8 @@ pub(super) struct PlannedChange {
     pub(super) corrects: bool,
     /// How often the row was tried before.
     pub(super) tries: usize,
+    /// The lock, deadlock or serialization failure that writing it met last.
+    pub(super) blocked: Option<DatabaseError>,
 }
 
 /// How a row that is written counts.
@@ -88,11 +97,11 @@ pub(super) struct Tried {
 impl PlannedChange {
     pub(super) fn new(change: Change, counts: Counts) -> Self {
         let Counts { values, failure, corrects, tries } = counts;
-        Self { change, sealed: values, failure, corrects, tries }
+        Self { change, sealed: values, failure, corrects, tries, blocked: None }
     }
 
     pub(super) fn parts(self) -> (Counts, Change) {
-        let Self { change, sealed, failure, corrects, tries } = self;
+        let Self { change, sealed, failure, corrects, tries, blocked: _ } = self;
         (Counts { values: sealed, failure, corrects, tries }, change)
     }
 
@@ -124,7 +133,8 @@ impl Lost {
     /// How many of them were written for the first time.
     pub(super) fn first_time(&self) -> usize {
         let changed = self.changed.iter().filter(|row| row.tries == 0).count();
-        changed + self.locked.iter().filter(|planned| planned.tries == 0).count()
+        let is_new = |planned: &&PlannedChange| planned.tries == 0 && planned.blocked.is_none();
+        changed + self.locked.iter().filter(is_new).count()
     }
 
     pub(super) fn len(&self) -> usize {

@@ -129,27 +129,29 @@ impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
         let ended_by = Box::pin(self.tables()).await.err();
         self.report.interrupted |= self.stop.is_set();
         self.report.elapsed_seconds = started.elapsed().as_secs_f64();
-        let counted = self.count_left().await.err();
-        let ended_by = ended_by.or(counted);
+        let counted = self.count_left().await;
+        self.report.left = counted.as_ref().ok().copied();
+        let ended_by = ended_by.or(counted.err());
         self.trail().finished(self.outcome(ended_by.as_ref()), &self.counts());
         Outcome { report: self.report, ended_by }
     }
 
     /// Counts all remaining rows, not only those that the walk saw: rows that failed, were skipped, or were
     /// added.
-    async fn count_left(&mut self) -> Result<(), Ended> {
+    async fn count_left(&mut self) -> Result<u64, Ended> {
         let store = self.store;
+        let mut left = 0;
         for layout in store.layouts() {
             let unnamed = store.database().count_unnamed(layout).await.map_err(StoreError::from)?;
             self.report.failures.extend(Failure::of_unnamed(layout, unnamed));
-            self.report.left += match self.work {
+            left += match self.work {
                 Work::Convert(goal, _) => pending(store, layout, goal.format).await?,
                 Work::Rewrap(goal) => under_other_keys(store, layout, goal).await?,
                 // Counted when the key is to be retired.
                 Work::Reindex(_) => 0,
             };
         }
-        Ok(())
+        Ok(left)
     }
 
     /// How the run ended, as the audit trail calls it.
@@ -166,7 +168,7 @@ impl<'a, P: FnMut(&MigrationReport)> Run<'a, P> {
     /// Whether rows are left that the run was to move.
     fn is_left(&self) -> bool {
         let moves_all = self.options.limit.is_none() && !self.options.dry_run;
-        self.report.left > 0 && moves_all && matches!(self.work, Work::Convert(..))
+        self.report.left.is_some_and(|left| left > 0) && moves_all && matches!(self.work, Work::Convert(..))
     }
 
     fn counts(&self) -> RunCounts {

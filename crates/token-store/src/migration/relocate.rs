@@ -66,7 +66,6 @@ pub async fn relocate(
             Err(Problem::Ends(error)) => return Outcome { report, ended_by: Some(error.into()) },
             Err(Problem::Row(failure)) => {
                 report.failed += 1;
-                report.left += 1;
                 if report.failures.len() < MAX_LISTED {
                     report.failures.push(failure);
                 }
@@ -74,6 +73,7 @@ pub async fn relocate(
         }
         progress(&report);
     }
+    report.left = Some(report.failed);
     Outcome { report, ended_by: None }
 }
 
@@ -103,7 +103,9 @@ async fn row(store: &TokenStore, key: &TokenKey, former: &Former, dry_run: bool)
                 let error = StoreError::NotFound { table: layout.table.name.clone(), row };
                 return Err(fail(&columns, error.class(), &error));
             }
-            Err(error @ StoreError::Database(_)) => return Err(Problem::Ends(error)),
+            Err(StoreError::Database(error)) if !error.is_about_rows() => {
+                return Err(Problem::Ends(error.into()));
+            }
             Err(error) => return Err(fail(&columns, error.class(), &error)),
         };
         let planned = plan(store, layout, found, former, dry_run).await;
@@ -115,13 +117,18 @@ async fn row(store: &TokenStore, key: &TokenKey, former: &Former, dry_run: bool)
             Plan::Change(change, values) => (change, values),
         };
         let writing = Writing::tokens(Locked::Wait);
-        let fates = store.database().swap(layout, std::slice::from_ref(&*change), &writing).await;
+        let fates = match store.database().swap(layout, std::slice::from_ref(&*change), &writing).await {
+            // The next row may meet no lock.
+            Err(error) if error.is_transient() => return Err(fail(&columns, "conflict", &error)),
+            fates => fates,
+        };
         match fates.map_err(StoreError::from)?.into_iter().next() {
             Some(Fate::Written) => {
                 store.trail(RELOCATE).changed(audit::ROW_RELOCATED, layout, &change);
                 return Ok(Row::Relocated(values));
             }
             Some(Fate::Refused(error)) => return Err(fail(&columns, "database", &error)),
+            Some(Fate::Blocked(error)) => return Err(fail(&columns, "conflict", &error)),
             Some(Fate::Altered) => {
                 let (table, row) = (layout.table.name.clone(), change.old.name(layout));
                 return Err(fail(&columns, "database", &StoreError::Altered { table, row }));

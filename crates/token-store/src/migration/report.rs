@@ -24,13 +24,14 @@ pub struct MigrationReport {
     /// Of those that were there already, rows whose method column older programs had left untrue, and that were corrected;
     /// their values were not touched.
     pub corrected: u64,
-    /// Rows that others kept changing; their values are whole, and the next run finds them.
+    /// Rows that others kept changing or had locked; their values are whole, and the next run finds them. One that meets a lock
+    /// while it is written is among the `failures` too.
     pub conflicts: u64,
     /// Rows that could not be moved.
     pub failed: u64,
     /// Rows of the filter that are not at the target, counted by the database after the run by their marks: rows that
-    /// failed or are in conflict, rows beyond a limit, rows that were added meanwhile.
-    pub left: u64,
+    /// failed or are in conflict, rows beyond a limit, rows that were added meanwhile. `None` where they were not counted.
+    pub left: Option<u64>,
     /// Token values that were sealed.
     pub values: u64,
     /// Calls to the key service. The engine does not see those that are made, and leaves them to its caller to add; in a
@@ -61,8 +62,8 @@ pub struct RewrapReport {
     /// Rows whose data keys could not be re-wrapped.
     pub failed: u64,
     /// Rows whose version columns name another key than the one asked for, counted by the database after the run; of
-    /// tables without such columns those that no key names.
-    pub left: u64,
+    /// tables without such columns those that no key names. `None` where they were not counted.
+    pub left: Option<u64>,
     /// Values whose data keys were re-wrapped.
     pub values: u64,
     /// Whether values were opened and sealed again, or would be in a dry run, because the one key service cannot wrap under the
@@ -94,8 +95,8 @@ pub struct RelocateReport {
     pub already: u64,
     /// Rows that are not there, that do not open at the former address either, or that were not written.
     pub failed: u64,
-    /// Rows that are still to be relocated: those that failed.
-    pub left: u64,
+    /// Rows that are still to be relocated: those that failed. `None` where the run ended before the last row.
+    pub left: Option<u64>,
     /// Values that opened at their former address.
     pub values: u64,
     /// Whether nothing was written.

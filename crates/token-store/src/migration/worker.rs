@@ -10,7 +10,7 @@ use crate::database::change::Change;
 use crate::database::layout::Layout;
 use crate::database::row::{StoredKey, StoredRow, row_name};
 use crate::database::swap::{Fate, Locked, Writing};
-use crate::error::StoreError;
+use crate::error::{DatabaseError, StoreError};
 use crate::plan::{CellFailure, RowPlan};
 use crate::store::TokenStore;
 
@@ -116,7 +116,7 @@ impl<'a> Worker<'a> {
                 Fate::Altered => self.refused(&change, &NotStoredAsSent, batch),
                 Fate::Refused(error) => self.refused(&change, &error, batch),
                 // Written rows are counted before the run ends.
-                Fate::Stale | Fate::Unmatched if failed.is_some() => {}
+                Fate::Stale | Fate::Unmatched | Fate::Blocked(_) if failed.is_some() => {}
                 Fate::Stale => {
                     self.store.held_keys().forget(&layout.table.name);
                     match database.fetch(layout, &change.old.key).await {
@@ -125,9 +125,15 @@ impl<'a> Worker<'a> {
                         Err(error) => failed = Some(error),
                     }
                 }
-                Fate::Unmatched => match database.fetch(layout, &change.old.key).await {
+                fate @ (Fate::Unmatched | Fate::Blocked(_)) => match database
+                    .fetch(layout, &change.old.key)
+                    .await
+                {
                     Ok(Some(row)) if change.is_written(&row, layout) => self.wrote(&change, counts, batch),
-                    Ok(Some(row)) => lost.add(PlannedChange::new(change, counts), row),
+                    Ok(Some(row)) => {
+                        let blocked = if let Fate::Blocked(error) = fate { Some(error) } else { None };
+                        lost.add(PlannedChange { blocked, ..PlannedChange::new(change, counts) }, row);
+                    }
                     // Deleted meanwhile: nothing is left to do.
                     Ok(None) => batch.decided(|report| report.already += 1),
                     Err(error) => failed = Some(error),
@@ -175,13 +181,22 @@ impl<'a> Worker<'a> {
         // The lock may have gone just now.
         let again = self.write(free, batch).await?;
         batch.conflicts(again.changed.len());
-        for planned in again.locked {
-            match self.is_locked(&planned).await? {
-                true => batch.conflicts(1),
-                false => self.refused(&planned.change, &NotStoredAsSent, batch),
+        for mut planned in again.locked {
+            match planned.blocked.take() {
+                Some(error) => self.contended(&planned.change, error, batch),
+                None if self.is_locked(&planned).await? => batch.conflicts(1),
+                None => self.refused(&planned.change, &NotStoredAsSent, batch),
             }
         }
         Ok(())
+    }
+
+    /// A row that no transaction has locked, and that meets a lock while it is written: in a trigger, or through a constraint.
+    fn contended(&self, change: &Change, error: DatabaseError, batch: &mut Batch) {
+        let row = change.old.name(self.layout);
+        self.trail().write_failed(self.layout, &row, CONFLICT, None);
+        let columns = self.layout.table.tokens.join(",");
+        batch.contended(Failure::new(&self.layout.table.name, row, &columns, CONFLICT, &Contended(error)));
     }
 
     async fn is_locked(&self, planned: &PlannedChange) -> Result<bool, Ended> {
@@ -208,6 +223,14 @@ fn count_write(plan: RowPlan, failure: Option<Failure>, batch: &mut Batch) -> Op
         RowPlan::Already | RowPlan::Failed(_) | RowPlan::Partly { .. } => None,
     }
 }
+
+/// The class of rows that other transactions block.
+const CONFLICT: &str = "conflict";
+
+/// Why a row was left as it was although it is free.
+#[derive(Debug, thiserror::Error)]
+#[error("writing the row met a lock, a deadlock or a serialization failure at every attempt")]
+struct Contended(#[source] DatabaseError);
 
 /// Why a row was left as it was although the database did not refuse it.
 #[derive(Debug, thiserror::Error)]

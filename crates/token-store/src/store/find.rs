@@ -62,7 +62,10 @@ impl TokenStore {
                 return Err(StoreError::NoColumns { table, columns: vec![column.clone()], addable: false });
             }
             let canonical = self.database().canonical(&layout, &[(column, value)]).await?;
-            let Some(value) = canonical.and_then(|texts| texts.into_iter().next()) else {
+            let kind = layout.kind(column);
+            // A value that the database would round or cut is another one, and names other rows.
+            let is_same = |stored: &String| !kind.is_canonical() || kind.same(value, stored);
+            let Some(value) = canonical.and_then(|texts| texts.into_iter().next()).filter(is_same) else {
                 return Err(StoreError::NotAValue { table, column: column.clone() });
             };
             layout.only.push(Only { column: column.clone(), value });

@@ -114,7 +114,7 @@ impl TokenStore {
         match fate.map_err(|error| refused(layout, &change.old, error))? {
             Fate::Written => Ok(Some(self.wrote(layout, &change))),
             Fate::Altered => Err(altered(layout, &change.old)),
-            Fate::Refused(error) => Err(refused(layout, &change.old, error)),
+            Fate::Refused(error) | Fate::Blocked(error) => Err(refused(layout, &change.old, error)),
             Fate::Stale => {
                 self.forget_index_keys(layout, &change.old)?;
                 Ok(None)

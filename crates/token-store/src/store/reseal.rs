@@ -102,7 +102,7 @@ impl TokenStore {
                         self.held_keys().forget(&layout.table.name);
                         Ok(false)
                     }
-                    Some(Fate::Unmatched) | None => Ok(false),
+                    Some(Fate::Unmatched | Fate::Blocked(_)) | None => Ok(false),
                 }
             }
             // An outage would be reported for each old row that is read; the next read of this one tries again.

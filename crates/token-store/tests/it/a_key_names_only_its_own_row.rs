@@ -195,7 +195,7 @@ on_each_database! {
         let keys = Keys::toml(&profile_of("accounts", &["a", "b"], &["token"], ""));
         let store = keys.store(&db).await;
         let report = migrate(&store, WriteFormat::KmsEnvelope).await;
-        assert_eq!((report.migrated, report.left), (30, 0));
+        assert_eq!((report.migrated, report.left.unwrap()), (30, 0));
         for n in 0..30 {
             let key = TokenKey::from_values([(n / 7).to_string(), format!("k{n}")]);
             assert_eq!(shown(store.get(&key).await.unwrap().column("token")), Some(format!("token {n}").as_str()));

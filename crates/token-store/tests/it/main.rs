@@ -44,6 +44,7 @@ mod random_tables_survive;
 mod reading_reseals_when_asked;
 mod renamed_tables_go_on_opening;
 mod rollback_returns_to_the_legacy_format;
+mod rows_that_meet_locks_are_left_alone;
 mod schema_migration_is_safe_to_repeat;
 mod stored_texts_live_in_the_services_own_structs;
 mod stored_vectors_open_in_their_tables;

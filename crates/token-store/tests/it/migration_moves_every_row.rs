@@ -387,7 +387,7 @@ on_each_database! {
             let mut options = migration::RewrapOptions::default();
             options.run.dry_run = dry_run;
             let report = migration::rewrap(&store, &options, &StopFlag::default(), |_| {}).await.report;
-            let left = if dry_run { report.left - 1 } else { report.left };
+            let left = if dry_run { report.left.unwrap() - 1 } else { report.left.unwrap() };
             assert_eq!((report.rewrapped, report.already, report.failed, left), counts, "{report:?}");
             assert_eq!((&*report.failures[0].class, report.opened), ("malformed", false));
         }

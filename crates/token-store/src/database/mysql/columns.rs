@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use sqlx::mysql::MySqlRow;
 
 use super::sql::base_type;
-use super::{Connections, Param, is_true, number, text};
+use super::{Connections, Param, is_true, number, text, values};
 use crate::database::identity::{Kind, integer};
 use crate::database::layout::{Column, Facts, Layout, UniqueKey};
 use crate::error::DatabaseError;
@@ -151,7 +151,14 @@ pub(super) fn canonical_query<'a>(
     let mut params: Vec<Param<'_>> = Vec::new();
     for (name, value) in values {
         let column = layout.column(name).filter(|column| can_hold(column, value))?;
+        let moment = values::moment(base_type(&column.declared));
         let expression = match column.kind {
+            // The server says whether there is such a day; the text stays as it was given.
+            Kind::Other if moment.is_some() => {
+                params.push(Some(value));
+                let cast = format!("CAST(? AS {})", moment.unwrap_or_default());
+                super::sql::utf8(&format!("IF({cast} IS NULL, NULL, ?)"))
+            }
             Kind::Text if !column.cast.is_empty() => {
                 super::sql::utf8(&format!("CONVERT(? USING {})", column.cast))
             }
@@ -184,11 +191,7 @@ fn can_hold(column: &Column, value: &str) -> bool {
         Kind::Integer => in_integer_range(&base, column.declared.contains("unsigned"), value),
         // A leading zero is a matter of display.
         Kind::Decimal | Kind::Uuid => !value.is_empty(),
-        // A text that is no number would be compared as 0.
-        Kind::Other if matches!(base.as_str(), "float" | "double" | "year" | "bit" | "decimal") => {
-            value.trim_ascii().parse::<f64>().is_ok()
-        }
-        _ => true,
+        _ => values::can_hold(&base, &column.declared, value),
     }
 }
 

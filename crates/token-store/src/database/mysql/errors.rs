@@ -7,14 +7,32 @@ use sqlx::mysql::MySqlDatabaseError;
 use crate::error::{DatabaseError, Scope};
 
 pub(in crate::database) fn read(error: &MySqlDatabaseError) -> DatabaseError {
-    let number = error.number();
-    let what = meaning(number).map(|words| format!("{words} (error {number})"));
+    let (number, scope) = (error.number(), scope(error.number()));
+    let is_raised = is_raised(error, scope);
+    let what = match meaning(number) {
+        // A trigger may give its own error any number.
+        _ if is_raised && number != SIGNAL => format!("error {number}, raised in a function of the database"),
+        Some(words) => format!("{words} (error {number})"),
+        None => format!("error {number}"),
+    };
     DatabaseError {
-        message: format!("database refused: {}", what.unwrap_or_else(|| format!("error {number}"))),
+        message: format!("database refused: {what}"),
         code: Some(number.to_string()),
         unreachable: false,
-        scope: scope(number),
+        scope: if is_raised && scope == Scope::Whole { Scope::Row } else { scope },
     }
+}
+
+/// The number of an error that a trigger raises without naming one.
+const SIGNAL: u16 = 1644;
+
+/// Whether a trigger or a function raised the error: its SQLSTATE is of the class for users, or of one that the server itself
+/// gives to no number of [`Scope::Whole`]. One that a trigger raises with the server's own state looks like the server's.
+fn is_raised(error: &MySqlDatabaseError, scope: Scope) -> bool {
+    const SERVERS: [&str; 6] = ["HY", "08", "25", "28", "42", "70"];
+    let state = error.code().unwrap_or_default();
+    let is_servers = || state.is_empty() || SERVERS.iter().any(|class| state.starts_with(class));
+    state.starts_with("45") || scope == Scope::Whole && !is_servers()
 }
 
 /// The numbers that say more to an operator in words.
@@ -36,7 +54,7 @@ fn meaning(number: u16) -> Option<&'static str> {
         1265 | 1366 | 1406 => "a value does not fit its column",
         1290 | 1792 | 1836 => "the server takes no writes",
         1451 | 1452 => "a foreign key",
-        1644 => "a trigger refused the row",
+        SIGNAL => "a trigger refused the row",
         1969 | 3024 => "the statement took too long",
         3819 | 4025 => "a CHECK constraint",
         _ => return None,

@@ -7,6 +7,7 @@
 pub(super) mod columns;
 pub(super) mod connect;
 pub(super) mod errors;
+mod filter;
 pub(super) mod index;
 pub(super) mod leases;
 pub(super) mod made;
@@ -16,6 +17,7 @@ pub(super) mod schema;
 pub(super) mod select;
 mod sql;
 pub(super) mod swap;
+mod values;
 pub(super) mod write;
 
 use sqlx::mysql::{MySqlArguments, MySqlRow};

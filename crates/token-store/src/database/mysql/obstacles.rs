@@ -1,5 +1,6 @@
 //! The obstacles to sealing a table's token columns.
 
+pub(in crate::database) use super::filter::of_filter;
 use super::sql::{as_text, base_type, bytes, column, in_range, table};
 use super::{Connections, columns, is_true, number, text};
 use crate::database::generated::{Generated, dependents};

@@ -27,6 +27,9 @@ const MOST_PARAMS: usize = 65_000;
 /// values a type that does not hold large ones, so that they would match no row; alone, a change is no `UNION`.
 const MOST_TOGETHER: usize = 16 << 10;
 
+/// A statement with this before it waits for no lock, on MariaDB; MySQL takes it for a comment.
+const BRIEFLY: &str = "/*M!100300 SET STATEMENT innodb_lock_wait_timeout = 0 FOR */ ";
+
 /// A transaction that writes changes.
 pub(crate) struct Session<'t> {
     transaction: Held<'t, MySql>,
@@ -52,8 +55,8 @@ impl crate::database::swap::Session for Session<'_> {
         care: Care,
     ) -> Result<Attempt, DatabaseError> {
         let outcome = match changes.iter().any(|change| is_large(change)) {
-            true => self.write_one_by_one(layout, changes, writing).await,
-            false => self.write_and_look(layout, changes, writing).await,
+            true => self.write_one_by_one(layout, changes, writing, care).await,
+            false => self.write_and_look(layout, changes, writing, care).await,
         };
         if let Err(error) = &outcome
             && self.transaction.is_own()
@@ -177,6 +180,7 @@ impl Session<'_> {
         layout: &Layout,
         changes: &[&Change],
         writing: &Writing<'_>,
+        care: Care,
     ) -> Result<Attempt, DatabaseError> {
         if layout.facts.lacks_transactions {
             return Err(no_transactions());
@@ -193,7 +197,9 @@ impl Session<'_> {
         let part: Vec<&Change> = matched.iter().map(|place| changes[*place]).collect();
         let mut all = params(layout, &part);
         all.extend(writing.plain.iter().map(|(_, value)| value.as_deref()));
-        bind_once(&update_sql(layout, part.len(), writing), &all).execute(&mut *self.transaction).await?;
+        bind_once(&update_sql(layout, part.len(), writing, care), &all)
+            .execute(&mut *self.transaction)
+            .await?;
         let stored = self.places(&look_again_sql(layout, part.len()), &params(layout, &part)).await?;
         for (index, place) in matched.iter().enumerate() {
             let list = if stored.contains(&index) { &mut attempt.written } else { &mut attempt.altered };
@@ -207,10 +213,11 @@ impl Session<'_> {
         layout: &Layout,
         changes: &[&Change],
         writing: &Writing<'_>,
+        care: Care,
     ) -> Result<Attempt, DatabaseError> {
         let mut all = Attempt::default();
         for (place, change) in changes.iter().enumerate() {
-            let one = self.write_and_look(layout, std::slice::from_ref(change), writing).await?;
+            let one = self.write_and_look(layout, std::slice::from_ref(change), writing, care).await?;
             all.written.extend(one.written.iter().map(|_| place));
             all.altered.extend(one.altered.iter().map(|_| place));
             all.is_guarded |= one.is_guarded;
@@ -266,9 +273,10 @@ fn look_sql(layout: &Layout, rows: usize, locked: Locked) -> String {
     )
 }
 
-fn update_sql(layout: &Layout, rows: usize, writing: &Writing<'_>) -> String {
+fn update_sql(layout: &Layout, rows: usize, writing: &Writing<'_>, care: Care) -> String {
+    let briefly = if care == Care::Brief { BRIEFLY } else { "" };
     format!(
-        "UPDATE {} STRAIGHT_JOIN {} ON {} SET {}",
+        "{briefly}UPDATE {} STRAIGHT_JOIN {} ON {} SET {}",
         relation(layout, rows),
         table_by_key(layout),
         still_is(layout),

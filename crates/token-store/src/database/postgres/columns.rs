@@ -218,6 +218,10 @@ pub(in crate::database) async fn canonical(
         };
         texts.push(format!("{stored}::pg_catalog.text"));
         unchanged.push(format!("{stored} OPERATOR({}.=) {value}", column.operators));
+        if column.declared == "date" {
+            // A time of day would be cut off.
+            unchanged.push(format!("{value} OPERATOR(pg_catalog.=) {place}::pg_catalog.timestamp"));
+        }
     }
     let query = format!("SELECT ({})::pg_catalog.text, {}", unchanged.join(" AND "), texts.join(", "));
     let params: Vec<Param<'_>> = values.iter().map(|(_, value)| Param::from(*value)).collect();

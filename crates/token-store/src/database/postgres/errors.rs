@@ -2,7 +2,7 @@
 //!
 //! Source of the codes: appendix A of PostgreSQL's documentation.
 
-use sqlx::postgres::PgDatabaseError;
+use sqlx::postgres::{PgDatabaseError, PgSeverity};
 
 use crate::error::{DatabaseError, Scope};
 
@@ -12,8 +12,22 @@ pub(in crate::database) fn read(error: &PgDatabaseError) -> DatabaseError {
         message: message(error),
         code: Some(code.to_owned()),
         unreachable: false,
-        scope: scope(code),
+        scope: match scope(code) {
+            Scope::Whole if is_of_user(error) => Scope::Row,
+            scope => scope,
+        },
     }
+}
+
+/// Whether a function of the user raised the error for a reason of its own, whatever code it chose. The server's own errors
+/// while a function runs have its context too: those about resources, and those that end the session, are the server's.
+fn is_of_user(error: &PgDatabaseError) -> bool {
+    const SERVERS: [&str; 3] = ["53", "57", "58"];
+    if error.severity() != PgSeverity::Error {
+        return false;
+    }
+    let may_be_servers = SERVERS.iter().any(|class| error.code().starts_with(class));
+    error.routine() == Some("exec_stmt_raise") || error.r#where().is_some() && !may_be_servers
 }
 
 /// A function or a constraint that refuses a value quotes it; only the server's own words about anything else are

@@ -52,6 +52,11 @@ impl crate::database::swap::Session for Session<'_> {
         match care {
             Care::One => self.write_at_once(layout, changes, writing).await,
             Care::Full => self.write_and_look(layout, changes, writing).await,
+            Care::Brief => {
+                // In milliseconds, until this transaction ends or is undone to its mark.
+                self.say("SET LOCAL lock_timeout = 20").await?;
+                self.write_and_look(layout, changes, writing).await
+            }
         }
     }
 

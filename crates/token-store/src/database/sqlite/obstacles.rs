@@ -63,7 +63,6 @@ pub(in crate::database) async fn obstacles(
         let trigger = text(&row, 0).unwrap_or_default();
         found.push(Finding::new(layout, Kind::Trigger, Severity::Warn, hint).of(trigger));
     }
-    found.extend(of_filter(layout));
     if definition.to_ascii_uppercase().contains("CHECK") {
         let hint = "the table has CHECK constraints, which may refuse an envelope: rows that they refuse are named and \
                     stay as they are";
@@ -74,16 +73,19 @@ pub(in crate::database) async fn obstacles(
 }
 
 /// A word in double quotes that no column has is a text for SQLite, and a condition about it is one about no row.
-fn of_filter(layout: &Layout) -> Option<Finding> {
+pub(in crate::database) async fn of_filter(
+    _connections: &Connections,
+    layout: &Layout,
+    filter: &str,
+) -> Result<Option<Finding>, DatabaseError> {
     const ROW_IDS: [&str; 3] = ["rowid", "oid", "_rowid_"];
-    let filter = layout.table.filter.as_deref()?;
     let columns = layout.facts.columns.iter().map(|column| column.name.to_lowercase());
     let known: Vec<String> = columns.chain([layout.table.name.to_lowercase()]).collect();
     let is_known = |name: &String| known.contains(name) || ROW_IDS.contains(&name.as_str());
-    let name = quoted_names(filter).into_iter().find(|name| !is_known(name))?;
+    let unknown = quoted_names(filter).into_iter().find(|name| !is_known(name));
     let hint = "the profile's `filter` has a word in double quotes that is no column, and SQLite takes it for a text: correct the \
                 name, or write a text in single quotes";
-    Some(Finding::new(layout, Kind::Filter, Severity::Refuse, hint).of(name))
+    Ok(unknown.map(|name| Finding::new(layout, Kind::Filter, Severity::Refuse, hint).of(name)))
 }
 
 /// CHECKs and the expressions of computed columns are only in the text of the table's definition.

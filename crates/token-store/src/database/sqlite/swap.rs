@@ -49,7 +49,7 @@ impl crate::database::swap::Session for Session<'_> {
     ) -> Result<Attempt, DatabaseError> {
         let written = match care {
             Care::One => self.write_at_once(layout, changes, writing).await,
-            Care::Full => self.write_and_look(layout, changes, writing).await,
+            Care::Full | Care::Brief => self.write_and_look(layout, changes, writing).await,
         };
         if written.is_err() {
             self.stay_in_transaction().await;
