@@ -74,7 +74,7 @@ fn a_commit_hook_sees_what_is_staged_and_not_what_is_on_the_disk() {
     fs::write(place.path().join("sub/leak.env"), "DB_PASSWORD=\n").unwrap();
     let report = place.json(&["scan", "--staged"], 4);
     assert_eq!(report["findings"][0]["path"], "sub/leak.env", "{report}");
-    assert_eq!(count(&report, "unread"), 1);
+    assert_eq!((count(&report, "unread"), &report["files"]), (0, &2.into()), "a staged file counts as named");
     git(&place, &["add", "."]);
     place.json(&["scan", "--staged"], 0);
     git(&place, &["commit", "-qm", "x"]);
@@ -84,6 +84,22 @@ fn a_commit_hook_sees_what_is_staged_and_not_what_is_on_the_disk() {
     let refused =
         elsewhere.command(&["scan", "--staged"]).env("GIT_CEILING_DIRECTORIES", "/").output().unwrap();
     assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+}
+
+#[test]
+fn a_file_that_is_no_text_passes_no_hook_and_no_scan_with_its_secret() {
+    let place = Place::new(None);
+    git(&place, &["init", "-q"]);
+    let zeros = [&[0; 9000][..], b"\nA=1\0\n", SECRET.as_bytes()].concat();
+    for name in [".env", "env-prod", ".flaskenv"] {
+        fs::write(place.path().join(name), &zeros).unwrap();
+    }
+    fs::write(place.path().join("data.bin"), &zeros).unwrap();
+    let report = place.json(&["scan", "."], 4);
+    assert_eq!((count(&report, "findings"), count(&report, "unread")), (3, 1), "{report}");
+    git(&place, &["add", "."]);
+    let report = place.json(&["scan", "--staged"], 4);
+    assert_eq!((count(&report, "findings"), count(&report, "unread")), (3, 0), "{report}");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use durable_file::{Content, FileError, Links};
 use ignore::WalkBuilder;
 
+use super::kind::Kind;
 use super::shown;
 
 /// Longest file that is read, in bytes.
@@ -173,15 +174,15 @@ fn is_always_read(path: &Path) -> bool {
     path.file_name().unwrap_or_default().to_string_lossy().starts_with(".env")
 }
 
-/// The text of a file. A named file is read even if it is not all text.
+/// The text of a file. A named file, and one that holds an environment by its name, is read even if it is not all text.
 pub(super) fn read(path: &Path, named: bool) -> Result<String, Reason> {
     let links = if named { Links::Follow } else { Links::Refuse };
     let content = Content::read(path, links, MAX_LEN)?;
-    text(content.bytes(), named).ok_or(Reason::Binary)
+    text(content.bytes(), named || Kind::of(path) == Kind::Env).ok_or(Reason::Binary)
 }
 
 /// UTF-8 and UTF-16 with or without their marks, UTF-32 with its mark, or text of an older encoding, whose other characters
-/// are replaced.
+/// are replaced. There is always a text if it is forced.
 pub(super) fn text(bytes: &[u8], is_forced: bool) -> Option<String> {
     let bytes = bytes.strip_prefix(&UTF8_MARK).unwrap_or(bytes);
     let sample = &bytes[..bytes.len().min(SAMPLE)];
@@ -202,7 +203,7 @@ pub(super) fn text(bytes: &[u8], is_forced: bool) -> Option<String> {
     match (even <= most, odd <= most) {
         (true, false) => Some(utf16(bytes, u16::from_le_bytes)),
         (false, true) => Some(utf16(bytes, u16::from_be_bytes)),
-        _ => None,
+        _ => is_forced.then(|| String::from_utf8_lossy(bytes).into_owned()),
     }
 }
 

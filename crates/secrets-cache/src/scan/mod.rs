@@ -1,23 +1,29 @@
 //! Finding secrets that were left in files.
 
 mod baseline;
+mod blocks;
+mod collect;
+mod dotenv;
+mod entries;
 mod files;
+mod forms;
+mod inline;
+mod kind;
 mod lines;
+mod literal;
 mod pairs;
 mod settings;
 mod shapes;
 mod shown;
 mod values;
 
-use std::collections::HashSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 pub use baseline::Baseline;
 pub use files::{Reason, Unread};
 
-use self::lines::Lines;
-use self::settings::Kind;
+use self::collect::Secret;
 
 /// Looks for secrets in files. It reports where one is and of what kind, and never shows it.
 #[derive(Debug)]
@@ -69,56 +75,19 @@ impl Scanner {
         report
     }
 
-    /// Looks through content that is not in a file, such as that of git's index, under the path that it will have.
+    /// Looks through content that is not in a file, such as that of git's index, under the path that it will have. It counts
+    /// as named, so that it is read even if it is not all text.
     pub fn scan_content(&self, path: &Path, content: &[u8], report: &mut ScanReport) {
-        match files::text(content, false) {
+        match files::text(content, true) {
             Some(text) => self.scan_text(path, &text, report),
-            None => report.unread.push(Unread::new(path, Reason::Binary, false)),
+            None => report.unread.push(Unread::new(path, Reason::Binary, true)),
         }
     }
 
     fn scan_text(&self, path: &Path, text: &str, report: &mut ScanReport) {
         report.files += 1;
-        let kind = Kind::of(path);
-        let lines = Lines::of(text);
-        let tokens = shapes::find(text);
-        // A token can have several lines, and each of them is left to it.
-        let mut with_tokens: HashSet<usize> = HashSet::new();
-        let mut hits: Vec<Hit<'_>> = Vec::new();
-        for token in &tokens {
-            let line = lines.at(token.at.start);
-            with_tokens.extend(line..=lines.at(token.at.end.saturating_sub(1)));
-            let name = settings::name_of(lines.texts[line]).and_then(|(name, at)| {
-                let start = lines.starts[line];
-                shown::name(name, &(start + at.start..start + at.end), &tokens)
-            });
-            let value = &text[token.at.clone()];
-            hits.push(Hit {
-                number: lines.number(line),
-                rule: token.rule,
-                prefix: token.prefix,
-                name,
-                value,
-            });
-        }
-        let of_keys = shown::key_lines(&lines.texts);
-        let is_setting = |line: &usize| !with_tokens.contains(line) && !of_keys[*line];
-        for line in (0..lines.texts.len()).filter(is_setting) {
-            let mut found = settings::find(lines.texts[line], kind);
-            if found.is_empty() {
-                found.extend(pairs::find(&lines.texts, line, kind));
-            }
-            hits.extend(found.into_iter().map(|f| Hit {
-                number: lines.number(line),
-                rule: f.rule,
-                prefix: "",
-                name: Some(f.name).filter(|name| !shown::is_like_secret(name)),
-                value: f.value,
-            }));
-        }
-        hits.sort_by_key(|hit| hit.number);
-        for hit in hits {
-            let finding = self.finding(path, &hit);
+        for secret in collect::secrets(path, text) {
+            let finding = self.finding(path, &secret);
             match self.baseline.accepts(&finding) {
                 true => report.accepted += 1,
                 false => report.findings.push(finding),
@@ -126,27 +95,16 @@ impl Scanner {
         }
     }
 
-    fn finding(&self, path: &Path, hit: &Hit<'_>) -> Finding {
+    fn finding(&self, path: &Path, secret: &Secret<'_>) -> Finding {
         Finding {
             path: shown::path(path),
-            line: hit.number,
-            rule: hit.rule,
-            name: hit.name.map(Into::into),
-            masked: mask(hit.prefix, hit.value),
-            fingerprint: self.baseline.fingerprint(hit.rule, hit.value),
+            line: secret.number,
+            rule: secret.rule,
+            name: secret.name.map(Into::into),
+            masked: mask(secret.prefix, secret.value),
+            fingerprint: self.baseline.fingerprint(secret.rule, secret.value),
         }
     }
-}
-
-/// A secret in a text.
-struct Hit<'a> {
-    /// The number of the line, from 1.
-    number: usize,
-    rule: &'static str,
-    /// The part of the value that every token of its kind has.
-    prefix: &'static str,
-    name: Option<&'a str>,
-    value: &'a str,
 }
 
 /// The findings of a scan.

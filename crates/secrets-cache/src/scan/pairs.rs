@@ -1,110 +1,102 @@
-//! Settings whose name and value are two members of a list's entry: `name: DB_PASSWORD` and `value: …` of Kubernetes, task
-//! definitions of ECS, and their like.
+//! Settings whose name and value are two members of one entry: `name: DB_PASSWORD` and `value: …` of Kubernetes, task
+//! definitions of ECS, parameters of CloudFormation and Terraform, and their like.
 
-use std::ops::Range;
 use std::sync::LazyLock;
 
-use regex::{Match, Regex};
+use regex::Regex;
 
-use super::settings::{Hit, Kind, hit_of, unquoted};
+use super::blocks;
+use super::entries::{Entry, Item, entries};
+use super::kind::Kind;
+use super::lines::Lines;
+use super::literal::{bare, quoted};
+use super::settings::{Hit, hit_of};
+
+/// Names before a value that can be its own.
+const MAX_NAMES: usize = 8;
 
 // The patterns are constants; a test checks that they compile.
 static NAME: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new(r#"(?i:^|[\s{,"'-])(?i:name|key)["']?\s*[:=]\s*["']?(?P<name>[A-Za-z_][\w.-]*)"#).ok()
+    Regex::new(
+        r#"(?i:^|[\s{,"'(<\\-])(?i:(?:parameter|option|setting|variable|env|secret)?_?(?:name|key))\\?["']?\s*[:=]\s*\\?["']?(?:[\w.${}-]*/)*(?P<name>[A-Za-z_][\w.-]*)"#,
+    )
+    .ok()
 });
+/// What is before a value.
 static VALUE: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new(r#"(?i:^|[\s{,"'-])(?i:value)["']?\s*[:=]\s*(?P<value>"[^"]*"|'[^']*'|[^\s,}"']+)"#).ok()
+    Regex::new(
+        r#"(?i:^|[\s{,"'(<\\-])(?i:(?:parameter|option|setting|variable|env|secret)?_?(?:value|default))\\?["']?\s*[:=]\s*"#,
+    )
+    .ok()
 });
 
-/// The settings whose values are in a line. The name of each is in the same entry: in the same line, or, where the entry has
-/// more lines, in the one before it or the one after it.
-pub(super) fn find<'a>(lines: &[&'a str], at: usize, kind: Kind) -> Vec<Hit<'a>> {
-    let line = lines[at];
-    let values = all(&VALUE, line, "value");
-    let hit = |value: &Match<'a>| {
-        if kind == Kind::Code && !value.as_str().starts_with(['"', '\'']) {
-            return None;
-        }
-        let entry = entry_at(line, value.start());
-        let within = name_within(line, &entry, value, &values);
-        let name = within.or_else(|| name_around(lines, at, &entry))?;
-        hit_of(name, unquoted(value.as_str()), kind.strictness())
-    };
-    values.iter().filter_map(hit).collect()
-}
-
-fn all<'a>(pattern: &LazyLock<Option<Regex>>, text: &'a str, group: &str) -> Vec<Match<'a>> {
-    let found = pattern.as_ref().map(|pattern| pattern.captures_iter(text));
-    found.into_iter().flatten().filter_map(|captures| captures.name(group)).collect()
-}
-
-/// The name of a value in its own line: names come before their values, unless the entry begins with a value.
-fn name_within<'a>(
-    line: &'a str,
-    entry: &Range<usize>,
-    value: &Match<'a>,
-    values: &[Match<'a>],
-) -> Option<&'a str> {
-    let mut names = all(&NAME, line, "name");
-    names.retain(|name| entry.contains(&name.start()));
-    let first_value = values.iter().map(Match::start).find(|start| entry.contains(start))?;
-    let (before, after): (Vec<&Match<'a>>, Vec<&Match<'a>>) =
-        names.iter().partition(|name| name.start() < value.start());
-    let is_named_first = names.first()?.start() < first_value;
-    let name = if is_named_first { before.last() } else { after.first() };
-    name.map(|name| name.as_str())
-}
-
-/// The name in the line before, or the one after, as far as those are a part of the same entry.
-fn name_around<'a>(lines: &[&'a str], at: usize, entry: &Range<usize>) -> Option<&'a str> {
-    let before = || {
-        let begins_here = entry.start > 0 || begins_or_ends_an_entry(lines[at]);
-        let line = *lines.get(at.checked_sub(1).filter(|_| !begins_here)?)?;
-        let end = entry_at(line, line.len());
-        all(&NAME, line, "name").iter().rfind(|name| end.contains(&name.start())).map(|name| name.as_str())
-    };
-    let after = || {
-        let ends_here = entry.end < lines[at].len();
-        let line = lines.get(at + 1).filter(|line| !ends_here && !begins_or_ends_an_entry(line))?;
-        let start = entry_at(line, 0);
-        all(&NAME, line, "name").iter().find(|name| start.contains(&name.start())).map(|name| name.as_str())
-    };
-    before().or_else(after)
-}
-
-fn begins_or_ends_an_entry(line: &str) -> bool {
-    line.trim_start().starts_with(['-', '{', '}'])
-}
-
-/// The part of a line that is in the same `{…}` as a place in it, or in none as that place is. Braces in quotes are text.
-fn entry_at(line: &str, place: usize) -> Range<usize> {
-    let (mut open, mut quote, mut before) = (vec![0], None, ' ');
-    // The number of entries that are open at the place.
-    let mut depth = None;
-    let mut characters = line.char_indices();
-    while let Some((at, c)) = characters.next() {
-        if at >= place && depth.is_none() {
-            depth = Some(open.len());
-        }
-        match (c, quote) {
-            ('\\', Some(_)) => drop(characters.next()),
-            (_, Some(other)) if c == other => quote = None,
-            (_, Some(_)) => {}
-            // Elsewhere an apostrophe is a part of a word.
-            ('"' | '\'', None) if !before.is_alphanumeric() => quote = Some(c),
-            ('{', None) => open.push(at + 1),
-            ('}', None) if depth == Some(open.len()) => {
-                return open.last().copied().unwrap_or_default()..at;
-            }
-            // The entry began in an earlier line, and what follows is in none.
-            ('}', None) if open.len() == 1 => open = vec![at + 1],
-            ('}', None) => drop(open.pop()),
-            _ => {}
-        }
-        before = c;
+/// The settings of a text that look like secrets. The name of each is in the same entry, or is the name of the entry.
+pub(super) fn find<'a>(lines: &Lines<'a>, kind: Kind) -> Vec<Hit<'a>> {
+    if matches!(kind, Kind::Netrc | Kind::Pgpass) {
+        return Vec::new();
     }
-    let start = open.get(depth.unwrap_or(open.len()) - 1).copied().unwrap_or_default();
-    start..line.len()
+    let is_comment = |line: &usize| lines.texts[*line].trim_start().starts_with(['#', ';']);
+    let items = |line: usize| items(&lines.texts, line, kind);
+    let (comments, others): (Vec<usize>, Vec<usize>) = (0..lines.texts.len()).partition(is_comment);
+    let mut found = entries(lines, &others, items);
+    // An entry that was commented out is whole, too.
+    found.extend(entries(lines, &comments, items));
+    found.iter().flat_map(|entry| hits(entry, kind)).collect()
+}
+
+/// The names and values of a line, in their order.
+fn items<'a>(lines: &[&'a str], at: usize, kind: Kind) -> Vec<(usize, Item<'a>)> {
+    let line = lines[at];
+    let names = NAME.iter().flat_map(|pattern| pattern.captures_iter(line));
+    let names = names.filter_map(|captures| captures.name("name"));
+    let mut items: Vec<(usize, Item<'a>)> =
+        names.map(|name| (name.start(), Item::Name(name.as_str()))).collect();
+    for before in VALUE.iter().flat_map(|pattern| pattern.find_iter(line)) {
+        let value = value(lines, at, before.end(), kind);
+        items.extend(value.map(|value| (before.end(), Item::Value(value))));
+    }
+    items.sort_by_key(|(at, _)| *at);
+    items
+}
+
+fn value<'a>(lines: &[&'a str], line: usize, at: usize, kind: Kind) -> Option<&'a str> {
+    if let Some(quoted) = quoted(lines[line], at) {
+        return Some(quoted.inner);
+    }
+    let value = bare(lines[line], at, |c| c.is_whitespace() || ",}\"'<>\\".contains(c));
+    match kind {
+        Kind::Code => None,
+        _ if lines[line][at..].starts_with(['|', '>']) => blocks::scalar(lines, line),
+        _ => value,
+    }
+}
+
+/// Names come before their values, unless the entry begins with a value.
+fn hits<'a>(entry: &Entry<'a>, kind: Kind) -> Vec<Hit<'a>> {
+    let is_named_first = matches!(entry.items.first(), Some(Item::Name(_)));
+    let mut items: Vec<Item<'a>> = entry.items.clone();
+    if !is_named_first {
+        items.reverse();
+    }
+    let (mut names, mut is_used): (Vec<&str>, bool) = (Vec::new(), false);
+    let mut hits = Vec::new();
+    for item in items {
+        match item {
+            Item::Name(name) => {
+                if is_used || names.len() >= MAX_NAMES {
+                    names.clear();
+                }
+                is_used = false;
+                names.push(name);
+            }
+            Item::Value(value) => {
+                is_used = true;
+                let names = names.iter().rev().copied().chain(entry.label);
+                hits.extend(names.into_iter().find_map(|name| hit_of(name, value, kind.strictness())));
+            }
+        }
+    }
+    hits
 }
 
 #[cfg(test)]
@@ -113,9 +105,9 @@ mod tests {
 
     /// Each value that is found, with its name.
     fn pairs(text: &str) -> Vec<(&str, &str)> {
-        let lines: Vec<&str> = text.lines().collect();
-        let found = (0..lines.len()).flat_map(|at| find(&lines, at, Kind::Configuration));
-        found.map(|hit| (hit.name, hit.value)).collect()
+        let mut found = find(&Lines::of(text), Kind::Configuration);
+        found.sort_by_key(|hit| hit.value.as_ptr());
+        found.iter().map(|hit| (hit.name, hit.value)).collect()
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! Settings in lines of any configuration format or language: a name, and the value that it has.
 
 use std::ops::Range;
-use std::path::Path;
 use std::sync::LazyLock;
 
 use regex::Regex;
 
+use super::dotenv::commented;
+use super::kind::Kind;
 use super::values::{Strictness, by_name_or_randomness};
 
 /// A setting whose value looks like a secret.
@@ -15,71 +16,12 @@ pub(super) struct Hit<'a> {
     pub(super) value: &'a str,
 }
 
-/// How the lines of a file are read, by its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// `.env` and the like, and histories of shells.
-    Env,
-    /// `.netrc`: names and values are words.
-    Netrc,
-    /// `.pgpass`: five fields, the last of which is the password.
-    Pgpass,
-    /// YAML, INI, properties and the like: a value needs no quotes.
-    Configuration,
-    /// The same, with the instructions of a Dockerfile.
-    Dockerfile,
-    /// A script of a shell.
-    Script,
-    /// Anything else: a value is quoted.
-    Code,
-}
-
-const CONFIGURATION: [&str; 17] = [
-    "cfg",
-    "cnf",
-    "conf",
-    "config",
-    "credentials",
-    "ini",
-    "json",
-    "kubeconfig",
-    "npmrc",
-    "properties",
-    "pypirc",
-    "tfstate",
-    "tfvars",
-    "toml",
-    "xml",
-    "yaml",
-    "yml",
-];
-
-/// Extensions of scripts, and the names of files that shells run as they start.
-const SHELLS: [&str; 12] = [
-    "bash",
-    "bash_profile",
-    "bashrc",
-    "command",
-    "fish",
-    "ksh",
-    "profile",
-    "sh",
-    "zprofile",
-    "zsh",
-    "zshenv",
-    "zshrc",
-];
-
 // The patterns are constants; a test checks that they compile.
 static ASSIGNMENT: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(
         r#"^\s*(?:[-*]\s+)?(?i:(?:export|set|setx|declare|typeset|readonly|local|env|arg|const|let|var|final|static|public|private|string|char|\$env:)[\s:]+|-[a-z]+\s+)*["'$@]*(?P<name>[A-Za-z_][\w.-]*)["']?\]?\s*(?::\s*(?:str|String|string)\s*=|:=|=>|[=:])\s*(?P<value>.*)$"#,
     )
     .ok()
-});
-/// An assignment anywhere in a line of a shell, such as `cd x && NAME=value program`.
-static OF_SHELL: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new(r#"(?:^|[\s;(|]|&&)(?P<name>[A-Za-z_]\w*)=(?P<value>"[^"]*"|'[^']*'|\$\{\{.*?\}\}|\$\{[^}]*\}|\$\([^)]*\)|`[^`]*`|[^\s;&|)'"]+)"#).ok()
 });
 /// The form of ENV in a Dockerfile that has no equals sign.
 static OF_DOCKER: LazyLock<Option<Regex>> =
@@ -92,77 +34,24 @@ static QUOTED: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(r#"^(?:[A-Za-z]{0,2})(?:"(?P<double>[^"]*)"|'(?P<single>[^']*)'|`(?P<tick>[^`]*)`)"#).ok()
 });
 
-impl Kind {
-    pub(super) fn of(path: &Path) -> Self {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
-        let extension = name.rsplit_once('.').map(|(_, extension)| extension).unwrap_or(&name);
-        match name.as_str() {
-            ".netrc" | "_netrc" => Self::Netrc,
-            ".pgpass" | "pgpass.conf" => Self::Pgpass,
-            _ if is_env_like(&name) || name.ends_with("_history") => Self::Env,
-            "dockerfile" | "containerfile" => Self::Dockerfile,
-            _ if name.starts_with("dockerfile.") || extension == "dockerfile" => Self::Dockerfile,
-            _ if CONFIGURATION.contains(&extension) => Self::Configuration,
-            _ if SHELLS.contains(&extension) => Self::Script,
-            _ => Self::Code,
-        }
-    }
-
-    pub(super) fn strictness(self) -> Strictness {
-        match self {
-            Self::Env | Self::Netrc | Self::Pgpass => Strictness::Settings,
-            Self::Configuration | Self::Dockerfile | Self::Script => Strictness::Configuration,
-            Self::Code => Strictness::Code,
-        }
-    }
-}
-
-/// `.env`, `.env.production`, `service.env`, `env.production`, `.envrc`, and a copy such as `.env~`.
-fn is_env_like(name: &str) -> bool {
-    name.starts_with(".env")
-        || name.ends_with(".env")
-        || name.contains(".env.")
-        || name == "env"
-        || name.starts_with("env.")
-            && !name.ends_with(".ts")
-            && !name.ends_with(".js")
-            && !name.ends_with(".py")
-}
-
 /// Finds the settings of a line that look like secrets.
 pub(super) fn find(line: &str, kind: Kind) -> Vec<Hit<'_>> {
     match kind {
         Kind::Netrc => named(&NETRC, line, Strictness::Settings),
         Kind::Pgpass => pgpass(line).into_iter().collect(),
-        Kind::Env => match assignment(line, Strictness::Settings) {
-            Some(hit) => vec![hit],
-            None => of_shell(line, Strictness::Settings),
-        },
-        Kind::Dockerfile | Kind::Script => {
-            let mut hits = of_shell(line, kind.strictness());
-            if kind == Kind::Dockerfile && hits.is_empty() {
-                hits = named(&OF_DOCKER, line, kind.strictness());
-            }
-            if hits.is_empty() {
-                hits.extend(assignment_of(line, kind));
-            }
+        Kind::Env => assignment(line, Strictness::Settings).or_else(|| commented(line)).into_iter().collect(),
+        Kind::Dockerfile => {
+            let mut hits = named(&OF_DOCKER, line, kind.strictness());
+            hits.extend(assignment_of(line, kind));
             hits
         }
+        Kind::Script => assignment_of(line, kind).into_iter().collect(),
         Kind::Configuration | Kind::Code => {
-            let members = named(&MEMBER, line, kind.strictness());
-            match members.is_empty() {
-                true => assignment_of(line, kind).into_iter().collect(),
-                false => members,
-            }
+            let mut hits = named(&MEMBER, line, kind.strictness());
+            hits.extend(assignment_of(line, kind));
+            hits
         }
     }
-}
-
-/// Assignments wherever they are in a line of a shell.
-fn of_shell(line: &str, strictness: Strictness) -> Vec<Hit<'_>> {
-    let is_comment = line.trim_start().starts_with('#');
-    let hits = if is_comment { Vec::new() } else { named(&OF_SHELL, line, strictness) };
-    hits.into_iter().filter_map(|hit| hit_of(hit.name, unquoted(hit.value), strictness)).collect()
 }
 
 /// A setting, if its value looks like a secret.
@@ -201,6 +90,8 @@ pub(super) fn name_of(line: &str) -> Option<(&str, Range<usize>)> {
 
 /// Outside of `.env` files a value is a literal: quoted, or of a format without quotes.
 fn assignment_of(line: &str, kind: Kind) -> Option<Hit<'_>> {
+    // A setting that was commented out has its value still.
+    let line = line.trim_start().trim_start_matches(['#', ';']);
     let found = ASSIGNMENT.as_ref()?.captures(line)?;
     let value = found.name("value")?.as_str();
     let quoted = QUOTED.as_ref()?.captures(value);
@@ -209,12 +100,25 @@ fn assignment_of(line: &str, kind: Kind) -> Option<Hit<'_>> {
     let value = match (inner, kind) {
         (Some(inner), _) => inner.as_str(),
         (None, Kind::Configuration | Kind::Dockerfile | Kind::Script) => {
-            unquoted(value).trim_end_matches(',')
+            unquoted(untagged(value)).trim_end_matches(',')
         }
         (None, _) => return None,
     };
+    // The settings in a list or a map are found by themselves.
+    if value.starts_with('[') && value.ends_with(']') || value.starts_with('{') && value.ends_with('}') {
+        return None;
+    }
     let name = found.name("name")?.as_str();
     by_name_or_randomness(name, value, kind.strictness()).map(|rule| Hit { rule, name, value })
+}
+
+/// A value of YAML without its tags and its anchor: `!!str &name value`.
+fn untagged(value: &str) -> &str {
+    let mut rest = value;
+    while let Some((tag, after)) = rest.split_once(' ').filter(|_| rest.starts_with(['!', '&'])) {
+        rest = if tag.len() > 1 { after.trim_start() } else { return value };
+    }
+    rest
 }
 
 pub(super) fn unquoted(value: &str) -> &str {
@@ -233,23 +137,8 @@ mod tests {
 
     #[test]
     fn every_pattern_compiles() {
-        for pattern in [&ASSIGNMENT, &OF_SHELL, &OF_DOCKER, &MEMBER, &NETRC, &QUOTED] {
+        for pattern in [&ASSIGNMENT, &OF_DOCKER, &MEMBER, &NETRC, &QUOTED] {
             assert!(pattern.is_some());
-        }
-    }
-
-    #[test]
-    fn a_name_that_begins_with_dockerfile_need_not_be_one() {
-        for (name, expected) in [
-            ("Dockerfile", Kind::Dockerfile),
-            ("Dockerfile.prod", Kind::Dockerfile),
-            ("prod.Dockerfile", Kind::Dockerfile),
-            ("Containerfile", Kind::Dockerfile),
-            ("dockerfile_test.go", Kind::Code),
-            ("dockerfiles.yaml", Kind::Configuration),
-            ("dockerfile-lint.sh", Kind::Script),
-        ] {
-            assert_eq!(Kind::of(Path::new(name)), expected, "{name}");
         }
     }
 }

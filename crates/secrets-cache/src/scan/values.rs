@@ -28,9 +28,9 @@ pub(super) enum Strictness {
 
 // The patterns are constants; a test checks that they compile.
 static TELLING: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    let words = "secrets?|passw(?:or)?ds?|passwd|passphrase|pass|pwd|psk|tokens?|api_?keys?|access_?keys?|private_?key|\
-                 master_?key|encryption_?keys?|signing_?keys?|secret_?keys?|session_?keys?|service_?keys?|account_?key|\
-                 shared_?key|storage_?key|license_?key|app_?key|auth_?key|hmac_?key|deploy_?key|credentials?|auth|salt|pepper";
+    let words = "secrets?|secret_?strings?|passw(?:or)?ds?|passwd|passphrase|pass|pwd|psk|tokens?|api[_-]?keys?|access[_-]?keys?|private[_-]?key|\
+                 master[_-]?key|encryption[_-]?keys?|signing[_-]?keys?|secret[_-]?keys?|session[_-]?keys?|service[_-]?keys?|account[_-]?key|\
+                 shared[_-]?key|storage[_-]?key|license[_-]?key|app[_-]?key|auth[_-]?key|hmac[_-]?key|deploy[_-]?key|credentials?|auth|salt|pepper";
     let after = "base|prod(?:uction)?|dev(?:elopment)?|stag(?:e|ing)|test|live|old|new|prev(?:ious)?|current|primary|\
                  secondary|backup|admin|root|main|default|plain(?:text)?|raw|value|b64|base64|hex|v?\\d+|[a-z]";
     Regex::new(&format!("(?i)(?:^|[_.-]|[a-z0-9](?-i:[A-Z])?)(?:{words})(?:[_.-](?:{after}))*\\d*$")).ok()
@@ -79,6 +79,11 @@ fn matches(pattern: &LazyLock<Option<Regex>>, text: &str) -> bool {
     pattern.as_ref().is_some_and(|pattern| pattern.is_match(text))
 }
 
+/// Whether a name suggests a secret, so that a literal under it counts in every file.
+pub(super) fn is_telling(name: &str) -> bool {
+    matches(&TELLING, name)
+}
+
 /// The rule by which a setting is a secret, if it is one.
 pub(super) fn by_name_or_randomness(name: &str, value: &str, strictness: Strictness) -> Option<&'static str> {
     if is_placeholder(value) || is_word(value) || is_path(value) || matches(&HARMLESS, name) {
@@ -90,7 +95,7 @@ pub(super) fn by_name_or_randomness(name: &str, value: &str, strictness: Strictn
         Strictness::Code => is_strong(value, 8),
     };
     // `password = config.password` names another setting, and so does `secretKeyRef`.
-    if matches(&TELLING, name) && is_literal {
+    if is_telling(name) && is_literal {
         return Some("secret-by-name");
     }
     let is_key = name.to_ascii_lowercase().ends_with("key") || matches(&TELLING_INSIDE, name);
@@ -108,8 +113,7 @@ pub(super) fn by_name_or_randomness(name: &str, value: &str, strictness: Strictn
 pub(super) fn is_placeholder(value: &str) -> bool {
     let lower = value.to_ascii_lowercase();
     let is_elsewhere = [
-        "arn:aws:secretsmanager:",
-        "arn:aws:ssm:",
+        "arn:aws",
         "secret://",
         "vault:",
         "op://",

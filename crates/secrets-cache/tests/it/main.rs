@@ -28,6 +28,8 @@ mod node_values_come_over;
 mod nothing_leaks;
 mod rotations_are_seen;
 mod scans_find_and_never_show;
+mod scans_find_every_form_of_a_setting;
+mod scans_report_every_finding_of_a_line;
 mod scans_show_no_part_of_a_secret;
 mod scans_tell_tokens_from_settings;
 mod sealed_streams_betray_every_change;
