@@ -67,6 +67,9 @@ struct RestoreReport {
     versions: u64,
     without_schedule: u64,
     interrupted: bool,
+    /// The class of the outage that ended it after some secrets were stored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outage: Option<&'static str>,
     /// Over since the backup: restored, and not served until they get a new value.
     expired: Vec<String>,
     failures: Vec<NotRestored>,
@@ -77,6 +80,9 @@ struct NotRestored {
     name: String,
     class: &'static str,
     error: String,
+    /// The version that is missing, where the current one is restored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stage: Option<&'static str>,
 }
 
 pub(super) async fn write(
@@ -132,7 +138,7 @@ pub(super) async fn restore(
     let key = async { FileKeys::open(settings, options).await?.of(&args.file).await };
     let key = unless_stopped(stop, key).await?;
     let is_stopped = || stop.is_set();
-    let Restored { plan, versions, interrupted, .. } = match args.dry_run {
+    let Restored { plan, versions, interrupted, outage, .. } = match args.dry_run {
         true => {
             let mut planned = Restored::default();
             planned.plan = backup::plan(&args.file, key, unlabelled, &*opened.source, &is_stopped).await?;
@@ -141,6 +147,7 @@ pub(super) async fn restore(
         false => backup::restore(&args.file, key, unlabelled, &*opened.source, &is_stopped).await?,
     };
     let names = |names: &[SecretName]| names.iter().map(ToString::to_string).collect();
+    let previous = plan.without_previous.into_iter().map(not_restored(Some("AWSPREVIOUS")));
     let report = RestoreReport {
         dry_run: args.dry_run,
         added: names(&plan.added),
@@ -149,13 +156,15 @@ pub(super) async fn restore(
         versions,
         without_schedule: plan.without_schedule,
         interrupted,
+        outage,
         expired: names(&plan.expired),
-        failures: plan.failed.into_iter().map(not_restored).collect(),
+        failures: plan.failed.into_iter().map(not_restored(None)).chain(previous).collect(),
     };
     emit(options.common.format, &report, restore_lines)?;
     let is_nothing_but_failures = report.added.len() + report.changed.len() == 0 && report.unchanged == 0;
     Ok(match () {
         () if report.interrupted => Exit::Interrupted,
+        () if let Some(class) = report.outage => failures_exit([class]),
         () if report.failures.is_empty() => Exit::Done,
         () if is_nothing_but_failures => failures_exit(report.failures.iter().map(|failed| failed.class)),
         () => Exit::Partial,
@@ -231,8 +240,11 @@ fn with_suffix(file: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-fn not_restored(failed: backup::NotRestored) -> NotRestored {
-    NotRestored { name: failed.name.to_string(), class: failed.class, error: failed.reason }
+fn not_restored(stage: Option<&'static str>) -> impl Fn(backup::NotRestored) -> NotRestored {
+    move |failed| {
+        let (name, class, error) = (failed.name.to_string(), failed.class, failed.reason);
+        NotRestored { name, class, error, stage }
+    }
 }
 
 fn restore_lines(report: &RestoreReport) -> String {
@@ -240,7 +252,10 @@ fn restore_lines(report: &RestoreReport) -> String {
     let mut lines = Vec::new();
     lines.extend(report.added.iter().map(|name| format!("{add} {name}")));
     lines.extend(report.changed.iter().map(|name| format!("{change} {name}")));
-    let failed = |failed: &NotRestored| format!("failed: {}: {}", failed.name, failed.error);
+    let failed = |failed: &NotRestored| match failed.stage {
+        Some(stage) => format!("left out: {}, {stage}: {}", failed.name, failed.error),
+        None => format!("failed: {}: {}", failed.name, failed.error),
+    };
     lines.extend(report.failures.iter().map(failed));
     if report.without_schedule > 0 {
         let secrets = report.without_schedule;
@@ -248,6 +263,9 @@ fn restore_lines(report: &RestoreReport) -> String {
     }
     if report.interrupted {
         lines.push("interrupted: run it again to restore the rest".to_owned());
+    }
+    if report.outage.is_some() {
+        lines.push("ended by an outage: run it again to restore the rest".to_owned());
     }
     let expired = |name| format!("{name} has expired since the backup: it is served again with a new value");
     lines.extend(report.expired.iter().map(expired));

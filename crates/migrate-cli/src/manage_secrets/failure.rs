@@ -53,6 +53,7 @@ impl Failed for Failure {
             Self::File(FileError::Changed { .. } | FileError::Collided { .. }) => Exit::Partial,
             Self::File(_) => Exit::Usage,
             Self::Backup(BackupError::Stream(error)) | Self::Stream(error) => stream_exit(error),
+            Self::Backup(BackupError::Stopped) => Exit::Interrupted,
             Self::Backup(_) => Exit::Usage,
         }
     }

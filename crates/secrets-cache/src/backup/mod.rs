@@ -26,7 +26,7 @@ pub use write::Written;
 /// versions.
 ///
 /// # Errors
-/// [`BackupError`], [`StreamError::Stopped`] among them; then there is no new file.
+/// [`BackupError`], [`BackupError::Stopped`] among them; then there is no new file.
 pub async fn write(
     source: &dyn SecretSource,
     key: StreamKey,
@@ -60,7 +60,7 @@ impl Unlabelled {
 /// Reads a whole backup, and returns the changes that restoring it would make.
 ///
 /// # Errors
-/// [`BackupError`], [`StreamError::Stopped`] among them.
+/// [`BackupError`], [`BackupError::Stopped`] among them.
 pub async fn plan(
     path: &Path,
     key: Arc<DataKey>,
@@ -76,10 +76,11 @@ pub async fn plan(
 ///
 /// The whole file is authenticated before anything is changed. A source that has transactions gets all of it or
 /// nothing; another gets all that it takes, the rest is in [`Plan::failed`], and a restore that was stopped is repeated: it
-/// ends between two secrets, with [`Restored::interrupted`], or with [`StreamError::Stopped`] before the first.
+/// ends between two secrets, with [`Restored::interrupted`], or with [`BackupError::Stopped`] before the first. After the first,
+/// an outage is [`Restored::outage`]; repeat that too.
 ///
 /// # Errors
-/// [`BackupError`]; [`StreamError::Stopped`] where nothing was stored.
+/// [`BackupError`]; [`BackupError::Stopped`] where nothing was stored.
 pub async fn restore(
     path: &Path,
     key: Arc<DataKey>,
@@ -96,13 +97,25 @@ pub async fn restore(
 pub enum BackupError {
     /// The file does not open, or cannot be read or written.
     #[error("backup file is not usable")]
-    Stream(#[from] StreamError),
+    Stream(#[source] StreamError),
+    /// It was stopped before anything was stored, and no new file is there.
+    #[error("stopped before it was complete; nothing was changed")]
+    Stopped,
     /// The file opens, but is something else than a backup, or of an unknown version.
     #[error("sealed file is not a backup of secrets that this program knows")]
     Content,
     /// The source failed.
     #[error("secret source failed")]
     Source(#[from] SourceError),
+}
+
+impl From<StreamError> for BackupError {
+    fn from(error: StreamError) -> Self {
+        match error {
+            StreamError::Stopped => Self::Stopped,
+            error => Self::Stream(error),
+        }
+    }
 }
 
 impl From<std::io::Error> for BackupError {
@@ -117,6 +130,7 @@ impl BackupError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Stream(error) => error.hint(),
+            Self::Stopped => Some("run it again"),
             Self::Content => Some("check the path: this sealed file was not written by `backup`"),
             Self::Source(error) => error.hint(),
         }

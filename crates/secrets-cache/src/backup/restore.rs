@@ -40,6 +40,8 @@ pub struct Plan {
     pub without_schedule: u64,
     /// Secrets that cannot be restored, or were not. The others are.
     pub failed: Vec<NotRestored>,
+    /// Secrets whose current value is restored, and whose previous one the target does not take.
+    pub without_previous: Vec<NotRestored>,
 }
 
 /// A secret that was not restored.
@@ -57,12 +59,24 @@ pub struct NotRestored {
 impl Plan {
     /// Records a failure in place of the planned action for the secret.
     fn fail(&mut self, name: &SecretName, error: &SourceError) {
-        self.added.retain(|added| added != name);
-        self.changed.retain(|changed| changed != name);
-        self.expired.retain(|expired| expired != name);
+        self.drop_actions(|planned| planned == name);
+        self.failed.push(NotRestored::new(name, error));
+    }
+
+    /// Takes what was planned for these secrets out.
+    fn drop_actions(&mut self, is_dropped: impl Fn(&SecretName) -> bool) {
+        for list in [&mut self.added, &mut self.changed, &mut self.expired] {
+            list.retain(|planned| !is_dropped(planned));
+        }
+        self.without_previous.retain(|planned| !is_dropped(&planned.name));
+    }
+}
+
+impl NotRestored {
+    fn new(name: &SecretName, error: &SourceError) -> Self {
         let causes = std::iter::successors(error.source(), |&cause| cause.source());
         let reason = causes.fold(error.to_string(), |reason, cause| format!("{reason}: {cause}"));
-        self.failed.push(NotRestored { name: name.clone(), class: error.class(), reason });
+        Self { name: name.clone(), class: error.class(), reason }
     }
 }
 
@@ -76,6 +90,8 @@ pub struct Restored {
     pub versions: u64,
     /// Whether it was stopped between two secrets. The plan then holds only those that were dealt with.
     pub interrupted: bool,
+    /// The class of the outage that ended it after some secrets were stored. The plan then holds only those that were dealt with.
+    pub outage: Option<&'static str>,
 }
 
 pub(super) async fn plan(
@@ -134,7 +150,7 @@ pub(super) async fn restore(
     match (failure, stored) {
         (Some(error), _) => Err(error),
         (None, Err(error)) => Err(error.into()),
-        (None, Ok(versions)) => Ok(Restored { plan: differences.plan, versions, interrupted: false }),
+        (None, Ok(versions)) => Ok(Restored { plan: differences.plan, versions, ..Restored::default() }),
     }
 }
 
@@ -147,11 +163,21 @@ async fn one_by_one(
     let mut versions = 0;
     let mut failed: Option<SecretName> = None;
     let mut last: Option<SecretName> = None;
-    while let Some(secret) = differences.next().await? {
+    loop {
+        let secret = match differences.next().await {
+            Ok(Some(secret)) => secret,
+            Ok(None) => break,
+            Err(BackupError::Source(error)) if versions > 0 && error.is_outage() => {
+                differences.forget(None);
+                return Ok(differences.ended_by(&error, versions));
+            }
+            Err(error) => return Err(error),
+        };
         // Between two secrets only: after its previous version alone, a secret would serve that one.
         if last.as_ref() != Some(&secret.name) && is_stopped() {
-            differences.forget(&secret);
-            return Ok(Restored { plan: differences.plan, versions, interrupted: true });
+            differences.forget(Some(&secret));
+            let plan = differences.plan;
+            return Ok(Restored { plan, versions, interrupted: true, ..Restored::default() });
         }
         last = Some(secret.name.clone());
         if failed.as_ref() == Some(&secret.name) {
@@ -159,14 +185,19 @@ async fn one_by_one(
         }
         match differences.target.put(&secret).await {
             Ok(_) => versions += 1,
-            Err(error) if error.is_outage() => return Err(error.into()),
+            Err(error) if error.is_outage() && versions == 0 => return Err(error.into()),
+            Err(error) if error.is_outage() => {
+                differences.forget(None);
+                differences.plan.fail(&secret.name, &error);
+                return Ok(differences.ended_by(&error, versions));
+            }
             Err(error) => {
                 differences.plan.fail(&secret.name, &error);
                 failed = Some(secret.name);
             }
         }
     }
-    Ok(Restored { plan: differences.plan, versions, interrupted: false })
+    Ok(Restored { plan: differences.plan, versions, ..Restored::default() })
 }
 
 /// Reads the whole file and keeps nothing.
@@ -244,13 +275,14 @@ impl<'a> Differences<'a> {
         Ok(self.ready.pop_front())
     }
 
+    fn ended_by(self, outage: &SourceError, versions: u64) -> Restored {
+        Restored { plan: self.plan, versions, outage: Some(outage.class()), ..Restored::default() }
+    }
+
     /// Takes a secret and those after it out of the plan: they are not stored.
-    fn forget(&mut self, next: &NewSecret) {
-        let left: Vec<&SecretName> = self.ready.iter().chain([next]).map(|secret| &secret.name).collect();
-        self.plan.added.retain(|name| !left.contains(&name));
-        self.plan.changed.retain(|name| !left.contains(&name));
-        self.plan.expired.retain(|name| !left.contains(&name));
-        let left: HashSet<&SecretName> = left.into_iter().collect();
+    fn forget(&mut self, next: Option<&NewSecret>) {
+        let left: HashSet<&SecretName> = self.ready.iter().chain(next).map(|secret| &secret.name).collect();
+        self.plan.drop_actions(|name| left.contains(name));
         let kept = left.iter().filter(|name| self.without_schedule.contains(**name)).count();
         self.plan.without_schedule -= kept as u64;
     }
@@ -290,17 +322,18 @@ impl<'a> Differences<'a> {
         let Some(current) = versions.last() else {
             return Ok(());
         };
-        let unfit =
-            versions.iter().find_map(|version| self.target.check(&version.name, &version.value).err());
-        if let Some(error) = unfit {
-            self.plan.fail(&current.name, &error);
-            return Ok(());
-        }
         // Over a value that is there only the current version is stored: that value becomes the previous one, and is not lost.
         let replaces = matches!(there, Ok(_) | Err(SourceError::Expired { .. }));
         match there {
             Ok(there) if there.holds(&current.value) => {
                 self.plan.unchanged += 1;
+                return Ok(());
+            }
+            Ok(_)
+            | Err(
+                SourceError::Expired { .. } | SourceError::NoSuchStage { .. } | SourceError::NotFound { .. },
+            ) if let Err(unfit) = self.target.check(&current.name, &current.value) => {
+                self.plan.fail(&current.name, &unfit);
                 return Ok(());
             }
             Ok(_) | Err(SourceError::Expired { .. } | SourceError::NoSuchStage { .. }) => {
@@ -317,7 +350,12 @@ impl<'a> Differences<'a> {
             self.plan.expired.push(current.name.clone());
         }
         let passed_over = if replaces { versions.len() - 1 } else { 0 };
-        self.ready.extend(versions.into_iter().skip(passed_over));
+        for version in versions.into_iter().skip(passed_over) {
+            match self.target.check(&version.name, &version.value) {
+                Ok(()) => self.ready.push_back(version),
+                Err(error) => self.plan.without_previous.push(NotRestored::new(&version.name, &error)),
+            }
+        }
         Ok(())
     }
 }

@@ -260,17 +260,11 @@ async fn a_restore_and_its_rehearsal_stop_when_they_are_asked_to() {
             let asked = AtomicU64::new(0);
             let is_stopped = || asked.fetch_add(1, Ordering::SeqCst) >= after;
             let planned = backup::plan(&file, key(), Unlabelled::Refuse, target, &is_stopped).await;
-            assert!(
-                matches!(planned, Err(BackupError::Stream(StreamError::Stopped))),
-                "{after}: {planned:?}"
-            );
+            assert!(matches!(planned, Err(BackupError::Stopped)), "{after}: {planned:?}");
             // The whole file is read before anything is stored.
             asked.store(0, Ordering::SeqCst);
             let restored = backup::restore(&file, key(), Unlabelled::Refuse, target, &is_stopped).await;
-            assert!(
-                matches!(restored, Err(BackupError::Stream(StreamError::Stopped))),
-                "{after}: {restored:?}"
-            );
+            assert!(matches!(restored, Err(BackupError::Stopped)), "{after}: {restored:?}");
             assert_eq!(list_all(target, &ListRequest::default()).await.unwrap().len(), 0);
         }
     }
@@ -323,4 +317,87 @@ async fn an_interrupted_restore_reports_only_what_it_did() {
         assert_eq!(restored.plan.expired, expired);
         assert_eq!(restored.plan.without_schedule, u64::from(!keeps_schedule));
     }
+}
+
+/// A source without transactions that stores so many values and has an outage then, and takes values of 9 bytes at most.
+struct Failing {
+    inner: MemorySource,
+    left: AtomicU64,
+}
+
+impl Failing {
+    fn after(stored: u64) -> Self {
+        Self { inner: MemorySource::new(), left: AtomicU64::new(stored) }
+    }
+}
+
+#[async_trait::async_trait]
+impl SecretSource for Failing {
+    fn id(&self) -> Arc<str> {
+        "failing".into()
+    }
+
+    async fn get(&self, name: &SecretName, stage: &Stage) -> Result<Secret, SourceError> {
+        self.inner.get(name, stage).await
+    }
+
+    fn check(&self, name: &SecretName, value: &SecretValue) -> Result<(), SourceError> {
+        match value.expose_bytes().len() {
+            0..10 => Ok(()),
+            _ => Err(SourceError::Unsupported {
+                source_id: name.to_string().into(),
+                operation: "store a long value",
+            }),
+        }
+    }
+
+    async fn put(&self, secret: &NewSecret) -> Result<Stored, SourceError> {
+        if self.left.load(Ordering::SeqCst) == 0 {
+            return Err(outage());
+        }
+        self.left.fetch_sub(1, Ordering::SeqCst);
+        self.inner.put(secret).await
+    }
+}
+
+#[tokio::test]
+async fn a_restore_that_an_outage_ends_reports_what_it_has_stored() {
+    let directory = tempfile::tempdir().unwrap();
+    let (from, file) = (local(directory.path(), "from.db").await, directory.path().join("backup"));
+    for secret in ["a", "b", "c"] {
+        from.put(&new(secret, "1")).await.unwrap();
+    }
+    backup::write(&from, StreamKey::new(key(), "test"), &file, Existing::Replace, &|| false).await.unwrap();
+    let at_once = Failing::after(0);
+    let failed = backup::restore(&file, key(), Unlabelled::Refuse, &at_once, &|| false).await;
+    assert!(matches!(failed, Err(BackupError::Source(_))), "{failed:?}");
+    let target = Failing::after(1);
+    let restored = backup::restore(&file, key(), Unlabelled::Refuse, &target, &|| false).await.unwrap();
+    assert_eq!((restored.versions, restored.plan.added.as_slice()), (1, &[name("a")][..]));
+    assert_eq!((restored.outage, restored.plan.failed[0].name.as_str()), (Some("unavailable"), "b"));
+    assert_eq!(restored.plan.failed.len(), 1, "nothing is said of those that were not tried");
+}
+
+#[tokio::test]
+async fn a_previous_value_that_does_not_fit_leaves_out_no_current_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let (from, file) = (local(directory.path(), "from.db").await, directory.path().join("backup"));
+    for (secret, previous, current) in
+        [("a", "longer than nine", "1"), ("b", "1", "longer than nine"), ("c", "1", "2")]
+    {
+        from.put(&new(secret, previous)).await.unwrap();
+        from.rotate(&name(secret), &value(current)).await.unwrap();
+    }
+    backup::write(&from, StreamKey::new(key(), "test"), &file, Existing::Replace, &|| false).await.unwrap();
+    let target = Failing::after(u64::MAX);
+    let restored = backup::restore(&file, key(), Unlabelled::Refuse, &target, &|| false).await.unwrap();
+    assert_eq!((restored.versions, restored.plan.added.as_slice()), (3, &[name("a"), name("c")][..]));
+    let names = |list: &[backup::NotRestored]| list.iter().map(|left| left.name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&restored.plan.without_previous), [name("a")]);
+    assert_eq!(names(&restored.plan.failed), [name("b")]);
+    assert_eq!(text(&target.get(&name("a"), &Stage::Current).await.unwrap()), "1");
+    // The second time, the current values are there, and the previous one of `a` is not asked for.
+    let again = backup::restore(&file, key(), Unlabelled::Refuse, &target, &|| false).await.unwrap();
+    assert_eq!((again.versions, again.plan.unchanged), (0, 2));
+    assert!(again.plan.without_previous.is_empty());
 }
