@@ -106,3 +106,34 @@ async fn a_repeated_rotation_after_a_lost_answer_keeps_the_value_before() {
         assert_eq!(read(&source, &secret, &Stage::Previous).await, "one");
     }
 }
+
+#[tokio::test]
+async fn a_value_that_would_not_be_served_is_not_stored() {
+    let moto = part!(moto);
+    let (client, secret) = (Client::new(&moto.sdk_config(REGION)), own("scheduled"));
+    let source = SecretsManager::new(client.clone());
+    let version = source.put(&new(secret.as_str(), "one")).await.unwrap().version;
+    source.delete(&secret).await.unwrap();
+    for outcome in [
+        source.put(&new(secret.as_str(), "two")).await,
+        source.put(&new(secret.as_str(), "two").replacing(Replaces::Nothing)).await,
+        source.rotate(&secret, &value("two")).await,
+        source.rotate_if(&secret, &value("two"), &version).await,
+    ] {
+        assert!(matches!(outcome, Err(SourceError::PendingDeletion { .. })), "{outcome:?}");
+    }
+    client.restore_secret().secret_id(secret.as_str()).send().await.unwrap();
+    assert_eq!(read(&source, &secret, &Stage::Current).await, "one");
+}
+
+#[tokio::test]
+async fn a_secret_whose_lack_of_a_value_looks_like_its_absence_gets_one() {
+    let moto = part!(moto);
+    let (client, secret) = (Client::new(&moto.sdk_config(REGION)), own("valueless"));
+    client.create_secret().name(secret.as_str()).send().await.unwrap();
+    let source = SecretsManager::new(client);
+    source.put(&new(secret.as_str(), "first").replacing(Replaces::Nothing)).await.unwrap();
+    assert_eq!(read(&source, &secret, &Stage::Current).await, "first");
+    let other = source.put(&new(secret.as_str(), "other").replacing(Replaces::Nothing)).await;
+    assert!(matches!(other, Err(SourceError::Conflict { .. })), "{other:?}");
+}

@@ -120,8 +120,8 @@ impl SecretsManager {
             Ok(there) if there.value.same_as(&secret.value) => {
                 self.tag(secret).await.map(|()| Stored::as_before(there.version))
             }
-            // Made by other means, for instance by Terraform, and still without a value.
-            Err(SourceError::NoSuchStage { .. }) => self.fill(secret).await,
+            // Made by other means, for instance by Terraform, and still without a value: it is there, or `create` had made it.
+            Err(SourceError::NoSuchStage { .. } | SourceError::NotFound { .. }) => self.fill(secret).await,
             Err(error) if error.is_outage() => Err(error),
             _ => Err(conflict),
         }
@@ -133,7 +133,7 @@ impl SecretsManager {
         name: &SecretName,
         value: &SecretValue,
     ) -> Result<Option<String>, SourceError> {
-        let there = super::readable(self.get(name, &Stage::Current).await)?;
+        let there = replaceable(self.get(name, &Stage::Current).await)?;
         Ok(there.filter(|there| there.value.same_as(value)).map(|there| there.version))
     }
 
@@ -162,6 +162,15 @@ impl SecretsManager {
         let asked = Asked { operation: error::PUT, name: &secret.name, stage: None };
         request.send().await.map_err(|e| failure::of_write(&asked, e))?;
         Ok(())
+    }
+}
+
+/// The version that a new value replaces, as far as it can be read. A value for a secret that is scheduled for deletion would not
+/// be served.
+fn replaceable(current: Result<Secret, SourceError>) -> Result<Option<Secret>, SourceError> {
+    match current {
+        Err(scheduled @ SourceError::PendingDeletion { .. }) => Err(scheduled),
+        current => super::readable(current),
     }
 }
 
@@ -248,7 +257,7 @@ impl SecretSource for SecretsManager {
         if secret.stage == Stage::Current {
             let there = self.get(&secret.name, &Stage::Current).await;
             let has_no_value = matches!(there, Err(SourceError::NoSuchStage { .. }));
-            if let Some(there) = super::readable(there)?.filter(|there| there.holds(&secret.value)) {
+            if let Some(there) = replaceable(there)?.filter(|there| there.holds(&secret.value)) {
                 return self.tag(secret).await.map(|()| Stored::as_before(there.version));
             }
             match &secret.replaces {
