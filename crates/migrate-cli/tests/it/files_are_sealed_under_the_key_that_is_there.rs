@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -135,21 +136,22 @@ fn a_termination_leaves_nothing_half_written() {
     program.set("KMS_MASTER_KEY", MASTER_KEY);
     fs::File::create(program.path().join("large")).unwrap().set_len(LEN).unwrap();
     program.secrets(&["seal-file", "large", "sealed"], "").expect(0);
-    for command in [["seal-file", "large", "out"], ["open-file", "sealed", "out"]] {
-        let is_stopped = |_: &usize| is_stopped(&program, &command);
+    let (seal, open) = (["seal-file", "large", "out"], ["open-file", "sealed", "out"]);
+    for (command, by) in [(seal, "TERM"), (open, "TERM"), (open, "HUP")] {
+        let is_stopped = |_: &usize| is_stopped(&program, &command, by);
         // On a machine that is busy with other work, the signal can come after the end.
         assert!((0..20).find(is_stopped).is_some(), "{command:?} ends before every signal");
     }
 }
 
 /// Runs a command, and stops it while it writes: then nothing is left. False if it was done before, with the whole file.
-fn is_stopped(program: &Program, command: &[&str]) -> bool {
+fn is_stopped(program: &Program, command: &[&str], by: &str) -> bool {
     let mut child = program.secrets_command(command).spawn().unwrap();
     let limit = Instant::now() + Duration::from_secs(60);
     while !names(program).iter().any(|name| name.ends_with(".part")) && child.try_wait().unwrap().is_none() {
         assert!(Instant::now() < limit, "{:?}", names(program));
     }
-    signal(&child, "TERM");
+    signal(&child, by);
     let code = child.wait().unwrap().code();
     if code == Some(130) {
         assert_eq!(names(program), ["large", "sealed"], "{command:?}");
@@ -168,6 +170,22 @@ fn is_stopped(program: &Program, command: &[&str]) -> bool {
     assert!(fs::read(program.path().join("large")).unwrap() == fs::read(&out).unwrap(), "{command:?}");
     fs::remove_file(out).unwrap();
     false
+}
+
+#[test]
+fn a_limit_on_the_size_of_files_leaves_nothing_half_written() {
+    let mut program = Program::bare();
+    program.set("KMS_MASTER_KEY", MASTER_KEY);
+    fs::File::create(program.path().join("large")).unwrap().set_len(4 << 20).unwrap();
+    program.secrets(&["seal-file", "large", "sealed"], "").expect(0);
+    let run = program.secrets_command(&["open-file", "sealed", "out"]);
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -f 100; exec \"$0\" \"$@\""]).arg(run.get_program()).args(run.get_args());
+    limited.current_dir(program.path()).env("KMS_MASTER_KEY", MASTER_KEY).stdin(Stdio::null());
+    let ended = limited.output().unwrap();
+    assert!(ended.status.code().is_some_and(|code| code != 0), "{ended:?}");
+    assert!(!ended.stderr.is_empty());
+    assert_eq!(names(&program), ["large", "sealed"]);
 }
 
 #[test]
