@@ -50,6 +50,12 @@ pub(super) async fn run(args: Args, opened: &Opened, options: &Options) -> Resul
         Some(_) => None,
         None => read_value(LineBreak::of(args.raw)).await?,
     };
+    if given.is_none() && args.raw {
+        return Err(Failure::usage(
+            "standard input is empty",
+            "pipe the value in, or leave --raw out to generate one",
+        ));
+    }
     let generated = given.is_none();
     let length = args.length.map_or(GENERATED_LEN, usize::from);
     let new = given.unwrap_or_else(|| generate::alphanumeric(length).into());

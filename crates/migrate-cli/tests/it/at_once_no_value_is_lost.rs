@@ -278,4 +278,7 @@ fn a_value_that_ends_in_a_line_break_is_copied_to_the_byte() {
     }
     assert_eq!(code(&place.run(&["rotate", "to", "--raw", "--length", "20"], "x")), 2);
     assert_eq!(code(&place.run(&["set", "to", "--raw"], "")), 2, "there is no value");
+    assert!(place.run(&["set", "to"], "kept").status.success());
+    assert_eq!(code(&place.run(&["rotate", "to", "--raw"], "")), 2, "a program before the pipe has failed");
+    assert_eq!(stored(&place, "to").as_deref(), Some("kept"));
 }

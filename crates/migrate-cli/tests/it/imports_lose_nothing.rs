@@ -200,6 +200,17 @@ fn a_spelling_that_is_in_the_source_is_the_same_secret() {
 }
 
 #[test]
+fn of_variables_that_differ_in_case_one_is_the_secret_with_another_spelling() {
+    let place = Place::new(None);
+    assert!(place.run(&["set", "http-proxy"], "canary-1").status.success());
+    write(&place, "http_proxy=canary-1\nHTTP_PROXY=canary-1\nNo_Proxy=canary-2\n");
+    assert_eq!(place.json(&STRIP, 0)["matched"], json!({ "HTTP_PROXY": "http-proxy" }));
+    let script = "echo $http_proxy $HTTP_PROXY $No_Proxy";
+    let child = place.run(&["exec", "--", "sh", "-c", script], "");
+    assert_eq!(String::from_utf8(child.stdout).unwrap(), "canary-1 canary-1 canary-2\n");
+}
+
+#[test]
 fn two_spellings_in_one_file_never_overwrite_each_other() {
     let place = Place::new(None);
     let text = "db-url=canary-1\nDB_URL=canary-2\n";

@@ -224,6 +224,15 @@ async fn targets(
     for name in &there {
         known.entry(spelling(name)).or_default().push(name.clone());
     }
+    let mut variables: HashMap<String, HashSet<&SecretName>> = HashMap::new();
+    for entry in chosen {
+        variables.entry(spelling(&entry.name)).or_default().insert(&entry.name);
+    }
+    // One secret is one of several variables: the one that programs get it as.
+    let is_of = |there: &SecretName, name: &SecretName| {
+        let is_alone = variables.get(&spelling(name)).is_none_or(|alike| alike.len() == 1);
+        there.is_spelling_of(name) && (is_alone || there.variable() == name.variable())
+    };
     let mut targets = HashMap::new();
     for entry in chosen {
         let alike = known.entry(spelling(&entry.name)).or_default();
@@ -231,7 +240,7 @@ async fn targets(
             true => entry.name.clone(),
             // Of names that differ only in case, such as http_proxy and HTTP_PROXY, each is a setting of its own.
             false => {
-                let there = alike.iter().find(|there| there.is_spelling_of(&entry.name)).cloned();
+                let there = alike.iter().find(|there| is_of(there, &entry.name)).cloned();
                 there.unwrap_or_else(|| {
                     alike.push(entry.name.clone());
                     entry.name.clone()

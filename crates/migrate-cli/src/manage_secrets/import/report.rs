@@ -164,6 +164,9 @@ impl Report {
         );
         lines.extend(self.warnings.iter().map(|warning| format!("warning: {warning}")));
         lines.extend(self.not_stripped.iter().map(|reason| format!("the file was left as it is: {reason}")));
+        if self.interrupted {
+            lines.push("interrupted: run it again to move the rest".to_owned());
+        }
         lines.push(format!(
             "{origin}: {} settings with a value, {} {create}, {} {update}, {} unchanged{}",
             self.total,
