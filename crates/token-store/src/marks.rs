@@ -34,7 +34,7 @@ impl Marks {
     }
 
     /// The same, written in this older form because the key service was unavailable.
-    pub(crate) fn as_fallback(self) -> Self {
+    pub(crate) fn into_fallback(self) -> Self {
         let method = self.method.as_deref().unwrap_or(PLAINTEXT);
         Self { method: Some(format!("{method}{FALLBACK}")), ..self }
     }
@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn a_row_that_fell_back_keeps_its_form_and_says_so() {
         let marks = Marks::of(WriteFormat::DirectAes, None);
-        let fell_back = marks.clone().as_fallback();
+        let fell_back = marks.clone().into_fallback();
         assert_eq!(fell_back.method.as_deref(), Some("direct-aes-fallback"));
         assert!(fell_back.is_fallback() && !marks.is_fallback());
         assert_eq!(fell_back.version, marks.version);

@@ -188,7 +188,7 @@ impl TokenStore {
                 let draft = Draft::new(layout, &row, keys);
                 let (values, marks, indexes) = self.seal_values(layout, &row, token, format, draft).await?;
                 warn_of_fallback(layout, &row, &source);
-                (values, marks.as_fallback(), indexes)
+                (values, marks.into_fallback(), indexes)
             }
             (sealed, _) => sealed?,
         };
