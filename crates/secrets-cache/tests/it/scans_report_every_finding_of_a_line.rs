@@ -1,5 +1,9 @@
 //! No finding hides another: not in the same line, not when it was accepted, and not in a file that is no text.
 
+use std::path::Path;
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
 use secrets_cache::scan::{Baseline, ScanReport, Scanner};
 
 /// Put together here, so that no scanner takes this file for a leak.
@@ -11,7 +15,7 @@ fn names(report: &ScanReport) -> Vec<&str> {
     report.findings.iter().map(|finding| finding.name.as_deref().unwrap_or(finding.rule)).collect()
 }
 
-fn accepted(directory: &std::path::Path, name: &str, text: &str) -> Baseline {
+fn accepted(directory: &Path, name: &str, text: &str) -> Baseline {
     let path = directory.join(name);
     std::fs::write(&path, text).unwrap();
     let file = directory.join("baseline.json");
@@ -197,4 +201,85 @@ fn long_lines_of_brackets_quotes_and_names_are_read_to_their_end() {
             assert!(names(&report).contains(&"LAST_TOKEN"), "{name}: {piece}");
         }
     }
+}
+
+/// Pieces that parsers of lines could trip over.
+const PIECES: [&str; 44] = [
+    "password",
+    "DB_PASSWORD",
+    "api-key",
+    "name",
+    "value",
+    "ParameterKey",
+    "ParameterValue",
+    "\"",
+    "'",
+    "\"\"\"",
+    "`",
+    "\\",
+    "\\\"",
+    "\\u00",
+    "{",
+    "}",
+    "[",
+    "]",
+    "(",
+    ")",
+    "<",
+    "</",
+    "/>",
+    "<password>",
+    ": ",
+    "=",
+    ":=",
+    " = ",
+    ",",
+    "- ",
+    "#",
+    "|",
+    ">-",
+    "\n",
+    "\r\n",
+    "\n  ",
+    "é",
+    "🔑",
+    "\u{2028}",
+    "\0",
+    "hunter2-Xy9zQ",
+    "${X:-",
+    "--set ",
+    "export ",
+];
+
+#[test]
+fn no_text_ends_a_scan_before_its_last_line() {
+    let mut runner = TestRunner::new(Config { cases: 3_000, ..Config::default() });
+    let names = [
+        ".env",
+        "a.json",
+        "a.yaml",
+        "a.toml",
+        "a.tf",
+        "a.xml",
+        "a.py",
+        "a.sh",
+        "a.service",
+        "Dockerfile",
+        "Makefile",
+        "a.txt",
+        ".netrc",
+    ];
+    let text = proptest::collection::vec(proptest::sample::select(&PIECES[..]), 0..40);
+    let inputs = (text, proptest::sample::select(names.to_vec()));
+    let outcome = runner.run(&inputs, |(pieces, file)| {
+        // In every kind of file, nothing but a token is found in a line of its own, whatever was before it.
+        let token = github(0);
+        let text = format!("{}\n\n{token}\n", pieces.concat());
+        let mut report = ScanReport::default();
+        Scanner::default().scan_content(Path::new(file), text.as_bytes(), &mut report);
+        prop_assert!(report.findings.iter().any(|finding| finding.rule == "github-token"), "{text:?}");
+        prop_assert!(!format!("{report:?}").contains("hunter2"), "{text:?}");
+        Ok(())
+    });
+    outcome.unwrap();
 }
