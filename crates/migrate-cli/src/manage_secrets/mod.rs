@@ -202,7 +202,10 @@ async fn dispatch(command: Command, options: Options, stop: &StopFlag) -> Result
         other => other,
     };
     let opened = Opened::open(&settings, &options, command.if_missing());
-    let opened = unless_stopped(stop, opened).await?;
+    let opened = match command.ends_between_items() {
+        true => unless_stopped(stop, opened).await?,
+        false => opened.await?,
+    };
     options.common.telemetry.set_ready(Readiness::default());
     let outcome = with_source(command, &settings, &opened, &options, stop).await;
     opened.close().await;

@@ -161,7 +161,6 @@ async fn one_by_one(
     is_stopped: IsStopped<'_>,
 ) -> Result<Restored, BackupError> {
     let mut versions = 0;
-    let mut failed: Option<SecretName> = None;
     let mut last: Option<SecretName> = None;
     loop {
         let secret = match differences.next().await {
@@ -176,25 +175,26 @@ async fn one_by_one(
         // Between two secrets only: after its previous version alone, a secret would serve that one.
         if last.as_ref() != Some(&secret.name) && is_stopped() {
             differences.forget(Some(&secret));
+            if versions == 0 && differences.plan.failed.is_empty() {
+                return Err(BackupError::Stopped);
+            }
             let plan = differences.plan;
             return Ok(Restored { plan, versions, interrupted: true, ..Restored::default() });
         }
         last = Some(secret.name.clone());
-        if failed.as_ref() == Some(&secret.name) {
-            continue;
-        }
         match differences.target.put(&secret).await {
             Ok(_) => versions += 1,
             Err(error) if error.is_outage() && versions == 0 => return Err(error.into()),
             Err(error) if error.is_outage() => {
-                differences.forget(None);
+                differences.forget(Some(&secret));
                 differences.plan.fail(&secret.name, &error);
                 return Ok(differences.ended_by(&error, versions));
             }
-            Err(error) => {
-                differences.plan.fail(&secret.name, &error);
-                failed = Some(secret.name);
+            // The current version comes next, and is what is served.
+            Err(error) if differences.ready.front().is_some_and(|next| next.name == secret.name) => {
+                differences.plan.without_previous.push(NotRestored::new(&secret.name, &error));
             }
+            Err(error) => differences.plan.fail(&secret.name, &error),
         }
     }
     Ok(Restored { plan: differences.plan, versions, ..Restored::default() })

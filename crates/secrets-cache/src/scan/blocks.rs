@@ -37,6 +37,14 @@ pub(super) fn find<'a>(lines: &[&'a str], kind: Kind) -> Vec<Hit<'a>> {
     (0..lines.len()).filter_map(hit).collect()
 }
 
+/// Whether the rest of a line is the sign of a block scalar, and nothing after it but a comment.
+pub(super) fn begins(rest: &str) -> bool {
+    let Some(sign) = rest.strip_prefix(['|', '>']) else { return false };
+    let after = sign.trim_start_matches(|c: char| "+-".contains(c) || c.is_ascii_digit());
+    let comment = after.trim_start();
+    comment.is_empty() || comment.len() < after.len() && comment.starts_with('#')
+}
+
 /// The text of a block scalar (`|` or `>`) that begins on a line, if it is one word, or the first of lines that have one word each.
 pub(super) fn scalar<'a>(lines: &[&'a str], at: usize) -> Option<&'a str> {
     let words = below(lines, at);
@@ -54,7 +62,7 @@ fn plain<'a>(lines: &[&'a str], at: usize) -> Option<&'a str> {
     (!is_other && !line.ends_with(':') && !line.contains(": ") && !value.contains('"')).then_some(value)
 }
 
-/// The lines below one that are indented more than it is, without blank ones..
+/// The lines below one that are indented more than it is, without blank ones.
 fn below<'a>(lines: &[&'a str], at: usize) -> Vec<&'a str> {
     let indent = |line: &str| line.len() - line.trim_start().len();
     let outer = indent(lines[at]);
@@ -66,6 +74,16 @@ fn below<'a>(lines: &[&'a str], at: usize) -> Vec<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_sign_at_the_end_of_a_line_begins_a_block() {
+        for rest in ["|", ">", "|-", ">+2", "| ", "|- # the key"] {
+            assert!(begins(rest), "{rest:?}");
+        }
+        for rest in ["", "a", "|value:|", "| a", "|#a"] {
+            assert!(!begins(rest), "{rest:?}");
+        }
+    }
 
     #[test]
     fn the_pattern_compiles() {

@@ -73,9 +73,12 @@ pub(super) fn find(line: &str, kind: Kind) -> Vec<Hit<'_>> {
             Some(quoted) if opener.is_end_of_text(&quoted) => None,
             Some(quoted) => Some(quoted.inner),
             None if is_comment && kind == Kind::Env => None,
-            None => nested.allows(opener.value_at).then(|| opener.bare(kind)).flatten(),
+            None => {
+                let bare = nested.allows(opener.value_at).then(|| opener.bare(kind)).flatten();
+                nested.passed(opener.value_at, bare);
+                bare
+            }
         };
-        nested.passed(opener.value_at, value);
         let value = value.filter(|value| !has_reference(value));
         let hit = value.and_then(|value| hit_of(opener.name_alone(), value, strictness));
         if hit.as_ref().is_some_and(|hit| hits.last().is_some_and(|last| is_part(last, hit))) {
@@ -160,8 +163,9 @@ impl<'a> Opener<'a> {
         // In a text between quotes, the value ends where the text does.
         let around = self.before().chars().next_back().filter(|c| Some(*c) == self.within);
         if let Some(end) = around.and_then(|quote| literal::closing(self.line, self.value_at, quote)) {
-            let value = literal::bare(&self.line[..end], self.value_at, |_| false)?;
-            let value = value.split("\\n").next()?;
+            // Only so far does a value go.
+            let longest = self.line.floor_char_boundary(end.min(self.value_at + literal::MAX_BARE));
+            let value = self.line[self.value_at..longest].split("\\n").next()?;
             return value.split(char::is_whitespace).next().filter(|value| !value.is_empty());
         }
         let is_in_map = kind == Kind::Configuration && self.is_in_map && self.within.is_none();
@@ -251,7 +255,7 @@ impl Place {
     }
 }
 
-/// Bounds how many values are read that begin inside of a value.
+/// Bounds how many values are read that begin inside of a value without quotes.
 #[derive(Default)]
 struct Nested {
     end: usize,

@@ -1,7 +1,7 @@
 //! The text of a value: a literal between quotes, or bare text.
 
 /// Longest bare value, in bytes. It bounds the work on texts in which values begin inside of values.
-const MAX_BARE: usize = 1024;
+pub(super) const MAX_BARE: usize = 1024;
 
 /// A literal between quotes.
 pub(super) struct Quoted<'a> {

@@ -66,7 +66,7 @@ fn value<'a>(lines: &[&'a str], line: usize, at: usize, kind: Kind) -> Option<&'
     let value = bare(lines[line], at, |c| c.is_whitespace() || ",}\"'<>\\".contains(c));
     match kind {
         Kind::Code => None,
-        _ if lines[line][at..].starts_with(['|', '>']) => blocks::scalar(lines, line),
+        _ if blocks::begins(&lines[line][at..]) => blocks::scalar(lines, line),
         _ => value,
     }
 }

@@ -323,11 +323,13 @@ async fn an_interrupted_restore_reports_only_what_it_did() {
 struct Failing {
     inner: MemorySource,
     left: AtomicU64,
+    /// Whether only the attempt shows which values it takes.
+    says_nothing: bool,
 }
 
 impl Failing {
     fn after(stored: u64) -> Self {
-        Self { inner: MemorySource::new(), left: AtomicU64::new(stored) }
+        Self { inner: MemorySource::new(), left: AtomicU64::new(stored), says_nothing: false }
     }
 }
 
@@ -341,22 +343,24 @@ impl SecretSource for Failing {
         self.inner.get(name, stage).await
     }
 
-    fn check(&self, name: &SecretName, value: &SecretValue) -> Result<(), SourceError> {
-        match value.expose_bytes().len() {
-            0..10 => Ok(()),
-            _ => Err(SourceError::Unsupported {
-                source_id: name.to_string().into(),
-                operation: "store a long value",
-            }),
-        }
+    fn check(&self, _: &SecretName, value: &SecretValue) -> Result<(), SourceError> {
+        if self.says_nothing { Ok(()) } else { short(value) }
     }
 
     async fn put(&self, secret: &NewSecret) -> Result<Stored, SourceError> {
         if self.left.load(Ordering::SeqCst) == 0 {
             return Err(outage());
         }
+        short(&secret.value)?;
         self.left.fetch_sub(1, Ordering::SeqCst);
         self.inner.put(secret).await
+    }
+}
+
+fn short(value: &SecretValue) -> Result<(), SourceError> {
+    match value.expose_bytes().len() {
+        0..10 => Ok(()),
+        _ => Err(SourceError::Unsupported { source_id: "failing".into(), operation: "store a long value" }),
     }
 }
 
@@ -389,15 +393,22 @@ async fn a_previous_value_that_does_not_fit_leaves_out_no_current_one() {
         from.rotate(&name(secret), &value(current)).await.unwrap();
     }
     backup::write(&from, StreamKey::new(key(), "test"), &file, Existing::Replace, &|| false).await.unwrap();
-    let target = Failing::after(u64::MAX);
-    let restored = backup::restore(&file, key(), Unlabelled::Refuse, &target, &|| false).await.unwrap();
-    assert_eq!((restored.versions, restored.plan.added.as_slice()), (3, &[name("a"), name("c")][..]));
+    for says_nothing in [false, true] {
+        restores_all_current_values(&file, Failing { says_nothing, ..Failing::after(u64::MAX) }).await;
+    }
+}
+
+async fn restores_all_current_values(file: &Path, target: Failing) {
+    // The previous value of `b` is stored where only the attempt shows that the current one is refused.
+    let versions = if target.says_nothing { 4 } else { 3 };
+    let restored = backup::restore(file, key(), Unlabelled::Refuse, &target, &|| false).await.unwrap();
+    assert_eq!((restored.versions, restored.plan.added.as_slice()), (versions, &[name("a"), name("c")][..]));
     let names = |list: &[backup::NotRestored]| list.iter().map(|left| left.name.clone()).collect::<Vec<_>>();
     assert_eq!(names(&restored.plan.without_previous), [name("a")]);
     assert_eq!(names(&restored.plan.failed), [name("b")]);
     assert_eq!(text(&target.get(&name("a"), &Stage::Current).await.unwrap()), "1");
     // The second time, the current values are there, and the previous one of `a` is not asked for.
-    let again = backup::restore(&file, key(), Unlabelled::Refuse, &target, &|| false).await.unwrap();
-    assert_eq!((again.versions, again.plan.unchanged), (0, 2));
+    let again = backup::restore(file, key(), Unlabelled::Refuse, &target, &|| false).await.unwrap();
+    assert_eq!((again.plan.unchanged, again.plan.added.len()), (2, 0));
     assert!(again.plan.without_previous.is_empty());
 }

@@ -283,3 +283,20 @@ fn no_text_ends_a_scan_before_its_last_line() {
     });
     outcome.unwrap();
 }
+
+#[test]
+fn every_setting_of_a_text_between_quotes_is_found_however_many_and_however_long_they_are() {
+    let others: String = (0..20).map(|number| format!("-e A{number}=1 ")).collect();
+    let padding = "x".repeat(2_000);
+    for (name, text) in [
+        (".env", format!("DOCKER_ARGS=\"{others}-e DB_PASSWORD=hunter2-Xy9\"")),
+        ("a.yaml", format!("args: \"{others}-e DB_PASSWORD=hunter2-Xy9\"")),
+        ("a.json", format!(r#"{{"user_data": "DB_PASSWORD=hunter2-Xy9\nA={padding}\n"}}"#)),
+        ("a.sh", format!("sh -c \"DB_PASSWORD=hunter2-Xy9 ./run {padding}\"")),
+        ("a.sh", format!("sh -c \"DB_PASSWORD=hunter2-Xy9 ./run {}\"", "é".repeat(2_000))),
+    ] {
+        let mut report = ScanReport::default();
+        Scanner::default().scan_content(Path::new(name), text.as_bytes(), &mut report);
+        assert!(names(&report).contains(&"DB_PASSWORD"), "{text}: {report:?}");
+    }
+}
