@@ -48,10 +48,11 @@ fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D:
     Ok(number.or_else(|| value.as_str()?.trim().parse().ok()))
 }
 
-/// An empty refresh token counts as missing.
+/// A refresh token that is empty or no text counts as missing: the one before stays.
 fn if_any<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<RefreshToken>, D::Error> {
-    let token = Option::<RefreshToken>::deserialize(deserializer)?;
-    Ok(token.filter(|token| !token.secret().is_empty()))
+    let value = serde_json::Value::deserialize(deserializer)?;
+    let text = value.as_str().filter(|text| !text.trim().is_empty());
+    Ok(text.map(|text| RefreshToken::new(text.to_owned())))
 }
 
 impl TokenResponse for Answer {
@@ -118,9 +119,14 @@ mod tests {
             assert!(answer.access_token().secret().is_empty() && answer.has_tokens(), "{access}");
         }
         for text in
-            [r#"{"error":"x"}"#, r#"{"access_token":" "}"#, r#"{"access_token":"","refresh_token":""}"#]
+            [r#"{"error":"x"}"#, r#"{"access_token":" "}"#, r#"{"access_token":"","refresh_token":" "}"#]
         {
             assert!(!serde_json::from_str::<Answer>(text)?.has_tokens(), "{text}");
+        }
+        for refresh in [r#""""#, r#"" ""#, "null", "false", "7"] {
+            let answer: Answer =
+                serde_json::from_str(&format!(r#"{{"access_token":"a","refresh_token":{refresh}}}"#))?;
+            assert!(answer.refresh_token().is_none() && answer.has_tokens(), "{refresh}");
         }
         Ok(())
     }

@@ -27,10 +27,10 @@ impl Granted {
         !self.access.expose_secret().trim().is_empty()
     }
 
-    /// The refresh token that replaces the one that was spent.
+    /// The refresh token that replaces the one that was spent. An empty one is none: the one before stays.
     #[must_use]
     pub fn refresh_token(mut self, token: impl Into<SecretString>) -> Self {
-        self.refresh = Some(token.into());
+        self.refresh = Some(token.into()).filter(|token| !token.expose_secret().trim().is_empty());
         self
     }
 
@@ -52,5 +52,18 @@ impl Granted {
 impl fmt::Debug for Granted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Granted").field("expires_in", &self.expires_in).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_refresh_token_replaces_none() {
+        for empty in ["", " ", "\n"] {
+            assert!(Granted::new("a").refresh_token(empty).refresh.is_none());
+        }
+        assert!(Granted::new("a").refresh_token("r").refresh.is_some());
     }
 }

@@ -133,7 +133,10 @@ fn new_token(
             Some(text) => token.plain(&refresh.expires_at, text),
             None => token.plain_null(&refresh.expires_at),
         };
-    } else if place.stored(row, &refresh.access).is_some() && stale.opened(&refresh.access).is_none() {
+    } else if place.stored(row, &refresh.access).is_some()
+        && place.stored(row, &refresh.access) == place.stored(&stale.row, &refresh.access)
+        && stale.opened(&refresh.access).is_none()
+    {
         // A damaged access token cannot be carried over, and must not keep the refresh token from being written.
         token = token.column(&refresh.access, Some(SecretString::default()));
     }
