@@ -259,10 +259,11 @@ async fn with_care<S: Session>(
         }
         let started = Instant::now();
         match in_one_transaction::<S>(connections, layout, &changes[range.clone()], writing, care).await {
-            Ok(Together::Done(done) | Together::Stale(done)) => {
+            Ok(Together::Done(done)) => {
                 is_committed = true;
                 fates[range].clone_from_slice(&done);
             }
+            Ok(Together::Stale(done)) => fates[range].clone_from_slice(&done),
             Ok(Together::Ended(error)) if range.len() == 1 && error.is_transient() => {
                 patience.waited(started.elapsed(), &error);
                 fates[range.start] = Fate::Blocked(error);
@@ -292,7 +293,7 @@ struct Patience {
 }
 
 impl Patience {
-    /// So many attempts are made in any case: enough for a single row among a thousand.
+    /// So many attempts are made unless each of them waits long: enough for a single row among a thousand.
     const ATTEMPTS: u32 = 24;
     const TIME: Duration = Duration::from_secs(10);
 
@@ -304,7 +305,8 @@ impl Patience {
 
     /// The lock that was met last, where no more changes are to be tried.
     fn is_over(&self) -> Option<&DatabaseError> {
-        self.error.as_ref().filter(|_| self.attempts > Self::ATTEMPTS && self.spent > Self::TIME)
+        let is_enough = self.attempts > Self::ATTEMPTS || self.spent > 3 * Self::TIME;
+        self.error.as_ref().filter(|_| is_enough && self.spent > Self::TIME)
     }
 }
 

@@ -64,8 +64,12 @@ fn begins_comment(rest: &Peekable<Chars<'_>>) -> bool {
 /// The server executes a comment with an exclamation mark.
 fn skip_comment(rest: &mut Peekable<Chars<'_>>) {
     rest.next();
-    if matches!(rest.peek(), Some('!' | 'M')) {
-        return;
+    // The server executes what is in `/*!` and `/*M!`.
+    let mut ahead = rest.clone();
+    match ahead.next() {
+        Some('!') => return,
+        Some('M') if ahead.next() == Some('!') => return,
+        _ => {}
     }
     let mut before = ' ';
     for next in rest {
@@ -85,6 +89,8 @@ mod tests {
         for (condition, found) in [
             ("\"deleted_at\" IS NULL", Some("deleted_at")),
             ("tenant = \"acme\"", Some("acme")),
+            ("/*Mail \"c\" */ a = 1", None),
+            ("/*M! \"c\" */ = 1", Some("c")),
             ("a = 'it''s' AND b = \"x\"", Some("x")),
             ("a = 'it\\'s' AND b = \"x\"", Some("x")),
             ("a --1 AND b = \"x\"", Some("x")),
