@@ -1,4 +1,4 @@
-//! Secrets Manager behind a network that fails, and with rights that are missing: no value is lost, and each failure names
+//! Secrets Manager over a network that fails, and without rights that a write needs: no value is lost, and each failure names
 //! what to do.
 
 use aws_sdk_secretsmanager::Client;
